@@ -1,0 +1,111 @@
+package server
+
+import (
+	"context"
+	"net"
+
+	"github.com/rustmq/rustmq/mq"
+	"github.com/rustmq/rustmq/quicproto"
+)
+
+// Session is who asks. It is immutable once it reaches the Broker, and the same pointer for all that one connection asks.
+type Session struct {
+	ID        uint64 // unique while the process lives
+	Principal string // from the verified client certificate, else "anonymous"
+	ClientID  string // what the client calls itself; for logs and quotas, proves nothing
+	Software  string // likewise
+	Remote    net.Addr
+	Version   uint16
+	Features  quicproto.Features
+}
+
+// Broker is what requests mean. All methods may be called from many goroutines. Every method authorises s for what it does.
+// Errors are *mq.Error; their text reaches the client.
+type Broker interface {
+	// Identity is what Welcome tells of the cluster and node.
+	Identity() (mq.ClusterID, mq.NodeID)
+
+	// OpenProduce finds topic and authorises s to write to it.
+	OpenProduce(ctx context.Context, s *Session, topic string) (Producer, error)
+
+	// OpenFetch finds a partition and authorises s to read it. epoch is the leader epoch that the client knows, -1 for none:
+	// a lower one than the partition's is FENCED_LEADER_EPOCH, a higher one UNKNOWN_LEADER_EPOCH.
+	OpenFetch(ctx context.Context, s *Session, topic string, partition int32, epoch mq.Epoch, iso mq.Isolation) (Reader, error)
+
+	Metadata(ctx context.Context, s *Session, req *quicproto.MetadataRequest) (*quicproto.MetadataResponse, error)
+	DescribeCluster(ctx context.Context, s *Session) (*quicproto.DescribeClusterResponse, error)
+	CreateTopic(ctx context.Context, s *Session, req *quicproto.CreateTopicRequest) (*quicproto.CreateTopicResponse, error)
+	DeleteTopic(ctx context.Context, s *Session, name string) error
+	DescribeTopic(ctx context.Context, s *Session, name string) (*quicproto.DescribeTopicResponse, error)
+	AlterTopic(ctx context.Context, s *Session, req *quicproto.AlterTopicRequest) error
+	ListOffsets(ctx context.Context, s *Session, req *quicproto.ListOffsetsRequest) (*quicproto.ListOffsetsResponse, error)
+	InitProducerID(ctx context.Context, s *Session, req *quicproto.InitProducerIDRequest) (*quicproto.InitProducerIDResponse, error)
+}
+
+// Producer is a topic opened for writing by one stream. It holds the decision that the principal may, and re-checks it when
+// the policy's epoch moved. Its methods are called from one goroutine at a time.
+type Producer interface {
+	// Topic tells the topic's id, its number of partitions and its largest batch in bytes, as of now.
+	Topic() (id mq.TopicID, partitions int32, maxBatch int)
+
+	// Append submits b, which CheckBatch has passed and which belongs to the broker from here on. It may wait for room in the
+	// log (the server reads no further from the stream meanwhile: back-pressure), until ctx ends, but never for durability.
+	// done is called exactly once, from any goroutine, maybe before Append returns. Batches of one partition are
+	// appended, and completed unless they fail early, in the order of the calls.
+	Append(ctx context.Context, partition int32, b mq.Batch, d mq.Durability, done Completion)
+}
+
+// Completion is told the outcome of one Append. Complete never blocks and is cheap: it may be called by the log's writer.
+type Completion interface {
+	Complete(Appended)
+}
+
+// Appended is the outcome of one Append.
+type Appended struct {
+	Base      mq.Offset // of the first record; with Err it says nothing
+	Mark      mq.Mark   // reached
+	LogStart  mq.Offset // -1 if not known
+	Timestamp int64     // log append time in ms since 1970 if the topic stamps it, else -1
+	Duplicate bool      // had been appended before, at Base
+	Err       error
+}
+
+// Reader reads one partition for one stream, with the isolation that it was opened for. It holds the decision that the principal
+// may, and re-checks it when the policy's epoch moved. Its methods are called from one goroutine at a time, except that Wake
+// of a waiter may come from any.
+type Reader interface {
+	// Offsets tells the topic's id and the partition's offsets as of now. end is where the reader's isolation ends.
+	Offsets() (topic mq.TopicID, logStart, highWatermark, end mq.Offset)
+
+	// Local reports whether Read from this offset is answered from this node's memory or log, without waiting for the object
+	// store. The server runs other reads beside its loop so that they hold up no other partition.
+	Local(from mq.Offset) bool
+
+	// Read reads whole batches from the one that holds from: about max bytes, at least one batch. Nothing to read
+	// yet is an empty result and no error. Bytes that have to be copied may be put into dst[:0], grown if need be; dst is not
+	// used by anyone else until the result has been sent.
+	Read(ctx context.Context, from mq.Offset, max int, dst []byte) (Fetched, error)
+
+	// Await has w woken once when something at or after from may be readable, or Read would fail. It returns false, and w will
+	// not be woken, if that is so already. There is at most one waiter: a new one takes the place of the old.
+	Await(from mq.Offset, w Waiter) bool
+
+	// Close forgets the waiter and releases the reader. No Wake comes after it.
+	Close()
+}
+
+// Waiter is woken by Await. Wake never blocks, is cheap, and calls nothing of the Reader.
+type Waiter interface {
+	Wake()
+}
+
+// Fetched is what Read found.
+type Fetched struct {
+	Batches       [][]byte  // whole batches, each slice one or more; immutable; those not in Buf stay valid for ever
+	Buf           []byte    // dst as it is now, for the next Read
+	Next          mq.Offset // offset after the last record, or from if there is none
+	End           mq.Offset // where the isolation ends: Next == End means caught up
+	HighWatermark mq.Offset
+	LogStart      mq.Offset
+	LogEnd        mq.Offset
+}
