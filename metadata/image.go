@@ -1,0 +1,165 @@
+package metadata
+
+import (
+	"iter"
+	"slices"
+
+	"github.com/rustmq/rustmq/mq"
+)
+
+// Image is the cluster as of one applied command, without the object index. It is immutable and shares with the images before
+// it all that did not change. Ask it, do not keep what it gave across images.
+type Image struct {
+	// Index of the last command that it reflects.
+	Index uint64
+	// ClusterID is zero before the cluster was formed.
+	ClusterID    mq.ClusterID
+	FeatureLevel uint32
+	// Defaults are the cluster's settings.
+	Defaults ClusterConfig
+
+	brokers    []*Broker // by node id
+	topics     trie[mq.TopicID, *Topic]
+	names      trie[string, mq.TopicID]
+	partitions int
+}
+
+// Broker is a registered broker. Immutable.
+type Broker struct {
+	ID          mq.NodeID
+	Incarnation uint64
+	// Epoch grows with every registration of any broker.
+	Epoch           uint64
+	Dir             mq.DirID
+	Endpoints       []Endpoint
+	Rack            string
+	Fenced          bool
+	MaxFeatureLevel uint32
+}
+
+// Endpoint is where one of a broker's listeners is reached.
+type Endpoint struct {
+	Listener string // "quic", "kafka", "rpc" or "admin"
+	Host     string
+	Port     uint16
+}
+
+// Endpoint finds a listener's address.
+func (b *Broker) Endpoint(listener string) (Endpoint, bool) {
+	for _, e := range b.Endpoints {
+		if e.Listener == listener {
+			return e, true
+		}
+	}
+	return Endpoint{}, false
+}
+
+// partitionsPerChunk balances what changing one partition copies (one chunk and the list of chunks) for topics of up to
+// 10,000 partitions.
+const partitionsPerChunk = 32
+
+type partitionChunk [partitionsPerChunk]*Partition
+
+// Topic is a topic. Immutable.
+type Topic struct {
+	ID   mq.TopicID
+	Name string
+	// Config is complete: defaults, the cluster's, the topic's.
+	Config TopicConfig
+	// Overrides is what the topic itself sets, sorted by key.
+	Overrides []ConfigEntry
+
+	count  int32
+	chunks []*partitionChunk
+}
+
+// Partition is what the controller decided about a partition. Immutable. LogStart and TieredEnd are as recent as the image;
+// the partition's leader may know more.
+type Partition struct {
+	Leader         mq.NodeID // mq.NoNode: none
+	LeaderEpoch    mq.Epoch
+	PartitionEpoch int32 // moves with each change of leader, in-sync set or replicas
+	LogStart       mq.Offset
+	TieredEnd      mq.Offset
+	Replicas       []mq.NodeID // preferred leader first
+	ISR            []mq.NodeID // in the order of Replicas
+}
+
+// Partitions is how many partitions the topic has; they are numbered from 0.
+func (t *Topic) Partitions() int32 { return t.count }
+
+// Partition is partition i, or nil.
+func (t *Topic) Partition(i int32) *Partition {
+	if i < 0 || i >= t.count {
+		return nil
+	}
+	return t.chunks[i/partitionsPerChunk][i%partitionsPerChunk]
+}
+
+// All goes over the partitions in order.
+func (t *Topic) All() iter.Seq2[int32, *Partition] {
+	return func(yield func(int32, *Partition) bool) {
+		for i := range t.count {
+			if !yield(i, t.Partition(i)) {
+				return
+			}
+		}
+	}
+}
+
+// Topic is the topic with this id, or nil.
+func (img *Image) Topic(id mq.TopicID) *Topic {
+	t, _ := img.topics.get(id)
+	return t
+}
+
+// TopicByName is the topic of this name, or nil.
+func (img *Image) TopicByName(name string) *Topic {
+	id, ok := img.names.get(name)
+	if !ok {
+		return nil
+	}
+	return img.Topic(id)
+}
+
+// Partition is the partition with this id, or nil.
+func (img *Image) Partition(id mq.PartitionID) *Partition {
+	t := img.Topic(id.Topic)
+	if t == nil {
+		return nil
+	}
+	return t.Partition(id.Index)
+}
+
+// Topics goes over all topics, in no useful order.
+func (img *Image) Topics() iter.Seq[*Topic] {
+	return func(yield func(*Topic) bool) {
+		for _, t := range img.topics.all() {
+			if !yield(t) {
+				return
+			}
+		}
+	}
+}
+
+// TopicCount is how many topics there are.
+func (img *Image) TopicCount() int { return img.topics.len() }
+
+// PartitionCount is how many partitions there are in all topics.
+func (img *Image) PartitionCount() int { return img.partitions }
+
+// Brokers lists the brokers by ascending id. The caller must not change the slice.
+func (img *Image) Brokers() []*Broker { return img.brokers }
+
+// Broker is the broker with this id, or nil.
+func (img *Image) Broker(id mq.NodeID) *Broker {
+	i, ok := findBroker(img.brokers, id)
+	if !ok {
+		return nil
+	}
+	return img.brokers[i]
+}
+
+func findBroker(brokers []*Broker, id mq.NodeID) (int, bool) {
+	return slices.BinarySearchFunc(brokers, id, func(b *Broker, id mq.NodeID) int { return int(b.ID) - int(id) })
+}

@@ -1,0 +1,61 @@
+package raft
+
+import (
+	"context"
+	"io"
+
+	"go.etcd.io/raft/v3/raftpb"
+)
+
+// Entry is one proposal as the state machine sees it. Proposals that were combined share an Index and come in the order
+// in which they were proposed. Data is valid during Apply only.
+type Entry struct {
+	Index uint64
+	Term  uint64
+	Data  []byte
+}
+
+// Position is how far a state machine has come. Conf is opaque to the state machine, which keeps it with the index.
+type Position struct {
+	Index uint64 // of the last entry that was applied; 0: none ever
+	Term  uint64 // of that entry
+	Conf  []byte // membership as of that entry
+}
+
+// StateMachine is what the log is for. One goroutine of the node calls Apply and Install; Position and Snapshot
+// may be called at the same time as these.
+type StateMachine interface {
+	// Position is the durable position. It is exactly as recent as the state that a crash would leave.
+	Position() Position
+
+	// Apply applies entries in order and then stands at position at: one durable transaction, both or nothing. There
+	// may be no entries at all (elections and changes of membership move the position too). Results are in the order
+	// of entries; a refused proposal is a result, not an error. After an error the node stops for good.
+	Apply(entries []Entry, at Position) (results [][]byte, err error)
+
+	// Snapshot is a copy of the state and the position at which it stands. The caller closes the reader.
+	Snapshot() (io.ReadCloser, Position, error)
+
+	// Stage reads a whole Snapshot of another replica and checks it, without touching the present state.
+	Stage(body io.Reader) (Staged, error)
+}
+
+// Staged is a snapshot that was received and waits to be installed.
+type Staged interface {
+	// Position is where the snapshot stands.
+	Position() Position
+	// Install puts the snapshot in the place of the state: durable on return, and old or new after a crash.
+	Install() error
+	// Discard forgets the snapshot. It does nothing after Install.
+	Discard()
+}
+
+// Transport carries messages to the other voters. With one voter there is none.
+type Transport interface {
+	// Send must not block; it may drop any message, and a message must not be changed afterwards.
+	Send(messages []*raftpb.Message)
+
+	// SendSnapshot carries a MsgSnap and the body that belongs to it, and returns when the receiver's
+	// ReceiveSnapshot has returned, with its error.
+	SendSnapshot(ctx context.Context, message *raftpb.Message, body io.Reader) error
+}
