@@ -1,0 +1,3 @@
+// Package tier moves committed batches into the object store and reads them
+// back.
+package tier
