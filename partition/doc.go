@@ -1,0 +1,2 @@
+// Package partition is one topic-partition: its log, hot tail, marks, producers and epochs, as leader and as follower.
+package partition
