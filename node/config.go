@@ -1,0 +1,147 @@
+package node
+
+import (
+	"path/filepath"
+	"time"
+)
+
+// Config is everything that can be set on a node. Each field is one setting:
+// the koanf tags make its key (`wal.segment_size`), from which the name in the
+// environment follows (`RUSTMQ_WAL_SEGMENT_SIZE`); the doc tag is its text in
+// docs/configuration.md, in `rustmq config docs` and in `serve --help`.
+//
+// Field types: string, int, bool, [Size], time.Duration and []string.
+type Config struct {
+	Node        NodeConfig        `koanf:"node"         doc:"Who this node is and where it keeps its data."`
+	Server      ServerConfig      `koanf:"server"       doc:"The front door for clients: QUIC on UDP, TLS 1.3 always."`
+	RPC         RPCConfig         `koanf:"rpc"          doc:"The door between nodes. A node that is alone in its cluster does not open it."`
+	Admin       AdminConfig       `koanf:"admin"        doc:"The HTTP listener: health, metrics and console."`
+	PKI         PKIConfig         `koanf:"pki"          doc:"Certificates."`
+	WAL         WALConfig         `koanf:"wal"          doc:"The write-ahead log, where every record is first made durable."`
+	Raft        RaftConfig        `koanf:"raft"         doc:"The controller's replicated log."`
+	Memory      MemoryConfig      `koanf:"memory"       doc:"Bounds of what is kept in memory for reading."`
+	ObjectStore ObjectStoreConfig `koanf:"object_store" doc:"The bucket that records move on to, and when."`
+	Topic       TopicDefaults     `koanf:"topic"        doc:"What a topic gets that is created without saying."`
+	Log         LogConfig         `koanf:"log"          doc:"What the node says about itself, on stderr."`
+}
+
+// NodeConfig says who the node is.
+type NodeConfig struct {
+	ID      int      `koanf:"id"       doc:"Number of this node in its cluster, 1 or more. A data directory belongs to one node id for good." flag:"node-id"`
+	DataDir string   `koanf:"data_dir" doc:"Directory of everything the node keeps. It is created when missing, and locked while the node runs." flag:"data-dir"`
+	Roles   []string `koanf:"roles"    doc:"Which parts run here: broker, controller. A node that is alone in its cluster has both." flag:"roles"`
+}
+
+// ServerConfig is the clients' front door.
+type ServerConfig struct {
+	Listen           string        `koanf:"listen"            doc:"Address of the QUIC listener, host:port. Port 0 picks a free one." flag:"listen"`
+	Advertise        []string      `koanf:"advertise"         doc:"Addresses host:port that clients are told to use; the first also goes into the node's certificate. Default: the address that is listened on." flag:"advertise"`
+	HandshakeTimeout time.Duration `koanf:"handshake_timeout" doc:"Time that a new connection has for the TLS handshake and its hello."`
+	IdleTimeout      time.Duration `koanf:"idle_timeout"      doc:"Time after which a connection is closed from which nothing is heard, keep-alives included."`
+	MaxSessions      int           `koanf:"max_sessions"      doc:"Connections at one time. One more is refused, and told why."`
+	DrainTimeout     time.Duration `koanf:"drain_timeout"     doc:"Time that requests in flight have to finish after SIGTERM."`
+}
+
+// RPCConfig is the door between nodes.
+type RPCConfig struct {
+	Listen string `koanf:"listen" doc:"Address for the other nodes of the cluster, host:port." flag:"rpc-listen"`
+}
+
+// AdminConfig is the HTTP listener.
+type AdminConfig struct {
+	Listen string `koanf:"listen" doc:"Address of the HTTP listener, host:port. Port 0 picks a free one." flag:"admin-listen"`
+}
+
+// PKIConfig says where certificates are.
+type PKIConfig struct {
+	Dir string `koanf:"dir" doc:"Directory with ca.crt, node.crt and node.key. Default: DATA_DIR/pki, where the first start makes a certificate authority of its own." flag:"pki"`
+}
+
+// WALConfig bounds the write-ahead log.
+type WALConfig struct {
+	SegmentSize Size `koanf:"segment_size" doc:"Size of one segment file. Space is freed segment by segment."`
+	MaxSize     Size `koanf:"max_size"     doc:"Bound of the whole log. When it is reached because the object store does not keep up, producing waits, and then gets the retriable error STORAGE_FULL."`
+	QueueSize   Size `koanf:"queue_size"   doc:"Bytes that may wait for the disk in memory."`
+}
+
+// RaftConfig is the controller's log.
+type RaftConfig struct {
+	Tick        time.Duration `koanf:"tick"         doc:"Raft's unit of time: a heartbeat each tick, an election after ten."`
+	SegmentSize Size          `koanf:"segment_size" doc:"Size of one segment file of the controller's log."`
+	MaxSize     Size          `koanf:"max_size"     doc:"Bound of the controller's log; a snapshot frees it long before."`
+}
+
+// MemoryConfig bounds what is kept in memory for reading.
+type MemoryConfig struct {
+	TailSize  Size `koanf:"tail_size"  doc:"Newest records of all partitions together, read without a copy."`
+	CacheSize Size `koanf:"cache_size" doc:"Blocks read back from the object store."`
+}
+
+// ObjectStoreConfig says where records go on to, and when.
+type ObjectStoreConfig struct {
+	URL       string        `koanf:"url"        doc:"The bucket: file:///some/dir, or mem:// to forget everything at exit. Default: DATA_DIR/objects." flag:"object-store"`
+	FlushSize Size          `koanf:"flush_size" doc:"An object is written when this much waits for it, of all partitions together."`
+	FlushAge  time.Duration `koanf:"flush_age"  doc:"An object is written when a record has waited this long."`
+}
+
+// TopicDefaults is what a topic gets that is created without saying.
+type TopicDefaults struct {
+	Partitions int `koanf:"partitions" doc:"Partitions of a new topic."`
+	Replicas   int `koanf:"replicas"   doc:"Replicas of each partition of a new topic; at most the number of brokers."`
+}
+
+// LogConfig says what the node tells.
+type LogConfig struct {
+	Level  string `koanf:"level"  doc:"Least level that is printed: debug, info, warn, error." flag:"log-level"`
+	Format string `koanf:"format" doc:"text for people, json for machines." flag:"log-format"`
+}
+
+// Default is the configuration of `rustmq serve` without flags, file or
+// environment: one node with both roles on loopback.
+func Default() Config {
+	return Config{
+		Node: NodeConfig{ID: 1, DataDir: "./rustmq-data", Roles: []string{RoleBroker, RoleController}},
+		Server: ServerConfig{
+			Listen:           "127.0.0.1:9092",
+			HandshakeTimeout: 10 * time.Second,
+			IdleTimeout:      30 * time.Second,
+			MaxSessions:      20_000,
+			DrainTimeout:     10 * time.Second,
+		},
+		RPC:         RPCConfig{Listen: "127.0.0.1:9093"},
+		Admin:       AdminConfig{Listen: "127.0.0.1:9642"},
+		WAL:         WALConfig{SegmentSize: 128 * MiB, MaxSize: 16 * GiB, QueueSize: 64 * MiB},
+		Raft:        RaftConfig{Tick: 100 * time.Millisecond, SegmentSize: 16 * MiB, MaxSize: 256 * MiB},
+		Memory:      MemoryConfig{TailSize: 256 * MiB, CacheSize: 256 * MiB},
+		ObjectStore: ObjectStoreConfig{FlushSize: 32 * MiB, FlushAge: 10 * time.Second},
+		Topic:       TopicDefaults{Partitions: 1, Replicas: 1},
+		Log:         LogConfig{Level: "info", Format: "text"},
+	}
+}
+
+// The roles of a node.
+const (
+	RoleBroker     = "broker"
+	RoleController = "controller"
+)
+
+// ObjectStoreURL is where objects go: the setting, or the data directory's own
+// bucket when it is empty.
+func (c *Config) ObjectStoreURL() string {
+	if c.ObjectStore.URL != "" {
+		return c.ObjectStore.URL
+	}
+	dir, err := filepath.Abs(c.Node.DataDir)
+	if err != nil {
+		dir = c.Node.DataDir
+	}
+	return "file://" + filepath.ToSlash(filepath.Join(dir, "objects"))
+}
+
+// PKIDir is where certificates are: the setting, or the data directory's own.
+func (c *Config) PKIDir() string {
+	if c.PKI.Dir != "" {
+		return c.PKI.Dir
+	}
+	return filepath.Join(c.Node.DataDir, "pki")
+}
