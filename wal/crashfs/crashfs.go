@@ -1,0 +1,2 @@
+// Package crashfs is a crashable in-memory wal.FS for tests.
+package crashfs
