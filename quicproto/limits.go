@@ -30,6 +30,13 @@ const (
 	// MaxMessage is the longest human text beside an error code, in bytes. Longer ones are cut when encoded.
 	MaxMessage = 1024
 
+	// MaxTopics is the largest number of topics that one Metadata may ask for by name.
+	MaxTopics = 10_000
+	// MaxQueries is the largest number of partitions that one ListOffsets may ask about: all of a topic's.
+	MaxQueries = mq.MaxPartitionsPerTopic
+	// MaxConfigs is the largest number of configs of one topic.
+	MaxConfigs = 256
+
 	maxSmallPayload   = 8 << 10
 	maxHandlesPayload = 4 + 4*MaxHandles
 	requestPrefixSize = 2 + 1 + 1 + 4

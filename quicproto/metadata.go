@@ -5,7 +5,7 @@ import "github.com/rustmq/rustmq/mq"
 // MetadataRequest asks for brokers and topics.
 type MetadataRequest struct {
 	All    bool     // every topic that the principal may see
-	Topics []string // otherwise these
+	Topics []string // otherwise these, at most MaxTopics
 }
 
 const metadataFlagAll = 0x01
@@ -25,7 +25,7 @@ func (m *MetadataRequest) AppendTo(dst []byte) []byte {
 // Decode implements Body.
 func (m *MetadataRequest) Decode(body []byte) error {
 	d := decoder{frame: "MetadataRequest", rest: body}
-	*m = MetadataRequest{All: d.flags(metadataFlagAll) != 0, Topics: d.names(MaxTopicName)}
+	*m = MetadataRequest{All: d.flags(metadataFlagAll) != 0, Topics: d.names(MaxTopics, MaxTopicName)}
 	return d.end()
 }
 

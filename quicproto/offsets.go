@@ -18,7 +18,7 @@ type OffsetQuery struct {
 type ListOffsetsRequest struct {
 	Topic     string
 	Isolation mq.Isolation
-	Queries   []OffsetQuery
+	Queries   []OffsetQuery // at most MaxQueries
 }
 
 // API implements RequestBody.
@@ -44,7 +44,7 @@ func (m *ListOffsetsRequest) Decode(body []byte) error {
 	}
 	d.reserved8()
 	m.Topic = d.text(MaxTopicName)
-	m.Queries = decodeList(&d, 4+8, func(d *decoder) OffsetQuery {
+	m.Queries = decodeShortList(&d, MaxQueries, 4+8, func(d *decoder) OffsetQuery {
 		return OffsetQuery{Partition: d.int32(), Timestamp: d.int64()}
 	})
 	return d.end()

@@ -153,6 +153,9 @@ const (
 	ackFlagDuplicate = 0x01
 )
 
+// AckSize is the number of bytes that a takes in a ProduceAcks payload, at most.
+func AckSize(a *Ack) int { return ackMinSize + min(len(a.Msg), MaxMessage) }
+
 // ProduceAcks carries the outcomes that became known since the last one, at least one and at most MaxAcks. Those of one
 // partition come in the order of its Produce frames, those of different partitions in any order.
 type ProduceAcks struct {

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"io"
+	"slices"
 
 	"github.com/rustmq/rustmq/mq"
 )
@@ -15,6 +16,8 @@ const (
 	readAhead = 64
 	// keepScratch is the largest payload buffer in bytes that a FrameReader keeps between frames.
 	keepScratch = 4 << 10
+	// firstPiece is what is allocated at first for a payload larger than that, bytes.
+	firstPiece = 64 << 10
 )
 
 // FrameReader reads frames from one stream. It is for one goroutine. It never allocates for a frame whose length was not
@@ -116,15 +119,29 @@ func (r *FrameReader) Payload() ([]byte, error) {
 		r.left = 0
 		return p, nil
 	}
-	p := r.scratch
-	if cap(p) < r.left {
-		p = make([]byte, r.left)
-		if len(p) <= keepScratch {
-			r.scratch = p
-		}
+	if r.left > keepScratch {
+		return r.large()
 	}
-	p = p[:r.left]
+	if cap(r.scratch) < r.left {
+		r.scratch = make([]byte, r.left)
+	}
+	p := r.scratch[:r.left]
 	return p, r.ReadFull(p)
+}
+
+// large reads what is left of a large payload into memory that grows with what has come, at most twice that: a peer
+// that only announces much gets little.
+func (r *FrameReader) large() ([]byte, error) {
+	var p []byte
+	for r.left > 0 {
+		n := min(r.left, max(len(p), firstPiece))
+		p = slices.Grow(p, n)
+		if err := r.ReadFull(p[len(p) : len(p)+n]); err != nil {
+			return nil, err
+		}
+		p = p[:len(p)+n]
+	}
+	return p, nil
 }
 
 // Read reads and decodes the next frame. Byte slices in it (batches, bodies) are valid until the next call on r; on paths

@@ -59,7 +59,7 @@ func (*Request) Type() Type { return TypeRequest }
 func (f *Request) AppendTo(dst []byte) []byte {
 	dst = appendUint16(dst, uint16(f.API))
 	dst = append(dst, f.Version, 0)
-	dst = appendUint32(dst, uint32(min(max(f.Timeout.Milliseconds(), 0), 1<<31-1)))
+	dst = appendUint32(dst, uint32(min(max(f.Timeout.Milliseconds(), 0), 1<<32-1)))
 	return append(dst, f.Body...)
 }
 

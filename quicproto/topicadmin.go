@@ -16,7 +16,7 @@ type CreateTopicRequest struct {
 	Name       string
 	Partitions int32 // -1 for the cluster's default
 	Replicas   int16 // -1 for the cluster's default
-	Configs    []Config
+	Configs    []Config // Default must be false
 	DryRun     bool // check only
 }
 
@@ -106,7 +106,7 @@ func (m *AlterTopicRequest) Decode(body []byte) error {
 	d := decoder{frame: "AlterTopicRequest", rest: body}
 	*m = AlterTopicRequest{
 		DryRun: d.flags(flagDryRun) != 0, Name: d.text(MaxTopicName), Partitions: d.int32(),
-		Set: d.configs(), Unset: d.names(MaxText),
+		Set: d.configs(), Unset: d.names(MaxConfigs, MaxText),
 	}
 	return d.end()
 }

@@ -68,11 +68,16 @@ func appendBrokers(dst []byte, list []Broker) []byte {
 
 func (d *decoder) brokers() []Broker { return decodeList(d, brokerMinSize, (*decoder).broker) }
 
-// decodeList reads a counted list of elements that take at least size bytes each. Its memory grows with what was really
-// there, not with the count. An empty list is nil.
+// decodeList reads a counted list of elements that take at least size bytes each, as many as the payload can hold. Its memory
+// grows with what was really there, not with the count. An empty list is nil.
 func decodeList[T any](d *decoder, size int, one func(*decoder) T) []T {
+	return decodeShortList(d, len(d.rest), size, one)
+}
+
+// decodeShortList is decodeList with a limit on the number of elements.
+func decodeShortList[T any](d *decoder, limit, size int, one func(*decoder) T) []T {
 	var list []T
-	for range d.count(len(d.rest), size) {
+	for range d.count(limit, size) {
 		v := one(d)
 		if d.err != nil {
 			return nil
@@ -179,7 +184,9 @@ func appendConfigs(dst []byte, list []Config) []byte {
 	return dst
 }
 
-func (d *decoder) configs() []Config { return decodeList(d, configMinSize, (*decoder).config) }
+func (d *decoder) configs() []Config {
+	return decodeShortList(d, MaxConfigs, configMinSize, (*decoder).config)
+}
 
 func (d *decoder) config() Config {
 	return Config{Key: d.text(MaxText), Value: d.text(MaxValue), Default: d.flags(configFlagDefault) != 0}
@@ -193,6 +200,6 @@ func appendNames(dst []byte, list []string, max int) []byte {
 	return dst
 }
 
-func (d *decoder) names(max int) []string {
-	return decodeList(d, 2, func(d *decoder) string { return d.text(max) })
+func (d *decoder) names(limit, max int) []string {
+	return decodeShortList(d, limit, 2, func(d *decoder) string { return d.text(max) })
 }

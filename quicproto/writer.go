@@ -7,10 +7,11 @@ const (
 	writeBuffer = 64 << 10
 	// writeThrough is the length in bytes from which a body is written from its own memory and not copied.
 	writeThrough = 16 << 10
+	// keepBuffer is the largest buffer in bytes that a FrameWriter keeps when it is told to Release.
+	keepBuffer = 4 << 10
 )
 
-// FrameWriter gathers frames and writes them to one stream in large pieces. It is for one goroutine. Between Flush and the
-// next frame it holds no buffer.
+// FrameWriter gathers frames and writes them to one stream in large pieces. It is for one goroutine.
 type FrameWriter struct {
 	w   io.Writer
 	buf []byte
@@ -64,9 +65,15 @@ func (w *FrameWriter) Buffered() int { return len(w.buf) }
 
 // Flush writes what is gathered. When it returns nil everything added has been handed to the stream.
 func (w *FrameWriter) Flush() error {
-	err := w.flushOver(0)
-	w.buf = nil
-	return err
+	return w.flushOver(0)
+}
+
+// Release gives up a large buffer. It is called after Flush when nothing more is to be written for a while, so that an idle stream
+// costs little.
+func (w *FrameWriter) Release() {
+	if len(w.buf) == 0 && cap(w.buf) > keepBuffer {
+		w.buf = nil
+	}
 }
 
 func (w *FrameWriter) flushOver(n int) error {
