@@ -9,11 +9,6 @@ import (
 	"github.com/rustmq/rustmq/wal"
 )
 
-const (
-	DefaultProducerTTL  = 7 * 24 * time.Hour
-	DefaultMaxProducers = 4096
-)
-
 // TailBudget bounds the memory of all hot tails together. Safe for concurrent use.
 type TailBudget struct{ max int64 }
 
@@ -22,13 +17,6 @@ func NewTailBudget(max int64) *TailBudget { return &TailBudget{max: max} }
 
 // Used is the bytes of batches that hot tails hold now.
 func (b *TailBudget) Used() int64 { panic("not yet") }
-
-// Checkpoint is what the last tier commit of a partition carried (metadata has it): all of it is exact at End.
-type Checkpoint struct {
-	End       mq.Offset // the tiered end; 0 with nothing else: nothing was ever tiered
-	Producers []byte    // as EncodeProducers wrote it
-	Epochs    []mq.EpochStart
-}
 
 // Recovery collects, while the WAL is replayed, what each partition needs to open.
 type Recovery struct{}
@@ -105,18 +93,6 @@ func (p *Partition) Offline(err error) { panic("not yet") }
 // Quarantine stops the partition because of damage. Reads below the object mark go on.
 func (p *Partition) Quarantine(err error) { panic("not yet") }
 
-// Completion is told the outcome of one Append.
-type Completion interface{ Complete(AppendResult) }
-
-type AppendResult struct {
-	Base, Last mq.Offset
-	Reached    mq.Mark
-	LogStart   mq.Offset
-	Timestamp  int64 // log append time, ms; -1 when the topic does not stamp it
-	Duplicate  bool
-	Err        error
-}
-
 // Append: see the contract. b belongs to the partition from here on, whatever the outcome.
 func (p *Partition) Append(b mq.Batch, want mq.Durability, done Completion) { panic("not yet") }
 
@@ -176,8 +152,8 @@ func (p *Partition) SetLogStart(to mq.Offset) error { panic("not yet") }
 // TieredTo tells of the tiered end as metadata has it (image delta; leader to follower).
 func (p *Partition) TieredTo(end mq.Offset) { panic("not yet") }
 
-// Replicate appends what the leader of epoch sent. WAL room was reserved by the caller.
-func (p *Partition) Replicate(epoch mq.Epoch, batches []byte, leaderHW, leaderLogStart mq.Offset) error {
+// Replicate appends what the leader of epoch sent. It reserves its room in the log itself.
+func (p *Partition) Replicate(ctx context.Context, epoch mq.Epoch, batches []byte, leaderHW, leaderLogStart mq.Offset) error {
 	panic("not yet")
 }
 
@@ -207,3 +183,19 @@ func (p *Partition) Checkpoint(end mq.Offset) (state []byte, epochs []mq.EpochSt
 func (p *Partition) Tiered(end mq.Offset, verdict error) { panic("not yet") }
 
 var _ tier.Source = (*Partition)(nil)
+
+// Completion is told the outcome of one Append.
+type Completion interface{ Complete(AppendResult) }
+
+// AppendResult is the outcome of one Append.
+type AppendResult struct {
+	Base, Last mq.Offset
+	Reached    mq.Mark
+	LogStart   mq.Offset
+	Timestamp  int64
+	Duplicate  bool
+	Err        error
+}
+
+// LogBytes is what to Reserve in the WAL before Append of b.
+func LogBytes(b mq.Batch) int64 { return int64(len(b)) }

@@ -3,25 +3,42 @@ package partition
 import (
 	"context"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"github.com/rustmq/rustmq/mq"
 	"github.com/rustmq/rustmq/wal"
 )
 
-// Config is what a partition needs of its surroundings. All but ID and Topic is usually shared by all partitions of a node.
+// Config is what a partition needs of its surroundings. All but ID and Topic is usually the same for all partitions of a
+// node. Log, Tail, Settings and Now must be set.
 type Config struct {
 	ID    mq.PartitionID
 	Topic string    // for messages only
 	Node  mq.NodeID // this node: its own place in the in-sync set
 	Log   *wal.Log
-	Cold  Cold // reads what only the bucket has
+	Cold  Cold // reads what only the bucket has; nil: nothing is ever tiered
+	// Checkpoint fetches the checkpoint of the partition's last tier commit from the metadata. A leader that was a follower
+	// before needs it, once, before it uploads. nil: only what Open was given.
+	Checkpoint func(ctx context.Context, id mq.PartitionID) (Checkpoint, error)
 	// Tail bounds the memory of the hot tails of all partitions together.
 	Tail *TailBudget
-	// Settings are the topic's as of now. Called once per append, from many goroutines: a load, not a lookup.
+	// Settings are the topic's as of now. Called for each append, from many goroutines: a load, not a lookup.
 	Settings func() Settings
-	Logger   *slog.Logger
 	Now      func() time.Time
+	Logger   *slog.Logger // nil: silent
+	Counters *Counters    // shared by partitions; nil: nobody counts
+
+	// The hooks are called with the partition's mutex held: they must be quick, never block, and call nothing of the
+	// partition but ID. nil is allowed.
+
+	// Committed: the high watermark moved, or this node began to lead. For tier.Uploader.Notify.
+	Committed func(*Partition)
+	// Appended: this node leads and the log end moved. To wake the peers that replicate from here.
+	Appended func(*Partition)
+	// Persisted: this node follows, and Durable has something new to acknowledge.
+	Persisted func(*Partition)
+
 	// ProducerTTL is how long an idle producer is remembered; 0: DefaultProducerTTL.
 	ProducerTTL time.Duration
 	// MaxProducers bounds the producers remembered; the longest idle goes first; 0: DefaultMaxProducers.
@@ -31,17 +48,35 @@ type Config struct {
 // Settings are what a topic's configuration says to an append.
 type Settings struct {
 	MaxBatchBytes int  // max.message.bytes; 0: mq.DefaultMaxBatchBytes
-	MinISR        int  // min.insync.replicas, already resolved; 0 counts as 1
+	MinISR        int  // min.insync.replicas as it applies to this partition; 0 counts as 1
 	LogAppendTime bool // message.timestamp.type=LogAppendTime
 }
 
-// Cold is the object store as a partition sees it: *tier.Reader, and the metadata's checkpoints. Trouble of the store is an
-// error, never an empty answer.
+// Cold is the object store as a partition sees it; *tier.Reader is one. Trouble of the store is an error, never an empty
+// answer.
 type Cold interface {
-	// Read returns whole batches from the one that holds from on, about maxBytes of them, at least one, and the offset after
-	// the last. It may return batches that begin below from.
+	// Read returns whole batches from the one that holds from on, at least one, no more than one beyond maxBytes, and the
+	// offset after the last. The bytes stay valid and are not changed.
 	Read(ctx context.Context, p mq.PartitionID, from mq.Offset, maxBytes int) (batches []byte, next mq.Offset, err error)
-	// OffsetByTime is the first record in the bucket whose timestamp (ms since 1970) is ts or later; found is false when
-	// there is none.
-	OffsetByTime(ctx context.Context, p mq.PartitionID, ts int64) (offset mq.Offset, timestamp int64, found bool, err error)
+	// OffsetByTime finds the first record at or above from whose timestamp is at least ts (milliseconds since 1970) among
+	// the tiered ones. ok is false when there is none.
+	OffsetByTime(ctx context.Context, p mq.PartitionID, from mq.Offset, ts int64) (offset mq.Offset, at int64, ok bool, err error)
+}
+
+// Checkpoint is what the last tier commit of a partition carried, as the metadata has it: all of it is exact at End.
+type Checkpoint struct {
+	End       mq.Offset       // the tiered end; 0: nothing was ever tiered
+	Producers []byte          // state of the idempotent producers; never changed once it is here
+	Epochs    mq.EpochHistory // likewise
+}
+
+// Counters count what all partitions that share them do. They only grow.
+type Counters struct {
+	AppendedBatches, AppendedBytes     atomic.Int64 // by a leader
+	ReplicatedBatches, ReplicatedBytes atomic.Int64 // by a follower
+	Duplicates                         atomic.Int64 // batches that were there already
+	Refused                            atomic.Int64 // appends refused
+	TailBytes, LogBytes, ColdBytes     atomic.Int64 // read by consumers, by source
+	Truncations                        atomic.Int64
+	Quarantines                        atomic.Int64
 }
