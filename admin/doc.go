@@ -1,0 +1,17 @@
+// Package admin is the HTTP listener for operators and their machines: health
+// and metrics.
+//
+//	GET /livez    200 while the process works at all; 503 when it should be restarted
+//	GET /readyz   200 when the node serves clients; 503 with the reason otherwise
+//	GET /metrics  Prometheus' text format
+//
+// # What it does not do
+//
+// It decides nothing and changes nothing, and it knows no other package: whoever
+// starts it says what alive and ready mean, and which metrics there are.
+//
+// # Invariants
+//
+//  1. A request costs bounded time and memory whoever sends it.
+//  2. No answer holds a secret or a record.
+package admin

@@ -1,0 +1,100 @@
+package admin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/rustmq/rustmq/mq"
+)
+
+const (
+	readTimeout = 10 * time.Second
+	// writeTimeout bounds the slowest scrape.
+	writeTimeout   = 30 * time.Second
+	maxHeaderBytes = 64 << 10
+	// maxScrapes is how many answers of /metrics are made at a time; another one is refused.
+	maxScrapes = 4
+)
+
+// Config says what a server tells. All fields are required.
+type Config struct {
+	// Live is nil while the process works, or why it should be restarted.
+	Live func() error
+	// Ready is nil while the node serves clients, or why it does not.
+	Ready   func() error
+	Metrics prometheus.Gatherer
+	Logger  *slog.Logger
+}
+
+// Server is the HTTP listener.
+type Server struct {
+	http    http.Server
+	addr    net.Addr
+	stopped chan struct{}
+}
+
+// Listen starts serving on addr, host:port; port 0 picks a free one.
+func Listen(addr string, cfg Config) (*Server, error) {
+	listener, err := net.Listen("tcp", addr)
+	if err != nil {
+		return nil, mq.Errorf(mq.InvalidConfig, "listen for HTTP on %s: %w", addr, err)
+	}
+	s := &Server{
+		addr:    listener.Addr(),
+		stopped: make(chan struct{}),
+		http: http.Server{
+			Handler: Handler(cfg), ReadTimeout: readTimeout, WriteTimeout: writeTimeout, MaxHeaderBytes: maxHeaderBytes,
+			ErrorLog: slog.NewLogLogger(cfg.Logger.Handler(), slog.LevelDebug),
+		},
+	}
+	go func() {
+		defer close(s.stopped)
+		if err := s.http.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+			cfg.Logger.Error("the HTTP listener ended: health and metrics are not served any more", "addr", addr, "error", err)
+		}
+	}()
+	return s, nil
+}
+
+// Addr is where the server listens.
+func (s *Server) Addr() net.Addr { return s.addr }
+
+// Close lets answers under way finish until ctx ends, then ends the server.
+func (s *Server) Close(ctx context.Context) error {
+	err := s.http.Shutdown(ctx)
+	if err != nil {
+		err = errors.Join(err, s.http.Close())
+	}
+	<-s.stopped
+	return err
+}
+
+// Handler answers the paths of the package comment.
+func Handler(cfg Config) http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /livez", health(cfg.Live))
+	mux.HandleFunc("GET /readyz", health(cfg.Ready))
+	mux.Handle("GET /metrics", promhttp.HandlerFor(cfg.Metrics, promhttp.HandlerOpts{MaxRequestsInFlight: maxScrapes}))
+	return mux
+}
+
+func health(check func() error) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+		w.Header().Set("Cache-Control", "no-store")
+		if err := check(); err != nil {
+			w.WriteHeader(http.StatusServiceUnavailable)
+			fmt.Fprintln(w, err)
+			return
+		}
+		fmt.Fprintln(w, "ok")
+	}
+}
