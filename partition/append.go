@@ -1,0 +1,157 @@
+package partition
+
+import (
+	"time"
+
+	"github.com/rustmq/rustmq/mq"
+	"github.com/rustmq/rustmq/wal"
+)
+
+// LogBytes is the number of bytes to reserve in the log before b is appended.
+func LogBytes(b mq.Batch) int64 { return int64(len(b)) }
+
+// Append appends a batch that mq.CheckBatch let pass: it gets the next offsets, base offset and leader epoch are stamped into
+// it, and the log syncs it. done is called when the mark that want asks for has passed it, or with an error, which may be before
+// Append returns. Append never blocks on I/O.
+//
+// The caller has reserved LogBytes(b) in the log. Append gives that back itself when it appends nothing. b and its memory belong
+// to the partition from here on, whatever comes of it: it keeps them, unchanged, for readers.
+//
+// An idempotent producer's batch that is in the log already is a Duplicate: it completes with its first offsets, at the mark that
+// this request asks for, and not before the request that appended it.
+//
+// Errors before anything was appended: NotLeaderOrFollower, PartitionQuarantined, KafkaStorageError, ShuttingDown and other
+// reasons not to lead; MessageTooLarge; InvalidRequiredAcks; NotEnoughReplicas for want all or object while the in-sync set is
+// below min.insync.replicas; OutOfOrderSequence, DuplicateSequence (older than what is retained), InvalidProducerEpoch,
+// UnknownProducerID, InvalidRequest (overlaps a batch without being it). After it was appended, so that whether
+// it survives is not known: NotLeaderOrFollower, KafkaStorageError, ShuttingDown, PartitionQuarantined.
+func (p *Partition) Append(b mq.Batch, want mq.Durability, done Completion) {
+	now := p.cfg.Now()
+	settings := p.cfg.Settings()
+	timestamp := int64(-1)
+	if settings.LogAppendTime {
+		timestamp = now.UnixMilli()
+		b.StampAppendTime(timestamp) // outside the lock: it reads the whole batch
+	}
+	p.mu.Lock()
+	appended, err := p.append(b, want, settings, timestamp, now, done)
+	if err != nil {
+		p.count(func(c *Counters) { c.Refused.Add(1) })
+		p.outcomes = append(p.outcomes, outcome{done, AppendResult{Err: err, Timestamp: -1, LogStart: p.marks.logStart()}})
+	}
+	p.unlock()
+	if !appended {
+		p.cfg.Log.Unreserve(LogBytes(b))
+		return
+	}
+	p.cfg.Tail.reclaim()
+}
+
+// append decides about b and appends it. The caller holds mu.
+func (p *Partition) append(b mq.Batch, want mq.Durability, settings Settings, timestamp int64, now time.Time, done Completion) (appended bool, err error) {
+	if err := p.admit(b, want, settings); err != nil {
+		return false, err
+	}
+	base := p.marks.logEnd()
+	ms := now.UnixMilli()
+	if b.ProducerID() >= 0 {
+		s := sequenceOf(b)
+		original, duplicate, err := p.dedup().check(s)
+		if err != nil {
+			return false, mq.Wrapf(err, "partition %s", p.name())
+		}
+		if duplicate {
+			p.repeat(original, want, settings, done)
+			return false, nil
+		}
+		p.producers.apply(s, base, p.marks.high(), ms)
+	}
+	b.SetBaseOffset(base)
+	b.SetLeaderEpoch(p.epoch)
+	e := p.publish(b, base, ms)
+	p.wait(waiting{done: done, base: base, last: e.end - 1, timestamp: timestamp}, want.Mark())
+	p.cfg.Log.Append(wal.Entry{
+		Stream: p.stream, Type: wal.EntryData, First: uint64(base), End: uint64(e.end), Payload: b,
+	}, e)
+	if p.cfg.Appended != nil {
+		p.cfg.Appended(p)
+	}
+	if c := p.cfg.Counters; c != nil {
+		c.AppendedBatches.Add(1)
+		c.AppendedBytes.Add(int64(len(b)))
+	}
+	return true, nil
+}
+
+// admit refuses what this partition can not or may not take now. The caller holds mu.
+func (p *Partition) admit(b mq.Batch, want mq.Durability, settings Settings) error {
+	if err := p.mustLead(); err != nil {
+		return err
+	}
+	limit := settings.MaxBatchBytes
+	if limit == 0 {
+		limit = mq.DefaultMaxBatchBytes
+	}
+	switch {
+	case !want.Valid():
+		return mq.Errorf(mq.InvalidRequiredAcks, "partition %s: durability %d", p.name(), want)
+	case len(b) > limit:
+		return mq.Errorf(mq.MessageTooLarge, "partition %s: batch of %d bytes: at most %d are allowed", p.name(), len(b), limit)
+	case want >= mq.DurabilityAll && len(p.progress.isr) < settings.MinISR:
+		return mq.Errorf(mq.NotEnoughReplicas, "partition %s: %d replicas are in sync, %d are needed", p.name(), len(p.progress.isr), settings.MinISR)
+	}
+	return nil
+}
+
+// publish puts a stamped batch at the end of everything that is in memory: index, hot tail, log end. Nobody may read it before the
+// watermark passes it. The caller holds mu, and gives the entry to the log as its wal.Done.
+func (p *Partition) publish(b mq.Batch, base mq.Offset, now int64) *tailEntry {
+	p.index.add(b, base, now)
+	e, began := p.tail.push(p, b, base, base+mq.Offset(b.LastOffsetDelta())+1)
+	if began {
+		p.cfg.Tail.begun(p)
+	}
+	p.cfg.Tail.used.Add(int64(len(b)) + entryOverhead)
+	p.marks.setLogEnd(e.end)
+	if p.index.total-p.remembered >= rememberStride {
+		p.remember(nil)
+	}
+	return e
+}
+
+// dedup is the state of the producers, which a partition without idempotent ones does not have. The caller holds mu.
+func (p *Partition) dedup() *producers {
+	if p.producers == nil {
+		p.producers = newProducers(p.cfg.ProducerTTL, p.cfg.MaxProducers)
+	}
+	return p.producers
+}
+
+// repeat completes a request whose batch is in the log already. It waits for the mark that it asks for, and for the
+// original's if that one is still waiting for more. The caller holds mu.
+func (p *Partition) repeat(original seqEntry, want mq.Durability, settings Settings, done Completion) {
+	w := waiting{done: done, base: original.base, last: original.last(), timestamp: -1, duplicate: true}
+	if settings.LogAppendTime {
+		w.timestamp = p.appendTime(original.base)
+	}
+	mark := want.Mark()
+	for m := mq.MarkObject; m > mark; m-- {
+		if p.waiting[m].holds(w.last) {
+			mark = m
+		}
+	}
+	p.wait(w, mark)
+	p.count(func(c *Counters) { c.Duplicates.Add(1) })
+}
+
+// appendTime is what the leader stamped the batch at base with, -1 when it is not in the hot tail any more.
+func (p *Partition) appendTime(base mq.Offset) int64 {
+	cursor, ok := p.tail.find(base)
+	if !ok {
+		return -1
+	}
+	if e := cursor.next(); e != nil && e.base == base && e.batch.TimestampType() == mq.TimestampAppend {
+		return e.batch.MaxTimestamp()
+	}
+	return -1
+}

@@ -1,0 +1,131 @@
+package partition
+
+import (
+	"log/slog"
+
+	"github.com/rustmq/rustmq/mq"
+	"github.com/rustmq/rustmq/wal"
+)
+
+// Open makes a partition of what recovery found of it (nil: nothing) and the checkpoint of its last tier commit (the zero value: none). The
+// state is that of the checkpoint, then what the log has beyond it. A log that ends below the tiered end goes on there: everything
+// in it is in the object store.
+//
+// The partition is offline until Lead or Follow. When the log of it is damaged, or has a hole above the tiered end, it is
+// quarantined (see State), and that is no error here. The error is about cfg only.
+func Open(cfg Config, found *Recovered, tiered Checkpoint) (*Partition, error) {
+	if cfg.Log == nil || cfg.Tail == nil || cfg.Settings == nil || cfg.Now == nil {
+		return nil, mq.Errorf(mq.Internal, "partition %s: open: Log, Tail, Settings and Now must be set", partitionName(&cfg))
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	if found == nil {
+		found = &Recovered{state: replicaState{epoch: mq.NoEpoch}}
+	}
+	p := &Partition{cfg: cfg, stream: wal.StreamID(cfg.ID.Key()), epoch: found.state.epoch, durableEpoch: found.state.epoch, leader: mq.NoNode}
+	p.leadingEpoch.Store(int32(mq.NoEpoch))
+	p.mu.Lock()
+	defer p.unlock()
+	p.epochs, p.producers, p.index = found.epochs, found.producers, found.index
+	p.setMarks(found, tiered)
+	if err := p.resume(found, tiered); err != nil {
+		p.quarantine(err)
+		return p, nil
+	}
+	if n := len(p.epochs); n > 0 {
+		p.epoch = max(p.epoch, p.epochs[n-1].Epoch)
+	}
+	return p, nil
+}
+
+// setMarks sets what can be known before the log is judged. The caller holds mu.
+func (p *Partition) setMarks(found *Recovered, tiered Checkpoint) {
+	p.marks.setObject(tiered.End)
+	p.marks.setLogStart(found.state.logStart)
+	p.setEnds(max(found.end, tiered.End))
+	p.marks.setHigh(min(max(found.state.high, tiered.End, found.state.logStart), p.marks.logEnd()))
+}
+
+// setEnds sets where the log ends: all of it is synced.
+func (p *Partition) setEnds(end mq.Offset) {
+	p.marks.setLogEnd(end)
+	p.marks.setLocal(end)
+	p.marks.setHigh(min(p.marks.high(), end))
+}
+
+// resume puts checkpoint and log together, and says why that can not be done. The caller holds mu.
+func (p *Partition) resume(found *Recovered, tiered Checkpoint) error {
+	restored, err := decodeProducers(tiered.Producers, p.cfg.ProducerTTL, p.cfg.MaxProducers)
+	if err != nil {
+		return mq.Wrapf(err, "checkpoint at %d", tiered.End)
+	}
+	if err := tiered.Epochs.Valid(); err != nil {
+		return mq.Wrapf(err, "checkpoint at %d", tiered.End)
+	}
+	if tiered.End < found.state.tieredEnd {
+		return mq.Errorf(mq.Corrupt, "the log says that it is tiered up to %d, the metadata only up to %d", found.state.tieredEnd, tiered.End)
+	}
+	p.uploads.rebase(tiered)
+	first := p.firstHeld()
+	// Whatever is wrong below this is in the object store, or not wanted any more.
+	p.cfg.Log.Release(p.stream, uint64(first))
+	switch {
+	case found.doubt:
+		return mq.Errorf(mq.Corrupt, "the log is damaged, and may have held all there was of the partition")
+	case found.err != nil:
+		return found.err
+	case p.cfg.Log.Quarantined(p.stream) != nil:
+		return p.cfg.Log.Quarantined(p.stream)
+	case !found.begun || found.end < first:
+		return p.startAt(first, tiered, restored)
+	case found.first > first:
+		return mq.Errorf(mq.Corrupt, "the log begins at %d, but all from %d on must be there", found.first, first)
+	case found.holeEnd > first:
+		return mq.Errorf(mq.Corrupt, "the log has a hole below %d, and is tiered up to %d only", found.holeEnd, first)
+	}
+	return p.join(found, tiered, restored)
+}
+
+// startAt has the log, which has nothing from first on, go on there. The caller holds mu.
+func (p *Partition) startAt(first mq.Offset, tiered Checkpoint, restored *producers) error {
+	_, end, ok := p.cfg.Log.Bounds(p.stream)
+	switch {
+	case ok && mq.Offset(end) > first:
+		return mq.Errorf(mq.Corrupt, "the log ends at %d, but has nothing from %d on", end, first)
+	case ok && mq.Offset(end) == first || !ok && first == 0:
+		p.epochs, p.producers = tiered.Epochs, restored
+		p.index.restart(first)
+		p.setEnds(first)
+		return nil
+	}
+	p.logger().Warn("the log ends below the tiered end, where it goes on", "log_end", end, "tiered_end", tiered.End)
+	tiered.End = first
+	p.restart(tiered, restored)
+	return nil
+}
+
+// join lays the checkpoint under what the log has. The caller holds mu.
+func (p *Partition) join(found *Recovered, tiered Checkpoint, restored *producers) error {
+	epochs := tiered.Epochs.TruncateEnd(found.first)
+	for _, e := range found.epochs {
+		next, err := epochs.Assign(e.Epoch, e.Start)
+		if err != nil {
+			return mq.Errorf(mq.Corrupt, "epochs of the checkpoint at %d and of the log do not fit: %w", tiered.End, err)
+		}
+		epochs = next
+	}
+	p.epochs = epochs.TruncateStart(p.marks.logStart())
+	switch {
+	case found.producers == nil && len(restored.byID) == 0:
+	case found.producers == nil:
+		p.producers = restored
+	default:
+		found.producers.ttl, found.producers.max = restored.ttl, restored.max
+		found.producers.underlay(restored, found.first)
+		found.producers.expire(p.cfg.Now().UnixMilli(), nil)
+	}
+	p.index.release(p.firstHeld())
+	p.remembered = p.index.total
+	return nil
+}

@@ -1,0 +1,206 @@
+package partition
+
+import (
+	"context"
+
+	"github.com/rustmq/rustmq/mq"
+)
+
+// ReadBuffer is a reader's scratch memory, used again from read to read. The zero value is ready.
+type ReadBuffer struct {
+	Bytes  []byte   // batches that had to be copied from the log
+	Slices [][]byte // for ReadResult.Batches
+}
+
+// ReadResult is what a read found.
+type ReadResult struct {
+	// Batches are whole batches in offset order, one or more per slice, from the one that holds the offset asked for: the first may
+	// begin below it. They are immutable. What lies in ReadBuffer.Bytes is valid until that is used again, everything else for ever.
+	Batches       [][]byte
+	Next          mq.Offset // behind the last record; the offset asked for when there is none
+	End           mq.Offset // where the reader's isolation ended: Next == End means caught up
+	HighWatermark mq.Offset
+	LogStart      mq.Offset
+	LogEnd        mq.Offset
+}
+
+// Read returns the batches from the one that holds from on, up to where iso ends: about maxBytes of them, at least one. It comes
+// from the hot tail (without a copy and without a lock), from the log, or from the object store, whichever is nearest and has
+// from. Nothing to read yet is an empty result and no error.
+//
+// Errors: OffsetOutOfRange below the log start and beyond the log end, NotLeaderOrFollower and other reasons not to lead,
+// PartitionQuarantined unless the object store has from, Corrupt (with the place), ObjectStoreUnavailable, those of ctx.
+func (p *Partition) Read(ctx context.Context, from mq.Offset, maxBytes int, iso mq.Isolation, buf *ReadBuffer) (ReadResult, error) {
+	if buf == nil {
+		buf = &ReadBuffer{}
+	}
+	state := State(p.state.Load())
+	res := ReadResult{Next: from, LogStart: p.marks.logStart(), End: p.marks.visible(iso)}
+	res.HighWatermark = max(p.marks.high(), res.End)
+	res.LogEnd = max(p.marks.logEnd(), res.HighWatermark)
+	switch {
+	case state == StateQuarantined && from >= res.LogStart && from < min(p.marks.object(), res.End):
+		return p.readCold(ctx, res, maxBytes, buf)
+	case state != StateLeader:
+		return res, p.notServing()
+	case from < res.LogStart || from > res.LogEnd:
+		return res, mq.Errorf(mq.OffsetOutOfRange, "partition %s: read at %d, the log is [%d, %d)", p.name(), from, res.LogStart, res.LogEnd)
+	case from >= res.End:
+		return res, nil
+	}
+	if p.readTail(&res, res.End, maxBytes, buf) {
+		return res, nil
+	}
+	return p.readLog(ctx, res, maxBytes, buf)
+}
+
+// Local says whether a Read at from is answered from this node's memory or log, without the object store.
+func (p *Partition) Local(from mq.Offset) bool {
+	if from >= p.marks.high() {
+		return true
+	}
+	if _, ok := p.tail.find(from); ok {
+		return true
+	}
+	first, _, ok := p.cfg.Log.Bounds(p.stream)
+	return ok && from >= mq.Offset(first) || from >= p.marks.object()
+}
+
+// ReadReplica reads for a follower of epoch: up to the log end, whether synced, replicated or not. Errors as for Read, and
+// FencedLeaderEpoch and UnknownLeaderEpoch.
+func (p *Partition) ReadReplica(ctx context.Context, epoch mq.Epoch, from mq.Offset, maxBytes int, buf *ReadBuffer) (ReadResult, error) {
+	p.mu.Lock()
+	err := p.mustLead()
+	if err == nil {
+		err = p.checkEpoch(epoch)
+	}
+	res := ReadResult{Next: from, LogStart: p.marks.logStart(), HighWatermark: p.marks.high(), End: p.marks.logEnd(), LogEnd: p.marks.logEnd()}
+	first := p.firstHeld()
+	p.mu.Unlock()
+	switch {
+	case err != nil:
+		return res, err
+	case from < first || from > res.LogEnd:
+		return res, mq.Errorf(mq.OffsetOutOfRange, "partition %s: replicate from %d, the log is [%d, %d)", p.name(), from, first, res.LogEnd)
+	case from == res.LogEnd:
+		return res, nil
+	}
+	if p.readTail(&res, res.LogEnd, maxBytes, buf) {
+		return res, nil
+	}
+	return p.readLog(ctx, res, maxBytes, buf)
+}
+
+// notServing is why reads are refused.
+func (p *Partition) notServing() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if err := p.mustLead(); err != nil {
+		return err
+	}
+	// It has begun to lead just now.
+	return mq.Errorf(mq.NotLeaderOrFollower, "partition %s: is becoming the leader", p.name())
+}
+
+// readTail adds the batches in the hot tail from res.Next up to limit, and is false when the tail does not reach down so far.
+func (p *Partition) readTail(res *ReadResult, limit mq.Offset, maxBytes int, buf *ReadBuffer) bool {
+	cursor, ok := p.tail.find(res.Next)
+	if !ok {
+		return false
+	}
+	buf.Slices = buf.Slices[:0]
+	size := 0
+	for e := cursor.next(); e != nil && e.end <= limit; e = cursor.next() {
+		if size > 0 && size+len(e.batch) > maxBytes {
+			break
+		}
+		buf.Slices = append(buf.Slices, e.batch)
+		size += len(e.batch)
+		res.Next = e.end
+	}
+	res.Batches = buf.Slices
+	p.count(func(c *Counters) { c.TailBytes.Add(int64(size)) })
+	return true
+}
+
+// readLog reads from the log, and when that has let go of res.Next, from the object store.
+func (p *Partition) readLog(ctx context.Context, res ReadResult, maxBytes int, buf *ReadBuffer) (ReadResult, error) {
+	if err := ctx.Err(); err != nil {
+		return res, err
+	}
+	data, _, err := p.cfg.Log.Read(p.stream, uint64(res.Next), maxBytes, buf.Bytes[:0])
+	if err != nil {
+		// The object mark moves before the log lets go: whoever misses it there finds it here.
+		if res.Next < p.marks.object() {
+			if mq.CodeOf(err) == mq.Corrupt {
+				p.logger().Warn("damage in the log, reading from the object store instead", "offset", res.Next, "err", err)
+			}
+			return p.readCold(ctx, res, maxBytes, buf)
+		}
+		return res, p.logError(err, res.Next)
+	}
+	buf.Bytes = data
+	res, err = res.trimmed(data, buf)
+	if err != nil {
+		return res, mq.Errorf(mq.Corrupt, "partition %s: log at %d: %w", p.name(), res.Next, err)
+	}
+	p.count(func(c *Counters) { c.LogBytes.Add(size(res.Batches)) })
+	return res, nil
+}
+
+// logError is what a failed read of the log means: damage stops the partition.
+func (p *Partition) logError(err error, from mq.Offset) error {
+	if mq.CodeOf(err) == mq.Corrupt {
+		p.Quarantine(err)
+	}
+	return mq.Wrapf(err, "partition %s: read at %d", p.name(), from)
+}
+
+func (p *Partition) readCold(ctx context.Context, res ReadResult, maxBytes int, buf *ReadBuffer) (ReadResult, error) {
+	if p.cfg.Cold == nil {
+		return res, mq.Errorf(mq.ObjectStoreUnavailable, "partition %s: read at %d: no object store is configured", p.name(), res.Next)
+	}
+	data, _, err := p.cfg.Cold.Read(ctx, p.cfg.ID, res.Next, maxBytes)
+	if err != nil {
+		return res, mq.Wrapf(err, "partition %s: read at %d from the object store", p.name(), res.Next)
+	}
+	res, err = res.trimmed(data, buf)
+	if err != nil {
+		return res, mq.Errorf(mq.Corrupt, "partition %s: object store at %d: %w", p.name(), res.Next, err)
+	}
+	p.count(func(c *Counters) { c.ColdBytes.Add(size(res.Batches)) })
+	return res, nil
+}
+
+// trimmed is res with what of data, whole batches in order, belongs there: from the batch that holds res.Next up to res.End.
+func (res ReadResult) trimmed(data []byte, buf *ReadBuffer) (ReadResult, error) {
+	begin, end, next := 0, 0, res.Next
+	for end < len(data) {
+		b, _, err := mq.NextBatch(data[end:])
+		if err != nil {
+			return res, err
+		}
+		if b.NextOffset() > res.End {
+			break
+		}
+		end += len(b)
+		if b.NextOffset() <= next {
+			begin = end
+			continue
+		}
+		next = b.NextOffset()
+	}
+	if begin == end {
+		return res, mq.Errorf(mq.Corrupt, "no batch where one must be")
+	}
+	buf.Slices = append(buf.Slices[:0], data[begin:end])
+	res.Batches, res.Next = buf.Slices, next
+	return res, nil
+}
+
+func size(slices [][]byte) (n int64) {
+	for _, s := range slices {
+		n += int64(len(s))
+	}
+	return n
+}

@@ -1,0 +1,209 @@
+package partition
+
+import (
+	"bytes"
+	"slices"
+	"time"
+
+	"github.com/rustmq/rustmq/mq"
+	"github.com/rustmq/rustmq/wal"
+)
+
+// Recovery collects, while the log is replayed, what each partition needs to open. It looks at the headers of batches only and keeps no
+// payload. Not safe for concurrent use.
+type Recovery struct {
+	now     int64 // milliseconds since 1970
+	streams map[wal.StreamID]*Recovered
+	last    *Recovered // of the last entry: runs of one stream are long
+	suspect map[wal.StreamID]bool
+	doubt   bool
+}
+
+// Recovered is what the log has of one partition.
+type Recovered struct {
+	stream     wal.StreamID
+	begun      bool      // something with offsets was found
+	first, end mq.Offset // of what is there
+	holeEnd    mq.Offset // end of the last gap inside, 0: none
+	state      replicaState
+	epochs     mq.EpochHistory // of the batches
+	producers  *producers      // of the batches
+	index      index
+	err        error // what can not be
+	doubt      bool  // there may have been more, nobody knows what
+}
+
+// NewRecovery is for a replay that begins now.
+func NewRecovery(now time.Time) *Recovery {
+	return &Recovery{now: now.UnixMilli(), streams: make(map[wal.StreamID]*Recovered), suspect: make(map[wal.StreamID]bool)}
+}
+
+// Visit takes the next entry of the log: it is what wal.Open calls. It never fails: what is wrong with a stream is that partition's
+// alone, and shows when it is opened.
+func (r *Recovery) Visit(e wal.Entry) error {
+	if e.Type == wal.EntryDrop {
+		delete(r.streams, e.Stream)
+		r.last = nil
+		return nil
+	}
+	s := r.last
+	if s == nil || s.stream != e.Stream {
+		s = r.stream(e.Stream)
+		r.last = s
+	}
+	switch e.Type {
+	case wal.EntryData:
+		s.data(e, r.now)
+	case wal.EntryState:
+		s.remember(e)
+	case wal.EntryTruncate:
+		s.truncate(mq.Offset(e.First))
+	case wal.EntryReset:
+		s.reset(mq.Offset(e.First))
+	}
+	return nil
+}
+
+func (r *Recovery) stream(id wal.StreamID) *Recovered {
+	s := r.streams[id]
+	if s == nil {
+		s = &Recovered{stream: id, state: replicaState{epoch: mq.NoEpoch}}
+		r.streams[id] = s
+	}
+	return s
+}
+
+// Finish is told what wal.Open found.
+func (r *Recovery) Finish(found *wal.Recovery) {
+	r.last = nil
+	r.doubt = found.Doubt
+	for _, id := range found.Suspect {
+		r.suspect[id] = true
+	}
+}
+
+// Partitions lists those that the log has something of and that nobody took, in the order of their keys. Those that the metadata does not
+// know are of deleted topics: have the log drop them.
+func (r *Recovery) Partitions() []mq.PartitionID { return partitionsOf(r.streams) }
+
+// Suspects lists the partitions that can not show all they had promised, in the order of their keys: this replica must not keep its
+// place in their in-sync sets.
+func (r *Recovery) Suspects() []mq.PartitionID { return partitionsOf(r.suspect) }
+
+func partitionsOf[V any](streams map[wal.StreamID]V) []mq.PartitionID {
+	keys := make([]wal.StreamID, 0, len(streams))
+	for id := range streams {
+		keys = append(keys, id)
+	}
+	slices.SortFunc(keys, func(a, b wal.StreamID) int { return bytes.Compare(a[:], b[:]) })
+	ids := make([]mq.PartitionID, len(keys))
+	for i, key := range keys {
+		ids[i] = mq.PartitionIDFromKey(key)
+	}
+	return ids
+}
+
+// Take hands over what was found of a partition that existed before the start; nil: nothing.
+func (r *Recovery) Take(id mq.PartitionID) *Recovered {
+	key := wal.StreamID(id.Key())
+	s := r.streams[key]
+	delete(r.streams, key)
+	if s == nil && r.doubt {
+		// The damage may have eaten all that the log had of it.
+		return &Recovered{stream: key, state: replicaState{epoch: mq.NoEpoch}, doubt: true}
+	}
+	return s
+}
+
+// Settle ends the recovery when everything that existed before the start is open: from now on Take returns nil, also where
+// damage leaves a doubt. Without it a topic that is created later would inherit that doubt.
+func (r *Recovery) Settle() { r.streams, r.doubt = nil, false }
+
+// data notes an entry with batches.
+func (s *Recovered) data(e wal.Entry, now int64) {
+	first := mq.Offset(e.First)
+	switch {
+	case !s.begun:
+		s.begun, s.first, s.end = true, first, first
+	case first > s.end:
+		s.holeEnd, s.end = first, first
+	case first < s.end:
+		s.fail("entry [%d, %d) lies below %d, where the log had come to", e.First, e.End, s.end)
+		return
+	}
+	for rest := e.Payload; len(rest) > 0; {
+		b, after, err := mq.NextBatch(rest)
+		if err != nil {
+			s.fail("entry [%d, %d): %w", e.First, e.End, err)
+			return
+		}
+		if b.BaseOffset() != s.end {
+			s.fail("entry [%d, %d): batch at %d, expected at %d", e.First, e.End, b.BaseOffset(), s.end)
+			return
+		}
+		s.batch(b, now)
+		rest = after
+	}
+	if s.end != mq.Offset(e.End) {
+		s.fail("entry [%d, %d): its batches end at %d", e.First, e.End, s.end)
+	}
+}
+
+func (s *Recovered) batch(b mq.Batch, now int64) {
+	base := s.end
+	if n := len(s.epochs); n == 0 || s.epochs[n-1].Epoch != b.LeaderEpoch() {
+		epochs, err := s.epochs.Assign(b.LeaderEpoch(), base)
+		if err != nil {
+			s.fail("batch at %d: %w", base, err)
+		}
+		s.epochs = epochs
+	}
+	if b.ProducerID() >= 0 {
+		if s.producers == nil {
+			s.producers = newProducers(0, 0)
+		}
+		s.producers.apply(sequenceOf(b), base, s.state.high, now)
+	}
+	s.index.add(b, base, now)
+	s.end = b.NextOffset()
+}
+
+func (s *Recovered) remember(e wal.Entry) {
+	state, err := decodeState(e.Payload)
+	if err != nil {
+		s.fail("state entry: %w", err)
+		return
+	}
+	s.state = state
+}
+
+func (s *Recovered) truncate(to mq.Offset) {
+	if !s.begun || to >= s.end {
+		return
+	}
+	if to < s.first {
+		// What it left was freed.
+		s.reset(to)
+		return
+	}
+	s.end = to
+	if s.holeEnd > to {
+		s.holeEnd = 0
+	}
+	s.epochs = s.epochs.TruncateEnd(to)
+	if s.producers != nil {
+		s.producers.rollback(to)
+	}
+	s.index.truncate(to)
+}
+
+func (s *Recovered) reset(to mq.Offset) {
+	*s = Recovered{stream: s.stream, begun: true, first: to, end: to, state: s.state}
+	s.index.restart(to)
+}
+
+func (s *Recovered) fail(format string, args ...any) {
+	if s.err == nil {
+		s.err = mq.Errorf(mq.Corrupt, format, args...)
+	}
+}

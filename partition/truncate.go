@@ -1,0 +1,210 @@
+package partition
+
+import (
+	"github.com/rustmq/rustmq/mq"
+	"github.com/rustmq/rustmq/wal"
+)
+
+// Truncate cuts the log by what the leader of epoch answered to EndOffsetForEpoch(LastEpoch()). again says that the leader had no such epoch
+// and this log not the one that it named: ask for the new LastEpoch. Only epoch histories decide where to cut, never a
+// watermark.
+//
+// When it returns the cut is queued in the log, what was cut is gone from memory, and producers and epochs are as they were
+// before it was appended. Errors: those of Replicate; InvalidRequest for an answer to another question; OffsetOutOfRange when the
+// histories have nothing in common above what is committed: then Reset.
+func (p *Partition) Truncate(epoch, leaderEpoch mq.Epoch, leaderEnd mq.Offset) (again bool, err error) {
+	p.mu.Lock()
+	defer p.unlock()
+	if err := p.mustFollow(epoch); err != nil {
+		return false, err
+	}
+	to, again, err := p.partingPoint(leaderEpoch, leaderEnd)
+	if err != nil {
+		return false, err
+	}
+	if floor := max(p.marks.high(), p.marks.object()); to < floor {
+		return false, mq.Errorf(mq.OffsetOutOfRange, "partition %s: by its history the leader of epoch %d parted at %d, but below %d all is committed",
+			p.name(), epoch, to, floor)
+	}
+	if to < p.marks.logEnd() {
+		p.truncate(to)
+	}
+	return again, nil
+}
+
+// partingPoint is where this log and the leader's surely are the same up to, given the leader's answer. again says that more may have to
+// be cut. The caller holds mu.
+func (p *Partition) partingPoint(leaderEpoch mq.Epoch, leaderEnd mq.Offset) (to mq.Offset, again bool, err error) {
+	logEnd := p.marks.logEnd()
+	if logEnd == p.firstHeld() {
+		return logEnd, false, nil // nothing to cut
+	}
+	asked := p.epochs.At(logEnd - 1)
+	switch {
+	case leaderEpoch == mq.NoEpoch:
+		return 0, false, mq.Errorf(mq.OffsetOutOfRange, "partition %s: the leader knows nothing of epoch %d", p.name(), asked)
+	case leaderEpoch > asked || leaderEnd < 0:
+		return 0, false, mq.Errorf(mq.InvalidRequest, "partition %s: answer for epoch %d, asked for %d", p.name(), leaderEpoch, asked)
+	}
+	ours, end := p.epochs.EndOffset(leaderEpoch, logEnd)
+	switch ours {
+	case leaderEpoch:
+		return min(end, leaderEnd), false, nil
+	case mq.NoEpoch:
+		return p.firstHeld(), false, nil // all that is here is of epochs that the leader never had
+	}
+	return end, true, nil
+}
+
+// firstHeld is the offset from which on this log must hold everything: what is not tiered yet, be it below the log start, is
+// still needed for the object store. The caller holds mu.
+func (p *Partition) firstHeld() mq.Offset {
+	if p.cfg.Cold == nil {
+		return max(p.marks.object(), p.marks.logStart())
+	}
+	return p.marks.object()
+}
+
+// truncate cuts the log at to, a boundary of batches. The caller holds mu.
+func (p *Partition) truncate(to mq.Offset) {
+	p.logger().Info("truncate", "to", to, "log_end", p.marks.logEnd(), "leader_epoch", p.epoch)
+	p.cut(wal.EntryTruncate, to)
+	p.epochs = p.epochs.TruncateEnd(to)
+	if p.producers != nil {
+		p.producers.rollback(to)
+	}
+	p.index.truncate(to)
+	freed, began := p.tail.truncate(to)
+	p.cfg.Tail.used.Add(-freed)
+	for range began {
+		p.cfg.Tail.begun(p)
+	}
+	p.marks.setLocal(min(p.marks.local(), to))
+	p.marks.setLogEnd(to)
+	p.count(func(c *Counters) { c.Truncations.Add(1) })
+}
+
+// Reset throws this replica's log away and has it go on at the tiered end, with the producers and epochs of that place: for a follower
+// that is behind it, or shares nothing with its leader. tiered is as the metadata has it now.
+func (p *Partition) Reset(epoch mq.Epoch, tiered Checkpoint) error {
+	restored, err := decodeProducers(tiered.Producers, p.cfg.ProducerTTL, p.cfg.MaxProducers)
+	if err != nil {
+		return mq.Wrapf(err, "partition %s: reset to %d", p.name(), tiered.End)
+	}
+	if err := tiered.Epochs.Valid(); err != nil {
+		return mq.Wrapf(err, "partition %s: reset to %d", p.name(), tiered.End)
+	}
+	p.mu.Lock()
+	defer p.unlock()
+	if err := p.mustFollow(epoch); err != nil {
+		return err
+	}
+	if tiered.End < p.marks.object() || tiered.End < p.marks.logStart() {
+		return mq.Errorf(mq.InvalidRequest, "partition %s: reset to %d, but the log starts at %d and is tiered up to %d",
+			p.name(), tiered.End, p.marks.logStart(), p.marks.object())
+	}
+	p.logger().Warn("reset to the tiered end", "to", tiered.End, "log_end", p.marks.logEnd(), "leader_epoch", p.epoch)
+	p.restart(tiered, restored)
+	return nil
+}
+
+// restart empties the log and has it go on at the checkpoint. The caller holds mu.
+func (p *Partition) restart(tiered Checkpoint, restored *producers) {
+	p.cut(wal.EntryReset, tiered.End)
+	p.cfg.Tail.used.Add(-p.tail.clear())
+	p.index.restart(tiered.End)
+	p.epochs, p.producers = tiered.Epochs, restored
+	p.uploads.rebase(tiered)
+	p.marks.setObject(tiered.End)
+	p.marks.setLogEnd(tiered.End)
+	p.marks.setLocal(tiered.End)
+	p.marks.setHigh(tiered.End)
+	p.remember(nil)
+}
+
+// cut writes the log entry that ends the stream at to. The caller holds mu.
+func (p *Partition) cut(kind wal.EntryType, to mq.Offset) {
+	if p.cuts == 0 || to < p.cutTo {
+		p.cutTo = to
+	}
+	p.cuts++
+	p.cfg.Log.Append(wal.Entry{Stream: p.stream, Type: kind, First: uint64(to), End: uint64(to)}, &cutDone{p, to})
+}
+
+// cutDone is the wal.Done of a cut.
+type cutDone struct {
+	owner *Partition
+	to    mq.Offset
+}
+
+// Appended notes that the cut is synced. With the last cut all that was appended before is settled: what lay below is
+// synced, what lay above is gone.
+func (d *cutDone) Appended(err error) {
+	p := d.owner
+	p.mu.Lock()
+	defer p.unlock()
+	if err != nil {
+		p.logFailed(err)
+		return
+	}
+	p.cuts--
+	if p.cuts == 0 {
+		p.persisted(d.to)
+	}
+}
+
+// raiseLogStart moves the log start up to a place at or below the watermark. The caller holds mu.
+func (p *Partition) raiseLogStart(to mq.Offset) {
+	p.marks.setLogStart(to)
+	p.epochs = p.epochs.TruncateStart(to)
+	p.remember(nil)
+	p.releaseLog()
+}
+
+// releaseLog lets the log free what this replica needs no more. The caller holds mu.
+func (p *Partition) releaseLog() {
+	first := p.firstHeld()
+	p.index.release(first)
+	p.cfg.Log.Release(p.stream, uint64(first))
+}
+
+// SetLogStart raises the log start (retention, deletion of records): what lies below can not be read any more. It never goes
+// back; above the high watermark is OffsetOutOfRange. What is not tiered yet stays in the log until it is: the object store's
+// ranges have no holes.
+func (p *Partition) SetLogStart(to mq.Offset) error {
+	p.mu.Lock()
+	defer p.unlock()
+	if err := p.mustRun(); err != nil {
+		return err
+	}
+	if to > p.marks.high() {
+		return mq.Errorf(mq.OffsetOutOfRange, "partition %s: log start %d, but the high watermark is %d", p.name(), to, p.marks.high())
+	}
+	if to > p.marks.logStart() {
+		p.raiseLogStart(to)
+	}
+	return nil
+}
+
+// TieredTo notes how far the partition is committed to the object store, as the metadata says: for a follower, once the leader of its epoch
+// has confirmed that their logs are the same so far, and for a leader that missed its own commit's answer. What lies beyond
+// this replica's log is left to Reset.
+func (p *Partition) TieredTo(end mq.Offset) {
+	p.mu.Lock()
+	defer p.unlock()
+	if p.mustRun() == nil && end > p.marks.object() && end <= min(p.marks.logEnd(), p.marks.local()) {
+		p.tieredTo(end)
+	}
+}
+
+// tieredTo moves the object mark up. The caller holds mu.
+func (p *Partition) tieredTo(end mq.Offset) {
+	if end > p.marks.high() { // nothing is uploaded that is not committed
+		p.marks.setHigh(end)
+	}
+	p.marks.setObject(end)
+	p.remember(nil)
+	p.releaseLog()
+	p.wake(false)
+	p.complete()
+}
