@@ -1,0 +1,160 @@
+package node
+
+import (
+	"fmt"
+	"net"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/rustmq/rustmq/mq"
+)
+
+// Validate checks each setting by itself and those that must fit together. The
+// error is an *[mq.Error] with the code INVALID_CONFIG that names the setting, its
+// value, and what would be right.
+func (c *Config) Validate() error {
+	for _, check := range []error{
+		atLeast("node.id", c.Node.ID, 1),
+		notEmpty("node.data_dir", c.Node.DataDir),
+		c.validateRoles(),
+
+		hostPort("server.listen", c.Server.Listen, 0),
+		c.validateAdvertise(),
+		between("server.handshake_timeout", c.Server.HandshakeTimeout, 100*time.Millisecond, 5*time.Minute),
+		between("server.idle_timeout", c.Server.IdleTimeout, time.Second, time.Hour),
+		atLeast("server.max_sessions", c.Server.MaxSessions, 1),
+		between("server.drain_timeout", c.Server.DrainTimeout, 0, time.Hour),
+		hostPort("rpc.listen", c.RPC.Listen, 0),
+		hostPort("admin.listen", c.Admin.Listen, 0),
+
+		sizeBetween("wal.segment_size", c.WAL.SegmentSize, MiB, 4*GiB),
+		sizeBetween("wal.max_size", c.WAL.MaxSize, 4*c.WAL.SegmentSize, 64*TiB),
+		sizeBetween("wal.queue_size", c.WAL.QueueSize, 4*MiB, 16*GiB),
+		between("raft.tick", c.Raft.Tick, 10*time.Millisecond, 10*time.Second),
+		sizeBetween("raft.segment_size", c.Raft.SegmentSize, MiB, GiB),
+		sizeBetween("raft.max_size", c.Raft.MaxSize, 4*c.Raft.SegmentSize, TiB),
+
+		sizeBetween("memory.tail_size", c.Memory.TailSize, MiB, TiB),
+		sizeBetween("memory.cache_size", c.Memory.CacheSize, MiB, TiB),
+		c.validateObjectStore(),
+		sizeBetween("object_store.flush_size", c.ObjectStore.FlushSize, 64*KiB, 4*GiB),
+		between("object_store.flush_age", c.ObjectStore.FlushAge, 10*time.Millisecond, 24*time.Hour),
+
+		atLeast("topic.partitions", c.Topic.Partitions, 1),
+		atLeast("topic.replicas", c.Topic.Replicas, 1),
+		oneOf("log.level", c.Log.Level, "debug", "info", "warn", "error"),
+		oneOf("log.format", c.Log.Format, "text", "json"),
+	} {
+		if check != nil {
+			return mq.Errorf(mq.InvalidConfig, "%w", check)
+		}
+	}
+	return nil
+}
+
+func (c *Config) validateRoles() error {
+	for _, role := range c.Node.Roles {
+		if err := oneOf("node.roles", role, RoleBroker, RoleController); err != nil {
+			return err
+		}
+	}
+	for _, role := range []string{RoleBroker, RoleController} {
+		if !slices.Contains(c.Node.Roles, role) {
+			return fmt.Errorf("node.roles is %q without %s: a node that is alone in its cluster needs broker,controller",
+				strings.Join(c.Node.Roles, ","), role)
+		}
+	}
+	return nil
+}
+
+func (c *Config) validateAdvertise() error {
+	for _, addr := range c.Server.Advertise {
+		if err := hostPort("server.advertise", addr, 1); err != nil {
+			return err
+		}
+		if host, _, _ := net.SplitHostPort(addr); host == "" {
+			return fmt.Errorf("server.advertise is %q without a host: clients need one to connect to", addr)
+		}
+	}
+	return nil
+}
+
+// The schemes of buckets.
+var bucketSchemes = []string{"file", "mem"}
+
+func (c *Config) validateObjectStore() error {
+	if c.ObjectStore.URL == "" {
+		return nil
+	}
+	u, err := url.Parse(c.ObjectStore.URL)
+	if err != nil {
+		return fmt.Errorf("object_store.url: %q is not a URL: write it like file:///var/lib/rustmq/objects", redacted(c.ObjectStore.URL))
+	}
+	if !slices.Contains(bucketSchemes, u.Scheme) {
+		return fmt.Errorf("object_store.url: no object store is known as %q: it may be %s",
+			u.Scheme+"://", strings.Join(bucketSchemes, "://, ")+"://")
+	}
+	if u.Scheme == "file" && (u.Host != "" || len(u.Path) < 2) {
+		return fmt.Errorf("object_store.url: %q names no absolute directory: write it like file:///var/lib/rustmq/objects", redacted(c.ObjectStore.URL))
+	}
+	return nil
+}
+
+// redacted is a URL without the password that may be in it.
+func redacted(text string) string {
+	u, err := url.Parse(text)
+	if err != nil {
+		return "(unreadable)"
+	}
+	return u.Redacted()
+}
+
+func atLeast(key string, n, least int) error {
+	if n < least {
+		return fmt.Errorf("%s is %d: it must be at least %d", key, n, least)
+	}
+	return nil
+}
+
+func notEmpty(key, text string) error {
+	if text == "" {
+		return fmt.Errorf("%s is empty", key)
+	}
+	return nil
+}
+
+func between(key string, d, least, most time.Duration) error {
+	if d < least || d > most {
+		return fmt.Errorf("%s is %s: it must be between %s and %s", key, durationText(d), durationText(least), durationText(most))
+	}
+	return nil
+}
+
+func sizeBetween(key string, s, least, most Size) error {
+	if s < least || s > most {
+		return fmt.Errorf("%s is %s: it must be between %s and %s", key, s, least, most)
+	}
+	return nil
+}
+
+func oneOf(key, text string, choices ...string) error {
+	if !slices.Contains(choices, text) {
+		return fmt.Errorf("%s is %q: it may be %s", key, text, strings.Join(choices, ", "))
+	}
+	return nil
+}
+
+// hostPort checks an address whose port is at least leastPort.
+func hostPort(key, addr string, leastPort int) error {
+	_, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		return fmt.Errorf("%s is %q: write host:port, such as 127.0.0.1:9092 or [::1]:9092", key, addr)
+	}
+	if n, err := strconv.Atoi(port); err != nil || n < leastPort || n > 65535 {
+		return fmt.Errorf("%s is %q: the port must be a number between %d and 65535", key, addr, leastPort)
+	}
+	return nil
+}
