@@ -1,0 +1,125 @@
+package wal
+
+import (
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// osFS is the operating system's file system. What differs between platforms
+// (allocation and syncing) is in fs_linux.go and fs_darwin.go.
+type osFS struct{}
+
+func (osFS) MkdirAll(dir string) error {
+	dir = filepath.Clean(dir)
+	switch st, err := os.Stat(dir); {
+	case err == nil && st.IsDir():
+		return nil
+	case err == nil:
+		return &os.PathError{Op: "mkdir", Path: dir, Err: syscall.ENOTDIR}
+	case !errors.Is(err, os.ErrNotExist):
+		return err
+	}
+	parent := filepath.Dir(dir)
+	if err := (osFS{}).MkdirAll(parent); err != nil {
+		return err
+	}
+	if err := os.Mkdir(dir, 0o750); err != nil && !errors.Is(err, os.ErrExist) {
+		return err
+	}
+	return osFS{}.SyncDir(parent)
+}
+
+func (osFS) Create(path string) (File, error) {
+	return openOS(path, os.O_RDWR|os.O_CREATE|os.O_TRUNC)
+}
+func (osFS) Open(path string) (File, error)     { return openOS(path, os.O_RDWR) }
+func (osFS) OpenRead(path string) (File, error) { return openOS(path, os.O_RDONLY) }
+func (osFS) Remove(path string) error           { return os.Remove(path) }
+func (osFS) Rename(from, to string) error       { return os.Rename(from, to) }
+
+func (osFS) ReadDir(dir string) ([]string, error) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, err
+	}
+	names := make([]string, 0, len(entries))
+	for _, e := range entries {
+		if !e.IsDir() {
+			names = append(names, e.Name())
+		}
+	}
+	return names, nil
+}
+
+func (osFS) SyncDir(dir string) error {
+	f, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
+}
+
+func (osFS) Lock(path string) (io.Closer, error) {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o640)
+	if err != nil {
+		return nil, err
+	}
+	err = restart(func() error { return unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) })
+	if err != nil {
+		if errors.Is(err, unix.EWOULDBLOCK) {
+			err = ErrLocked
+		}
+		return nil, errors.Join(&os.PathError{Op: "lock", Path: path, Err: err}, f.Close())
+	}
+	return f, nil
+}
+
+// osFile is an open file of the operating system.
+type osFile struct {
+	*os.File
+	fd int
+}
+
+func openOS(path string, flags int) (File, error) {
+	f, err := os.OpenFile(path, flags, 0o640)
+	if err != nil {
+		return nil, err
+	}
+	return &osFile{File: f, fd: int(f.Fd())}, nil
+}
+
+func (f *osFile) Allocate(size int64) error {
+	if err := restart(func() error { return allocate(f.fd, size) }); err != nil {
+		return &os.PathError{Op: "allocate", Path: f.Name(), Err: err}
+	}
+	return nil
+}
+
+func (f *osFile) Sync() error {
+	if err := restart(func() error { return syncData(f.fd) }); err != nil {
+		return &os.PathError{Op: "sync", Path: f.Name(), Err: err}
+	}
+	return nil
+}
+
+func (f *osFile) Size() (int64, error) {
+	st, err := f.Stat()
+	if err != nil {
+		return 0, err
+	}
+	return st.Size(), nil
+}
+
+// restart repeats a system call that a signal interrupted.
+func restart(call func() error) error {
+	for {
+		if err := call(); !errors.Is(err, unix.EINTR) {
+			return err
+		}
+	}
+}

@@ -1,0 +1,475 @@
+package wal
+
+import (
+	"slices"
+	"time"
+
+	"github.com/rustmq/rustmq/mq"
+)
+
+// writer is the log's one goroutine that writes: it gathers what is queued
+// into frames, writes and syncs them together, and then tells everyone.
+type writer struct {
+	l    *Log
+	tail tail
+	err  error // after the first error of a write or sync nothing is done any more
+
+	active   *segment // nil: the next frame begins one
+	synced   int64    // all of the active segment below is durable
+	dry      bool     // a promise is due when nothing comes
+	prevTag  uint32   // of the last frame
+	prevSize uint32
+	prevEnd  int64     // where the segment before the active one ended
+	touched  []*stream // written in the active segment
+	reseal   bool      // the active segment is to be ended before anything else
+
+	// The group: what was gathered and is not durable.
+	ops     []op
+	bytes   int64
+	cuts    bool
+	payload uint64
+	entries int
+
+	head [headerSize]byte
+}
+
+// op is what an item does to the index once it is durable.
+type op struct {
+	stream *stream
+	kind   EntryType
+	copied bool
+	seq    uint32
+	first  uint64
+	end    uint64
+	seg    uint64
+	pos    int64
+	size   int64
+	state  *Entry
+	freed  []freeRecord
+	cost   int64 // reserved for it
+	done   Done
+	err    error // it was refused, for this
+}
+
+var padding [frameAlign]byte
+
+func newWriter(l *Log, found *recovered) (*writer, error) {
+	w := &writer{l: l, prevEnd: found.prevEnd}
+	w.tail.written = func(n int) { l.counters.written.Add(uint64(n)) }
+	seg := found.active
+	if seg == nil {
+		return w, nil
+	}
+	w.active, w.synced, w.dry, w.reseal = seg, found.last.end, found.unpromised, found.reseal
+	w.prevSize = uint32(found.last.last.size())
+	if h := &found.last.last; !h.kind.internal() {
+		w.prevTag = streamTag(h.stream)
+	}
+	for _, s := range l.sorted() {
+		if s.touched == seg.id {
+			w.touched = append(w.touched, s)
+		}
+	}
+	w.tail.open(seg, found.last.end, found.block)
+	l.room.active = w.left()
+	return w, nil
+}
+
+// run is the writer's goroutine. It ends when the queue is closed and empty.
+func (w *writer) run() {
+	var items []item
+	timer := time.NewTimer(time.Hour)
+	timer.Stop()
+	for {
+		var closed bool
+		if items, closed = w.l.queue.take(items); len(items) > 0 {
+			for i := range items {
+				w.do(&items[i])
+			}
+			w.commit()
+			continue
+		}
+		if closed {
+			w.promise()
+			return
+		}
+		if !w.dry || w.err != nil {
+			<-w.l.queue.wake
+			continue
+		}
+		timer.Reset(w.l.opts.PromiseDelay)
+		select {
+		case <-w.l.queue.wake:
+			timer.Stop()
+		case <-timer.C:
+			w.promise()
+		}
+	}
+}
+
+// do gathers one item.
+func (w *writer) do(it *item) {
+	o := op{kind: it.Type, first: it.First, end: it.End, done: it.done}
+	if it.Type == EntryData {
+		o.cost = frameSize(int64(len(it.Payload)))
+	}
+	if w.err != nil {
+		o.err = w.err
+	} else {
+		switch it.Type {
+		case workSync:
+		case workFree:
+			o.err = w.free(it, &o)
+		case workCopy:
+			o.err = w.copy(it, &o)
+		case EntryData, EntryState, EntryTruncate, EntryReset, EntryDrop:
+			o.err = w.entry(it, &o)
+		default:
+			o.err = mq.Errorf(mq.InvalidRequest, "append an entry of type %d", it.Type)
+		}
+	}
+	w.ops = append(w.ops, o)
+	if w.bytes >= maxGroupBytes {
+		w.commit()
+	}
+}
+
+// entry gathers an entry of the log's user.
+func (w *writer) entry(it *item, o *op) error {
+	s := w.l.streams[it.Stream] // only this goroutine changes the map
+	if err := w.check(it, s); err != nil {
+		return err
+	}
+	if s == nil {
+		if it.Type == EntryDrop {
+			return nil
+		}
+		s = newStream(it.Stream)
+		w.l.mu.Lock()
+		w.l.streams[it.Stream] = s
+		w.l.mu.Unlock()
+	}
+	h := header{kind: it.Type, stream: it.Stream, seq: s.tailSeq + 1, first: it.First, count: uint32(it.End - it.First)}
+	if err := w.frame(&h, it.Payload, s, o); err != nil {
+		return err
+	}
+	o.stream, o.seq = s, h.seq
+	s.tailSeq = h.seq
+	switch it.Type {
+	case EntryData:
+		s.tailEnd, s.tailStarted = it.End, true
+	case EntryTruncate, EntryReset:
+		s.tailEnd, s.tailStarted, w.cuts = it.First, true, true
+	case EntryState:
+		e := it.Entry
+		e.Payload = slices.Clone(e.Payload)
+		o.state = &e
+	case EntryDrop:
+		s.dropped, w.cuts = true, true
+		w.l.mu.Lock()
+		delete(w.l.streams, it.Stream)
+		w.l.mu.Unlock()
+	}
+	w.entries++
+	w.payload += uint64(len(it.Payload))
+	return nil
+}
+
+// check refuses an entry that its stream or the log cannot take.
+func (w *writer) check(it *item, s *stream) error {
+	n := int64(len(it.Payload))
+	switch {
+	case it.End < it.First || it.End-it.First > 1<<32-1:
+		return mq.Errorf(mq.InvalidRequest, "append to stream %x: offsets [%d, %d)", it.Stream, it.First, it.End)
+	case n > w.l.opts.MaxPayload():
+		return mq.Errorf(mq.MessageTooLarge, "append to stream %x: an entry of %d bytes: the log takes %d", it.Stream, n, w.l.opts.MaxPayload())
+	}
+	switch it.Type {
+	case EntryData:
+		if it.End == it.First {
+			return mq.Errorf(mq.InvalidRequest, "append to stream %x: data without an offset, at %d", it.Stream, it.First)
+		}
+		if s == nil {
+			return nil
+		}
+		if q := s.bad.Load(); q != nil {
+			return mq.Errorf(mq.PartitionQuarantined, "append to stream %x: %w", it.Stream, w.l.quarantineError(it.Stream, q))
+		}
+		if s.tailStarted && it.First != s.tailEnd {
+			return mq.Errorf(mq.InvalidRequest, "append to stream %x: data at %d, and the stream ends at %d", it.Stream, it.First, s.tailEnd)
+		}
+	case EntryState:
+		if n > MaxState {
+			return mq.Errorf(mq.MessageTooLarge, "append to stream %x: a state of %d bytes: the log takes %d", it.Stream, n, MaxState)
+		}
+	case EntryTruncate, EntryReset:
+		if it.First != it.End {
+			return mq.Errorf(mq.InvalidRequest, "cut stream %x: it would end at %d and at %d", it.Stream, it.First, it.End)
+		}
+		if it.Type == EntryTruncate {
+			return w.checkBoundary(it, s)
+		}
+	}
+	return nil
+}
+
+// checkBoundary refuses a truncation that would cut an entry in two. It needs
+// what was gathered to be durable.
+func (w *writer) checkBoundary(it *item, s *stream) error {
+	if s == nil || !s.tailStarted || it.First == s.tailEnd {
+		return nil
+	}
+	if it.First > s.tailEnd {
+		return mq.Errorf(mq.InvalidRequest, "truncate stream %x to %d: it ends at %d", it.Stream, it.First, s.tailEnd)
+	}
+	if w.commit(); w.err != nil {
+		return w.err
+	}
+	w.l.mu.Lock()
+	i := s.find(it.First)
+	fine := it.First <= s.first || i >= 0 && s.extents[i].first == it.First
+	w.l.mu.Unlock()
+	if fine {
+		return nil
+	}
+	_, err := w.l.scan(it.Stream, it.First, 1, func(h *header, _ []byte) error {
+		if h.first != it.First {
+			return mq.Errorf(mq.InvalidRequest, "truncate stream %x to %d: inside the entry [%d, %d)", it.Stream, it.First, h.first, h.end())
+		}
+		return nil
+	})
+	return mq.Wrapf(err, "truncate")
+}
+
+// copy gathers an entry of the oldest segment once more, if it still counts.
+func (w *writer) copy(it *item, o *op) error {
+	if w.cuts {
+		if w.commit(); w.err != nil {
+			return w.err
+		}
+	}
+	s := w.l.streams[it.Stream]
+	if s == nil {
+		return nil
+	}
+	w.l.mu.Lock()
+	at := max(it.First, s.first)
+	i := s.find(at)
+	live := it.End <= s.end && at < it.End && i >= 0 && uint64(s.extents[i].seg) == it.origin
+	w.l.mu.Unlock()
+	if !live {
+		return nil
+	}
+	h := header{kind: EntryData, flags: flagCopy, stream: it.Stream, first: it.First, count: uint32(it.End - it.First)}
+	if err := w.frame(&h, it.Payload, s, o); err != nil {
+		return err
+	}
+	o.stream, o.kind, o.copied = s, EntryData, true
+	w.l.counters.copied.Add(uint64(h.size()))
+	return nil
+}
+
+// free gathers that the oldest segment is needed no more.
+func (w *writer) free(it *item, o *op) error {
+	if w.cuts {
+		if w.commit(); w.err != nil {
+			return w.err
+		}
+	}
+	w.l.mu.Lock()
+	oldest := w.l.segs[0]
+	fine := oldest.id == it.origin && oldest.extents == 0 && len(w.l.segs) > 1
+	if fine {
+		for _, s := range w.l.sorted() {
+			if s.first > s.freed {
+				o.freed = append(o.freed, freeRecord{id: s.id, first: s.first})
+			}
+		}
+	}
+	w.l.mu.Unlock()
+	if !fine {
+		return mq.Errorf(mq.Internal, "free segment %d: it is in use", it.origin)
+	}
+	list := encodeFree(o.freed)
+	for i, b := range list {
+		h := header{kind: typeFree, seq: uint32(it.origin + 1), first: uint64(i), count: uint32(len(list))}
+		if err := w.frame(&h, b, nil, nil); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// frame gathers one frame, in the next segment if it does not fit in this one.
+func (w *writer) frame(h *header, payload []byte, s *stream, o *op) error {
+	size := frameSize(int64(len(payload)))
+	if !w.fits(size) {
+		if err := w.rotate(size); err != nil {
+			return err
+		}
+	}
+	pos := w.tail.pos()
+	if err := w.put(h, payload); err != nil {
+		return err
+	}
+	if s != nil && s.touched != w.active.id {
+		s.touched = w.active.id
+		w.touched = append(w.touched, s)
+	}
+	if o != nil {
+		o.seg, o.pos, o.size = w.active.id, pos, size
+	}
+	return nil
+}
+
+// put gathers a frame at the tail.
+func (w *writer) put(h *header, payload []byte) error {
+	pos := w.tail.pos()
+	h.length = uint32(len(payload))
+	h.payloadCRC = payloadCRC(w.active.seed, pos, payload)
+	h.promised = uint32(w.synced)
+	h.prevTag, h.prevSize = w.prevTag, w.prevSize
+	h.encode(w.head[:], w.active.seed, pos)
+	size := h.size()
+	err := w.tail.append(w.head[:])
+	if err == nil {
+		err = w.tail.append(payload)
+	}
+	if err == nil {
+		err = w.tail.append(padding[:size-headerSize-int64(len(payload))])
+	}
+	if err != nil {
+		w.err = w.l.fail(err)
+		return w.err
+	}
+	w.prevTag, w.prevSize = 0, uint32(size)
+	if !h.kind.internal() {
+		w.prevTag = streamTag(h.stream)
+	}
+	w.bytes += size
+	return nil
+}
+
+// fits says whether a frame fits in the active segment and leaves room for
+// what must follow at its end: a promise, and the seal.
+func (w *writer) fits(size int64) bool {
+	return w.active != nil && !w.reseal && w.tail.pos()+size+headerSize+chunkedSize(len(w.touched)+1, sealRecordBytes) <= w.active.size
+}
+
+// left is how many bytes of frames fit in the active segment.
+func (w *writer) left() int64 {
+	if w.active == nil {
+		return 0
+	}
+	return max(0, w.active.size-w.tail.pos()-headerSize-chunkedSize(len(w.touched)+1, sealRecordBytes))
+}
+
+// commit makes durable what was gathered, and completes it.
+func (w *writer) commit() {
+	if w.err == nil && w.bytes > 0 {
+		w.sync(w.entries)
+		w.dry = w.err == nil
+	}
+	if len(w.ops) == 0 {
+		return
+	}
+	var cost int64
+	if w.err == nil {
+		w.l.mu.Lock()
+		for i := range w.ops {
+			if o := &w.ops[i]; o.err == nil {
+				w.apply(o)
+			}
+		}
+		w.l.mu.Unlock()
+		w.l.counters.entries.Add(uint64(w.entries))
+		w.l.counters.payload.Add(w.payload)
+	}
+	for i := range w.ops {
+		cost += w.ops[i].cost
+	}
+	w.l.room.written(cost, w.left())
+	for i := range w.ops {
+		if o := &w.ops[i]; o.done != nil {
+			if o.err == nil {
+				o.err = w.err
+			}
+			o.done.Appended(o.err)
+		}
+	}
+	if w.cuts {
+		w.l.nudge() // what was cut may have been the last of a segment
+	}
+	clear(w.ops)
+	w.ops, w.entries, w.payload, w.cuts = w.ops[:0], 0, 0, false
+}
+
+// sync writes and syncs what is at the tail.
+func (w *writer) sync(entries int) {
+	start := time.Now()
+	err := w.tail.flush()
+	if err == nil {
+		err = w.active.file.Sync()
+	}
+	w.bytes = 0
+	if err != nil {
+		w.err = w.l.fail(err)
+		return
+	}
+	w.synced = w.tail.pos()
+	w.l.counters.syncs.Add(1)
+	w.l.counters.syncSeconds.observe(time.Since(start).Seconds())
+	if entries > 0 {
+		w.l.counters.groupEntries.observe(float64(entries))
+	}
+}
+
+// promise writes that all is durable. Without it, damage to the last group
+// would look like a write that was torn by a crash.
+func (w *writer) promise() {
+	if !w.dry || w.err != nil || w.active == nil {
+		return
+	}
+	w.dry = false
+	if w.tail.pos()+headerSize+chunkedSize(len(w.touched), sealRecordBytes) > w.active.size {
+		return // there will be a seal instead
+	}
+	if w.put(&header{kind: typePromise}, nil) != nil {
+		return
+	}
+	w.sync(0)
+	w.l.counters.promises.Add(1)
+	w.l.room.written(0, w.left())
+}
+
+// apply makes the index know what is durable now. The caller holds the mutex.
+func (w *writer) apply(o *op) {
+	s, x := o.stream, w.l.index
+	for _, f := range o.freed {
+		if s := x.streams[f.id]; s != nil {
+			s.freed = max(s.freed, f.first)
+		}
+	}
+	if s == nil {
+		return
+	}
+	if o.copied {
+		x.replace(s, o.first, o.end, o.seg, o.pos, o.size)
+		return
+	}
+	s.known, s.seq = true, o.seq
+	switch o.kind {
+	case EntryData:
+		s.start(o.first)
+		x.place(s, o.seg, o.pos, o.size, o.end)
+	case EntryTruncate:
+		s.start(o.first)
+		x.cut(s, o.first, o.seg, o.pos)
+	case EntryReset:
+		x.reset(s, o.first, o.seg, o.pos)
+	case EntryState:
+		s.setState(o.state)
+	case EntryDrop:
+		x.clear(s, s.end)
+	}
+}
