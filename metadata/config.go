@@ -272,3 +272,6 @@ type configChange struct {
 
 // String is "key=value".
 func (e ConfigEntry) String() string { return fmt.Sprintf("%s=%s", e.Key, e.Value) }
+
+// FindTopicConfigKey is the setting of topics with this name. The error's code is InvalidConfig, and it names the nearest known one.
+func FindTopicConfigKey(name string) (ConfigKey, error) { return findKey(topicKeys(), name) }

@@ -1,8 +1,13 @@
 package metadata
 
-import "github.com/rustmq/rustmq/mq"
+import (
+	"cmp"
+	"slices"
 
-// Delta is what differs between two images.
+	"github.com/rustmq/rustmq/mq"
+)
+
+// Delta is what differs between two images. Lists are sorted by id.
 type Delta struct {
 	Old, New *Image
 
@@ -31,9 +36,6 @@ func (d *Delta) Empty() bool {
 	return len(d.Created)+len(d.Deleted)+len(d.Changed)+len(d.Brokers)+len(d.RemovedBrokers) == 0 && !d.Cluster
 }
 
-// Diff says what changed from one image to a later one. It looks only at what the two do not share.
-func Diff(old, new *Image) *Delta { panic("not yet") }
-
 // PartitionIDs lists the partitions of c that are new or differ.
 func (c TopicChange) PartitionIDs() []mq.PartitionID {
 	ids := make([]mq.PartitionID, len(c.Partitions))
@@ -41,4 +43,149 @@ func (c TopicChange) PartitionIDs() []mq.PartitionID {
 		ids[i] = mq.PartitionID{Topic: c.New.ID, Index: p}
 	}
 	return ids
+}
+
+// Diff says what changed from one image to a later one. It looks only at what the two do not share.
+func Diff(old, now *Image) *Delta {
+	d := &Delta{Old: old, New: now}
+	d.Cluster = old.ClusterID != now.ClusterID || old.FeatureLevel != now.FeatureLevel || !old.Defaults.equal(&now.Defaults)
+	d.diffBrokers()
+	diffNodes(old.topics.root, now.topics.root, func(_ mq.TopicID, before, after *Topic) {
+		switch {
+		case before == nil:
+			d.Created = append(d.Created, after)
+		case after == nil:
+			d.Deleted = append(d.Deleted, before)
+		default:
+			if change, changed := diffTopic(before, after); changed {
+				d.Changed = append(d.Changed, change)
+			}
+		}
+	})
+	slices.SortFunc(d.Created, compareTopics)
+	slices.SortFunc(d.Deleted, compareTopics)
+	slices.SortFunc(d.Changed, func(a, b TopicChange) int { return compareTopics(a.New, b.New) })
+	return d
+}
+
+func compareTopics(a, b *Topic) int { return slices.Compare(a.ID[:], b.ID[:]) }
+
+func (c *ClusterConfig) equal(o *ClusterConfig) bool {
+	return c.Partitions == o.Partitions && c.ReplicationFactor == o.ReplicationFactor && c.Topic == o.Topic &&
+		slices.Equal(c.Overrides, o.Overrides)
+}
+
+func (d *Delta) diffBrokers() {
+	for _, b := range d.New.brokers {
+		if before := d.Old.broker(b.ID); before == nil || before != b && !before.equal(b) {
+			d.Brokers = append(d.Brokers, b)
+		}
+	}
+	for _, b := range d.Old.brokers {
+		if d.New.broker(b.ID) == nil {
+			d.RemovedBrokers = append(d.RemovedBrokers, b)
+		}
+	}
+	slices.SortFunc(d.Brokers, func(a, b *Broker) int { return cmp.Compare(a.ID, b.ID) })
+}
+
+func (b *Broker) equal(o *Broker) bool {
+	return b.ID == o.ID && b.Incarnation == o.Incarnation && b.Epoch == o.Epoch && b.Dir == o.Dir && b.Rack == o.Rack &&
+		b.Fenced == o.Fenced && b.MaxFeatureLevel == o.MaxFeatureLevel && slices.Equal(b.Endpoints, o.Endpoints)
+}
+
+func diffTopic(before, after *Topic) (change TopicChange, changed bool) {
+	change = TopicChange{Old: before, New: after}
+	change.ConfigChanged = before.Config != after.Config || !slices.Equal(before.Overrides, after.Overrides)
+	for c, chunk := range after.chunks {
+		if c < len(before.chunks) && before.chunks[c] == chunk {
+			continue
+		}
+		for i := int32(c) * partitionsPerChunk; i < min(int32(c+1)*partitionsPerChunk, after.count); i++ {
+			if p, q := before.Partition(i), after.Partition(i); p == nil || p != q && !p.equal(q) {
+				change.Partitions = append(change.Partitions, i)
+			}
+		}
+	}
+	return change, change.ConfigChanged || len(change.Partitions) > 0
+}
+
+func (p *Partition) equal(o *Partition) bool {
+	return p.Leader == o.Leader && p.LeaderEpoch == o.LeaderEpoch && p.PartitionEpoch == o.PartitionEpoch && p.LogStart == o.LogStart &&
+		p.TieredEnd == o.TieredEnd && slices.Equal(p.Replicas, o.Replicas) && slices.Equal(p.ISR, o.ISR)
+}
+
+// diffNodes visits the keys of two tries of which the values are not the same: with a nil value where one has none.
+func diffNodes[K comparable, V any](a, b *trieNode[K, *V], visit func(key K, before, after *V)) {
+	if a == b {
+		return
+	}
+	if a != nil && b != nil && a.bitmap != 0 && b.bitmap != 0 {
+		for rest := a.bitmap | b.bitmap; rest != 0; rest &= rest - 1 {
+			bit := rest & -rest
+			diffSlots(a.slot(bit), b.slot(bit), visit)
+		}
+		return
+	}
+	diffEntries(a, b, visit)
+}
+
+// slot is the slot for one bit, or nil.
+func (n *trieNode[K, V]) slot(bit uint32) *trieSlot[K, V] {
+	if n.bitmap&bit == 0 {
+		return nil
+	}
+	return &n.slots[onesBelow(n.bitmap, bit)]
+}
+
+func diffSlots[K comparable, V any](a, b *trieSlot[K, *V], visit func(key K, before, after *V)) {
+	switch {
+	case a != nil && b != nil && a.child != nil && b.child != nil:
+		diffNodes(a.child, b.child, visit)
+	case a != nil && b != nil && a.child == nil && b.child == nil && a.key == b.key:
+		if a.value != b.value {
+			visit(a.key, a.value, b.value)
+		}
+	default:
+		diffEntries(a.node(), b.node(), visit)
+	}
+}
+
+// node makes a node of a slot's contents, whatever they are.
+func (s *trieSlot[K, V]) node() *trieNode[K, V] {
+	switch {
+	case s == nil:
+		return nil
+	case s.child != nil:
+		return s.child
+	}
+	return &trieNode[K, V]{slots: []trieSlot[K, V]{*s}}
+}
+
+// diffEntries compares nodes of different shape. One of the two holds a key or none, or both hold the few keys of one hash.
+func diffEntries[K comparable, V any](a, b *trieNode[K, *V], visit func(key K, before, after *V)) {
+	a.each(func(key K, before *V) bool {
+		if after := b.find(key); after != before {
+			visit(key, before, after)
+		}
+		return true
+	})
+	b.each(func(key K, after *V) bool {
+		if a.find(key) == nil {
+			visit(key, nil, after)
+		}
+		return true
+	})
+}
+
+// find looks through all of a node.
+func (n *trieNode[K, V]) find(key K) (found V) {
+	n.each(func(k K, v V) bool {
+		if k == key {
+			found = v
+			return false
+		}
+		return true
+	})
+	return found
 }

@@ -58,7 +58,10 @@ func (b *Broker) Endpoint(listener string) (Endpoint, bool) {
 // 10,000 partitions.
 const partitionsPerChunk = 32
 
-type partitionChunk [partitionsPerChunk]*Partition
+type partitionChunk struct {
+	owner      *trieOwner
+	partitions [partitionsPerChunk]*Partition
+}
 
 // Topic is a topic. Immutable.
 type Topic struct {
@@ -69,6 +72,7 @@ type Topic struct {
 	// Overrides is what the topic itself sets, sorted by key.
 	Overrides []ConfigEntry
 
+	owner  *trieOwner
 	count  int32
 	chunks []*partitionChunk
 }
@@ -93,7 +97,7 @@ func (t *Topic) Partition(i int32) *Partition {
 	if i < 0 || i >= t.count {
 		return nil
 	}
-	return t.chunks[i/partitionsPerChunk][i%partitionsPerChunk]
+	return t.chunks[i/partitionsPerChunk].partitions[i%partitionsPerChunk]
 }
 
 // All goes over the partitions in order.
@@ -152,7 +156,9 @@ func (img *Image) PartitionCount() int { return img.partitions }
 func (img *Image) Brokers() []*Broker { return img.brokers }
 
 // Broker is the broker with this id, or nil.
-func (img *Image) Broker(id mq.NodeID) *Broker {
+func (img *Image) Broker(id mq.NodeID) *Broker { return img.broker(id) }
+
+func (img *Image) broker(id mq.NodeID) *Broker {
 	i, ok := findBroker(img.brokers, id)
 	if !ok {
 		return nil

@@ -1,8 +1,16 @@
 package metadata
 
 import (
-	"io"
+	"errors"
+	"io/fs"
 	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"go.etcd.io/bbolt"
 
 	"github.com/rustmq/rustmq/mq"
 	"github.com/rustmq/rustmq/raft"
@@ -14,80 +22,187 @@ type Options struct {
 	Path string
 	// NoSync leaves out every sync: for tests that do not cut the power.
 	NoSync bool
-	// AfterCommit, when set, is called after each durable change of the database file, before anything else changes it: tests
-	// copy the file then, to have what a power cut would leave.
+	// AfterCommit, when set, is called after each durable change of the database file, before anything else changes it and
+	// before anybody hears of the change: tests copy the file then, to have what a power cut would leave.
 	AfterCommit func(path string)
-	Logger      *slog.Logger
+	// Logger may be nil.
+	Logger *slog.Logger
 }
 
-// Store is the metadata on disk: a raft.StateMachine over one bbolt database, and the Image of it in memory.
-type Store struct{}
+// Store is the metadata on disk: a raft.StateMachine over one bbolt database, and the Image of it in memory. Its methods may be
+// called at the same time, but for Apply, Install and Close, of which one may run.
+type Store struct {
+	opts  Options
+	bolt  atomic.Pointer[bbolt.DB]
+	state atomic.Pointer[state]
+
+	watching sync.Mutex
+	watches  []*Watch
+}
+
+// state is what belongs together: what one transaction left.
+type state struct {
+	image    *Image
+	position raft.Position
+}
+
+var _ raft.StateMachine = (*Store)(nil)
 
 // Open opens the database, which is created when missing, and loads the Image. Corrupt or WrongDataDir when the file is not
 // one of ours, damaged, or of a newer format.
-func Open(opts Options) (*Store, error) { panic("not yet") }
+func Open(opts Options) (*Store, error) {
+	if opts.Logger == nil {
+		opts.Logger = slog.New(slog.DiscardHandler)
+	}
+	if opts.AfterCommit == nil {
+		opts.AfterCommit = func(string) {}
+	}
+	if err := sweep(opts.Path); err != nil {
+		return nil, mq.Errorf(mq.KafkaStorageError, "open metadata database %s: %w", opts.Path, err)
+	}
+	_, err := os.Stat(opts.Path)
+	fresh := errors.Is(err, fs.ErrNotExist)
+	b, err := openBolt(opts.Path, opts.NoSync)
+	if err != nil {
+		return nil, err
+	}
+	if err := prepare(b, opts.Path); err != nil {
+		closeBolt(b, opts.Logger)
+		return nil, err
+	}
+	if fresh && !opts.NoSync {
+		if err := syncDir(filepath.Dir(opts.Path)); err != nil {
+			closeBolt(b, opts.Logger)
+			return nil, mq.Errorf(mq.KafkaStorageError, "open metadata database %s: %w", opts.Path, err)
+		}
+	}
+	loaded, err := load(b)
+	if err != nil {
+		closeBolt(b, opts.Logger)
+		return nil, err
+	}
+	s := &Store{opts: opts}
+	s.bolt.Store(b)
+	s.state.Store(loaded)
+	opts.AfterCommit(opts.Path)
+	return s, nil
+}
 
-// Close closes the database. No other call may be running or follow but Image.
-func (s *Store) Close() error { panic("not yet") }
+// sweep removes what a crash left of snapshots.
+func sweep(path string) error {
+	entries, err := os.ReadDir(filepath.Dir(path))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), filepath.Base(path)+spoolSuffix) {
+			err = errors.Join(err, os.Remove(filepath.Join(filepath.Dir(path), e.Name())))
+		}
+	}
+	return err
+}
+
+func syncDir(path string) error {
+	dir, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(dir.Sync(), dir.Close())
+}
+
+// Close closes the database. Image goes on giving the last image.
+func (s *Store) Close() error {
+	if err := s.bolt.Load().Close(); err != nil {
+		return mq.Errorf(mq.KafkaStorageError, "close metadata database %s: %w", s.opts.Path, err)
+	}
+	return nil
+}
 
 // Image is the present image. It never waits.
-func (s *Store) Image() *Image { panic("not yet") }
-
-// Watch subscribes to changes of the Image.
-func (s *Store) Watch() *Watch { panic("not yet") }
+func (s *Store) Image() *Image { return s.state.Load().image }
 
 // Position implements raft.StateMachine.
-func (s *Store) Position() raft.Position { panic("not yet") }
+func (s *Store) Position() raft.Position { return s.state.Load().position }
 
-// Apply implements raft.StateMachine.
-func (s *Store) Apply(entries []raft.Entry, at raft.Position) ([][]byte, error) { panic("not yet") }
-
-// Snapshot implements raft.StateMachine.
-func (s *Store) Snapshot() (io.ReadCloser, raft.Position, error) { panic("not yet") }
-
-// Stage implements raft.StateMachine.
-func (s *Store) Stage(body io.Reader) (raft.Staged, error) { panic("not yet") }
-
-// Range is one run of a partition's offsets inside an object.
-type Range struct {
-	First, End       mq.Offset // half-open
-	LeaderEpoch      mq.Epoch
-	MinTime, MaxTime int64 // milliseconds since 1970
-	Position, Bytes  int64 // inside the object
-	CRC              uint32
-	ObjectID         uint64
-	Key              string
-	ObjectSize       int64
+// Apply implements raft.StateMachine: all entries in one transaction, synced on return. An error means that this replica cannot go
+// on, and that nothing of the batch was applied.
+func (s *Store) Apply(entries []raft.Entry, at raft.Position) (results [][]byte, err error) {
+	before := s.state.Load()
+	if at.Index < before.position.Index || len(entries) > 0 && entries[0].Index <= before.position.Index {
+		return nil, mq.Errorf(mq.Internal, "apply metadata commands up to index %d: index %d is applied already", at.Index, before.position.Index)
+	}
+	var image *Image
+	b := s.bolt.Load()
+	err = b.Update(func(tx *bbolt.Tx) error {
+		image, results, err = applyIn(tx, before.image, entries, at)
+		return err
+	})
+	if err != nil {
+		return nil, mq.Wrapf(storageError(err), "apply metadata commands up to index %d", at.Index)
+	}
+	s.opts.AfterCommit(s.opts.Path)
+	s.publish(&state{image, at})
+	return results, nil
 }
 
-// Ranges lists, in order, at most limit ranges of a partition that end above from. Empty: nothing of that is in the object
-// store. Ranges below the log start may be missing.
-func (s *Store) Ranges(id mq.PartitionID, from mq.Offset, limit int) ([]Range, error) {
-	panic("not yet")
+// storageError gives a code to what bbolt reports: it could not write its file.
+func storageError(err error) error {
+	if _, ok := errors.AsType[*mq.Error](err); ok {
+		return err
+	}
+	return mq.Errorf(mq.KafkaStorageError, "%w", err)
 }
 
-// Checkpoint is what a replica starts from at a partition's tiered end.
-type Checkpoint struct {
-	End           mq.Offset
-	ProducerState []byte
-	Epochs        []EpochStart
+func applyIn(tx *bbolt.Tx, base *Image, entries []raft.Entry, at raft.Position) (*Image, [][]byte, error) {
+	kv := &boltKV{tx: tx}
+	database := &db{r: kv, w: kv}
+	m := newMachine(database, base)
+	results := make([][]byte, len(entries))
+	for i, e := range entries {
+		result, err := m.apply(e.Index, e.Data)
+		if err != nil {
+			return nil, nil, err
+		}
+		results[i] = result
+	}
+	database.putPosition(at)
+	return m.finish(at.Index), results, errors.Join(database.err, kv.err)
 }
 
-// EpochStart is the offset at which a leader epoch begins.
-type EpochStart struct {
-	Epoch mq.Epoch
-	Start mq.Offset
+func (s *Store) publish(next *state) {
+	s.state.Store(next)
+	s.watching.Lock()
+	defer s.watching.Unlock()
+	for _, w := range s.watches {
+		select {
+		case w.wake <- struct{}{}:
+		default:
+		}
+	}
 }
 
-// Checkpoint is the checkpoint of a partition; ok is false while nothing of it is in the object store.
-func (s *Store) Checkpoint(id mq.PartitionID) (c Checkpoint, ok bool, err error) { panic("not yet") }
-
-// Object is an object that was committed.
-type Object struct {
-	ID   uint64
-	Key  string
-	Size int64
+// view runs f over a consistent state of the database.
+func (s *Store) view(f func(*db)) error {
+	err := s.viewTx(func(tx *bbolt.Tx) error {
+		d := &db{r: &boltKV{tx: tx}}
+		f(d)
+		return d.err
+	})
+	if err != nil {
+		return mq.Wrapf(storageError(err), "read metadata database %s", s.opts.Path)
+	}
+	return nil
 }
 
-// Garbage lists, by id, at most limit objects above after that nothing refers to any more.
-func (s *Store) Garbage(after uint64, limit int) ([]Object, error) { panic("not yet") }
+// viewTx is view for what needs the transaction itself. Install may close the database under a reader that is about to begin;
+// the next one is in its place then.
+func (s *Store) viewTx(f func(*bbolt.Tx) error) error {
+	for {
+		b := s.bolt.Load()
+		err := b.View(f)
+		if errors.Is(err, bbolt.ErrDatabaseNotOpen) && b != s.bolt.Load() {
+			continue
+		}
+		return err
+	}
+}

@@ -73,7 +73,7 @@ func (t trie[K, V]) get(key K) (value V, ok bool) {
 		if node.bitmap&bit == 0 {
 			return value, false
 		}
-		slot := &node.slots[bits.OnesCount32(node.bitmap&(bit-1))]
+		slot := &node.slots[onesBelow(node.bitmap, bit)]
 		if slot.child == nil {
 			if slot.key == key {
 				return slot.value, true
@@ -153,7 +153,7 @@ func (e *trieEditor[K, V]) setIn(node *trieNode[K, V], depth int, rest uint64, k
 		return node, true
 	}
 	bit := uint32(1) << (rest & trieMask)
-	at := bits.OnesCount32(node.bitmap & (bit - 1))
+	at := onesBelow(node.bitmap, bit)
 	if node.bitmap&bit == 0 {
 		node = e.own(node, 1)
 		node.bitmap |= bit
@@ -196,7 +196,7 @@ func (e *trieEditor[K, V]) removeIn(node *trieNode[K, V], depth int, rest uint64
 		}
 	} else {
 		bit = uint32(1) << (rest & trieMask)
-		at = bits.OnesCount32(node.bitmap & (bit - 1))
+		at = onesBelow(node.bitmap, bit)
 		if child := node.slots[at].child; child != nil {
 			child = e.removeIn(child, depth+1, rest>>trieBits, key)
 			if child != nil {
@@ -215,3 +215,6 @@ func (e *trieEditor[K, V]) removeIn(node *trieNode[K, V], depth int, rest uint64
 	node.slots = node.slots[:last]
 	return node
 }
+
+// onesBelow is the position of a bit's slot.
+func onesBelow(bitmap, bit uint32) int { return bits.OnesCount32(bitmap & (bit - 1)) }

@@ -1,11 +1,6 @@
 package raft
 
-import (
-	"context"
-	"io"
-
-	"go.etcd.io/raft/v3/raftpb"
-)
+import "io"
 
 // Entry is one proposal as the state machine sees it. Proposals that were combined share an Index and come in the order
 // in which they were proposed. Data is valid during Apply only.
@@ -22,8 +17,8 @@ type Position struct {
 	Conf  []byte // membership as of that entry
 }
 
-// StateMachine is what the log is for. One goroutine of the node calls Apply and Install; Position and Snapshot
-// may be called at the same time as these.
+// StateMachine is what the log is for. Of Apply and Install one at a time is called; Position, Snapshot
+// and Stage may be called at the same time as these.
 type StateMachine interface {
 	// Position is the durable position. It is exactly as recent as the state that a crash would leave.
 	Position() Position
@@ -48,14 +43,4 @@ type Staged interface {
 	Install() error
 	// Discard forgets the snapshot. It does nothing after Install.
 	Discard()
-}
-
-// Transport carries messages to the other voters. With one voter there is none.
-type Transport interface {
-	// Send must not block; it may drop any message, and a message must not be changed afterwards.
-	Send(messages []*raftpb.Message)
-
-	// SendSnapshot carries a MsgSnap and the body that belongs to it, and returns when the receiver's
-	// ReceiveSnapshot has returned, with its error.
-	SendSnapshot(ctx context.Context, message *raftpb.Message, body io.Reader) error
 }

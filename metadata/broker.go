@@ -1,0 +1,177 @@
+package metadata
+
+import (
+	"slices"
+
+	metadatapb "github.com/rustmq/rustmq/api/metadata/v1"
+	"github.com/rustmq/rustmq/mq"
+)
+
+// Bounds of a registration, so that a broken one cannot fill every image.
+const (
+	maxEndpoints     = 16
+	maxEndpointBytes = 255 // of a host name, as DNS has it
+	maxRackBytes     = 255
+)
+
+func (m *machine) registerBroker(c *metadatapb.RegisterBroker) (*metadatapb.Result, error) {
+	b, err := m.checkRegistration(c)
+	if err != nil {
+		return nil, err
+	}
+	suspects, err := suspectIDs(c.GetSuspects())
+	if err != nil {
+		return nil, err
+	}
+	before := m.img.broker(b.ID)
+	if before != nil && before.Incarnation == b.Incarnation && !before.Fenced {
+		return registered(before.Epoch), nil // the answer to an earlier proposal was lost
+	}
+	b.Epoch = m.index
+	m.putBroker(b)
+	otherDisk := before != nil && before.Dir != b.Dir
+	for _, t := range m.topics.t.all() {
+		for i, p := range t.All() {
+			id := mq.PartitionID{Topic: t.ID, Index: i}
+			_, suspect := slices.BinarySearchFunc(suspects, id, comparePartitions)
+			if changed := m.returnReplica(p, b.ID, suspect, otherDisk); changed != nil {
+				m.putPartition(id, changed)
+			}
+		}
+	}
+	return registered(b.Epoch), nil
+}
+
+func registered(epoch uint64) *metadatapb.Result {
+	return &metadatapb.Result{Value: &metadatapb.Result_RegisterBroker{RegisterBroker: &metadatapb.RegisterBrokerResult{BrokerEpoch: epoch}}}
+}
+
+func (m *machine) checkRegistration(c *metadatapb.RegisterBroker) (*Broker, error) {
+	id := c.GetNodeId()
+	switch {
+	case string(c.GetClusterId()) != string(m.img.ClusterID[:]):
+		return nil, mq.Errorf(mq.InconsistentClusterID, "register broker %d: it belongs to another cluster than %s", id, m.img.ClusterID)
+	case id < 0:
+		return nil, mq.Errorf(mq.InvalidRequest, "register broker %d: a node id is not negative", id)
+	case len(c.GetDirId()) != len(mq.DirID{}):
+		return nil, mq.Errorf(mq.InvalidRequest, "register broker %d: a directory id has 16 bytes", id)
+	case len(c.GetRack()) > maxRackBytes || len(c.GetEndpoints()) > maxEndpoints:
+		return nil, mq.Errorf(mq.InvalidRequest, "register broker %d: at most %d endpoints, and %d bytes of rack", id, maxEndpoints, maxRackBytes)
+	case c.GetMaxFeatureLevel() < m.img.FeatureLevel:
+		return nil, mq.Errorf(mq.UnsupportedVersion, "register broker %d: it speaks feature level %d, the cluster is at %d", id,
+			c.GetMaxFeatureLevel(), m.img.FeatureLevel)
+	}
+	for _, e := range c.GetEndpoints() {
+		if len(e.GetHost()) > maxEndpointBytes || len(e.GetListener()) > maxEndpointBytes || e.GetPort() > 1<<16-1 {
+			return nil, mq.Errorf(mq.InvalidRequest, "register broker %d: endpoint %.40q is not one", id, e.GetHost())
+		}
+	}
+	return brokerFrom(&metadatapb.Broker{
+		NodeId: id, Incarnation: c.GetIncarnation(), DirId: c.GetDirId(), Endpoints: c.GetEndpoints(), Rack: c.GetRack(),
+		MaxFeatureLevel: c.GetMaxFeatureLevel(),
+	}), nil
+}
+
+// suspectIDs sorts the partitions that a recovery did not find whole.
+func suspectIDs(refs []*metadatapb.PartitionRef) ([]mq.PartitionID, error) {
+	ids := make([]mq.PartitionID, len(refs))
+	for i, ref := range refs {
+		id, ok := partitionIDFrom(ref)
+		if !ok {
+			return nil, mq.Errorf(mq.InvalidRequest, "a topic id has 16 bytes, not %d", len(ref.GetTopicId()))
+		}
+		ids[i] = id
+	}
+	slices.SortFunc(ids, comparePartitions)
+	return ids, nil
+}
+
+func comparePartitions(a, b mq.PartitionID) int {
+	ka, kb := a.Key(), b.Key()
+	return slices.Compare(ka[:], kb[:])
+}
+
+// returnReplica is a partition after a new incarnation of a node appeared, nil when nothing changes. A replica that did not find
+// all it had promised leaves the in-sync set; if it is the last there, it keeps the place, and leads only what is left on the
+// same disk: its broker shows the damage. On another disk there is nothing left, and leading would hide the loss.
+func (m *machine) returnReplica(p *Partition, node mq.NodeID, suspect, otherDisk bool) *Partition {
+	if !slices.Contains(p.ISR, node) {
+		return nil
+	}
+	changed := *p
+	if (suspect || otherDisk) && len(p.ISR) > 1 {
+		changed.ISR = without(p.ISR, node)
+	}
+	if p.Leader == node || p.Leader == mq.NoNode {
+		changed.Leader = m.elect(&changed)
+		if otherDisk && changed.Leader == node {
+			changed.Leader = mq.NoNode
+		}
+		changed.LeaderEpoch++
+	} else if len(changed.ISR) == len(p.ISR) {
+		return nil
+	}
+	changed.PartitionEpoch++
+	changed.shareLists(p)
+	return &changed
+}
+
+func (m *machine) fenceBroker(c *metadatapb.FenceBroker) error {
+	id := mq.NodeID(c.GetNodeId())
+	b := m.img.broker(id)
+	switch {
+	case b == nil:
+		return mq.Errorf(mq.InvalidRequest, "fence broker %d: it never registered", id)
+	case b.Epoch != c.GetBrokerEpoch():
+		return mq.Errorf(mq.StaleBrokerEpoch, "fence broker %d of epoch %d: its epoch is %d", id, c.GetBrokerEpoch(), b.Epoch)
+	case b.Fenced:
+		return nil
+	}
+	fenced := *b
+	fenced.Fenced = true
+	m.putBroker(&fenced)
+	for _, t := range m.topics.t.all() {
+		for i, p := range t.All() {
+			if changed := m.loseReplica(p, id); changed != nil {
+				m.putPartition(mq.PartitionID{Topic: t.ID, Index: i}, changed)
+			}
+		}
+	}
+	return nil
+}
+
+// loseReplica is a partition after a node was fenced, nil when nothing changes. The last in-sync replica keeps its place: only it
+// can be elected when it is back.
+func (m *machine) loseReplica(p *Partition, node mq.NodeID) *Partition {
+	inSync := slices.Contains(p.ISR, node)
+	if p.Leader != node && (!inSync || len(p.ISR) == 1) {
+		return nil
+	}
+	changed := *p
+	if inSync && len(p.ISR) > 1 {
+		changed.ISR = without(p.ISR, node)
+	}
+	if p.Leader == node {
+		changed.Leader = m.elect(&changed)
+		changed.LeaderEpoch++
+	}
+	changed.PartitionEpoch++
+	changed.shareLists(p)
+	return &changed
+}
+
+// elect is the first replica that is in sync and not fenced, or none.
+func (m *machine) elect(p *Partition) mq.NodeID { return electFrom(&m.img, p.Replicas, p.ISR) }
+
+func electFrom(img *Image, replicas, isr []mq.NodeID) mq.NodeID {
+	for _, id := range replicas {
+		if b := img.broker(id); b != nil && !b.Fenced && slices.Contains(isr, id) {
+			return id
+		}
+	}
+	return mq.NoNode
+}
+
+func without(ids []mq.NodeID, gone mq.NodeID) []mq.NodeID {
+	return slices.DeleteFunc(slices.Clone(ids), func(id mq.NodeID) bool { return id == gone })
+}

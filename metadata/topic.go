@@ -1,0 +1,173 @@
+package metadata
+
+import (
+	"cmp"
+	"slices"
+
+	metadatapb "github.com/rustmq/rustmq/api/metadata/v1"
+	"github.com/rustmq/rustmq/mq"
+)
+
+func (m *machine) createTopicCommand(c *metadatapb.CreateTopic) (*metadatapb.Result, error) {
+	id, ok := topicIDFrom(c.GetId())
+	if !ok {
+		return nil, mq.Errorf(mq.InvalidRequest, "create topic %.60q: the id must have 16 bytes that are not all zero", c.GetName())
+	}
+	if err := mq.ValidTopicName(c.GetName()); err != nil {
+		return nil, err
+	}
+	if there, ok := m.names.t.get(c.GetName()); ok {
+		if there == id {
+			return created(id), nil // the answer to an earlier proposal was lost
+		}
+		return created(there), mq.Errorf(mq.TopicAlreadyExists, "topic %q exists", c.GetName())
+	}
+	if m.topic(id) != nil || m.reclaimPending(id) {
+		return nil, mq.Errorf(mq.InvalidRequest, "create topic %q: the id %s was used before", c.GetName(), id)
+	}
+	overrides, err := m.newOverrides(c.GetConfigs())
+	if err != nil {
+		return nil, err
+	}
+	config, err := ParseTopicConfig(m.img.Defaults, overrides)
+	if err != nil {
+		return nil, err
+	}
+	partitions, err := m.newPartitions(c.GetName(), 0, 0, c.GetAssignments())
+	if err != nil {
+		return nil, err
+	}
+	m.createTopic(Topic{ID: id, Name: c.GetName(), Config: config, Overrides: overrides})
+	m.addPartitions(id, partitions)
+	return created(id), nil
+}
+
+func created(id mq.TopicID) *metadatapb.Result {
+	return &metadatapb.Result{Value: &metadatapb.Result_CreateTopic{CreateTopic: &metadatapb.CreateTopicResult{Id: id[:]}}}
+}
+
+// newOverrides sorts a new topic's settings and refuses a key that comes twice.
+func (m *machine) newOverrides(records []*metadatapb.ConfigEntry) ([]ConfigEntry, error) {
+	overrides := configsFrom(records)
+	slices.SortFunc(overrides, func(a, b ConfigEntry) int { return cmp.Compare(a.Key, b.Key) })
+	for i := 1; i < len(overrides); i++ {
+		if overrides[i].Key == overrides[i-1].Key {
+			return nil, mq.Errorf(mq.InvalidConfig, "setting %.60q is given twice", overrides[i].Key)
+		}
+	}
+	return overrides, nil
+}
+
+// newPartitions checks assignments for partitions that follow the existing ones and makes them. replicas is the factor that the topic has;
+// 0: the first assignment says. A new partition is empty, so each replica that lives has all of it.
+func (m *machine) newPartitions(name string, existing int32, replicas int, assignments []*metadatapb.ReplicaAssignment) ([]*Partition, error) {
+	if n := len(assignments); n == 0 || n > mq.MaxPartitionsPerTopic-int(existing) {
+		return nil, mq.Errorf(mq.InvalidPartitions, "topic %q: %d partitions and %d more: from 1 to %d are allowed", name, existing, n,
+			mq.MaxPartitionsPerTopic)
+	}
+	if replicas == 0 {
+		replicas = len(assignments[0].GetReplicas())
+	}
+	partitions := make([]*Partition, len(assignments))
+	for i, a := range assignments {
+		if len(a.GetReplicas()) != replicas {
+			return nil, mq.Errorf(mq.InvalidReplicationFactor, "topic %q, partition %d: %d replicas, others have %d", name, int(existing)+i,
+				len(a.GetReplicas()), replicas)
+		}
+		p, err := m.newPartition(nodeIDs(a.GetReplicas()))
+		if err != nil {
+			return nil, mq.Wrapf(err, "topic %q, partition %d", name, int(existing)+i)
+		}
+		partitions[i] = p
+	}
+	return partitions, nil
+}
+
+func (m *machine) newPartition(replicas []mq.NodeID) (*Partition, error) {
+	if err := m.checkReplicas(replicas); err != nil {
+		return nil, err
+	}
+	alive := replicas
+	for _, id := range replicas {
+		if m.img.broker(id).Fenced {
+			alive = without(alive, id)
+		}
+	}
+	if len(alive) == 0 {
+		return nil, mq.Errorf(mq.InvalidReplicationFactor, "none of the brokers %v is alive", replicas)
+	}
+	return &Partition{Leader: alive[0], Replicas: replicas, ISR: alive}, nil
+}
+
+// checkReplicas wants registered brokers, each once.
+func (m *machine) checkReplicas(replicas []mq.NodeID) error {
+	if n := len(replicas); n == 0 || n > mq.MaxReplicationFactor {
+		return mq.Errorf(mq.InvalidReplicationFactor, "%d replicas: from 1 to %d are allowed", n, mq.MaxReplicationFactor)
+	}
+	for i, id := range replicas {
+		if m.img.broker(id) == nil {
+			return mq.Errorf(mq.InvalidReplicationFactor, "broker %d is not registered", id)
+		}
+		if slices.Contains(replicas[:i], id) {
+			return mq.Errorf(mq.InvalidReplicationFactor, "broker %d is named twice", id)
+		}
+	}
+	return nil
+}
+
+func (m *machine) topicOf(id []byte) (*Topic, error) {
+	topicID, ok := topicIDFrom(id)
+	if !ok {
+		return nil, mq.Errorf(mq.InvalidRequest, "a topic id has 16 bytes, not %d", len(id))
+	}
+	t := m.topic(topicID)
+	if t == nil {
+		return nil, mq.Errorf(mq.UnknownTopicID, "topic %s does not exist", topicID)
+	}
+	return t, nil
+}
+
+func (m *machine) deleteTopicCommand(c *metadatapb.DeleteTopic) error {
+	t, err := m.topicOf(c.GetId())
+	if err != nil {
+		return err
+	}
+	for i := range t.count {
+		m.reclaimPartition(mq.PartitionID{Topic: t.ID, Index: i})
+	}
+	m.deleteTopic(t)
+	return nil
+}
+
+func (m *machine) alterTopicConfigs(c *metadatapb.AlterTopicConfigs) error {
+	t, err := m.topicOf(c.GetId())
+	if err != nil {
+		return err
+	}
+	overrides, err := changeConfigs(t.Overrides, configChangesFrom(c.GetChanges()))
+	if err != nil {
+		return err
+	}
+	config, err := ParseTopicConfig(m.img.Defaults, overrides)
+	if err != nil {
+		return err
+	}
+	m.setTopicConfig(t.ID, config, overrides)
+	return nil
+}
+
+func (m *machine) createPartitions(c *metadatapb.CreatePartitions) error {
+	t, err := m.topicOf(c.GetId())
+	if err != nil {
+		return err
+	}
+	if c.GetCurrent() != t.count {
+		return mq.Errorf(mq.InvalidPartitions, "topic %q has %d partitions, not %d", t.Name, t.count, c.GetCurrent())
+	}
+	partitions, err := m.newPartitions(t.Name, t.count, len(t.Partition(0).Replicas), c.GetAssignments())
+	if err != nil {
+		return err
+	}
+	m.addPartitions(t.ID, partitions)
+	return nil
+}
