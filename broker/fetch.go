@@ -1,0 +1,102 @@
+package broker
+
+import (
+	"context"
+
+	"github.com/rustmq/rustmq/mq"
+	"github.com/rustmq/rustmq/partition"
+	"github.com/rustmq/rustmq/quicproto/server"
+)
+
+// OpenFetch implements server.Broker.
+func (b *Broker) OpenFetch(_ context.Context, s *server.Session, topic string, index int32, epoch mq.Epoch, iso mq.Isolation) (server.Reader, error) {
+	g, err := b.grant(s, OpRead, topic)
+	if err != nil {
+		return nil, err
+	}
+	t, err := b.topic(topic)
+	if err != nil {
+		return nil, err
+	}
+	if t.Partition(index) == nil {
+		return nil, unknownPartition(topic, index, t.Partitions())
+	}
+	part := b.cfg.Partitions.Table().Get(mq.PartitionID{Topic: t.ID, Index: index})
+	if part == nil {
+		return nil, b.notHere(topic, index)
+	}
+	if err := checkEpoch(part, topic, index, epoch); err != nil {
+		return nil, err
+	}
+	return &reader{grant: g, part: part, iso: iso}, nil
+}
+
+// checkEpoch refuses a client that knows another leader epoch than ours.
+func checkEpoch(part *partition.Partition, topic string, index int32, epoch mq.Epoch) error {
+	current := part.LeaderEpoch()
+	switch {
+	case epoch < 0 || epoch == current:
+		return nil
+	case epoch < current:
+		return mq.Errorf(mq.FencedLeaderEpoch, "partition %d of topic %q is in leader epoch %d, not %d any more", index, topic, current, epoch)
+	default:
+		return mq.Errorf(mq.UnknownLeaderEpoch, "partition %d of topic %q is in leader epoch %d here, %d is not known yet", index, topic, current, epoch)
+	}
+}
+
+// reader is one partition opened for reading by one stream.
+type reader struct {
+	grant grant
+	part  *partition.Partition
+	iso   mq.Isolation
+	wait  *partition.Wait
+	buf   partition.ReadBuffer
+}
+
+var _ server.Reader = (*reader)(nil)
+
+// Offsets implements server.Reader.
+func (r *reader) Offsets() (topic mq.TopicID, logStart, highWatermark, end mq.Offset) {
+	start, hw, _, object := r.part.Offsets()
+	if r.iso == mq.IsolationObject {
+		return r.part.ID().Topic, start, hw, object
+	}
+	return r.part.ID().Topic, start, hw, hw
+}
+
+// Local implements server.Reader.
+func (r *reader) Local(from mq.Offset) bool { return r.part.Local(from) }
+
+// Read implements server.Reader.
+func (r *reader) Read(ctx context.Context, from mq.Offset, maxBytes int, dst []byte) (server.Fetched, error) {
+	if err := r.grant.check(); err != nil {
+		return server.Fetched{}, err
+	}
+	r.buf.Bytes = dst
+	got, err := r.part.Read(ctx, from, maxBytes, r.iso, &r.buf)
+	if err != nil {
+		return server.Fetched{}, err
+	}
+	return server.Fetched{
+		Batches: got.Batches, Buf: r.buf.Bytes, Next: got.Next, End: got.End,
+		HighWatermark: got.HighWatermark, LogStart: got.LogStart, LogEnd: got.LogEnd,
+	}, nil
+}
+
+// Await implements server.Reader.
+func (r *reader) Await(from mq.Offset, w server.Waiter) bool {
+	r.forget()
+	wait, waiting := r.part.Await(from, r.iso, w)
+	r.wait = wait
+	return waiting
+}
+
+// Close implements server.Reader.
+func (r *reader) Close() { r.forget() }
+
+func (r *reader) forget() {
+	if r.wait != nil {
+		r.part.Cancel(r.wait)
+		r.wait = nil
+	}
+}

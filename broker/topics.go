@@ -1,0 +1,173 @@
+package broker
+
+import (
+	"context"
+	"slices"
+	"strings"
+
+	metadatapb "github.com/rustmq/rustmq/api/metadata/v1"
+	"github.com/rustmq/rustmq/metadata"
+	"github.com/rustmq/rustmq/mq"
+	"github.com/rustmq/rustmq/quicproto"
+	"github.com/rustmq/rustmq/quicproto/server"
+)
+
+// CreateTopic implements server.Broker. The topic can be used when it returns.
+func (b *Broker) CreateTopic(ctx context.Context, s *server.Session, req *quicproto.CreateTopicRequest) (*quicproto.CreateTopicResponse, error) {
+	if err := b.authorise(s, OpCreate, Resource{Topic: req.Name}); err != nil {
+		return nil, err
+	}
+	img := b.cfg.Controller.Image()
+	create, err := b.planTopic(img, req)
+	if err != nil {
+		return nil, err
+	}
+	resp := &quicproto.CreateTopicResponse{
+		Partitions: int32(len(create.GetAssignments())),
+		Replicas:   int16(len(create.GetAssignments()[0].GetReplicas())),
+	}
+	if req.DryRun {
+		return resp, nil
+	}
+	if resp.ID, err = mq.NewTopicID(b.cfg.Random); err != nil {
+		return nil, mq.Errorf(mq.Internal, "draw an id for topic %q: %w", req.Name, err)
+	}
+	create.Id = resp.ID[:]
+	_, err = b.cfg.Controller.Propose(ctx, &metadatapb.Command{Kind: &metadatapb.Command_CreateTopic{CreateTopic: create}})
+	if err != nil {
+		return nil, mq.Wrapf(err, "create topic %q", req.Name)
+	}
+	return resp, nil
+}
+
+// planTopic checks all that can be checked before the command, so that a dry run means something.
+func (b *Broker) planTopic(img *metadata.Image, req *quicproto.CreateTopicRequest) (*metadatapb.CreateTopic, error) {
+	if err := mq.ValidTopicName(req.Name); err != nil {
+		return nil, err
+	}
+	if img.TopicByName(req.Name) != nil {
+		return nil, mq.Errorf(mq.TopicAlreadyExists, "topic %q exists", req.Name)
+	}
+	configs := make([]metadata.ConfigEntry, 0, len(req.Configs))
+	create := &metadatapb.CreateTopic{Name: req.Name}
+	for _, c := range req.Configs {
+		configs = append(configs, metadata.ConfigEntry{Key: c.Key, Value: c.Value})
+		create.Configs = append(create.Configs, &metadatapb.ConfigEntry{Key: c.Key, Value: c.Value})
+	}
+	slices.SortFunc(create.Configs, func(x, y *metadatapb.ConfigEntry) int { return strings.Compare(x.GetKey(), y.GetKey()) })
+	if _, err := metadata.ParseTopicConfig(img.Defaults, configs); err != nil {
+		return nil, err
+	}
+	partitions, replicas := int(req.Partitions), int(req.Replicas)
+	if req.Partitions == -1 {
+		partitions = int(img.Defaults.Partitions)
+	}
+	if req.Replicas == -1 {
+		replicas = 0
+	}
+	assignment, err := metadata.PlaceTopic(img, partitions, replicas)
+	if err != nil {
+		return nil, err
+	}
+	create.Assignments = assignments(assignment)
+	return create, nil
+}
+
+func assignments(replicas [][]mq.NodeID) []*metadatapb.ReplicaAssignment {
+	out := make([]*metadatapb.ReplicaAssignment, len(replicas))
+	for i, nodes := range replicas {
+		a := &metadatapb.ReplicaAssignment{Replicas: make([]int32, len(nodes))}
+		for j, n := range nodes {
+			a.Replicas[j] = int32(n)
+		}
+		out[i] = a
+	}
+	return out
+}
+
+// DeleteTopic implements server.Broker.
+func (b *Broker) DeleteTopic(ctx context.Context, s *server.Session, name string) error {
+	if err := b.authorise(s, OpDelete, Resource{Topic: name}); err != nil {
+		return err
+	}
+	t, err := b.topic(name)
+	if err != nil {
+		return err
+	}
+	_, err = b.cfg.Controller.Propose(ctx, &metadatapb.Command{Kind: &metadatapb.Command_DeleteTopic{
+		DeleteTopic: &metadatapb.DeleteTopic{Id: t.ID[:]},
+	}})
+	return mq.Wrapf(err, "delete topic %q", name)
+}
+
+// AlterTopic implements server.Broker: settings first, then partitions. Both
+// are checked before either is done.
+func (b *Broker) AlterTopic(ctx context.Context, s *server.Session, req *quicproto.AlterTopicRequest) error {
+	if err := b.authorise(s, OpAlter, Resource{Topic: req.Name}); err != nil {
+		return err
+	}
+	t, err := b.topic(req.Name)
+	if err != nil {
+		return err
+	}
+	img := b.cfg.Controller.Image()
+	changes, err := configChanges(img, t, req)
+	if err != nil {
+		return err
+	}
+	grow, err := growth(img, t, req.Partitions)
+	if err != nil || req.DryRun {
+		return err
+	}
+	if len(changes) > 0 {
+		_, err := b.cfg.Controller.Propose(ctx, &metadatapb.Command{Kind: &metadatapb.Command_AlterTopicConfigs{
+			AlterTopicConfigs: &metadatapb.AlterTopicConfigs{Id: t.ID[:], Changes: changes},
+		}})
+		if err != nil {
+			return mq.Wrapf(err, "alter the settings of topic %q", req.Name)
+		}
+	}
+	if grow == nil {
+		return nil
+	}
+	_, err = b.cfg.Controller.Propose(ctx, &metadatapb.Command{Kind: &metadatapb.Command_CreatePartitions{CreatePartitions: grow}})
+	return mq.Wrapf(err, "add partitions to topic %q", req.Name)
+}
+
+// configChanges checks that the topic's settings are valid with the request's changes made.
+func configChanges(img *metadata.Image, t *metadata.Topic, req *quicproto.AlterTopicRequest) ([]*metadatapb.ConfigChange, error) {
+	var changes []*metadatapb.ConfigChange
+	merged := slices.Clone(t.Overrides)
+	drop := func(key string) {
+		merged = slices.DeleteFunc(merged, func(e metadata.ConfigEntry) bool { return e.Key == key })
+	}
+	for _, key := range req.Unset {
+		if _, err := metadata.FindTopicConfigKey(key); err != nil {
+			return nil, err
+		}
+		drop(key)
+		changes = append(changes, &metadatapb.ConfigChange{Key: key, Delete: true})
+	}
+	for _, c := range req.Set {
+		drop(c.Key)
+		merged = append(merged, metadata.ConfigEntry{Key: c.Key, Value: c.Value})
+		changes = append(changes, &metadatapb.ConfigChange{Key: c.Key, Value: c.Value})
+	}
+	_, err := metadata.ParseTopicConfig(img.Defaults, merged)
+	return changes, err
+}
+
+// growth plans the partitions to add, nil for none.
+func growth(img *metadata.Image, t *metadata.Topic, total int32) (*metadatapb.CreatePartitions, error) {
+	if total == 0 || total == t.Partitions() {
+		return nil, nil
+	}
+	if total < t.Partitions() {
+		return nil, mq.Errorf(mq.InvalidPartitions, "topic %q has %d partitions: it can have more, not %d", t.Name, t.Partitions(), total)
+	}
+	all, err := metadata.PlaceTopic(img, int(total), len(t.Partition(0).Replicas))
+	if err != nil {
+		return nil, err
+	}
+	return &metadatapb.CreatePartitions{Id: t.ID[:], Current: t.Partitions(), Assignments: assignments(all[t.Partitions():])}, nil
+}

@@ -1,0 +1,201 @@
+package node
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"path/filepath"
+	"slices"
+
+	"github.com/pelletier/go-toml/v2"
+
+	"github.com/rustmq/rustmq/mq"
+	"github.com/rustmq/rustmq/wal"
+)
+
+// FormatVersion is the version of the data directory's layout that this code
+// reads and writes. A directory of another version is refused: a newer one
+// because this code cannot know what it means, an older one because there is none.
+const FormatVersion = 1
+
+// What lies in a data directory.
+const (
+	identityFile = "node.toml"
+	lockFile     = "LOCK"
+	walDir       = "wal"
+	raftDir      = "raft"
+	metadataFile = "metadata.db"
+)
+
+// identity says whose data directory it is. It is written before anything else
+// is made, with Formed false, and again once the cluster was formed: a directory
+// with an identity that is formed but without its log is half a copy.
+type identity struct {
+	Format  int          `toml:"format" comment:"Layout of this directory. Written by rustmq; do not edit."`
+	Cluster mq.ClusterID `toml:"cluster_id"`
+	Node    mq.NodeID    `toml:"node_id"`
+	Dir     mq.DirID     `toml:"dir_id"`
+	Formed  bool         `toml:"formed"`
+}
+
+// openDataDir locks the data directory and finds out, or decides, whose it is.
+// The lock is held until the returned closer is closed.
+func openDataDir(fsys wal.FS, dir string, node mq.NodeID, random io.Reader) (identity, io.Closer, error) {
+	if err := fsys.MkdirAll(dir); err != nil {
+		return identity{}, nil, mq.Errorf(mq.KafkaStorageError, "make the data directory %s: %w", dir, err)
+	}
+	lock, err := fsys.Lock(filepath.Join(dir, lockFile))
+	if err != nil {
+		return identity{}, nil, mq.Errorf(mq.WrongDataDir, "data directory %s is in use: one process at a time may have it: %w", dir, err)
+	}
+	id, err := identify(fsys, dir, node, random)
+	if err != nil {
+		return identity{}, nil, errors.Join(err, lock.Close())
+	}
+	return id, lock, nil
+}
+
+func identify(fsys wal.FS, dir string, node mq.NodeID, random io.Reader) (identity, error) {
+	names, err := fsys.ReadDir(dir)
+	if err != nil {
+		return identity{}, mq.Errorf(mq.KafkaStorageError, "list the data directory %s: %w", dir, err)
+	}
+	if !slices.Contains(names, identityFile) {
+		return newIdentity(fsys, dir, node, random, names)
+	}
+	id, err := readIdentity(fsys, filepath.Join(dir, identityFile))
+	if err != nil {
+		return identity{}, err
+	}
+	return id, id.check(dir, node, names)
+}
+
+// newIdentity makes the identity of an empty directory.
+func newIdentity(fsys wal.FS, dir string, node mq.NodeID, random io.Reader, names []string) (identity, error) {
+	for _, name := range []string{walDir, raftDir, metadataFile} {
+		if slices.Contains(names, name) {
+			return identity{}, mq.Errorf(mq.WrongDataDir,
+				"data directory %s has %s but no %s: it is half a copy, or not ours; restore the whole directory or name an empty one", dir, name, identityFile)
+		}
+	}
+	cluster, err := mq.NewClusterID(random)
+	if err != nil {
+		return identity{}, mq.Errorf(mq.Internal, "draw a cluster id: %w", err)
+	}
+	dirID, err := mq.NewDirID(random)
+	if err != nil {
+		return identity{}, mq.Errorf(mq.Internal, "draw a directory id: %w", err)
+	}
+	id := identity{Format: FormatVersion, Cluster: cluster, Node: node, Dir: dirID}
+	return id, id.write(fsys, dir)
+}
+
+// check refuses a directory that is newer, another node's, or incomplete.
+func (id identity) check(dir string, node mq.NodeID, names []string) error {
+	switch {
+	case id.Format > FormatVersion:
+		return mq.Errorf(mq.WrongDataDir, "data directory %s has format %d, this rustmq knows %d: it was written by a newer version; use that one", dir, id.Format, FormatVersion)
+	case id.Format != FormatVersion || id.Cluster.IsZero() || id.Dir.IsZero():
+		return mq.Errorf(mq.WrongDataDir, "%s in data directory %s is damaged: format, cluster_id or dir_id is missing", identityFile, dir)
+	case id.Node != node:
+		return mq.Errorf(mq.WrongDataDir, "data directory %s belongs to node %d of cluster %s, not to node %d: start with --node-id %d or name another directory",
+			dir, id.Node, id.Cluster, node, id.Node)
+	case !id.Formed:
+		return nil
+	}
+	for _, name := range []string{walDir, raftDir} {
+		if !slices.Contains(names, name) {
+			return mq.Errorf(mq.WrongDataDir, "data directory %s has lost its %s: it is half a copy; restore the whole directory", dir, name)
+		}
+	}
+	return nil
+}
+
+func readIdentity(fsys wal.FS, path string) (identity, error) {
+	f, err := fsys.OpenRead(path)
+	if err != nil {
+		return identity{}, mq.Errorf(mq.KafkaStorageError, "open %s: %w", path, err)
+	}
+	defer f.Close()
+	size, err := f.Size()
+	if err != nil {
+		return identity{}, mq.Errorf(mq.KafkaStorageError, "read %s: %w", path, err)
+	}
+	const most = 64 << 10
+	if size > most {
+		return identity{}, mq.Errorf(mq.WrongDataDir, "%s has %d bytes: it is not a node's identity", path, size)
+	}
+	data := make([]byte, size)
+	if _, err := f.ReadAt(data, 0); err != nil && !errors.Is(err, io.EOF) {
+		return identity{}, mq.Errorf(mq.KafkaStorageError, "read %s: %w", path, err)
+	}
+	var id identity
+	if err := toml.Unmarshal(data, &id); err != nil {
+		return identity{}, mq.Errorf(mq.WrongDataDir, "%s is not a node's identity: %w", path, err)
+	}
+	return id, nil
+}
+
+// write replaces the identity: the old or the new one is there after a crash.
+func (id identity) write(fsys wal.FS, dir string) error {
+	data, err := toml.Marshal(id)
+	if err != nil {
+		return mq.Errorf(mq.Internal, "encode the node's identity: %w", err)
+	}
+	path := filepath.Join(dir, identityFile)
+	if err := writeFileDurably(fsys, path, data); err != nil {
+		return mq.Errorf(mq.KafkaStorageError, "write %s: %w", path, err)
+	}
+	return nil
+}
+
+func writeFileDurably(fsys wal.FS, path string, data []byte) error {
+	tmp := path + ".tmp"
+	f, err := fsys.Create(tmp)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteAt(data, 0)
+	if err == nil {
+		err = f.Sync()
+	}
+	if err := errors.Join(err, f.Close()); err != nil {
+		return err
+	}
+	if err := fsys.Rename(tmp, path); err != nil {
+		return err
+	}
+	return fsys.SyncDir(filepath.Dir(path))
+}
+
+// identityStream is the stream of the data log that binds it to its directory.
+var identityStream = wal.StreamID{'n', 'o', 'd', 'e'}
+
+// bindLog makes sure that the log in the directory is the directory's own: its
+// sticky state names the directory's id.
+func bindLog(log *wal.Log, id identity, dir string) error {
+	state, ok := log.State(identityStream)
+	if !ok {
+		if id.Formed {
+			return mq.Errorf(mq.WrongDataDir, "the log in %s names no directory: it is not the one that belongs to %s", filepath.Join(dir, walDir), identityFile)
+		}
+		done := make(waitDone, 1)
+		log.Append(wal.Entry{Stream: identityStream, Type: wal.EntryState, Payload: id.Dir[:]}, done)
+		return <-done
+	}
+	if !bytes.Equal(state.Payload, id.Dir[:]) {
+		return mq.Errorf(mq.WrongDataDir, "the log in %s belongs to another data directory than %s: the two were mixed up in a copy",
+			filepath.Join(dir, walDir), identityFile)
+	}
+	return nil
+}
+
+// waitDone is a wal.Done that somebody waits for.
+type waitDone chan error
+
+// Appended implements wal.Done.
+func (d waitDone) Appended(err error) { d <- err }
+
+// String names a node in messages.
+func (id identity) String() string { return fmt.Sprintf("node %d of cluster %s", id.Node, id.Cluster) }

@@ -1,0 +1,237 @@
+package node
+
+import (
+	"fmt"
+	"io"
+	"math"
+	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"github.com/rustmq/rustmq/mq"
+	"github.com/rustmq/rustmq/partition"
+	"github.com/rustmq/rustmq/quicproto/server"
+	"github.com/rustmq/rustmq/raft"
+	"github.com/rustmq/rustmq/tier"
+	"github.com/rustmq/rustmq/wal"
+)
+
+// sample is what all metrics of one scrape are read from.
+type sample struct {
+	data, raftLog wal.Stats
+	raft          *raft.Status
+	uploader      tier.UploaderStats
+	reader        tier.ReaderStats
+	server        server.Stats
+	tailBytes     int64
+	topics        int
+	states        map[partition.State]int
+	now           time.Time
+}
+
+func (n *Node) sample() *sample {
+	s := &sample{
+		data: n.dataLog.Stats(), raftLog: n.raftLog.Stats(), raft: n.raft.Status(),
+		uploader: n.uploader.Stats(), reader: n.reader.Stats(),
+		tailBytes: n.partitions.tail.Used(), topics: n.store.Image().TopicCount(),
+		states: make(map[partition.State]int), now: time.Now(),
+	}
+	if n.server != nil {
+		s.server = n.server.Stats()
+	}
+	for _, p := range n.partitions.Table().All() {
+		state, _ := p.State()
+		s.states[state]++
+	}
+	return s
+}
+
+// metric is one row of the catalogue: docs/metrics.md is generated from it.
+type metric struct {
+	name, help string
+	kind       prometheus.ValueType
+	value      func(*sample) float64
+	histogram  func(*sample) wal.Histogram // instead of value
+	label      string                      // with value: its name and value, "log=data"
+}
+
+const (
+	counter = prometheus.CounterValue
+	gauge   = prometheus.GaugeValue
+)
+
+func catalogue() []metric {
+	metrics := []metric{
+		{name: "rustmq_sessions", help: "Client sessions that are open.", kind: gauge, value: func(s *sample) float64 { return float64(s.server.Sessions) }},
+		{name: "rustmq_sessions_total", help: "Client sessions that were admitted.", kind: counter, value: func(s *sample) float64 { return float64(s.server.SessionsTotal) }},
+		{name: "rustmq_sessions_refused_total", help: "Client sessions that a limit or their certificate refused.", kind: counter, value: func(s *sample) float64 { return float64(s.server.RefusedTotal) }},
+		{name: "rustmq_handshakes_failed_total", help: "Handshakes that came to nothing.", kind: counter, value: func(s *sample) float64 { return float64(s.server.HandshakesFailedTotal) }},
+		{name: "rustmq_protocol_violations_total", help: "Sessions closed because the client broke the protocol.", kind: counter, value: func(s *sample) float64 { return float64(s.server.ViolationsTotal) }},
+		{name: "rustmq_streams", help: "Streams that are open in all sessions.", kind: gauge, value: func(s *sample) float64 { return float64(s.server.Streams) }},
+		{name: "rustmq_requests_total", help: "Single requests that were answered.", kind: counter, value: func(s *sample) float64 { return float64(s.server.Requests) }},
+		{name: "rustmq_produce_batches_total", help: "Record batches that clients sent.", kind: counter, value: func(s *sample) float64 { return float64(s.server.ProduceBatches) }},
+		{name: "rustmq_produce_bytes_total", help: "Bytes of the record batches that clients sent.", kind: counter, value: func(s *sample) float64 { return float64(s.server.ProduceBytes) }},
+		{name: "rustmq_produce_errors_total", help: "Record batches that were refused or failed.", kind: counter, value: func(s *sample) float64 { return float64(s.server.ProduceErrors) }},
+		{name: "rustmq_produce_inflight_bytes", help: "Bytes of record batches that were received and are not acknowledged yet.", kind: gauge, value: func(s *sample) float64 { return float64(s.server.InFlightBytes) }},
+		{name: "rustmq_fetch_bytes_total", help: "Bytes of record batches sent to consumers.", kind: counter, value: func(s *sample) float64 { return float64(s.server.FetchBytes) }},
+		{name: "rustmq_topics", help: "Topics in the cluster.", kind: gauge, value: func(s *sample) float64 { return float64(s.topics) }},
+		{name: "rustmq_tail_bytes", help: "Bytes of record batches in the hot tail.", kind: gauge, value: func(s *sample) float64 { return float64(s.tailBytes) }},
+
+		{name: "rustmq_tier_objects_total", help: "Objects committed to the object store.", kind: counter, value: func(s *sample) float64 { return float64(s.uploader.Objects) }},
+		{name: "rustmq_tier_ranges_total", help: "Partition ranges committed to the object store.", kind: counter, value: func(s *sample) float64 { return float64(s.uploader.Ranges) }},
+		{name: "rustmq_tier_ranges_refused_total", help: "Partition ranges whose commit was refused.", kind: counter, value: func(s *sample) float64 { return float64(s.uploader.RangesRefused) }},
+		{name: "rustmq_tier_uploaded_bytes_total", help: "Bytes committed to the object store.", kind: counter, value: func(s *sample) float64 { return float64(s.uploader.Bytes) }},
+		{name: "rustmq_tier_orphans_total", help: "Objects that were uploaded and of which nothing was committed.", kind: counter, value: func(s *sample) float64 { return float64(s.uploader.Orphans) }},
+		{name: "rustmq_tier_retries_total", help: "Tries of the object store or of a commit that failed.", kind: counter, value: func(s *sample) float64 { return float64(s.uploader.Retries) }},
+		{name: "rustmq_tier_pending_bytes", help: "Bytes that wait to be uploaded.", kind: gauge, value: func(s *sample) float64 { return float64(s.uploader.PendingBytes) }},
+		{name: "rustmq_tier_oldest_pending_seconds", help: "Age of the oldest record that waits to be uploaded.", kind: gauge, value: oldestPending},
+		{name: "rustmq_tier_store_failing", help: "1 when the last try of the object store failed.", kind: gauge, value: func(s *sample) float64 { return boolean(s.uploader.StoreFailing) }},
+		{name: "rustmq_tier_cache_hits_total", help: "Blocks of objects found in the cache.", kind: counter, value: func(s *sample) float64 { return float64(s.reader.BlockHits) }},
+		{name: "rustmq_tier_cache_misses_total", help: "Blocks of objects read from the store.", kind: counter, value: func(s *sample) float64 { return float64(s.reader.BlockMisses) }},
+		{name: "rustmq_tier_cache_bytes", help: "Bytes of cached blocks.", kind: gauge, value: func(s *sample) float64 { return float64(s.reader.CachedBytes) }},
+		{name: "rustmq_tier_fetched_bytes_total", help: "Bytes read from the object store.", kind: counter, value: func(s *sample) float64 { return float64(s.reader.FetchedBytes) }},
+		{name: "rustmq_tier_fetch_errors_total", help: "Reads of the object store that failed.", kind: counter, value: func(s *sample) float64 { return float64(s.reader.FetchErrors) }},
+		{name: "rustmq_tier_corruptions_total", help: "Damage found in stored bytes.", kind: counter, value: func(s *sample) float64 { return float64(s.reader.Corruptions) }},
+
+		{name: "rustmq_raft_term", help: "Term of the controllers' consensus.", kind: gauge, value: func(s *sample) float64 { return float64(s.raft.Term) }},
+		{name: "rustmq_raft_leader", help: "Node id of the leading controller, 0 for none.", kind: gauge, value: func(s *sample) float64 { return float64(s.raft.Leader) }},
+		{name: "rustmq_raft_applied_index", help: "Index of the last command that was applied.", kind: gauge, value: func(s *sample) float64 { return float64(s.raft.Applied) }},
+	}
+	for _, state := range []partition.State{
+		partition.StateLeader, partition.StateFollower, partition.StateOffline, partition.StateQuarantined,
+	} {
+		metrics = append(metrics, metric{
+			name: "rustmq_partitions", help: "Partitions that run on this node, by state.", kind: gauge, label: "state=" + state.String(),
+			value: func(s *sample) float64 { return float64(s.states[state]) },
+		})
+	}
+	metrics = append(metrics, logMetrics("data", func(s *sample) *wal.Stats { return &s.data })...)
+	return append(metrics, logMetrics("raft", func(s *sample) *wal.Stats { return &s.raftLog })...)
+}
+
+func oldestPending(s *sample) float64 {
+	if s.uploader.OldestPending.IsZero() {
+		return 0
+	}
+	return s.now.Sub(s.uploader.OldestPending).Seconds()
+}
+
+func boolean(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// logMetrics are those of one of the two logs.
+func logMetrics(log string, of func(*sample) *wal.Stats) []metric {
+	label := "log=" + log
+	return []metric{
+		{name: "rustmq_wal_file_bytes", help: "Bytes of a log's segment files.", kind: gauge, label: label, value: func(s *sample) float64 { return float64(of(s).FileBytes) }},
+		{name: "rustmq_wal_live_bytes", help: "Bytes in a log's segment files that are still needed.", kind: gauge, label: label, value: func(s *sample) float64 { return float64(of(s).LiveBytes) }},
+		{name: "rustmq_wal_segments", help: "Segment files of a log in use.", kind: gauge, label: label, value: func(s *sample) float64 { return float64(of(s).Segments) }},
+		{name: "rustmq_wal_queued_bytes", help: "Bytes that wait for a log's disk.", kind: gauge, label: label, value: func(s *sample) float64 { return float64(of(s).QueuedBytes) }},
+		{name: "rustmq_wal_oldest_pending_seconds", help: "Age of the oldest entry of a log that is not durable.", kind: gauge, label: label, value: func(s *sample) float64 { return of(s).OldestPending.Seconds() }},
+		{name: "rustmq_wal_full", help: "1 while a log has no room: producing is refused.", kind: gauge, label: label, value: func(s *sample) float64 { return boolean(of(s).Full) }},
+		{name: "rustmq_wal_entries_total", help: "Entries of a log made durable.", kind: counter, label: label, value: func(s *sample) float64 { return float64(of(s).EntriesTotal) }},
+		{name: "rustmq_wal_written_bytes_total", help: "Bytes written to a log.", kind: counter, label: label, value: func(s *sample) float64 { return float64(of(s).WrittenBytesTotal) }},
+		{name: "rustmq_wal_copied_bytes_total", help: "Bytes of a log copied forward to free a segment.", kind: counter, label: label, value: func(s *sample) float64 { return float64(of(s).CopiedBytesTotal) }},
+		{name: "rustmq_wal_freed_segments_total", help: "Segments of a log that were freed.", kind: counter, label: label, value: func(s *sample) float64 { return float64(of(s).FreedTotal) }},
+		{name: "rustmq_wal_late_segments_total", help: "Segments of a log that the writer had to wait for.", kind: counter, label: label, value: func(s *sample) float64 { return float64(of(s).LateTotal) }},
+		{name: "rustmq_wal_sync_seconds", help: "Time of one sync of a log.", label: label, histogram: func(s *sample) wal.Histogram { return of(s).SyncSeconds }},
+		{name: "rustmq_wal_group_entries", help: "Entries made durable by one sync of a log.", label: label, histogram: func(s *sample) wal.Histogram { return of(s).GroupEntries }},
+	}
+}
+
+// collector reads a sample per scrape and gives every metric of the catalogue.
+type collector struct {
+	node    *Node
+	metrics []metric
+	descs   []*prometheus.Desc
+}
+
+// metrics makes the node's registry.
+func (n *Node) metrics() (*prometheus.Registry, error) {
+	c := &collector{node: n, metrics: catalogue()}
+	for _, m := range c.metrics {
+		c.descs = append(c.descs, prometheus.NewDesc(m.name, m.help, nil, m.labels()))
+	}
+	build := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "rustmq_build_info", Help: "1; the label says which version runs.", ConstLabels: prometheus.Labels{"version": Version()},
+	}, func() float64 { return 1 })
+	registry := prometheus.NewRegistry()
+	for _, r := range []prometheus.Collector{c, build, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{})} {
+		if err := registry.Register(r); err != nil {
+			return nil, mq.Errorf(mq.Internal, "register metrics: %w", err)
+		}
+	}
+	return registry, nil
+}
+
+func (m *metric) labels() prometheus.Labels {
+	if m.label == "" {
+		return nil
+	}
+	name, value, _ := strings.Cut(m.label, "=")
+	return prometheus.Labels{name: value}
+}
+
+// Describe implements prometheus.Collector.
+func (c *collector) Describe(out chan<- *prometheus.Desc) {
+	for _, d := range c.descs {
+		out <- d
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (c *collector) Collect(out chan<- prometheus.Metric) {
+	s := c.node.sample()
+	for i, m := range c.metrics {
+		if m.histogram == nil {
+			out <- prometheus.MustNewConstMetric(c.descs[i], m.kind, m.value(s))
+			continue
+		}
+		h := m.histogram(s)
+		buckets, count := make(map[float64]uint64, len(h.Bounds)), uint64(0)
+		for j, n := range h.Counts {
+			count += n
+			if j < len(h.Bounds) && !math.IsInf(h.Bounds[j], 1) {
+				buckets[h.Bounds[j]] = count
+			}
+		}
+		out <- prometheus.MustNewConstHistogram(c.descs[i], count, h.Sum, buckets)
+	}
+}
+
+// WriteMetricsDoc writes the catalogue as the page docs/metrics.md.
+func WriteMetricsDoc(w io.Writer) error {
+	if _, err := fmt.Fprint(w, "# Metrics\n\nGenerated from the code. `GET /metrics` on the admin listener also has the Go runtime's and the process's own.\n\n"+
+		"| Metric | Type | Label | Meaning |\n|---|---|---|---|\n"); err != nil {
+		return err
+	}
+	seen := make(map[string]bool)
+	for _, m := range catalogue() {
+		if seen[m.name] {
+			continue
+		}
+		seen[m.name] = true
+		label, _, _ := strings.Cut(m.label, "=")
+		if _, err := fmt.Fprintf(w, "| `%s` | %s | %s | %s |\n", m.name, m.typeName(), label, m.help); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (m *metric) typeName() string {
+	switch {
+	case m.histogram != nil:
+		return "histogram"
+	case m.kind == counter:
+		return "counter"
+	default:
+		return "gauge"
+	}
+}

@@ -1,0 +1,400 @@
+package node
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/tls"
+	"encoding/binary"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+
+	"gocloud.dev/blob"
+
+	"github.com/rustmq/rustmq/admin"
+	"github.com/rustmq/rustmq/broker"
+	"github.com/rustmq/rustmq/metadata"
+	"github.com/rustmq/rustmq/mq"
+	"github.com/rustmq/rustmq/partition"
+	"github.com/rustmq/rustmq/pki"
+	"github.com/rustmq/rustmq/quicproto/server"
+	"github.com/rustmq/rustmq/raft"
+	"github.com/rustmq/rustmq/tier"
+	"github.com/rustmq/rustmq/wal"
+)
+
+// Software is what a node calls itself.
+const Software = "rustmq"
+
+// Seams are the places where a test puts something else under a whole node: a disk that crashes, a bucket in memory. The zero
+// value is the real thing.
+type Seams struct {
+	FS       wal.FS           // nil: the operating system's
+	Bucket   *blob.Bucket     // nil: opened by the configured URL; else the node does not close it
+	Metadata metadata.Options // Path, NoSync and AfterCommit; an empty Path lies in the data directory
+	Random   io.Reader        // nil: crypto/rand
+	Headless bool             // opens no listener: requests go to Broker
+}
+
+// Node is one running node. Start opens it from the ground up and Close closes it in reverse.
+type Node struct {
+	cfg    Config
+	seams  Seams
+	logger *slog.Logger
+	id     identity
+	closes []func(context.Context) error // what is open, in the order of opening
+
+	dataLog    *wal.Log
+	raftLog    *wal.Log
+	raft       *raft.Node
+	store      *metadata.Store
+	controller *controller
+	partitions *partitions
+	bucket     *blob.Bucket
+	reader     *tier.Reader
+	uploader   *tier.Uploader
+	pressure   chan struct{}
+	broker     *broker.Broker
+	socket     *net.UDPConn
+	server     *server.Server
+	adminAddr  net.Addr
+	certs      *pki.Identity
+
+	closing sync.Once
+	done    chan error
+}
+
+// Start makes a node out of its configuration and its data directory. When it returns the node serves, and everything it
+// ever promised is there. On an error nothing is left open.
+func Start(ctx context.Context, cfg Config, logger *slog.Logger) (*Node, error) {
+	return StartWith(ctx, cfg, logger, Seams{})
+}
+
+// StartWith is Start with other things under the node than the machine's.
+func StartWith(ctx context.Context, cfg Config, logger *slog.Logger, seams Seams) (*Node, error) {
+	if seams.FS == nil {
+		seams.FS = wal.OS()
+	}
+	if seams.Random == nil {
+		seams.Random = rand.Reader
+	}
+	n := &Node{cfg: cfg, seams: seams, logger: logger, pressure: make(chan struct{}, 1), done: make(chan error, 1)}
+	for _, step := range []func(context.Context) error{
+		n.openDataDir,
+		n.openController,
+		n.openLog,
+		n.openTier,
+		n.formCluster,
+		n.bindSocket,
+		n.register,
+		n.openPartitions,
+		n.openUploader,
+		n.openBroker,
+		n.openAdmin,
+		n.watchFailures,
+	} {
+		if err := step(ctx); err != nil {
+			return nil, errors.Join(err, n.Close(ctx))
+		}
+	}
+	return n, nil
+}
+
+// onClose says how to close what was just opened.
+func (n *Node) onClose(f func(context.Context) error) { n.closes = append(n.closes, f) }
+
+// Close drains and closes everything, front doors first. Until ctx ends requests in flight may finish. What was acknowledged
+// is on the disk already; a node that is killed instead loses nothing.
+func (n *Node) Close(ctx context.Context) error {
+	var errs []error
+	n.closing.Do(func() {
+		for i := len(n.closes) - 1; i >= 0; i-- {
+			errs = append(errs, n.closes[i](ctx))
+		}
+	})
+	return errors.Join(errs...)
+}
+
+// Done delivers the error after which the node cannot go on: a disk that failed. The caller then closes the node and exits.
+func (n *Node) Done() <-chan error { return n.done }
+
+// Broker answers requests inside this process.
+func (n *Node) Broker() *broker.Broker { return n.broker }
+
+// ClusterID is the cluster that the node belongs to.
+func (n *Node) ClusterID() mq.ClusterID { return n.id.Cluster }
+
+// Addr is where clients reach the node, as it was bound.
+func (n *Node) Addr() net.Addr { return n.socket.LocalAddr() }
+
+// AdminAddr is where the HTTP listener was bound.
+func (n *Node) AdminAddr() net.Addr { return n.adminAddr }
+
+func (n *Node) openDataDir(context.Context) error {
+	id, lock, err := openDataDir(n.seams.FS, n.cfg.Node.DataDir, mq.NodeID(n.cfg.Node.ID), n.seams.Random)
+	if err != nil {
+		return err
+	}
+	n.id = id
+	n.onClose(func(context.Context) error { return lock.Close() })
+	return nil
+}
+
+// openController opens the metadata and the raft log behind it.
+func (n *Node) openController(context.Context) error {
+	log, found, err := wal.Open(wal.Options{
+		FS: n.seams.FS, Dir: filepath.Join(n.cfg.Node.DataDir, raftDir),
+		SegmentBytes: int64(n.cfg.Raft.SegmentSize), MaxBytes: int64(n.cfg.Raft.MaxSize),
+		Logger: n.logger.With("log", "raft"), Rand: n.seams.Random,
+	}, func(wal.Entry) error { return nil })
+	if err != nil {
+		return mq.Wrapf(err, "open the controller's log")
+	}
+	n.raftLog = log
+	n.onClose(func(context.Context) error { return log.Close() })
+	for _, d := range found.Damage {
+		n.logger.Error("the controller's log is damaged", "path", d.Path, "position", d.Position, "bytes", d.Bytes, "reason", d.Reason)
+	}
+
+	opts := n.seams.Metadata
+	if opts.Path == "" {
+		opts.Path = filepath.Join(n.cfg.Node.DataDir, metadataFile)
+	}
+	opts.Logger = n.logger
+	if n.store, err = metadata.Open(opts); err != nil {
+		return err
+	}
+	n.onClose(func(context.Context) error { return n.store.Close() })
+
+	node := uint64(n.cfg.Node.ID)
+	n.raft, err = raft.Open(raft.Config{
+		ID: node, Peers: []uint64{node}, Log: log, SM: n.store, Tick: n.cfg.Raft.Tick, Logger: n.logger, Rand: n.seams.Random,
+	})
+	if err != nil {
+		return mq.Wrapf(err, "open the controller")
+	}
+	n.onClose(func(context.Context) error { return n.raft.Close() })
+	return nil
+}
+
+// openLog replays the data log.
+func (n *Node) openLog(context.Context) error {
+	recovery := partition.NewRecovery(time.Now())
+	log, found, err := wal.Open(wal.Options{
+		FS: n.seams.FS, Dir: filepath.Join(n.cfg.Node.DataDir, walDir),
+		SegmentBytes: int64(n.cfg.WAL.SegmentSize), MaxBytes: int64(n.cfg.WAL.MaxSize), QueueBytes: int64(n.cfg.WAL.QueueSize),
+		Logger: n.logger.With("log", "data"), Rand: n.seams.Random,
+	}, recovery.Visit)
+	if err != nil {
+		return mq.Wrapf(err, "open the data log")
+	}
+	n.dataLog = log
+	n.onClose(func(context.Context) error { return log.Close() })
+	recovery.Finish(found)
+	for _, d := range found.Damage {
+		n.logger.Error("the data log is damaged: the partition is quarantined, run `rustmq wal check`",
+			"path", d.Path, "position", d.Position, "bytes", d.Bytes, "reason", d.Reason)
+	}
+	n.partitions = newPartitions(partitionsConfig{
+		node: n.id.Node, store: n.store, log: log, recovery: recovery,
+		tail: partition.NewTailBudget(int64(n.cfg.Memory.TailSize)), committed: n.committed, logger: n.logger,
+	})
+	n.controller = &controller{raft: n.raft, store: n.store, partitions: n.partitions}
+	return bindLog(log, n.id, n.cfg.Node.DataDir)
+}
+
+func (n *Node) openTier(ctx context.Context) error {
+	n.bucket = n.seams.Bucket
+	if n.bucket == nil {
+		var err error
+		if n.bucket, err = tier.OpenBucket(ctx, n.cfg.ObjectStoreURL()); err != nil {
+			return err
+		}
+		n.onClose(func(context.Context) error { return n.bucket.Close() })
+	}
+	var err error
+	n.reader, err = tier.NewReader(tier.ReaderConfig{
+		Bucket: n.bucket, Catalog: n.catalog(), CacheBytes: int64(n.cfg.Memory.CacheSize), Logger: n.logger,
+	})
+	if err != nil {
+		return err
+	}
+	n.onClose(func(context.Context) error { return n.reader.Close() })
+	n.partitions.cold = n.reader
+	return nil
+}
+
+func (n *Node) catalog() *catalog {
+	return &catalog{controller: n.controller, store: n.store, node: n.id.Node}
+}
+
+// bindSocket opens the clients' socket, so that its address is known before anybody is told of it.
+func (n *Node) bindSocket(context.Context) error {
+	if n.seams.Headless {
+		return nil
+	}
+	addr, err := net.ResolveUDPAddr("udp", n.cfg.Server.Listen)
+	if err != nil {
+		return mq.Errorf(mq.InvalidConfig, "server.listen %q is not a host:port: %w", n.cfg.Server.Listen, err)
+	}
+	if n.socket, err = net.ListenUDP("udp", addr); err != nil {
+		return mq.Errorf(mq.InvalidConfig, "listen for clients on udp %s: %w", addr, err)
+	}
+	n.onClose(func(context.Context) error {
+		if err := n.socket.Close(); !errors.Is(err, net.ErrClosed) {
+			return err
+		}
+		return nil
+	})
+	return nil
+}
+
+// openPartitions starts what the metadata says that this node runs, and waits until it does.
+func (n *Node) openPartitions(ctx context.Context) error {
+	running, stop := context.WithCancel(context.Background())
+	stopped := make(chan struct{})
+	go func() {
+		defer close(stopped)
+		n.partitions.run(running)
+	}()
+	n.onClose(func(context.Context) error {
+		stop()
+		<-stopped
+		n.partitions.closeAll()
+		return nil
+	})
+	if err := n.partitions.wait(ctx, n.store.Image().Index); err != nil {
+		return err
+	}
+	n.partitions.dropUnknown()
+	return nil
+}
+
+func (n *Node) openUploader(context.Context) error {
+	uploader, err := tier.NewUploader(tier.UploaderConfig{
+		Bucket: n.bucket, Catalog: n.catalog(), Sources: n.partitions.Sources,
+		Cluster: n.id.Cluster, Node: n.id.Node, Prefix: n.id.Cluster.String() + "/",
+		FlushBytes: int64(n.cfg.ObjectStore.FlushSize), FlushAge: n.cfg.ObjectStore.FlushAge,
+		Pressure: n.pressure, Logger: n.logger,
+	})
+	if err != nil {
+		return err
+	}
+	n.partitions.uploader.Store(uploader)
+	n.uploader = uploader
+	n.onClose(func(context.Context) error {
+		n.partitions.uploader.Store(nil)
+		return uploader.Close()
+	})
+	return nil
+}
+
+// committed hears of every partition that has something new below its watermark.
+func (n *Node) committed(p *partition.Partition) {
+	if u := n.partitions.uploader.Load(); u != nil {
+		u.Notify(p)
+	}
+}
+
+func (n *Node) openBroker(context.Context) error {
+	n.broker = broker.New(broker.Config{
+		Cluster: n.id.Cluster, Node: n.id.Node, Software: Software + " " + Version(),
+		Controller: n.controller, Partitions: n.partitions, Room: n.dataLog,
+		Policy: broker.AllowAll{}, Random: n.seams.Random, Logger: n.logger,
+	})
+	if n.seams.Headless {
+		return nil
+	}
+	certs, err := n.serverTLS()
+	if err != nil {
+		return err
+	}
+	limits := server.DefaultLimits()
+	limits.HandshakeTimeout = n.cfg.Server.HandshakeTimeout
+	limits.HelloTimeout = n.cfg.Server.HandshakeTimeout
+	limits.IdleTimeout = n.cfg.Server.IdleTimeout
+	limits.Sessions = n.cfg.Server.MaxSessions
+	n.server, err = server.Serve(n.socket, server.Config{TLS: certs, Broker: n.broker, Limits: limits, Logger: n.logger})
+	if err != nil {
+		return err
+	}
+	n.onClose(func(ctx context.Context) error {
+		err := n.server.Shutdown(ctx)
+		n.server.Close()
+		return err
+	})
+	return nil
+}
+
+// watchFailures waits for the failure of a disk: from then on nothing is acknowledged and the process has to end.
+func (n *Node) watchFailures(context.Context) error {
+	stop := make(chan struct{})
+	stopped := make(chan struct{})
+	go func() {
+		defer close(stopped)
+		n.watch(stop)
+	}()
+	n.onClose(func(context.Context) error {
+		close(stop)
+		<-stopped
+		return nil
+	})
+	return nil
+}
+
+// incarnation draws the number by which the controller tells this run of the node from others.
+func (n *Node) incarnation() (uint64, error) {
+	var b [8]byte
+	if _, err := io.ReadFull(n.seams.Random, b[:]); err != nil {
+		return 0, mq.Errorf(mq.Internal, "draw an incarnation: %w", err)
+	}
+	return binary.BigEndian.Uint64(b[:]) | 1, nil
+}
+
+// serverTLS is the certificate that clients see, made at the first start.
+func (n *Node) serverTLS() (*tls.Config, error) {
+	hosts := []string{"localhost", "127.0.0.1", "::1"}
+	for _, e := range n.store.Image().Broker(n.id.Node).Endpoints {
+		if !slices.Contains(hosts, e.Host) {
+			hosts = append(hosts, e.Host)
+		}
+	}
+	var err error
+	n.certs, err = pki.Open(n.cfg.PKIDir(), pki.Subject{Cluster: n.id.Cluster, Node: n.id.Node, Hosts: hosts}, time.Now())
+	if err != nil {
+		return nil, err
+	}
+	return n.certs.ServerTLS(), nil
+}
+
+// CAFile is the certificate that a client has to trust.
+func (n *Node) CAFile() string { return n.certs.CAFile() }
+
+func (n *Node) openAdmin(context.Context) error {
+	if n.seams.Headless {
+		return nil
+	}
+	registry, err := n.metrics()
+	if err != nil {
+		return err
+	}
+	s, err := admin.Listen(n.cfg.Admin.Listen, admin.Config{
+		Live: n.healthy, Ready: n.healthy, Metrics: registry, Logger: n.logger,
+	})
+	if err != nil {
+		return err
+	}
+	n.adminAddr = s.Addr()
+	n.onClose(s.Close)
+	return nil
+}
+
+// healthy is nil while the disks work; a node that is up and not healthy has to be restarted.
+func (n *Node) healthy() error {
+	return errors.Join(n.dataLog.Err(), n.raftLog.Err(), n.raft.Err())
+}

@@ -1,0 +1,71 @@
+package node
+
+import (
+	"time"
+
+	"github.com/rustmq/rustmq/mq"
+)
+
+const (
+	// housekeepingEvery is how often the node looks after what nobody waits for:
+	// the log's fill and producers that went idle.
+	housekeepingEvery = time.Second
+	// expireEvery is how often idle producers are looked for.
+	expireEvery = time.Minute
+	// pressureFill is the share of the log's bound, in percent, above which
+	// everything that is pending is moved to the object store ahead of its time.
+	pressureFill = 60
+)
+
+// watch waits for the failure of a disk and does the housekeeping, until stop is closed.
+func (n *Node) watch(stop <-chan struct{}) {
+	ticker := time.NewTicker(housekeepingEvery)
+	defer ticker.Stop()
+	expired := time.Now()
+	for {
+		select {
+		case <-stop:
+			return
+		case <-n.dataLog.Failed():
+			n.fail(mq.Wrapf(n.dataLog.Err(), "the data log failed: nothing is acknowledged any more"))
+			return
+		case <-n.raftLog.Failed():
+			n.fail(mq.Wrapf(n.raftLog.Err(), "the controller's log failed"))
+			return
+		case <-n.raft.Failed():
+			n.fail(mq.Wrapf(n.raft.Err(), "the controller failed"))
+			return
+		case now := <-ticker.C:
+			n.relievePressure()
+			if now.Sub(expired) >= expireEvery {
+				expired = now
+				for _, p := range n.partitions.Table().All() {
+					p.ExpireProducers(now)
+				}
+			}
+		}
+	}
+}
+
+// fail ends the node: it takes its partitions offline and tells whoever runs it.
+func (n *Node) fail(err error) {
+	n.logger.Error("the node cannot go on", "error", err)
+	for _, p := range n.partitions.Table().All() {
+		p.Offline(err)
+	}
+	n.done <- err
+}
+
+// relievePressure asks for an upload when the log runs out of room.
+func (n *Node) relievePressure() {
+	if n.cfg.WAL.MaxSize == 0 {
+		return
+	}
+	if stats := n.dataLog.Stats(); !stats.Full && stats.FileBytes < int64(n.cfg.WAL.MaxSize)*pressureFill/100 {
+		return
+	}
+	select {
+	case n.pressure <- struct{}{}:
+	default: // one is asked for already
+	}
+}
