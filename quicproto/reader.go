@@ -18,6 +18,9 @@ const (
 	keepScratch = 4 << 10
 	// firstPiece is what is allocated at first for a payload larger than that, bytes.
 	firstPiece = 64 << 10
+
+	_ uint = readAhead - HeaderSize - ProducePrefixSize // Prefix can give the prefix of a Produce frame
+	_ uint = readAhead - HeaderSize - RecordsPrefixSize // and of a Records frame
 )
 
 // FrameReader reads frames from one stream. It is for one goroutine. It never allocates for a frame whose length was not
@@ -49,19 +52,11 @@ func (r *FrameReader) Next() (Type, int, error) {
 	if err := r.skip(); err != nil {
 		return 0, 0, err
 	}
-	for r.n-r.pos < HeaderSize {
-		if r.pos > 0 {
-			r.n = copy(r.buf[:], r.buf[r.pos:r.n])
-			r.pos = 0
+	if err := r.fill(HeaderSize); err != nil {
+		if errors.Is(err, io.EOF) && r.n > r.pos {
+			err = io.ErrUnexpectedEOF
 		}
-		n, err := r.r.Read(r.buf[r.n:])
-		r.n += n
-		if err != nil && r.n < HeaderSize {
-			if errors.Is(err, io.EOF) && r.n > 0 {
-				err = io.ErrUnexpectedEOF
-			}
-			return 0, 0, err
-		}
+		return 0, 0, err
 	}
 	size := binary.BigEndian.Uint32(r.buf[r.pos:])
 	r.typ = Type(r.buf[r.pos+4])
@@ -77,6 +72,22 @@ func (r *FrameReader) Next() (Type, int, error) {
 	return r.typ, r.left, nil
 }
 
+// fill reads until at least n bytes are in buf, n being at most its size.
+func (r *FrameReader) fill(n int) error {
+	for r.n-r.pos < n {
+		if r.pos > 0 {
+			r.n = copy(r.buf[:], r.buf[r.pos:r.n])
+			r.pos = 0
+		}
+		m, err := r.r.Read(r.buf[r.n:])
+		r.n += m
+		if err != nil && r.n < n {
+			return err
+		}
+	}
+	return nil
+}
+
 func (r *FrameReader) limit() int {
 	switch r.typ {
 	case TypeProduce:
@@ -90,6 +101,24 @@ func (r *FrameReader) limit() int {
 
 // Left is how many bytes of the present payload have not been read.
 func (r *FrameReader) Left() int { return r.left }
+
+// Prefix reads the next n bytes of the present payload, n being at most that of a Produce or Records frame. The slice is valid until the
+// next call on r. Errors are those of ReadFull.
+func (r *FrameReader) Prefix(n int) ([]byte, error) {
+	if n > r.left {
+		return nil, mq.Errorf(mq.ProtocolViolation, "%v: payload is too short", r.typ)
+	}
+	if err := r.fill(n); err != nil {
+		if errors.Is(err, io.EOF) {
+			err = io.ErrUnexpectedEOF
+		}
+		return nil, err
+	}
+	p := r.buf[r.pos : r.pos+n : r.pos+n]
+	r.pos += n
+	r.left -= n
+	return p, nil
+}
 
 // ReadFull reads the next len(p) bytes of the present payload into p. Asking for more than is left is a
 // PROTOCOL_VIOLATION (the frame is shorter than its type needs) and reads nothing.
@@ -158,8 +187,12 @@ func (r *FrameReader) Read() (Frame, error) {
 	return Parse(t, p)
 }
 
+// skip reads what is left of the present payload.
 func (r *FrameReader) skip() error {
-	var sink [512]byte
+	if r.left == 0 {
+		return nil
+	}
+	sink := make([]byte, min(r.left, keepScratch))
 	for r.left > 0 {
 		if err := r.ReadFull(sink[:min(r.left, len(sink))]); err != nil {
 			return err

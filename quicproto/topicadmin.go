@@ -14,10 +14,10 @@ func appendDryRun(dst []byte, dryRun bool) []byte {
 // CreateTopicRequest creates a topic.
 type CreateTopicRequest struct {
 	Name       string
-	Partitions int32 // -1 for the cluster's default
-	Replicas   int16 // -1 for the cluster's default
+	Partitions int32    // -1 for the cluster's default
+	Replicas   int16    // -1 for the cluster's default
 	Configs    []Config // Default must be false
-	DryRun     bool // check only
+	DryRun     bool     // check only
 }
 
 // API implements RequestBody.

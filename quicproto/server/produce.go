@@ -111,12 +111,12 @@ func (p *produceStream) bind(ctx context.Context) error {
 // produce handles one Produce frame with a payload of n bytes. What is wrong with the batch is acked; an error is one of
 // the stream or the client's protocol.
 func (p *produceStream) produce(ctx context.Context, n int) error {
-	var prefix [quicproto.ProducePrefixSize]byte
-	if err := p.in.ReadFull(prefix[:]); err != nil {
+	prefix, err := p.in.Prefix(quicproto.ProducePrefixSize)
+	if err != nil {
 		return err
 	}
 	var f quicproto.Produce
-	if err := f.DecodePrefix(prefix[:]); err != nil {
+	if err := f.DecodePrefix(prefix); err != nil {
 		return err
 	}
 	if p.any && f.Request <= p.last {
@@ -126,7 +126,7 @@ func (p *produceStream) produce(ctx context.Context, n int) error {
 	if err := p.acks.room(ctx); err != nil {
 		return err
 	}
-	size := n - len(prefix)
+	size := n - quicproto.ProducePrefixSize
 	producer, maxBatch, err := p.target(f.Handle, size)
 	if err != nil {
 		p.acks.refused(f.Request, err) // the next Next skips the batch
