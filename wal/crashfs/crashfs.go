@@ -1,2 +1,0 @@
-// Package crashfs is a crashable in-memory wal.FS for tests.
-package crashfs
