@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"errors"
 	"io"
 	"os"
@@ -20,6 +21,22 @@ func faultOf(err error) error {
 	default:
 		return err
 	}
+}
+
+// worst picks from what the two goroutines of a stream ended with: a fault that ends the session, else the end of this stream, else nil
+// for an end in order. When one of them ends, the other is made to, and says no more than that.
+func worst(a, b error) error {
+	var ended error
+	for _, err := range []error{a, b} {
+		switch {
+		case err == nil || errors.Is(err, io.EOF):
+		case isStreamError(err) || errors.Is(err, context.Canceled):
+			ended = err
+		default:
+			return err
+		}
+	}
+	return ended
 }
 
 // isStreamError reports whether err is of one stream that was given up, and not of the session.

@@ -55,7 +55,7 @@ func (ss *session) serveFetch(st stream, in *quicproto.FrameReader, open *quicpr
 		err := s.push()
 		cancel()
 		if err != nil {
-			st.Abort(mq.Canceled)
+			st.Abort(mq.CodeOf(faultOf(err))) // else the reader may wait for the client for ever
 		}
 		pushed <- err
 	}()
@@ -64,14 +64,7 @@ func (ss *session) serveFetch(st stream, in *quicproto.FrameReader, open *quicpr
 		st.Abort(mq.CodeOf(faultOf(err))) // else the pusher may wait for the client for ever
 	}
 	cancel() // a client that says no more has unsubscribed
-	perr := <-pushed
-	if errors.Is(err, io.EOF) {
-		err = nil
-	}
-	if err == nil || errors.Is(err, context.Canceled) {
-		err = perr
-	}
-	return err
+	return worst(<-pushed, err)
 }
 
 // read hands the client's commands to the pusher until the stream ends, which is io.EOF.

@@ -51,12 +51,11 @@ func (ss *session) serveProduce(st stream, in *quicproto.FrameReader) error {
 	err := p.read(ctx)
 	if errors.Is(err, io.EOF) { // the client is done: it still gets its acks
 		p.acks.finish()
-		return <-written
+	} else {
+		cancel()
+		st.Abort(mq.CodeOf(faultOf(err))) // else the writer may wait for the client for ever
 	}
-	cancel()
-	st.Abort(mq.CodeOf(faultOf(err))) // else the writer may wait for the client for ever
-	<-written
-	return err
+	return worst(<-written, err)
 }
 
 // read handles frames until the stream ends, which is io.EOF.

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"errors"
 	"io"
 	"time"
@@ -43,7 +44,7 @@ func (ss *session) serveStream(st stream) {
 	switch {
 	case err == nil:
 		_ = st.Close() // what fails here has failed with the connection
-	case isStreamError(err) || ss.ctx.Err() != nil:
+	case isStreamError(err) || errors.Is(err, context.Canceled):
 		st.Abort(mq.Canceled)
 	default:
 		ss.fail(faultOf(err))
