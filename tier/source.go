@@ -7,12 +7,6 @@ import (
 	"github.com/rustmq/rustmq/mq"
 )
 
-// EpochStart is the offset at which a leader epoch begins.
-type EpochStart struct {
-	Epoch mq.Epoch
-	Start mq.Offset
-}
-
 // Pending is what a [Source] has for the object store and the object store has
 // not committed yet.
 type Pending struct {
@@ -52,7 +46,7 @@ type Source interface {
 	// Checkpoint is the state of the idempotent producers (opaque here) and the
 	// epoch history, both exactly at end, which is a boundary that ReadUpload
 	// returned. The caller only reads them.
-	Checkpoint(end mq.Offset) (state []byte, epochs []EpochStart, err error)
+	Checkpoint(end mq.Offset) (state []byte, epochs []mq.EpochStart, err error)
 	// Tiered tells the verdict on the range that ends at end. Nil: it is
 	// committed, everything below end is in the object store, the object mark
 	// may advance to it and the log be released. An error: that upload came to
@@ -68,7 +62,7 @@ type Range struct {
 	Partition        mq.PartitionID
 	First, End       mq.Offset // half-open; First is the base offset of the first batch
 	LeaderEpoch      mq.Epoch  // of the leader that committed it
-	MinTime, MaxTime int64     // of the records, in milliseconds since 1970
+	MinTime, MaxTime int64     // least base and greatest maximum timestamp of the batches, in milliseconds since 1970
 	Position, Bytes  int64     // of the batches inside the object
 	CRC              uint32    // CRC-32C of these bytes
 	ObjectID         uint64
@@ -84,8 +78,8 @@ type RangeCommit struct {
 	MinTime, MaxTime int64
 	Position, Bytes  int64
 	CRC              uint32
-	State            []byte       // producer state at End
-	Epochs           []EpochStart // epoch history at End
+	State            []byte          // producer state at End
+	Epochs           []mq.EpochStart // epoch history at End
 }
 
 // ObjectCommit is an object that was uploaded and verified.
