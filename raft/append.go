@@ -1,6 +1,7 @@
 package raft
 
 import (
+	"sync/atomic"
 	"time"
 
 	etcdraft "go.etcd.io/raft/v3"
@@ -92,11 +93,15 @@ func (a *appender) append(job appendJob) error {
 			return err
 		}
 		entry := wal.Entry{Stream: LogStream(), Type: wal.EntryData, First: e.GetIndex(), End: e.GetIndex() + 1, Payload: payload}
-		if i == len(job.entries)-1 && !job.store {
+		switch {
+		case i < len(job.entries)-1:
+			n.cfg.Log.Append(entry, nil) // if it is refused, so are those behind it
+		case job.store:
+			n.cfg.Log.Append(entry, (*entriesDone)(done))
+		default:
 			n.cfg.Log.Append(entry, done)
 			return nil
 		}
-		n.cfg.Log.Append(entry, nil)
 	}
 	// Entries first: a commit index that is durable is never above the last entry that is.
 	n.cfg.Log.Append(stateEntry(job.state), done)
@@ -136,18 +141,30 @@ func (a *appender) reserve(bytes int64) error {
 type appendDone struct {
 	n   *Node
 	job appendJob
-	err error
+	err atomic.Pointer[error] // the first
 }
 
 // Appended implements wal.Done.
 func (d *appendDone) Appended(err error) {
-	d.err = err
+	d.note(err)
 	d.n.inbox.push(d)
 }
 
+func (d *appendDone) note(err error) {
+	if err != nil {
+		d.err.CompareAndSwap(nil, &err)
+	}
+}
+
+// entriesDone notes what became of a job's entries when more of the job comes behind them.
+type entriesDone appendDone
+
+// Appended implements wal.Done.
+func (d *entriesDone) Appended(err error) { (*appendDone)(d).note(err) }
+
 func (d *appendDone) handle(n *Node) {
-	if d.err != nil {
-		n.fail(mq.Wrapf(d.err, "append to the raft log"))
+	if err := d.err.Load(); err != nil {
+		n.fail(mq.Wrapf(*err, "append to the raft log"))
 		return
 	}
 	l := &n.loop

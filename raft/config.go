@@ -12,7 +12,7 @@ import (
 
 // Bounds of one node. Each says what happens when it is reached.
 const (
-	// MaxProposalBytes is the largest proposal. A larger one is refused.
+	// MaxProposalBytes is the most that Config.MaxProposal can be.
 	MaxProposalBytes = 16 << 20
 
 	// maxWaitingBytes bounds the proposals that were accepted and have no result yet, in bytes with proposalOverhead each. Propose waits for
@@ -84,6 +84,10 @@ type Config struct {
 	// none. 0: 5,000.
 	KeepEntries uint64
 
+	// MaxProposal is the largest proposal in bytes; a larger one is refused. The log must take it: its segments be more than twice as large. At most
+	// MaxProposalBytes. 0: that.
+	MaxProposal int
+
 	// Logger may be nil.
 	Logger *slog.Logger
 	// Rand gives the mark by which a node knows its own proposals again. nil: crypto/rand.
@@ -102,6 +106,7 @@ func (c *Config) setDefaults() error {
 	setDefault(&c.CompactEntries, 10_000)
 	setDefault(&c.CompactBytes, 32<<20)
 	setDefault(&c.KeepEntries, 5_000)
+	setDefault(&c.MaxProposal, MaxProposalBytes)
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -113,6 +118,8 @@ func (c *Config) setDefaults() error {
 		return mq.Errorf(mq.InvalidRequest, "raft: the id must not be 0")
 	case c.Log == nil || c.SM == nil:
 		return mq.Errorf(mq.InvalidRequest, "raft: a log and a state machine are needed")
+	case c.MaxProposal < 0 || c.MaxProposal > MaxProposalBytes:
+		return mq.Errorf(mq.InvalidRequest, "raft: proposals of %d bytes: at most %d are possible", c.MaxProposal, MaxProposalBytes)
 	case c.ElectionTicks <= c.HeartbeatTicks:
 		return mq.Errorf(mq.InvalidRequest, "raft: %d ticks until an election are not more than %d between heartbeats", c.ElectionTicks,
 			c.HeartbeatTicks)

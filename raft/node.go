@@ -89,6 +89,9 @@ func Open(cfg Config) (*Node, error) {
 	if _, err := io.ReadFull(cfg.Rand, n.mark[:]); err != nil {
 		return nil, mq.Errorf(mq.Internal, "raft: draw a mark: %w", err)
 	}
+	if err := n.checkLog(); err != nil {
+		return nil, err
+	}
 	recovered, err := recoverLog(&n.cfg)
 	if err != nil {
 		return nil, err
@@ -97,6 +100,21 @@ func Open(cfg Config) (*Node, error) {
 		return nil, err
 	}
 	return n, nil
+}
+
+// checkLog sees to it that every proposal fits into the log.
+func (n *Node) checkLog() error {
+	size := int64(n.cfg.MaxProposal + entryHeader + maxBatchHeader)
+	err := n.cfg.Log.Reserve(context.Background(), size)
+	switch mq.CodeOf(err) {
+	case mq.None:
+		n.cfg.Log.Unreserve(size)
+	case mq.StorageFull:
+		// It would fit if there was room.
+	default:
+		return mq.Wrapf(err, "raft: the log must take proposals of %d bytes", n.cfg.MaxProposal)
+	}
+	return nil
 }
 
 func (n *Node) start(r *recovered) error {

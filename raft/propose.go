@@ -2,6 +2,7 @@ package raft
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 
 	"go.etcd.io/raft/v3/raftpb"
@@ -48,10 +49,10 @@ func makeUndecided(err error) error {
 // not be changed until Propose returns, nor after an error for which Undecided is true.
 //
 // Errors: NotController (retriable) when this node does not lead, or ceased to while the proposal was on its way; StorageFull (retriable) when
-// the log has no room; MessageTooLarge beyond MaxProposalBytes; ShuttingDown and KafkaStorageError at the node's end; those of ctx. See Undecided.
+// the log has no room; MessageTooLarge beyond Config.MaxProposal; ShuttingDown and KafkaStorageError at the node's end; those of ctx. See Undecided.
 func (n *Node) Propose(ctx context.Context, data []byte) (result []byte, err error) {
-	if len(data) > MaxProposalBytes {
-		return nil, mq.Errorf(mq.MessageTooLarge, "raft: a proposal of %d bytes: at most %d are allowed", len(data), MaxProposalBytes)
+	if len(data) > n.cfg.MaxProposal {
+		return nil, mq.Errorf(mq.MessageTooLarge, "raft: a proposal of %d bytes: at most %d are allowed", len(data), n.cfg.MaxProposal)
 	}
 	return n.submit(ctx, &proposal{ctx: ctx, data: data, done: make(chan outcome, 1)})
 }
@@ -138,11 +139,12 @@ func (n *Node) combine() (g *group, size int) {
 			n.answer(p, outcome{err: mq.Wrapf(err, "raft: propose")}) // nobody listens any more
 			continue
 		}
-		if size > 0 && size+len(p.data) > combineBytes {
+		framed := len(p.data) + binary.MaxVarintLen32
+		if size > 0 && size+framed > min(combineBytes, n.cfg.MaxProposal) {
 			break
 		}
 		g.proposals = append(g.proposals, p)
-		size += len(p.data) + 1
+		size += framed
 		l.waiting = l.waiting[1:]
 	}
 	return g, size
