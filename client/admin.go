@@ -2,8 +2,11 @@ package client
 
 import (
 	"context"
+	"maps"
+	"slices"
 
 	"github.com/rustmq/rustmq/mq"
+	"github.com/rustmq/rustmq/quicproto"
 )
 
 // Broker is one broker of the cluster.
@@ -84,6 +87,13 @@ type NewTopic struct {
 	DryRun     bool              // check, and create nothing
 }
 
+// CreatedTopic is how a new topic became.
+type CreatedTopic struct {
+	ID         mq.TopicID // zero after a dry run
+	Partitions int32
+	Replicas   int16
+}
+
 // ConfigChanges says what to change of a topic's settings.
 type ConfigChanges struct {
 	Set    map[string]string
@@ -99,46 +109,190 @@ type ListedOffset struct {
 	Err         error // nil, or why this partition's offset is not known
 }
 
-// CreateTopic creates a topic and returns it as created, durably. Errors: TOPIC_ALREADY_EXISTS, INVALID_TOPIC_EXCEPTION,
+// CreateTopic creates a topic and tells how it became, durably. Errors: TOPIC_ALREADY_EXISTS, INVALID_TOPIC_EXCEPTION,
 // INVALID_PARTITIONS, INVALID_REPLICATION_FACTOR, INVALID_CONFIG. After a lost connection the request is not repeated, for it may have been carried
 // out: the error is then NETWORK_EXCEPTION.
-func (c *Client) CreateTopic(ctx context.Context, t NewTopic) (*TopicInfo, error) {
-	panic("not yet")
+func (c *Client) CreateTopic(ctx context.Context, t NewTopic) (*CreatedTopic, error) {
+	req := quicproto.CreateTopicRequest{
+		Name: t.Name, Partitions: t.Partitions, Replicas: t.Replicas, Configs: configList(t.Configs), DryRun: t.DryRun,
+	}
+	if t.Partitions == 0 {
+		req.Partitions = -1
+	}
+	if t.Replicas == 0 {
+		req.Replicas = -1
+	}
+	if err := mq.ValidTopicName(t.Name); err != nil {
+		return nil, err
+	}
+	var resp quicproto.CreateTopicResponse
+	if err := c.admin(ctx, &req, &resp, t.DryRun); err != nil {
+		return nil, mq.Wrapf(err, "create topic %s", t.Name)
+	}
+	return &CreatedTopic{ID: resp.ID, Partitions: resp.Partitions, Replicas: resp.Replicas}, nil
 }
 
 // DeleteTopic deletes a topic with all its records, durably. Errors: UNKNOWN_TOPIC_OR_PARTITION; NETWORK_EXCEPTION as of CreateTopic.
-func (c *Client) DeleteTopic(ctx context.Context, name string) error { panic("not yet") }
+func (c *Client) DeleteTopic(ctx context.Context, name string) error {
+	if err := mq.ValidTopicName(name); err != nil {
+		return err
+	}
+	return mq.Wrapf(c.admin(ctx, &quicproto.DeleteTopicRequest{Name: name}, nil, false), "delete topic %s", name)
+}
 
 // ListTopics lists all topics that the client may see, by name.
-func (c *Client) ListTopics(ctx context.Context) ([]TopicInfo, error) { panic("not yet") }
+func (c *Client) ListTopics(ctx context.Context) ([]TopicInfo, error) {
+	m, err := c.Metadata(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return m.Topics, nil
+}
 
 // DescribeTopic tells a topic's settings, partitions and offsets. Errors: UNKNOWN_TOPIC_OR_PARTITION.
 func (c *Client) DescribeTopic(ctx context.Context, name string) (*TopicDescription, error) {
-	panic("not yet")
+	if err := mq.ValidTopicName(name); err != nil {
+		return nil, err
+	}
+	var resp quicproto.DescribeTopicResponse
+	if err := c.admin(ctx, &quicproto.DescribeTopicRequest{Name: name}, &resp, true); err != nil {
+		return nil, mq.Wrapf(err, "describe topic %s", name)
+	}
+	d := &TopicDescription{Name: resp.Name, ID: resp.ID}
+	for _, cfg := range resp.Configs {
+		d.Configs = append(d.Configs, TopicConfig(cfg))
+	}
+	for i := range resp.Partitions {
+		p := &resp.Partitions[i]
+		d.Partitions = append(d.Partitions, PartitionDescription{
+			PartitionInfo: partitionInfo(&p.Partition), LogStart: p.LogStart, HighWatermark: p.HighWatermark,
+			LogEnd: p.LogEnd, ObjectEnd: p.ObjectEnd, LocalBytes: p.Bytes,
+		})
+	}
+	return d, nil
 }
 
 // AlterTopicConfigs changes settings of a topic, all or none, durably. Errors: UNKNOWN_TOPIC_OR_PARTITION, INVALID_CONFIG;
 // NETWORK_EXCEPTION as of CreateTopic.
 func (c *Client) AlterTopicConfigs(ctx context.Context, name string, changes ConfigChanges) error {
-	panic("not yet")
+	if err := mq.ValidTopicName(name); err != nil {
+		return err
+	}
+	req := quicproto.AlterTopicRequest{
+		Name: name, Set: configList(changes.Set), Unset: changes.Unset, DryRun: changes.DryRun,
+	}
+	return mq.Wrapf(c.admin(ctx, &req, nil, changes.DryRun), "alter topic %s", name)
 }
 
 // CreatePartitions grows a topic to a total of partitions, durably. Records of one key may go elsewhere from then on. Errors:
 // UNKNOWN_TOPIC_OR_PARTITION, INVALID_PARTITIONS (not more than there are); NETWORK_EXCEPTION as of CreateTopic.
 func (c *Client) CreatePartitions(ctx context.Context, name string, total int32) error {
-	panic("not yet")
+	if err := mq.ValidTopicName(name); err != nil {
+		return err
+	}
+	if total < 1 {
+		return mq.Errorf(mq.InvalidPartitions, "topic %s with %d partitions", name, total)
+	}
+	req := quicproto.AlterTopicRequest{Name: name, Partitions: total}
+	if err := c.admin(ctx, &req, nil, false); err != nil {
+		return mq.Wrapf(err, "grow topic %s to %d partitions", name, total)
+	}
+	if v, ok := c.topics.Load(name); ok {
+		c.refresh(v.(*topic))
+	}
+	return nil
 }
 
 // ListOffsets finds the offset of a position (start, end or a time) in partitions of a topic, all of them if none
 // are named. A time gives the first record that is not older. The error is for the whole; that of one partition is in its answer.
 func (c *Client) ListOffsets(ctx context.Context, topic string, at Position, iso mq.Isolation, partitions ...int32) (map[int32]ListedOffset, error) {
-	panic("not yet")
+	if at.kind == atOffset {
+		return nil, mq.Errorf(mq.InvalidRequest, "list offsets of %s: %v is an offset already", topic, at)
+	}
+	ctx, cancel := c.bounded(ctx)
+	defer cancel()
+	found, err := c.listOffsets(ctx, topic, at, iso, partitions)
+	return found, mq.Wrapf(err, "list offsets of %s", topic)
 }
 
 // Metadata fetches the cluster's view of topics, of all if none are named.
 func (c *Client) Metadata(ctx context.Context, topics ...string) (*Metadata, error) {
-	panic("not yet")
+	for _, name := range topics {
+		if err := mq.ValidTopicName(name); err != nil {
+			return nil, err
+		}
+	}
+	ctx, cancel := c.bounded(ctx)
+	defer cancel()
+	resp, err := c.metadata(ctx, &quicproto.MetadataRequest{All: len(topics) == 0, Topics: topics})
+	if err != nil {
+		return nil, err
+	}
+	m := &Metadata{ClusterID: resp.ClusterID, Controller: resp.Controller, Brokers: brokers(resp.Brokers)}
+	for i := range resp.Topics {
+		m.Topics = append(m.Topics, topicInfo(&resp.Topics[i]))
+	}
+	return m, nil
 }
 
 // DescribeCluster tells about the cluster and the node that answers; it is also the way to see that there is one.
-func (c *Client) DescribeCluster(ctx context.Context) (*Cluster, error) { panic("not yet") }
+func (c *Client) DescribeCluster(ctx context.Context) (*Cluster, error) {
+	var resp quicproto.DescribeClusterResponse
+	if err := c.admin(ctx, &quicproto.DescribeClusterRequest{}, &resp, true); err != nil {
+		return nil, mq.Wrapf(err, "describe cluster")
+	}
+	return &Cluster{
+		ID: resp.ClusterID, Node: resp.NodeID, Controller: resp.Controller, FeatureLevel: resp.FeatureLevel,
+		Software: resp.Software, Brokers: brokers(resp.Brokers),
+	}, nil
+}
+
+// bounded gives a context without a deadline that of [RequestTimeout].
+func (c *Client) bounded(ctx context.Context) (context.Context, context.CancelFunc) {
+	if _, ok := ctx.Deadline(); ok {
+		return ctx, func() {}
+	}
+	return context.WithTimeout(ctx, c.cfg.requestTimeout)
+}
+
+// admin asks within the request timeout.
+func (c *Client) admin(ctx context.Context, req quicproto.RequestBody, resp quicproto.Body, repeatable bool) error {
+	ctx, cancel := c.bounded(ctx)
+	defer cancel()
+	return c.ask(ctx, req, resp, repeatable)
+}
+
+// configList is a map of settings by key.
+func configList(m map[string]string) []quicproto.Config {
+	var list []quicproto.Config
+	for _, key := range slices.Sorted(maps.Keys(m)) {
+		list = append(list, quicproto.Config{Key: key, Value: m[key]})
+	}
+	return list
+}
+
+func brokers(list []quicproto.Broker) []Broker {
+	var out []Broker
+	for _, b := range list {
+		out = append(out, Broker(b))
+	}
+	return out
+}
+
+func topicInfo(t *quicproto.Topic) TopicInfo {
+	info := TopicInfo{Name: t.Name, ID: t.ID, Internal: t.Internal, Err: t.Err()}
+	for i := range t.Partitions {
+		info.Partitions = append(info.Partitions, partitionInfo(&t.Partitions[i]))
+	}
+	return info
+}
+
+func partitionInfo(p *quicproto.Partition) PartitionInfo {
+	info := PartitionInfo{
+		Partition: p.Index, Leader: p.Leader, LeaderEpoch: p.LeaderEpoch, Replicas: p.Replicas, InSync: p.InSync,
+	}
+	if p.Code != mq.None {
+		info.Err = mq.Errorf(p.Code, "partition %d", p.Index)
+	}
+	return info
+}

@@ -73,5 +73,7 @@ func (c *Consumer) Records(ctx context.Context) iter.Seq2[*Record, error] { pani
 // Batches iterates over whole batches, undecoded: for those who forward, count or measure. Errors are as of Records.
 func (c *Consumer) Batches(ctx context.Context) iter.Seq2[*Batch, error] { panic("not yet") }
 
+func (c *Consumer) stop() {}
+
 // Close stops reading and closes the consumer's connections. Whoever waits in Poll gets [ErrClosed].
 func (c *Consumer) Close() error { panic("not yet") }

@@ -78,6 +78,7 @@ type config struct {
 func defaultConfig() config {
 	return config{
 		servers:          []string{DefaultServer},
+		listen:           listenUDP,
 		logger:           slog.New(slog.DiscardHandler),
 		dialTimeout:      DefaultDialTimeout,
 		requestTimeout:   DefaultRequestTimeout,

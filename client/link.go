@@ -1,0 +1,155 @@
+package client
+
+import (
+	"context"
+	"sync"
+
+	"github.com/cenkalti/backoff/v5"
+
+	"github.com/rustmq/rustmq/mq"
+)
+
+// link is one lane to one node for producing: it has a produce stream while partitions need it, and makes a new one when it is lost. While it
+// connects one goroutine belongs to it.
+type link struct {
+	c   *Client
+	key slotKey
+
+	mu         sync.Mutex
+	stream     *produceStream // nil while there is none
+	connecting bool
+	waiting    []*partition
+	parts      map[*partition]struct{} // that use stream
+	retry      *backoff.ExponentialBackOff
+}
+
+// attach gives p a stream, now or when there is one.
+func (l *link) attach(p *partition) {
+	l.mu.Lock()
+	st := l.stream
+	if st == nil {
+		l.waiting = append(l.waiting, p)
+		if !l.connecting {
+			l.connecting = l.c.spawn(l.connect)
+		}
+		l.mu.Unlock()
+		return
+	}
+	l.parts[p] = struct{}{}
+	l.mu.Unlock()
+	p.adopt(l, st)
+}
+
+// connect makes a stream, trying until it has one or nobody waits for it any more.
+func (l *link) connect() {
+	for {
+		l.mu.Lock()
+		if l.retry == nil {
+			l.retry = newBackoff()
+		}
+		pause := l.retry.NextBackOff()
+		l.mu.Unlock()
+		st, err := l.open()
+		if err == nil {
+			l.opened(st)
+			return
+		}
+		l.c.noteTrouble(err)
+		l.c.refreshFor(l.wanted())
+		if !l.c.sleep(pause) || l.deserted() {
+			return
+		}
+	}
+}
+
+// open connects and opens a produce stream.
+func (l *link) open() (*produceStream, error) {
+	sess, err := l.c.pool.get(l.c.ctx, l.key, controlWindow)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(l.c.ctx, l.c.cfg.dialTimeout)
+	defer cancel()
+	stream, err := sess.conn.OpenStreamSync(ctx)
+	if err != nil {
+		return nil, mq.Wrapf(transportError(ctx, err), "open a produce stream to node %d", l.key.node)
+	}
+	return newProduceStream(l.c, l, sess, stream), nil
+}
+
+// opened starts the stream and gives it to all who wait.
+func (l *link) opened(st *produceStream) {
+	l.mu.Lock()
+	l.stream, l.connecting = st, false
+	waiting := l.waiting
+	l.waiting = nil
+	l.parts = make(map[*partition]struct{}, len(waiting))
+	for _, p := range waiting {
+		l.parts[p] = struct{}{}
+	}
+	l.mu.Unlock()
+	l.c.wg.Go(st.write)
+	l.c.wg.Go(st.run)
+	for _, p := range waiting {
+		p.adopt(l, st)
+	}
+}
+
+// healthy is called when the stream has proved to work.
+func (l *link) healthy() {
+	l.mu.Lock()
+	l.retry = nil
+	l.mu.Unlock()
+}
+
+// lost is called when st is at its end.
+func (l *link) lost(st *produceStream, err error) {
+	l.mu.Lock()
+	if l.stream == st {
+		l.stream = nil
+	}
+	parts := l.parts
+	l.parts = nil
+	l.mu.Unlock()
+	if l.c.ctx.Err() == nil {
+		l.c.noteTrouble(err)
+		l.c.log.Debug("produce stream ended", "node", l.key.node, "lane", l.key.lane, "err", err)
+	}
+	for p := range parts {
+		p.lost(st)
+	}
+}
+
+// deserted gives up connecting if no waiting partition is still this link's.
+func (l *link) deserted() bool {
+	l.mu.Lock()
+	waiting := l.waiting
+	l.mu.Unlock()
+	for _, p := range waiting {
+		if p.uses(l) {
+			return false
+		}
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.waiting) != len(waiting) {
+		return false // somebody came meanwhile
+	}
+	l.waiting, l.connecting = nil, false
+	return true
+}
+
+// wanted lists the topics of the partitions that wait.
+func (l *link) wanted() []*topic {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	seen := make(map[*topic]bool)
+	var list []*topic
+	for _, p := range l.waiting {
+		if !seen[p.topic] {
+			seen[p.topic] = true
+			list = append(list, p.topic)
+		}
+	}
+	return list
+}

@@ -1,0 +1,111 @@
+package client
+
+import (
+	"context"
+
+	"github.com/rustmq/rustmq/mq"
+	"github.com/rustmq/rustmq/quicproto"
+)
+
+// listOffsets asks the leaders of partitions (all if none are named) for the offset of a position, and again where that is useful.
+func (c *Client) listOffsets(ctx context.Context, topic string, at Position, iso mq.Isolation, partitions []int32) (map[int32]ListedOffset, error) {
+	found := make(map[int32]ListedOffset)
+	wait := newBackoff()
+	for {
+		missing, err := c.listOnce(ctx, topic, at, iso, partitions, found)
+		if err == nil && len(missing) == 0 {
+			return found, nil
+		}
+		if err != nil && (!mq.CodeOf(err).Retriable() || mq.CodeOf(err) == mq.UnknownTopicOrPartition || hopeless(err)) {
+			return nil, err
+		}
+		if err == nil {
+			partitions = missing
+		}
+		if !sleep(ctx, wait.NextBackOff()) {
+			if err == nil && ctx.Err() != nil {
+				return found, nil // what is missing says why in its answer
+			}
+			return nil, err
+		}
+	}
+}
+
+// listOnce asks each leader once. It returns the partitions for which it is worth asking again.
+func (c *Client) listOnce(ctx context.Context, topic string, at Position, iso mq.Isolation, partitions []int32, found map[int32]ListedOffset) (missing []int32, err error) {
+	leaders, err := c.leaders(ctx, topic)
+	if err != nil {
+		return nil, err
+	}
+	if len(partitions) == 0 {
+		for i := range leaders {
+			partitions = append(partitions, int32(i))
+		}
+	}
+	byNode := make(map[mq.NodeID][]quicproto.OffsetQuery)
+	for _, i := range partitions {
+		switch {
+		case i < 0 || int(i) >= len(leaders):
+			found[i] = ListedOffset{Offset: -1, Timestamp: -1, LeaderEpoch: mq.NoEpoch, Err: mq.Errorf(mq.UnknownTopicOrPartition, "%s has %d partitions", topic, len(leaders))}
+		case leaders[i] == mq.NoNode:
+			found[i] = ListedOffset{Offset: -1, Timestamp: -1, LeaderEpoch: mq.NoEpoch, Err: mq.Errorf(mq.LeaderNotAvailable, "%s/%d", topic, i)}
+			missing = append(missing, i)
+		default:
+			byNode[leaders[i]] = append(byNode[leaders[i]], quicproto.OffsetQuery{Partition: i, Timestamp: at.query()})
+		}
+	}
+	for node, queries := range byNode {
+		again, err := c.listFrom(ctx, node, &quicproto.ListOffsetsRequest{Topic: topic, Isolation: iso, Queries: queries}, found)
+		if err != nil {
+			return nil, err
+		}
+		missing = append(missing, again...)
+	}
+	return missing, nil
+}
+
+// listFrom asks one node.
+func (c *Client) listFrom(ctx context.Context, node mq.NodeID, req *quicproto.ListOffsetsRequest, found map[int32]ListedOffset) (missing []int32, err error) {
+	sess, err := c.pool.get(ctx, slotKey{node: node}, controlWindow)
+	if err != nil {
+		return nil, err
+	}
+	var resp quicproto.ListOffsetsResponse
+	if _, err := sess.request(ctx, req, &resp); err != nil {
+		return nil, err
+	}
+	if len(resp.Answers) != len(req.Queries) {
+		return nil, violation("%d answers to %d queries of offsets", len(resp.Answers), len(req.Queries))
+	}
+	for i := range resp.Answers {
+		a := &resp.Answers[i]
+		found[req.Queries[i].Partition] = ListedOffset{Offset: a.Offset, Timestamp: a.Timestamp, LeaderEpoch: a.LeaderEpoch, Err: a.Err()}
+		if a.Code != mq.None && a.Code.Retriable() {
+			missing = append(missing, req.Queries[i].Partition)
+		}
+	}
+	return missing, nil
+}
+
+// leaders fetches who leads the partitions of a topic, by number; mq.NoNode for nobody.
+func (c *Client) leaders(ctx context.Context, topic string) ([]mq.NodeID, error) {
+	if err := mq.ValidTopicName(topic); err != nil {
+		return nil, err
+	}
+	resp, err := c.metadata(ctx, &quicproto.MetadataRequest{Topics: []string{topic}})
+	if err != nil {
+		return nil, err
+	}
+	if len(resp.Topics) != 1 {
+		return nil, violation("metadata of %d topics for one", len(resp.Topics))
+	}
+	t := &resp.Topics[0]
+	if err := t.Err(); err != nil {
+		return nil, mq.Wrapf(err, "topic %s", topic)
+	}
+	list := make([]mq.NodeID, len(t.Partitions))
+	for i := range t.Partitions {
+		list[i] = t.Partitions[i].Leader
+	}
+	return list, nil
+}

@@ -1,0 +1,286 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/quic-go/quic-go"
+
+	"github.com/rustmq/rustmq/mq"
+	"github.com/rustmq/rustmq/quicproto"
+)
+
+const (
+	// software is what servers are told that speaks.
+	software = "rustmq-go/1"
+	// controlWindow is the receive window in bytes of connections that carry answers and acknowledgements only.
+	controlWindow = 1 << 20
+	// keepAlives is how many keep-alives fit into an idle timeout: two may get lost.
+	keepAlives = 3
+)
+
+// session is one QUIC connection on a socket of its own, after Hello and Welcome. Its one goroutine reads the control
+// stream; it ends, and everything is released, when the connection does.
+type session struct {
+	addr     string
+	conn     *quic.Conn
+	pc       net.PacketConn
+	tr       *quic.Transport
+	control  *quic.Stream
+	welcome  quicproto.Welcome
+	draining atomic.Bool   // GoAway has come: no new streams
+	gone     chan struct{} // closed when draining or dead: make a new one
+	goneOnce sync.Once
+	done     chan struct{} // closed when all is released
+}
+
+// dial connects and shakes hands. window is the receive window in bytes of each stream and of the connection.
+func dial(ctx context.Context, cfg *config, addr string, window int) (_ *session, err error) {
+	ctx, cancel := context.WithTimeout(ctx, cfg.dialTimeout)
+	defer cancel()
+	pc, remote, err := cfg.listen(addr)
+	if err != nil {
+		return nil, mq.Errorf(mq.NetworkException, "connect to %s: %w", addr, err)
+	}
+	s := &session{
+		addr: addr, pc: pc, tr: &quic.Transport{Conn: pc},
+		gone: make(chan struct{}), done: make(chan struct{}),
+	}
+	defer func() {
+		if err != nil {
+			s.release()
+			err = mq.Wrapf(err, "connect to %s", addr)
+		}
+	}()
+	s.conn, err = s.tr.Dial(ctx, remote, cfg.tlsFor(addr), &quic.Config{
+		HandshakeIdleTimeout:           cfg.dialTimeout,
+		MaxIdleTimeout:                 cfg.idleTimeout,
+		KeepAlivePeriod:                cfg.idleTimeout / keepAlives,
+		InitialStreamReceiveWindow:     uint64(window),
+		MaxStreamReceiveWindow:         uint64(window),
+		InitialConnectionReceiveWindow: uint64(window + window/2),
+		MaxConnectionReceiveWindow:     uint64(window + window/2),
+		MaxIncomingStreams:             -1,
+		MaxIncomingUniStreams:          -1,
+	})
+	if err != nil {
+		return nil, transportError(ctx, err)
+	}
+	if err := s.hello(ctx, cfg); err != nil {
+		_ = s.conn.CloseWithError(quic.ApplicationErrorCode(quicproto.ErrorCode(mq.Canceled)), "no welcome")
+		return nil, transportError(ctx, err)
+	}
+	return s, nil
+}
+
+// hello opens the control stream and waits for the server's Welcome.
+func (s *session) hello(ctx context.Context, cfg *config) error {
+	control, err := s.conn.OpenStreamSync(ctx)
+	if err != nil {
+		return err
+	}
+	s.control = control
+	if deadline, ok := ctx.Deadline(); ok {
+		if err := control.SetDeadline(deadline); err != nil {
+			return err
+		}
+	}
+	hello := quicproto.Hello{
+		MinVersion: quicproto.MinVersion, MaxVersion: quicproto.MaxVersion, Features: quicproto.AllFeatures,
+		ClientID: cfg.clientID, Software: software,
+	}
+	if _, err := control.Write(quicproto.AppendFrame(nil, &hello)); err != nil {
+		return err
+	}
+	f, err := quicproto.NewFrameReader(control, 0).Read()
+	if err != nil {
+		return err
+	}
+	switch f := f.(type) {
+	case *quicproto.Welcome:
+		s.welcome = *f
+	case *quicproto.Close:
+		if err := f.Err(); err != nil {
+			return err
+		}
+		return violation("the server closed the control stream")
+	default:
+		return violation("%v for an answer to Hello", f.Type())
+	}
+	if s.welcome.Version < quicproto.MinVersion || s.welcome.Version > quicproto.MaxVersion {
+		return mq.Errorf(mq.UnsupportedVersion, "server chose protocol version %d", s.welcome.Version)
+	}
+	return control.SetDeadline(time.Time{})
+}
+
+// run reads the control stream until the connection ends, then releases everything.
+func (s *session) run(log *slog.Logger) {
+	defer close(s.done)
+	defer s.release()
+	defer s.leave()
+	frames := quicproto.NewFrameReader(s.control, 0)
+	for {
+		f, err := frames.Read()
+		if err != nil {
+			if code := mq.CodeOf(err); code != mq.Unknown {
+				s.close(code, err.Error())
+			} else if errors.Is(err, io.EOF) {
+				s.close(mq.ProtocolViolation, "control stream ended")
+			}
+			<-s.conn.Context().Done()
+			return
+		}
+		if away, ok := f.(*quicproto.GoAway); ok {
+			log.Info("server asks to leave", "addr", s.addr, "node", s.welcome.NodeID, "code", away.Code.String(), "reason", away.Msg)
+			s.draining.Store(true)
+			s.leave()
+		}
+	}
+}
+
+// leave tells that this session takes no new streams.
+func (s *session) leave() { s.goneOnce.Do(func() { close(s.gone) }) }
+
+// usable reports whether new streams may be opened.
+func (s *session) usable() bool {
+	select {
+	case <-s.gone:
+		return false
+	default:
+		return s.conn.Context().Err() == nil
+	}
+}
+
+// close ends the connection; run then releases the rest. It is safe to call many times.
+func (s *session) close(code mq.Code, why string) {
+	_ = s.conn.CloseWithError(quic.ApplicationErrorCode(quicproto.ErrorCode(code)), why)
+}
+
+// cause is why the connection ended.
+func (s *session) cause() error {
+	return transportError(context.Background(), context.Cause(s.conn.Context()))
+}
+
+// release frees socket and transport.
+func (s *session) release() {
+	_ = s.tr.Close()
+	_ = s.pc.Close()
+}
+
+// request asks one question on a stream of its own and decodes the answer into resp, which may be nil. Whether a request
+// that failed with NETWORK_EXCEPTION or the context's error was carried out is not known, unless its stream could not be opened (then sent is false).
+func (s *session) request(ctx context.Context, body quicproto.RequestBody, resp quicproto.Body) (sent bool, err error) {
+	stream, err := s.conn.OpenStreamSync(ctx)
+	if err != nil {
+		return false, transportError(ctx, err)
+	}
+	stop := context.AfterFunc(ctx, func() { abort(stream) })
+	defer stop()
+	var timeout time.Duration
+	if deadline, ok := ctx.Deadline(); ok {
+		timeout = max(time.Until(deadline), time.Millisecond)
+	}
+	if _, err := stream.Write(quicproto.AppendFrame(nil, quicproto.NewRequest(body, timeout))); err != nil {
+		abort(stream)
+		return true, transportError(ctx, err)
+	}
+	if err := stream.Close(); err != nil {
+		abort(stream)
+		return true, transportError(ctx, err)
+	}
+	f, err := quicproto.NewFrameReader(stream, 0).Read()
+	stream.CancelRead(quic.StreamErrorCode(quicproto.ErrorCode(mq.None)))
+	if err != nil {
+		return true, transportError(ctx, err)
+	}
+	switch f := f.(type) {
+	case *quicproto.Response:
+		if err := f.Err(); err != nil {
+			return true, err
+		}
+		if resp == nil {
+			return true, nil
+		}
+		return true, resp.Decode(f.Body)
+	case *quicproto.Close:
+		if err := f.Err(); err != nil {
+			return true, err
+		}
+		return true, mq.Errorf(mq.NetworkException, "the server closed the stream")
+	default:
+		return true, violation("%v for an answer to a request", f.Type())
+	}
+}
+
+// abort gives up both directions of a stream.
+func abort(stream *quic.Stream) {
+	code := quic.StreamErrorCode(quicproto.ErrorCode(mq.Canceled))
+	stream.CancelRead(code)
+	stream.CancelWrite(code)
+}
+
+func violation(format string, args ...any) error {
+	return mq.Errorf(mq.ProtocolViolation, format, args...)
+}
+
+// transportError gives an error of the transport a code: the context's if it has ended, the peer's if it gave one, else
+// NETWORK_EXCEPTION. A *mq.Error stays what it is.
+func transportError(ctx context.Context, err error) error {
+	if err == nil {
+		return nil
+	}
+	if ctx.Err() != nil {
+		return mq.Errorf(mq.CodeOf(ctx.Err()), "%w", context.Cause(ctx))
+	}
+	if _, ok := errors.AsType[*mq.Error](err); ok {
+		return err
+	}
+	if app, ok := errors.AsType[*quic.ApplicationError](err); ok && app.Remote {
+		if code := quicproto.CodeOfError(uint64(app.ErrorCode)); code.Valid() && code != mq.None {
+			return mq.Errorf(code, "connection closed by the server: %s", app.ErrorMessage)
+		}
+	}
+	if reset, ok := errors.AsType[*quic.StreamError](err); ok && reset.Remote {
+		if code := quicproto.CodeOfError(uint64(reset.ErrorCode)); code.Valid() && code != mq.None {
+			return mq.Errorf(code, "stream reset by the server")
+		}
+	}
+	return mq.Errorf(mq.NetworkException, "%w", err)
+}
+
+// hopeless reports whether an attempt to connect failed in a way that trying again does not mend: the certificates do not fit,
+// or the server refuses this client or its protocol.
+func hopeless(err error) bool {
+	if te, ok := errors.AsType[*quic.TransportError](err); ok && te.ErrorCode.IsCryptoError() {
+		return true
+	}
+	switch mq.CodeOf(err) {
+	case mq.UnsupportedVersion, mq.ClusterAuthorizationFailed, mq.InconsistentClusterID, mq.ProtocolViolation:
+		return true
+	default:
+		return false
+	}
+}
+
+// listenUDP opens an unconnected UDP socket of the family of the first address that host has.
+func listenUDP(addr string) (net.PacketConn, net.Addr, error) {
+	remote, err := net.ResolveUDPAddr("udp", addr)
+	if err != nil {
+		return nil, nil, err
+	}
+	network, local := "udp4", &net.UDPAddr{IP: net.IPv4zero}
+	if remote.IP.To4() == nil {
+		network, local = "udp6", &net.UDPAddr{IP: net.IPv6unspecified}
+	}
+	pc, err := net.ListenUDP(network, local)
+	if err != nil {
+		return nil, nil, err
+	}
+	return pc, remote, nil
+}
