@@ -168,6 +168,17 @@ func (b Batch) StampAppendTime(ms int64) {
 	b.putCRC()
 }
 
+// Renumber puts another producer id, epoch and first sequence into the batch
+// and renews the CRC: for a batch that was definitely refused and is sent
+// again under a new producer id or epoch. A batch that may have been appended
+// must never be renumbered: it would no longer be seen to be a duplicate.
+func (b Batch) Renumber(id ProducerID, epoch ProducerEpoch, baseSequence int32) {
+	binary.BigEndian.PutUint64(b[atProducerID:], uint64(id))
+	binary.BigEndian.PutUint16(b[atProducerEpoch:], uint16(epoch))
+	b.putInt32At(atBaseSequence, baseSequence)
+	b.putCRC()
+}
+
 // String describes the batch for logs and dumps, in one line.
 func (b Batch) String() string {
 	if len(b) < BatchHeaderSize {

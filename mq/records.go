@@ -1,205 +1,215 @@
 package mq
 
 import (
-	"encoding/binary"
-	"errors"
-	"io"
 	"iter"
 	"unsafe"
 )
-
-// DecodeBuffer is memory that [Batch.Records] uses again: keep one per
-// goroutine that reads records. The zero value is ready and bounds what one
-// batch decompresses to by [MaxDecompressedBatchBytes].
-type DecodeBuffer struct {
-	max     int
-	codec   decompressor
-	headers []Header
-}
-
-// NewDecodeBuffer makes a buffer that refuses batches that decompress to more
-// than max bytes (at most [MaxDecompressedBatchBytes], which 0 stands for).
-func NewDecodeBuffer(max int) *DecodeBuffer { return &DecodeBuffer{max: max} }
-
-func (d *DecodeBuffer) limit() int {
-	if d.max <= 0 || d.max > MaxDecompressedBatchBytes {
-		return MaxDecompressedBatchBytes
-	}
-	return d.max
-}
 
 // Records iterates over the records, decompressing them first if need be. It
 // ends with the first error, which comes with a zero Record: [InvalidRecord]
 // for bytes that are not what the header or the lengths claim,
 // [RecordListTooLarge] for more bytes or headers than the limits allow,
-// [UnsupportedForMessageFormat] for record attributes. The CRC is not checked.
+// [UnsupportedForMessageFormat] for record attributes,
+// [UnsupportedCompression]. The CRC is not checked: see [VerifyCRC].
 //
 // Memory: keys, values and header keys alias the batch when it is not
-// compressed, else buf; Headers is buf's. All of buf's lasts until its next
-// use, and Headers only until the next record. With nil a buffer is made.
+// compressed, else buf, and must not be changed; Headers is buf's. What is
+// buf's lasts until buf is used again, and Headers only until the next record.
+// Strings of header keys change with that memory too: clone what is kept. With
+// nil a buffer is made for this one iteration.
 func (b Batch) Records(buf *DecodeBuffer) iter.Seq2[Record, error] {
-	return func(yield func(Record, error) bool) {
-		if buf == nil {
-			buf = new(DecodeBuffer)
+	return func(yield func(Record, error) bool) { b.eachRecord(buf, yield) }
+}
+
+func (b Batch) eachRecord(buf *DecodeBuffer, yield func(Record, error) bool) {
+	if buf == nil {
+		buf = new(DecodeBuffer)
+	}
+	r, err := newRecordReader(b, buf)
+	if err != nil {
+		yield(Record{}, err)
+		return
+	}
+	for range r.count {
+		rec, err := r.next()
+		if err != nil {
+			yield(Record{}, err)
+			return
 		}
-		rest := []byte(b[BatchHeaderSize:])
-		if c := b.Compression(); c != CompressionNone {
-			var err error
-			if rest, err = buf.codec.decompress(c, rest, buf.limit()); err != nil {
-				yield(Record{}, err)
-				return
-			}
+		if !yield(rec, nil) {
+			return
 		}
-		d := recordDecoder{batch: b, buf: buf, rest: rest}
-		for i := range b.RecordCount() {
-			rec, err := d.next(i)
-			if !yield(rec, err) || err != nil {
-				return
-			}
-		}
-		if len(d.rest) > 0 {
-			yield(Record{}, Errorf(InvalidRecord, "%s: %d bytes follow the last record", b, len(d.rest)))
-		}
+	}
+	if len(r.rest) != 0 {
+		yield(Record{}, Errorf(InvalidRecord, "%d bytes after the last of %d records", len(r.rest), r.count))
 	}
 }
 
-// recordDecoder takes records off the front of rest.
-type recordDecoder struct {
-	batch Batch
-	buf   *DecodeBuffer
-	rest  []byte
+// recordReader takes records off a payload, believing no number in it.
+type recordReader struct {
+	buf        *DecodeBuffer
+	rest       []byte
+	count      int32
+	index      int32 // of the next record
+	lastDelta  int32 // offset delta of the record before, -1 at first
+	maxDelta   int32
+	baseOffset Offset
+	baseTime   int64
+	appendTime bool // all records have maxTime
+	maxTime    int64
 }
 
-func (d *recordDecoder) next(index int32) (Record, error) {
-	r := fieldReader{b: d.rest}
-	length := r.varint32()
-	if r.err == nil && (length < 0 || int(length) > len(r.b)) {
-		r.err = errLength
+func newRecordReader(b Batch, buf *DecodeBuffer) (recordReader, error) {
+	if len(b) < BatchHeaderSize {
+		return recordReader{}, Errorf(CorruptMessage, "%d bytes are too few for a batch: its header has %d", len(b), BatchHeaderSize)
 	}
-	if r.err != nil {
-		return Record{}, d.bad(index, r.err)
+	r := recordReader{
+		buf:        buf,
+		rest:       b[BatchHeaderSize:],
+		count:      b.RecordCount(),
+		lastDelta:  -1,
+		maxDelta:   b.LastOffsetDelta(),
+		baseOffset: b.BaseOffset(),
+		baseTime:   b.BaseTimestamp(),
+		appendTime: b.TimestampType() == TimestampAppend,
+		maxTime:    b.MaxTimestamp(),
 	}
-	d.rest = r.b[length:]
-	r.b = r.b[:length]
-	return d.body(index, r)
+	// A compacted batch may be empty, and then there is nothing to decompress.
+	if c := b.Compression(); c != CompressionNone && (r.count != 0 || len(r.rest) != 0) {
+		var err error
+		if r.rest, err = buf.decompress(c, r.rest); err != nil {
+			return recordReader{}, err
+		}
+	}
+	if r.count < 0 || int64(r.count)*MinRecordBytes > int64(len(r.rest)) {
+		return recordReader{}, Errorf(InvalidRecord, "%d records in %d bytes: the shortest takes %d", r.count, len(r.rest), MinRecordBytes)
+	}
+	return r, nil
 }
 
-func (d *recordDecoder) body(index int32, r fieldReader) (Record, error) {
-	attributes := r.byte()
-	timestampDelta := r.varint64()
-	offsetDelta := r.varint32()
-	rec := Record{Key: r.bytes(), Value: r.bytes()}
-	headers := r.varint32()
-	switch {
-	case r.err != nil:
-		return Record{}, d.bad(index, r.err)
-	case attributes != 0:
-		return Record{}, Errorf(UnsupportedForMessageFormat, "%s: record %d has attributes %#x, none are known", d.batch, index, attributes)
-	case offsetDelta != index && !d.batch.sparse():
-		return Record{}, d.bad(index, errOffset)
-	case headers < 0 || int(headers) > len(r.b)/minHeaderBytes:
-		return Record{}, d.bad(index, errLength)
-	case headers > MaxHeadersPerRecord:
-		return Record{}, Errorf(RecordListTooLarge, "%s: record %d has %d headers, at most %d are allowed", d.batch, index, headers, MaxHeadersPerRecord)
+// next takes the next record off.
+func (r *recordReader) next() (Record, error) {
+	length, n := varint32(r.rest)
+	if n <= 0 || length < 0 || int(length) > len(r.rest)-n {
+		return Record{}, r.lengthError("record", length, n, len(r.rest)-max(n, 0))
 	}
-	d.buf.headers = d.buf.headers[:0]
-	for range headers {
-		key := r.bytes()
-		if key == nil && r.err == nil {
-			r.err = errLength
-		}
-		d.buf.headers = append(d.buf.headers, Header{Key: aliasString(key), Value: r.bytes()})
-		if r.err != nil {
-			return Record{}, d.bad(index, r.err)
-		}
+	rec, err := r.body(r.rest[n : n+int(length)])
+	if err != nil {
+		return Record{}, err
 	}
-	if len(r.b) > 0 {
-		return Record{}, d.bad(index, errLength)
+	r.rest = r.rest[n+int(length):]
+	r.index++
+	return rec, nil
+}
+
+// body reads what is behind a record's length: all of p.
+func (r *recordReader) body(p []byte) (rec Record, err error) {
+	if len(p) == 0 {
+		return Record{}, r.errorf(InvalidRecord, "no bytes")
 	}
-	if headers > 0 {
-		rec.Headers = d.buf.headers
+	if p[0] != 0 {
+		return Record{}, r.errorf(UnsupportedForMessageFormat, "attributes %#02x: reserved bits are set", p[0])
 	}
-	rec.Offset = d.batch.BaseOffset() + Offset(offsetDelta)
-	rec.Timestamp = d.batch.BaseTimestamp() + timestampDelta
-	if d.batch.TimestampType() == TimestampAppend {
-		rec.Timestamp = d.batch.MaxTimestamp()
+	p = p[1:]
+	timeDelta, n := varint64(p)
+	if n <= 0 {
+		return Record{}, r.varintError("timestamp delta", n)
+	}
+	p = p[n:]
+	delta, n := varint32(p)
+	if n <= 0 {
+		return Record{}, r.varintError("offset delta", n)
+	}
+	if delta <= r.lastDelta || delta > r.maxDelta {
+		return Record{}, r.errorf(InvalidRecord, "offset delta %d: want one above %d and at most %d", delta, r.lastDelta, r.maxDelta)
+	}
+	r.lastDelta = delta
+	p = p[n:]
+
+	rec.Offset = r.baseOffset + Offset(delta)
+	rec.Timestamp = r.maxTime
+	if !r.appendTime {
+		rec.Timestamp = r.baseTime + timeDelta
+	}
+	if rec.Key, p, err = r.bytes("key", p); err != nil {
+		return Record{}, err
+	}
+	if rec.Value, p, err = r.bytes("value", p); err != nil {
+		return Record{}, err
+	}
+	if len(p) == 1 && p[0] == 0 { // no headers: the common case
+		return rec, nil
+	}
+	if rec.Headers, p, err = r.headers(p); err != nil {
+		return Record{}, err
+	}
+	if len(p) != 0 {
+		return Record{}, r.errorf(InvalidRecord, "%d bytes behind its headers", len(p))
 	}
 	return rec, nil
 }
 
-func (d *recordDecoder) bad(index int32, cause error) error {
-	return Errorf(InvalidRecord, "%s: record %d: %w", d.batch, index, cause)
+// headers reads the headers into the buffer's slice.
+func (r *recordReader) headers(p []byte) ([]Header, []byte, error) {
+	count, n := varint32(p)
+	if n <= 0 || count < 0 || int64(count)*minHeaderBytes > int64(len(p)-n) {
+		return nil, nil, r.lengthError("header count", count, n, len(p)-max(n, 0))
+	}
+	if count > MaxHeadersPerRecord {
+		return nil, nil, r.errorf(RecordListTooLarge, "%d headers: at most %d are allowed", count, MaxHeadersPerRecord)
+	}
+	p = p[n:]
+	if count == 0 {
+		return nil, p, nil
+	}
+	headers := r.buf.headersFor(int(count))
+	for i := range headers {
+		key, rest, err := r.bytes("header key", p)
+		if err != nil {
+			return nil, nil, err
+		}
+		if key == nil {
+			return nil, nil, r.errorf(InvalidRecord, "header %d: null key", i)
+		}
+		value, rest, err := r.bytes("header value", rest)
+		if err != nil {
+			return nil, nil, err
+		}
+		headers[i] = Header{Key: unsafe.String(unsafe.SliceData(key), len(key)), Value: value}
+		p = rest
+	}
+	return headers, p, nil
 }
 
-// sparse tells a batch of a compacted topic, which has fewer records than offsets.
-func (b Batch) sparse() bool { return b.RecordCount() != b.LastOffsetDelta()+1 }
-
-var (
-	errLength = errors.New("a length that cannot be")
-	errVarint = errors.New("a varint that is too long")
-	errOffset = errors.New("an offset out of order")
-)
-
-// fieldReader takes fields off the front of b; after an error all it gives is zero.
-type fieldReader struct {
-	b   []byte
-	err error
-}
-
-func (r *fieldReader) byte() byte {
-	if r.err == nil && len(r.b) == 0 {
-		r.err = io.ErrUnexpectedEOF
-	}
-	if r.err != nil {
-		return 0
-	}
-	v := r.b[0]
-	r.b = r.b[1:]
-	return v
-}
-
-func (r *fieldReader) varint64() int64 {
-	if r.err != nil {
-		return 0
-	}
-	v, n := binary.Varint(r.b)
+// bytes takes off a length and so many bytes; -1 gives nil.
+func (r *recordReader) bytes(what string, p []byte) (v, rest []byte, err error) {
+	length, n := varint32(p)
 	switch {
-	case n == 0:
-		r.err = io.ErrUnexpectedEOF
-		return 0
-	case n < 0:
-		r.err = errVarint
-		return 0
+	case n > 0 && length >= 0 && int(length) <= len(p)-n:
+		end := n + int(length)
+		return p[n:end:end], p[end:], nil
+	case n > 0 && length == -1:
+		return nil, p[n:], nil
 	}
-	r.b = r.b[n:]
-	return v
+	return nil, nil, r.lengthError(what, length, n, len(p)-max(n, 0))
 }
 
-// varint32 takes a varint of at most 5 bytes that fits 32 bits.
-func (r *fieldReader) varint32() int32 {
-	before := len(r.b)
-	v := r.varint64()
-	if r.err == nil && (before-len(r.b) > binary.MaxVarintLen32 || v != int64(int32(v))) {
-		r.err = errVarint
-		return 0
+// lengthError says what is wrong with a length that was read with result n
+// and has so many bytes behind it.
+func (r *recordReader) lengthError(what string, length int32, n, left int) error {
+	if n <= 0 {
+		return r.varintError(what, n)
 	}
-	return int32(v)
+	return r.errorf(InvalidRecord, "%s: length %d with %d bytes left", what, length, left)
 }
 
-// bytes takes a length and so many bytes; nil for null.
-func (r *fieldReader) bytes() []byte {
-	n := r.varint32()
-	switch {
-	case r.err != nil || n == -1:
-		return nil
-	case n < 0 || int(n) > len(r.b):
-		r.err = errLength
-		return nil
+func (r *recordReader) varintError(what string, n int) error {
+	if n == varintOverlong {
+		return r.errorf(InvalidRecord, "%s: overlong varint", what)
 	}
-	v := r.b[:n:n]
-	r.b = r.b[n:]
-	return v
+	return r.errorf(InvalidRecord, "%s: the bytes end within its varint", what)
 }
 
-// aliasString makes a string of bytes that nobody changes while it is used.
-func aliasString(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
+func (r *recordReader) errorf(code Code, format string, args ...any) error {
+	return Errorf(code, "record %d of %d at offset %d: %w", r.index, r.count, r.baseOffset, Errorf(code, format, args...))
+}
