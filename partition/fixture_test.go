@@ -307,8 +307,17 @@ func (n *node) evict() {
 	n.cfg.Tail.used.Add(-n.p.tail.clear())
 }
 
-// gate holds up the disk's syncs. It starts closed.
+// gate holds up the disk's syncs until it is opened.
 func (n *node) gate() (open func()) {
+	n.t.Helper()
+	if err := n.log.Sync(context.Background()); err != nil { // the first segment must be there
+		n.t.Fatal(err)
+	}
+	return n.hold()
+}
+
+// hold is gate for a log that is busy.
+func (n *node) hold() (open func()) {
 	held := make(chan struct{})
 	n.disk.Hook(func(c crashfs.Call) error {
 		if c.Op == crashfs.OpSync {

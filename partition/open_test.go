@@ -1,0 +1,218 @@
+package partition
+
+import (
+	"context"
+	"testing"
+
+	"github.com/rustmq/rustmq/mq"
+	"github.com/rustmq/rustmq/wal"
+)
+
+func TestRestartBringsEverythingBack(t *testing.T) {
+	n := newNode(t, 1, nil)
+	n.lead()
+	for i := range 10 {
+		n.must(batch(producedBy{5, 1, int32(2 * i)}, 2, byte('a'+i), 30, int64(i)))
+	}
+	before := n.read(0)
+	n.restart(Checkpoint{})
+	if s, _ := n.p.State(); s != StateOffline {
+		t.Fatal(s)
+	}
+	codeWanted(t, n.p.Lead(n.p.Epoch(), []Replica{{1, 2}}), mq.FencedLeaderEpoch)
+	n.lead()
+	if string(n.read(0)) != string(before) {
+		t.Fatal("other bytes")
+	}
+	if r := n.must(batch(producedBy{5, 1, 6}, 2, 'd', 30, 3)); !r.Duplicate || r.Base != 6 {
+		t.Fatalf("%+v", r)
+	}
+	if r := n.produce(batch(producedBy{5, 1, 22}, 2, 'x', 30, 0), mq.DurabilityAll); mq.CodeOf(r.Err) != mq.OutOfOrderSequence {
+		t.Fatalf("%+v", r)
+	}
+	if r := n.must(batch(producedBy{5, 1, 20}, 2, 'k', 30, 0)); r.Base != 20 {
+		t.Fatalf("%+v", r)
+	}
+	if e, end := n.p.EndOffsetForEpoch(0); e != 0 || end != 20 {
+		t.Fatalf("epoch %d ends at %d", e, end)
+	}
+}
+
+// A leader that was elected, wrote nothing and was restarted must not lead in that epoch again.
+func TestEpochWithoutRecordsIsRemembered(t *testing.T) {
+	n := newNode(t, 1, nil)
+	if err := n.p.Lead(7, []Replica{{1, 1}}); err != nil {
+		t.Fatal(err)
+	}
+	if err := n.log.Sync(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	n.disk.Kill()
+	n.restart(Checkpoint{})
+	codeWanted(t, n.p.Lead(7, []Replica{{1, 2}}), mq.FencedLeaderEpoch)
+	codeWanted(t, n.p.Follow(6, 2), mq.FencedLeaderEpoch)
+	if err := n.p.Lead(8, []Replica{{1, 2}}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Rule 10: what the log has let go of comes from the checkpoint.
+func TestProducersAndEpochsComeFromTheCheckpointThenTheLog(t *testing.T) {
+	store := &bucket{}
+	n := newNode(t, 1, store)
+	n.lead()
+	early, both := producedBy{1, 0, 0}, producedBy{2, 0, 0}
+	n.must(batch(early, 3, 'e', 100, 0))
+	n.must(batch(both, 1, 'b', 100, 0))
+	n.restart(Checkpoint{})
+	n.lead() // epoch 1 begins at 4
+	for i := range 2000 {
+		n.send(batch(nobody(), 1, 'f', 500, int64(i)), mq.DurabilityNone, &results{})
+	}
+	_, _, end, _ := n.p.Offsets()
+	n.must(plain(1))
+	store.upload(t, n.p, end)
+	both.seq = 1
+	late := n.must(batch(both, 2, 'c', 100, 0))
+	for i := range 300 { // the log frees segments by writing on
+		n.must(batch(nobody(), 1, 'g', 500, int64(i)))
+	}
+	store.upload(t, n.p, end)
+
+	if first, _, _ := n.log.Bounds(wal.StreamID(testID().Key())); mq.Offset(first) < end-100 {
+		t.Fatalf("the log still begins at %d: the test shows nothing", first)
+	}
+	withCheckpoint := store.checkpoint
+	n.restart(withCheckpoint)
+	n.lead()
+	if r := n.must(batch(early, 3, 'e', 100, 0)); !r.Duplicate || r.Base != 0 {
+		t.Fatalf("only the checkpoint knows of it: %+v", r)
+	}
+	if r := n.must(batch(producedBy{2, 0, 0}, 1, 'b', 100, 0)); !r.Duplicate || r.Base != 3 {
+		t.Fatalf("of the producer that the log knows, the checkpoint has the older batch: %+v", r)
+	}
+	if r := n.must(batch(both, 2, 'c', 100, 0)); !r.Duplicate || r.Base != late.Base {
+		t.Fatalf("%+v, want a duplicate of %+v", r, late)
+	}
+	if r := n.must(batch(producedBy{1, 0, 3}, 1, 'e', 100, 0)); r.Duplicate {
+		t.Fatalf("%+v", r)
+	}
+	if e, at := n.p.EndOffsetForEpoch(0); e != 0 || at != 4 {
+		t.Fatalf("epoch %d ends at %d, want 0 at 4", e, at)
+	}
+}
+
+// Rule 13: the log of a leader never ends below the tiered end.
+func TestLogThatEndsBelowTheTieredEndGoesOnThere(t *testing.T) {
+	for name, lose := range map[string]func(n *node){
+		"nothing left": func(n *node) { n.disk = newNode(t, 1, nil).disk.Clone(1); n.disk.Kill() },
+		"older log":    func(n *node) {},
+	} {
+		t.Run(name, func(t *testing.T) {
+			store := &bucket{}
+			n := newNode(t, 1, store)
+			n.lead()
+			for i := range 10 {
+				n.must(batch(producedBy{5, 0, int32(i)}, 1, 'a', 10, 0))
+			}
+			old := n.disk.Clone(1)
+			for i := range 10 {
+				n.must(batch(producedBy{5, 0, int32(10 + i)}, 1, 'a', 10, 0))
+			}
+			want := n.read(0)
+			store.upload(t, n.p, 20)
+			n.stop()
+			n.disk = old
+			n.disk.Kill()
+			lose(n)
+			n.start(store.checkpoint)
+			n.lead()
+			if _, high, end, object := n.p.Offsets(); high != 20 || end != 20 || object != 20 {
+				t.Fatalf("watermark %d, end %d, object mark %d: want 20", high, end, object)
+			}
+			if r := n.must(batch(producedBy{5, 0, 19}, 1, 'a', 10, 0)); !r.Duplicate || r.Base != 19 {
+				t.Fatalf("%+v", r)
+			}
+			next := n.must(batch(producedBy{5, 0, 20}, 1, 'b', 10, 0))
+			if next.Base != 20 {
+				t.Fatalf("%+v", next)
+			}
+			if got := n.read(0); string(got[:len(want)]) != string(want) || len(got) == len(want) {
+				t.Fatal("other bytes below the tiered end")
+			}
+			n.restart(store.checkpoint)
+			n.lead()
+			if _, _, end, _ := n.p.Offsets(); end != 21 {
+				t.Fatalf("the log ends at %d after another restart", end)
+			}
+		})
+	}
+}
+
+func TestHoleBetweenTieredEndAndLogQuarantines(t *testing.T) {
+	store := &bucket{}
+	n := newNode(t, 1, store)
+	n.lead()
+	for i := range 4000 {
+		n.send(batch(nobody(), 1, 'f', 500, int64(i)), mq.DurabilityNone, &results{})
+	}
+	n.must(plain(1))
+	older := Checkpoint{}
+	store.upload(t, n.p, 3900)
+	for i := range 300 {
+		n.must(batch(nobody(), 1, 'g', 500, int64(i)))
+	}
+	n.restart(older)
+	if s, err := n.p.State(); s != StateQuarantined {
+		t.Fatal(s, err)
+	}
+	n.restart(store.checkpoint)
+	if s, err := n.p.State(); s != StateOffline {
+		t.Fatal("with the right checkpoint all is well", s, err)
+	}
+}
+
+func TestDoubtQuarantinesWhatTheLogKnowsNothingOf(t *testing.T) {
+	n := newNode(t, 1, nil)
+	r := NewRecovery(n.cfg.Now())
+	r.Finish(&wal.Recovery{Doubt: true})
+	id := mq.PartitionID{Topic: mq.TopicID{9}, Index: 1}
+	cfg := n.cfg
+	cfg.ID = id
+	p, err := Open(cfg, r.Take(id), Checkpoint{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s, err := p.State(); s != StateQuarantined {
+		t.Fatal(s, err)
+	}
+	r.Settle()
+	if r.Take(id) != nil {
+		t.Fatal("a new topic has nothing to do with the old doubt")
+	}
+}
+
+func TestRecoveryListsPartitionsAndForgetsDropped(t *testing.T) {
+	n := newNode(t, 1, nil)
+	n.lead()
+	n.must(plain(1))
+	n.stop()
+	r := NewRecovery(n.cfg.Now())
+	log, found, err := wal.Open(wal.Options{FS: n.disk, Dir: "wal", SegmentBytes: 64 << 10}, r.Visit)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Finish(found)
+	if ids := r.Partitions(); len(ids) != 1 || ids[0] != testID() || len(r.Suspects()) != 0 {
+		t.Fatal(ids, r.Suspects())
+	}
+	n.log, n.cfg.Log = log, log
+	if n.p, err = Open(n.cfg, r.Take(testID()), Checkpoint{}); err != nil {
+		t.Fatal(err)
+	}
+	n.p.Delete()
+	n.restart(Checkpoint{})
+	if _, _, end, _ := n.p.Offsets(); end != 0 || n.p.Epoch() != mq.NoEpoch {
+		t.Fatalf("the topic was deleted, but its log ends at %d", end)
+	}
+}

@@ -1,0 +1,135 @@
+package partition
+
+import (
+	"context"
+	"testing"
+	"testing/synctest"
+
+	"github.com/rustmq/rustmq/mq"
+)
+
+// Rule 5.
+func TestWatermarkIsTheMinimumOverOldAndProposedSet(t *testing.T) {
+	a, b, c := Replica{1, 1}, Replica{2, 1}, Replica{3, 1}
+	g := newProgress(1, []Replica{a, b, c})
+	acked := func(r Replica, end mq.Offset) {
+		if err := g.acked(r, end); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want := func(local mq.Offset, minISR int, end mq.Offset, ok bool) {
+		t.Helper()
+		got, can := g.replicated(local, minISR)
+		if can != ok || ok && got != end {
+			t.Fatalf("watermark %d %v, want %d %v", got, can, end, ok)
+		}
+	}
+	want(10, 2, -1, true) // nobody has spoken
+	acked(b, 8)
+	acked(c, 3)
+	want(10, 2, 3, true)
+	g.propose([]Replica{a, b}) // c is to leave, but may still be elected
+	want(10, 2, 3, true)
+	g.propose(nil)
+	want(10, 2, 3, true)
+	g.decide([]Replica{a, b})
+	want(10, 2, 8, true)
+	want(5, 2, 5, true) // the leader's own sync counts
+	want(10, 3, 0, false)
+	g.propose([]Replica{a, b, c}) // c is to come back: it counts already
+	want(10, 2, 3, true)
+	acked(c, 9)
+	want(10, 2, 8, true)
+	g.decide([]Replica{b, c}) // and this node counts whether it is listed or not
+	want(4, 2, 4, true)
+}
+
+// Rule 4.
+func TestAcknowledgementsOfAnEarlierIncarnationSayNothing(t *testing.T) {
+	g := newProgress(1, []Replica{{1, 1}, {2, 5}})
+	if err := g.acked(Replica{2, 5}, 7); err != nil {
+		t.Fatal(err)
+	}
+	codeWanted(t, g.acked(Replica{2, 4}, 9), mq.StaleBrokerEpoch)
+	if end, _ := g.replicated(10, 1); end != 7 {
+		t.Fatal(end)
+	}
+	if err := g.acked(Replica{2, 6}, 3); err != nil { // it lost something
+		t.Fatal(err)
+	}
+	if end, _ := g.replicated(10, 1); end != 3 {
+		t.Fatal(end)
+	}
+	g.decide([]Replica{{1, 1}, {2, 7}})
+	if end, _ := g.replicated(10, 1); end != -1 {
+		t.Fatalf("%d: the new incarnation has not spoken", end)
+	}
+}
+
+func TestWatermarkWaitsForFollowersAndMinISR(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newNode(t, 1, nil)
+		n.settings.MinISR = 2
+		committed := 0
+		n.p.cfg.Committed = func(*Partition) { committed++ }
+		if err := n.p.Lead(1, both()); err != nil {
+			t.Fatal(err)
+		}
+		if committed != 1 {
+			t.Fatal("beginning to lead is told")
+		}
+		var all, leader results
+		n.send(plain(1), mq.DurabilityAll, &all)
+		n.send(plain(1), mq.DurabilityLeader, &leader)
+		synctest.Wait()
+		if len(all.get()) != 0 || len(leader.get()) != 1 || leader.get()[0].Reached != mq.MarkLocal {
+			t.Fatalf("%+v %+v", all.get(), leader.get())
+		}
+		codeWanted(t, n.p.Acked(Replica{2, 1}, 0, 1), mq.FencedLeaderEpoch)
+		codeWanted(t, n.p.Acked(Replica{2, 1}, 2, 1), mq.UnknownLeaderEpoch)
+		codeWanted(t, n.p.Acked(Replica{2, 1}, 1, 3), mq.InvalidRequest)
+		if err := n.p.Lead(1, []Replica{{1, 1}}); err != nil { // shrinks below the minimum
+			t.Fatal(err)
+		}
+		if _, high, _, _ := n.p.Offsets(); high != 0 || committed != 1 {
+			t.Fatalf("watermark %d with a set below min.insync.replicas", high)
+		}
+		if err := n.p.Acked(Replica{2, 1}, 1, 1); err != nil {
+			t.Fatal(err)
+		}
+		if err := n.p.Lead(1, both()); err != nil {
+			t.Fatal(err)
+		}
+		if _, high, _, _ := n.p.Offsets(); high != 1 || committed != 2 || len(all.get()) != 1 {
+			t.Fatalf("watermark %d, told %d times, %+v", high, committed, all.get())
+		}
+		if f := n.p.Followers(); len(f) != 1 || f[0].End != 1 || f[0].Node != 2 {
+			t.Fatalf("%+v", f)
+		}
+	})
+}
+
+func TestNewLeaderTellsNoEndBeforeItsEpochIsCommitted(t *testing.T) {
+	f := newNode(t, 2, nil)
+	if err := f.p.Follow(1, 1); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.p.Replicate(context.Background(), 1, stamped(plain(4), 0, 1), 2, 0); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.log.Sync(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	f.settings.MinISR = 2
+	if err := f.p.Lead(2, both()); err != nil {
+		t.Fatal(err)
+	}
+	_, err := f.p.VisibleEnd(mq.IsolationCommitted)
+	codeWanted(t, err, mq.OffsetNotAvailable)
+	if err := f.p.Acked(Replica{1, 1}, 2, 4); err != nil {
+		t.Fatal(err)
+	}
+	if end, err := f.p.VisibleEnd(mq.IsolationCommitted); end != 4 || err != nil {
+		t.Fatal(end, err)
+	}
+}
