@@ -68,13 +68,13 @@ func identify(fsys wal.FS, dir string, node mq.NodeID, random io.Reader) (identi
 	if err != nil {
 		return identity{}, err
 	}
-	return id, id.check(dir, node, names)
+	return id, id.check(fsys, dir, node)
 }
 
 // newIdentity makes the identity of an empty directory.
 func newIdentity(fsys wal.FS, dir string, node mq.NodeID, random io.Reader, names []string) (identity, error) {
 	for _, name := range []string{walDir, raftDir, metadataFile} {
-		if slices.Contains(names, name) {
+		if slices.Contains(names, name) || hasFiles(fsys, filepath.Join(dir, name)) {
 			return identity{}, mq.Errorf(mq.WrongDataDir,
 				"data directory %s has %s but no %s: it is half a copy, or not ours; restore the whole directory or name an empty one", dir, name, identityFile)
 		}
@@ -92,7 +92,7 @@ func newIdentity(fsys wal.FS, dir string, node mq.NodeID, random io.Reader, name
 }
 
 // check refuses a directory that is newer, another node's, or incomplete.
-func (id identity) check(dir string, node mq.NodeID, names []string) error {
+func (id identity) check(fsys wal.FS, dir string, node mq.NodeID) error {
 	switch {
 	case id.Format > FormatVersion:
 		return mq.Errorf(mq.WrongDataDir, "data directory %s has format %d, this rustmq knows %d: it was written by a newer version; use that one", dir, id.Format, FormatVersion)
@@ -105,11 +105,17 @@ func (id identity) check(dir string, node mq.NodeID, names []string) error {
 		return nil
 	}
 	for _, name := range []string{walDir, raftDir} {
-		if !slices.Contains(names, name) {
+		if !hasFiles(fsys, filepath.Join(dir, name)) {
 			return mq.Errorf(mq.WrongDataDir, "data directory %s has lost its %s: it is half a copy; restore the whole directory", dir, name)
 		}
 	}
 	return nil
+}
+
+// hasFiles tells whether dir is a directory with a file in it.
+func hasFiles(fsys wal.FS, dir string) bool {
+	names, err := fsys.ReadDir(dir)
+	return err == nil && len(names) > 0
 }
 
 func readIdentity(fsys wal.FS, path string) (identity, error) {

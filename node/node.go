@@ -174,6 +174,7 @@ func (n *Node) openController(context.Context) error {
 	node := uint64(n.cfg.Node.ID)
 	n.raft, err = raft.Open(raft.Config{
 		ID: node, Peers: []uint64{node}, Log: log, SM: n.store, Tick: n.cfg.Raft.Tick, Logger: n.logger, Rand: n.seams.Random,
+		MaxProposal: min(raft.MaxProposalBytes, int(n.cfg.Raft.SegmentSize)/4), // an entry fits into half a segment
 	})
 	if err != nil {
 		return mq.Wrapf(err, "open the controller")
@@ -189,7 +190,12 @@ func (n *Node) openLog(context.Context) error {
 		FS: n.seams.FS, Dir: filepath.Join(n.cfg.Node.DataDir, walDir),
 		SegmentBytes: int64(n.cfg.WAL.SegmentSize), MaxBytes: int64(n.cfg.WAL.MaxSize), QueueBytes: int64(n.cfg.WAL.QueueSize),
 		Logger: n.logger.With("log", "data"), Rand: n.seams.Random,
-	}, recovery.Visit)
+	}, func(e wal.Entry) error {
+		if e.Stream == identityStream {
+			return nil
+		}
+		return recovery.Visit(e)
+	})
 	if err != nil {
 		return mq.Wrapf(err, "open the data log")
 	}

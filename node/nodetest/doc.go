@@ -1,0 +1,9 @@
+// Package nodetest runs whole nodes inside a test process: on a disk that can
+// lose power, over a bucket in memory, and without listeners.
+//
+// # What it does not do
+//
+// It is for tests only, and asserts nothing by itself: a [Rig] starts, cuts and
+// restarts a node, a [Workload] knows what was acknowledged and compares it
+// with what is there.
+package nodetest
