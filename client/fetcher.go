@@ -1,0 +1,505 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"io"
+	"time"
+
+	"github.com/quic-go/quic-go"
+
+	"github.com/rustmq/rustmq/mq"
+	"github.com/rustmq/rustmq/quicproto"
+)
+
+// fetcher is one fetch stream: the subscription of a consumer to the partitions that one node leads. It lives as long as its stream; then the partitions go
+// back to the consumer, which looks for their leaders again. What they have in the line stays there.
+//
+// Two goroutines belong to it: one reads frames into the line, and waits while that is full, which stops the server by QUIC's flow
+// control; one tells the server what is wanted. Its fields are guarded by the consumer's mutex.
+type fetcher struct {
+	k     *Consumer
+	node  mq.NodeID
+	kicks chan struct{} // the server has to be told something
+
+	parts map[uint32]*assignment // by handle
+	next  uint32                 // handle never used
+	free  []uint32               // handles not in use
+	drops []uint32               // to be unassigned
+}
+
+// kick has the server told what is wanted.
+func (f *fetcher) kick() {
+	select {
+	case f.kicks <- struct{}{}:
+	default:
+	}
+}
+
+// adopt adds a partition. The mutex is held.
+func (f *fetcher) adopt(a *assignment) {
+	h := f.next
+	if n := len(f.free); n > 0 {
+		h, f.free = f.free[n-1], f.free[:n-1]
+	} else {
+		f.next++
+	}
+	f.parts[h] = a
+	a.fetcher, a.handle, a.generation = f, h, 0
+	f.kick()
+}
+
+// detach takes a partition off its fetcher. The mutex is held.
+func (k *Consumer) detach(a *assignment) {
+	f := a.fetcher
+	if f == nil {
+		return
+	}
+	delete(f.parts, a.handle)
+	f.drops = append(f.drops, a.handle)
+	f.free = append(f.free, a.handle)
+	a.fetcher, a.generation = nil, 0
+	f.kick()
+}
+
+// run reads until the stream ends.
+func (f *fetcher) run() {
+	err := f.subscribe()
+	k := f.k
+	if k.ctx.Err() == nil {
+		k.c.noteTrouble(mq.Wrapf(err, "fetch from node %d", f.node))
+	}
+	k.mu.Lock()
+	delete(k.fetchers, f.node)
+	for _, a := range f.parts {
+		a.fetcher, a.generation = nil, 0
+	}
+	clear(f.parts)
+	k.hurt = true
+	k.signal()
+	k.mu.Unlock()
+}
+
+func (f *fetcher) subscribe() error {
+	k := f.k
+	sess, err := k.c.pool.get(k.ctx, slotKey{node: f.node, lane: k.lane}, k.cfg.prefetch)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(k.ctx, k.c.cfg.dialTimeout)
+	stream, err := sess.conn.OpenStreamSync(ctx)
+	cancel()
+	if err != nil {
+		return transportError(ctx, err)
+	}
+	ctx, cancel = context.WithCancel(k.ctx)
+	done := make(chan struct{})
+	go func() { // joined below
+		defer close(done)
+		if err := f.tell(ctx, stream); err != nil {
+			abort(stream)
+		}
+	}()
+	frames := quicproto.NewFrameReader(stream, quicproto.MaxRecordsBytes)
+	for err == nil {
+		err = f.read(ctx, frames)
+	}
+	cancel()
+	abort(stream)
+	<-done
+	if errors.Is(err, io.EOF) {
+		return mq.Errorf(mq.NetworkException, "the server closed the fetch stream")
+	}
+	return transportError(k.ctx, err)
+}
+
+// tell sends what is wanted, and again whenever that changes.
+func (f *fetcher) tell(ctx context.Context, stream *quic.Stream) error {
+	buf := quicproto.AppendFrame(nil, &quicproto.OpenFetch{
+		Isolation: f.k.cfg.isolation, RecordsBytes: uint32(f.k.cfg.prefetch / framesAhead),
+	})
+	for {
+		buf = f.wishes(buf)
+		if len(buf) > 0 {
+			if _, err := stream.Write(buf); err != nil {
+				return err
+			}
+		}
+		buf = buf[:0]
+		select {
+		case <-f.kicks:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// framesAhead is how many Records frames of usual size fit into what is fetched ahead.
+const framesAhead = 4
+
+// wishes appends what the server has not been told yet.
+func (f *fetcher) wishes(buf []byte) []byte {
+	f.k.mu.Lock()
+	defer f.k.mu.Unlock()
+	for _, h := range f.drops {
+		if f.parts[h] == nil {
+			buf = quicproto.AppendFrame(buf, &quicproto.Unassign{Handle: h})
+		}
+	}
+	f.drops = f.drops[:0]
+	for h, a := range f.parts {
+		if a.generation != 0 {
+			continue
+		}
+		f.k.versions++
+		a.generation = f.k.versions
+		at := a.next
+		if at < 0 {
+			at = a.from.wire()
+		}
+		buf = quicproto.AppendFrame(buf, &quicproto.Assign{
+			Handle: h, Generation: a.generation, Topic: a.tp.Topic, Partition: a.tp.Partition, LeaderEpoch: a.epoch, Offset: at,
+		})
+	}
+	return buf
+}
+
+// read takes one frame.
+func (f *fetcher) read(ctx context.Context, frames *quicproto.FrameReader) error {
+	t, _, err := frames.Next()
+	if err != nil {
+		return err
+	}
+	if t == quicproto.TypeRecords {
+		return f.records(ctx, frames)
+	}
+	payload, err := frames.Payload()
+	if err != nil {
+		return err
+	}
+	switch t {
+	case quicproto.TypeAssigned:
+		var m quicproto.Assigned
+		if err := m.Decode(payload); err != nil {
+			return err
+		}
+		f.assigned(&m)
+	case quicproto.TypeStatus:
+		var m quicproto.Status
+		if err := m.Decode(payload); err != nil {
+			return err
+		}
+		f.k.mu.Lock()
+		if a := f.wanted(m.Handle, m.Generation); a != nil {
+			f.trouble(a, m.Err())
+		}
+		f.k.mu.Unlock()
+	case quicproto.TypeClose:
+		var m quicproto.Close
+		if err := m.Decode(payload); err != nil {
+			return err
+		}
+		if err := m.Err(); err != nil {
+			return err
+		}
+		return io.EOF
+	default:
+		return violation("%v on a fetch stream", t)
+	}
+	return nil
+}
+
+// wanted is the partition that a frame with this handle and generation is about, nil if it is stale. The mutex is held.
+func (f *fetcher) wanted(handle, generation uint32) *assignment {
+	a := f.parts[handle]
+	if a == nil || generation == 0 || a.generation != generation || a.idle() {
+		return nil
+	}
+	return a
+}
+
+// assigned takes the answer to Assign.
+func (f *fetcher) assigned(m *quicproto.Assigned) {
+	k := f.k
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	a := f.wanted(m.Handle, m.Generation)
+	if a == nil {
+		return
+	}
+	if err := m.Err(); err != nil {
+		f.trouble(a, err)
+		return
+	}
+	k.retry, a.unknown = nil, 0
+	if a.floor < 0 {
+		a.next, a.floor, a.position = m.Offset, m.Offset, m.Offset
+	}
+	if a.ended() {
+		k.signal()
+	}
+}
+
+// trouble decides what becomes of a partition that is not delivered. The mutex is held.
+func (f *fetcher) trouble(a *assignment, err error) {
+	k := f.k
+	code := mq.CodeOf(err)
+	if code == mq.UnknownTopicOrPartition || code == mq.UnknownTopicID {
+		a.unknown++
+	}
+	switch {
+	case code == mq.OffsetOutOfRange && k.cfg.reset != nil:
+		k.c.log.Warn("position is out of range", "topic", a.tp.Topic, "partition", a.tp.Partition, "offset", int64(a.next), "reset_to", k.cfg.reset.String())
+		k.detach(a)
+		k.place(Assignment{a.tp.Topic, a.tp.Partition, *k.cfg.reset})
+	case code.Retriable() && a.unknown < unknownTries || code == mq.None:
+		k.c.noteTrouble(&PartitionError{Topic: a.tp.Topic, Partition: a.tp.Partition, Err: err})
+		k.detach(a)
+		k.hurt = true
+	default:
+		k.fail(a, err)
+	}
+	k.signal()
+}
+
+// records takes a Records frame whose header has been read.
+func (f *fetcher) records(ctx context.Context, frames *quicproto.FrameReader) error {
+	var prefix [quicproto.RecordsPrefixSize]byte
+	if err := frames.ReadFull(prefix[:]); err != nil {
+		return err
+	}
+	item := new(fetched)
+	if err := item.frame.DecodePrefix(prefix[:]); err != nil {
+		return err
+	}
+	item.size = int64(frames.Left())
+	if !f.expect(ctx, item) {
+		return ctx.Err()
+	}
+	if item.part == nil {
+		return nil // stale: the next call skips the rest
+	}
+	item.rest = make([]byte, frames.Left())
+	if err := frames.ReadFull(item.rest); err != nil {
+		return err
+	}
+	f.line(item, verify(item.rest))
+	return nil
+}
+
+// expect finds out what the frame is about and waits until there is room for it; false if ctx has ended.
+func (f *fetcher) expect(ctx context.Context, item *fetched) bool {
+	k := f.k
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for {
+		item.part = f.wanted(item.frame.Handle, item.frame.Generation)
+		if item.part == nil || k.queued == 0 || k.queued+item.size <= int64(k.cfg.prefetch) {
+			return ctx.Err() == nil
+		}
+		room := k.room
+		k.mu.Unlock()
+		select {
+		case <-room:
+		case <-ctx.Done():
+		}
+		k.mu.Lock()
+		if ctx.Err() != nil {
+			return false
+		}
+	}
+}
+
+// verify checks all batches in b.
+func verify(b []byte) error {
+	for len(b) > 0 {
+		batch, rest, err := mq.NextBatch(b)
+		if err != nil {
+			return err
+		}
+		if err := mq.VerifyCRC(batch); err != nil {
+			return err
+		}
+		b = rest
+	}
+	return nil
+}
+
+// line puts a frame into the line, unless it has become stale.
+func (f *fetcher) line(item *fetched, err error) {
+	k := f.k
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	a := f.wanted(item.frame.Handle, item.frame.Generation)
+	if a == nil {
+		return
+	}
+	if err == nil && (a.next < 0 || item.frame.Next < a.next) {
+		err = violation("records up to %d after those up to %d", item.frame.Next, a.next)
+	}
+	if err != nil {
+		k.fail(a, err)
+		return
+	}
+	k.retry = nil
+	a.next = item.frame.Next
+	item.version = a.version
+	k.queue.push(item)
+	k.queued += item.size
+	k.c.count.bytesPrefetched.Add(item.size)
+	k.signal()
+}
+
+// route has the leaders of partitions found that nobody fetches. The mutex is held.
+func (k *Consumer) route() {
+	if !k.routing && len(k.homeless()) > 0 {
+		k.routing = k.spawn(k.routeLoop)
+	}
+}
+
+// homeless lists the partitions that nobody fetches. The mutex is held.
+func (k *Consumer) homeless() []*assignment {
+	var list []*assignment
+	for _, a := range k.parts {
+		if a.fetcher == nil && !a.idle() {
+			list = append(list, a)
+		}
+	}
+	return list
+}
+
+// routeLoop finds leaders until all partitions have one that fetches them.
+func (k *Consumer) routeLoop() {
+	for {
+		k.mu.Lock()
+		list := k.homeless()
+		hurt := k.hurt
+		k.hurt = false
+		if len(list) == 0 || k.closed {
+			k.routing = false
+			k.mu.Unlock()
+			return
+		}
+		k.mu.Unlock()
+		if hurt && !sleep(k.ctx, k.pauseRetry()) {
+			return
+		}
+		if err := k.find(list); err != nil {
+			k.c.noteTrouble(err)
+			k.mu.Lock()
+			k.hurt = true
+			k.mu.Unlock()
+		}
+	}
+}
+
+// find gives partitions to the fetchers of their leaders. The error is trouble that calls for another try.
+func (k *Consumer) find(list []*assignment) error {
+	req := quicproto.MetadataRequest{}
+	byTopic := make(map[string][]*assignment)
+	for _, a := range list {
+		if byTopic[a.tp.Topic] == nil {
+			req.Topics = append(req.Topics, a.tp.Topic)
+		}
+		byTopic[a.tp.Topic] = append(byTopic[a.tp.Topic], a)
+	}
+	ctx, cancel := context.WithTimeout(k.ctx, k.c.cfg.requestTimeout)
+	defer cancel()
+	resp, err := k.c.metadata(ctx, &req)
+	if err != nil {
+		if hopeless(err) {
+			k.failAll(list, err)
+			return nil
+		}
+		return err
+	}
+	var trouble error
+	for i := range resp.Topics {
+		for _, a := range byTopic[resp.Topics[i].Name] {
+			if err := k.settle(ctx, a, &resp.Topics[i]); err != nil {
+				trouble = err
+			}
+		}
+	}
+	return trouble
+}
+
+func (k *Consumer) failAll(list []*assignment, err error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, a := range list {
+		if k.parts[a.tp] == a && !a.failed {
+			k.fail(a, err)
+		}
+	}
+}
+
+// settle gives one partition to the fetcher of its leader, after looking up the offset of a time.
+func (k *Consumer) settle(ctx context.Context, a *assignment, t *quicproto.Topic) error {
+	err := t.Err()
+	if err == nil && int(a.tp.Partition) >= len(t.Partitions) {
+		err = mq.Errorf(mq.UnknownTopicOrPartition, "the topic has %d partitions", len(t.Partitions))
+	}
+	if err == nil {
+		err = k.resolve(ctx, a)
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.closed || k.parts[a.tp] != a || a.fetcher != nil || a.idle() {
+		return nil
+	}
+	if err != nil {
+		if mq.CodeOf(err) == mq.UnknownTopicOrPartition {
+			a.unknown++
+		}
+		if !mq.CodeOf(err).Retriable() || a.unknown >= unknownTries {
+			k.fail(a, err)
+			return nil
+		}
+		return &PartitionError{Topic: a.tp.Topic, Partition: a.tp.Partition, Err: err}
+	}
+	p := &t.Partitions[a.tp.Partition]
+	if p.Leader == mq.NoNode || (a.next < 0 && a.from.kind == atTime) {
+		return &PartitionError{Topic: a.tp.Topic, Partition: a.tp.Partition, Err: mq.Errorf(mq.LeaderNotAvailable, "no leader")}
+	}
+	a.epoch = p.LeaderEpoch
+	f := k.fetchers[p.Leader]
+	if f == nil {
+		f = &fetcher{k: k, node: p.Leader, kicks: make(chan struct{}, 1), parts: make(map[uint32]*assignment)}
+		k.fetchers[p.Leader] = f
+		k.wg.Go(f.run)
+	}
+	f.adopt(a)
+	return nil
+}
+
+// resolve finds the offset of a position by time.
+func (k *Consumer) resolve(ctx context.Context, a *assignment) error {
+	k.mu.Lock()
+	from, version, known := a.from, a.version, a.next >= 0
+	k.mu.Unlock()
+	if from.kind != atTime || known {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	found, err := k.c.listOffsets(ctx, a.tp.Topic, from, k.cfg.isolation, []int32{a.tp.Partition})
+	if err != nil {
+		return err
+	}
+	o := found[a.tp.Partition]
+	if o.Err != nil {
+		return o.Err
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if a.version != version {
+		return nil
+	}
+	if o.Offset < 0 {
+		a.from = End()
+		return nil
+	}
+	a.next, a.floor, a.position = o.Offset, o.Offset, o.Offset
+	return nil
+}
