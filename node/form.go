@@ -15,6 +15,9 @@ import (
 // sure that the metadata is that of the cluster which the data directory names.
 // Forming is idempotent: a start that was cut short is finished by the next.
 func (n *Node) formCluster(ctx context.Context) error {
+	if _, err := n.raft.AwaitLeader(ctx); err != nil {
+		return mq.Wrapf(err, "wait for a leading controller")
+	}
 	_, err := n.controller.decide(ctx, &metadatapb.Command{Kind: &metadatapb.Command_FormCluster{
 		FormCluster: &metadatapb.FormCluster{ClusterId: n.id.Cluster[:], FeatureLevel: metadata.FeatureLevel},
 	}})
