@@ -49,18 +49,14 @@ func (p *partition) refuse(b *batch, err error, out []verdict) []verdict {
 	p.c.noteTrouble(&PartitionError{Topic: p.topic.name, Partition: p.index, Err: err})
 	code := mq.CodeOf(err)
 	switch code {
-	case mq.OutOfOrderSequence:
-		if p.broken || p.behind(b) {
-			return p.resend(b, out) // only for want of one before it
-		}
-		p.fatal = err
-		return p.resend(b, out)
-	case mq.UnknownProducerID:
-		if !b.unsure { // forgotten by the server, and so certainly not appended
+	case mq.OutOfOrderSequence, mq.UnknownProducerID:
+		switch {
+		case p.broken || p.behind(b): // only for want of one before it
+		case code == mq.UnknownProducerID && !b.unsure: // forgotten by the server, and so certainly not appended
 			p.broken = true
-			return p.resend(b, out)
+		default:
+			p.fatal = err
 		}
-		p.fatal = err
 		return p.resend(b, out)
 	case mq.InvalidProducerEpoch, mq.DuplicateSequence:
 		p.fatal = err
