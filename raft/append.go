@@ -20,7 +20,7 @@ type appendJob struct {
 	truncate uint64          // forget entries from here on; 0: none
 	entries  []*raftpb.Entry // continue the log
 	state    logState
-	store    bool // write state even if there is nothing else
+	store    bool // write state behind the entries
 
 	paced     bool              // counted in loop.appended
 	release   uint64            // entries below may go when state is durable; 0: none
@@ -36,7 +36,6 @@ func (n *Node) submitAppend(m *raftpb.Message) {
 	}
 	if m.Term != nil {
 		l.state.term, l.state.vote, l.state.commit = m.GetTerm(), m.GetVote(), m.GetCommit()
-		job.store = len(job.responses) > 0
 	}
 	if len(job.entries) > 0 {
 		job.paced = l.leading
@@ -45,11 +44,19 @@ func (n *Node) submitAppend(m *raftpb.Message) {
 		}
 		l.storage.append(job.entries)
 	}
-	// A commit index alone need not be durable: the state machine's position tells more. It goes with the next append.
+	// What nothing waits for need not be durable yet, a commit index above all: it goes with the next append.
 	if len(job.responses) > 0 || len(job.entries) > 0 || job.install != nil {
-		job.state = l.state
-		n.appender.push(job)
+		n.submitJob(job)
 	}
+}
+
+// submitJob gives the appender a job, with the state if that is not the one that was given last.
+func (n *Node) submitJob(job appendJob) {
+	l := &n.loop
+	job.state = l.state
+	job.store = l.state != l.submitted
+	l.submitted = l.state
+	n.appender.push(job)
 }
 
 // appendLoop is the appender: the goroutine that writes to the log. It may wait for room there, the loop may not.
@@ -204,5 +211,5 @@ func (n *Node) cut() {
 		return
 	}
 	l.state.compacted, l.state.compactedTerm = l.storage.compacted, l.storage.compactedTerm
-	n.appender.push(appendJob{state: l.state, store: true, release: l.state.compacted + 1})
+	n.submitJob(appendJob{release: l.state.compacted + 1})
 }

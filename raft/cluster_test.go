@@ -265,7 +265,7 @@ func TestDamagedMemberOfAGroupIsRefused(t *testing.T) {
 
 // TestThreeVotersWithPowerCutsAndPartitions is a story by seed: whatever happens, what was acknowledged is applied everywhere, once.
 func TestThreeVotersWithPowerCutsAndPartitions(t *testing.T) {
-	for seed := range uint64(12) {
+	for seed := range uint64(10) {
 		synctest.Test(t, func(t *testing.T) {
 			random := rand.New(rand.NewPCG(seed, 0))
 			c := newCluster(t, 3, func(cfg *Config) { cfg.CompactEntries, cfg.KeepEntries = 20, 4 })
@@ -288,7 +288,7 @@ func TestThreeVotersWithPowerCutsAndPartitions(t *testing.T) {
 								mu.Unlock()
 							}
 						}
-						time.Sleep(3 * time.Millisecond)
+						time.Sleep(10 * time.Millisecond)
 					}
 				})
 			}

@@ -7,8 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -124,6 +126,30 @@ type machine struct {
 	sm   *journal
 	node *Node
 	rec  *wal.Recovery
+	logs logLines
+}
+
+// logLines keeps the lines of level error.
+type logLines struct {
+	mu    sync.Mutex
+	lines []string
+}
+
+func (l *logLines) Enabled(_ context.Context, level slog.Level) bool { return level >= slog.LevelError }
+func (l *logLines) WithAttrs([]slog.Attr) slog.Handler               { return l }
+func (l *logLines) WithGroup(string) slog.Handler                    { return l }
+func (l *logLines) Handle(_ context.Context, r slog.Record) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.lines = append(l.lines, r.Message)
+	return nil
+}
+
+// healed says whether the node had to go on without its log.
+func (l *logLines) healed() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.ContainsFunc(l.lines, func(line string) bool { return strings.Contains(line, "damaged") })
 }
 
 const testSegment = 256 << 10
@@ -134,7 +160,7 @@ func boot(m *machine, change func(*Config)) (err error) {
 	if err != nil {
 		return err
 	}
-	cfg := Config{ID: m.id, Peers: []uint64{m.id}, Log: m.log, SM: m.sm, MaxProposal: 64 << 10}
+	cfg := Config{ID: m.id, Peers: []uint64{m.id}, Log: m.log, SM: m.sm, MaxProposal: 64 << 10, Logger: slog.New(&m.logs)}
 	if change != nil {
 		change(&cfg)
 	}

@@ -44,17 +44,18 @@ type Node struct {
 
 // loop is what only the loop's goroutine touches.
 type loop struct {
-	rn       *etcdraft.RawNode
-	storage  *storage
-	state    logState // as last handed to the appender
-	conf     []byte   // membership as of the last entry that was handed to the applier
-	confNow  *raftpb.ConfState
-	term     uint64
-	leader   uint64
-	leading  bool     // this node is the leader
-	ready    bool     // and has applied an entry of its term
-	applied  Position // as reported by the applier
-	appended int      // jobs in flight to the appender that carry entries
+	rn        *etcdraft.RawNode
+	storage   *storage
+	state     logState // what is to be durable
+	submitted logState // as last handed to the appender
+	conf      []byte   // membership as of the last entry that was handed to the applier
+	confNow   *raftpb.ConfState
+	term      uint64
+	leader    uint64
+	leading   bool     // this node is the leader
+	ready     bool     // and has applied an entry of its term
+	applied   Position // as reported by the applier
+	appended  int      // jobs in flight to the appender that carry entries
 
 	waiting  []*proposal       // accepted, not handed to raft yet
 	proposed map[uint64]*group // handed to raft, by number
@@ -130,7 +131,7 @@ func (n *Node) start(r *recovered) error {
 		return mq.Errorf(mq.Internal, "raft: start: %w", err)
 	}
 	n.loop = loop{
-		rn: rn, storage: r.storage, state: r.state, conf: r.position.Conf, confNow: r.storage.conf, term: r.state.term, applied: r.position,
+		rn: rn, storage: r.storage, state: r.state, submitted: r.stored, conf: r.position.Conf, confNow: r.storage.conf, term: r.state.term, applied: r.position,
 		proposed: map[uint64]*group{}, sending: map[uint64]bool{},
 	}
 	n.status.Store(&Status{ID: n.cfg.ID, changed: make(chan struct{})})

@@ -18,7 +18,8 @@ const (
 
 // recovered is what a node goes on with.
 type recovered struct {
-	state    logState
+	state    logState // to go on with
+	stored   logState // as in the log
 	position Position
 	storage  *storage
 }
@@ -41,7 +42,7 @@ func recoverLog(cfg *Config) (*recovered, error) {
 	if err != nil {
 		return nil, err
 	}
-	r.state = state
+	r.state, r.stored = state, state
 	if err := r.finishInstall(cfg); err != nil {
 		return nil, err
 	}
@@ -80,6 +81,7 @@ func (r *recovered) begin(cfg *Config) error {
 	}
 	next := r.state.compacted + 1
 	reset := wal.Entry{Stream: LogStream(), Type: wal.EntryReset, First: next, End: next}
+	r.stored = r.state
 	if err := appendAndWait(cfg.Log, reset, stateEntry(r.state)); err != nil {
 		return err
 	}
@@ -109,8 +111,10 @@ func (r *recovered) finishInstall(cfg *Config) error {
 		return nil
 	}
 	if r.position.Index < r.state.installing {
+		// Forgotten durably: once the state machine gets there by itself, it must not look as if the snapshot had done it.
 		r.state.installing = 0
-		return nil
+		r.stored = r.state
+		return appendAndWait(cfg.Log, stateEntry(r.state))
 	}
 	return r.restart(cfg)
 }
@@ -121,6 +125,7 @@ func (r *recovered) restart(cfg *Config) error {
 	r.state.commit = max(r.state.commit, r.position.Index)
 	next := r.position.Index + 1
 	reset := wal.Entry{Stream: LogStream(), Type: wal.EntryReset, First: next, End: next}
+	r.stored = r.state
 	return appendAndWait(cfg.Log, reset, stateEntry(r.state))
 }
 

@@ -144,7 +144,6 @@ func (n *Node) takeIncoming(snapshot *raftpb.Snapshot, job *appendJob) bool {
 	before := l.state
 	before.installing = at.Index
 	job.install = &install{incoming: in, before: before}
-	job.store = true
 	l.storage.reset(at.Index, at.Term)
 	l.state.compacted, l.state.compactedTerm = at.Index, at.Term
 	l.conf, l.confNow, l.since = at.Conf, snapshot.GetMetadata().GetConfState(), 0
