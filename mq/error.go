@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 )
 
 // Error is the one error type that crosses a package's edge. Its code is what
@@ -20,6 +21,7 @@ func Errorf(code Code, format string, args ...any) *Error {
 	for i, arg := range args {
 		// The outermost code is printed; that of a cause would only repeat it.
 		if cause, ok := arg.(*Error); ok && cause != nil && cause.Code == code {
+			args = slices.Clone(args)
 			args[i] = uncoded{cause}
 		}
 	}
