@@ -41,8 +41,8 @@ type session struct {
 }
 
 // dial connects and shakes hands. window is the receive window in bytes of each stream and of the connection.
-func dial(ctx context.Context, cfg *config, addr string, window int) (_ *session, err error) {
-	ctx, cancel := context.WithTimeout(ctx, cfg.dialTimeout)
+func dial(parent context.Context, cfg *config, addr string, window int) (_ *session, err error) {
+	ctx, cancel := context.WithTimeout(parent, cfg.dialTimeout)
 	defer cancel()
 	pc, remote, err := cfg.listen(addr)
 	if err != nil {
@@ -55,7 +55,10 @@ func dial(ctx context.Context, cfg *config, addr string, window int) (_ *session
 	defer func() {
 		if err != nil {
 			s.release()
-			err = mq.Wrapf(err, "connect to %s", addr)
+			if ctx.Err() != nil && parent.Err() == nil {
+				err = mq.Errorf(mq.NetworkException, "no answer within %v", cfg.dialTimeout)
+			}
+			err = mq.Wrapf(transportError(parent, err), "connect to %s", addr)
 		}
 	}()
 	s.conn, err = s.tr.Dial(ctx, remote, cfg.tlsFor(addr), &quic.Config{
@@ -70,11 +73,11 @@ func dial(ctx context.Context, cfg *config, addr string, window int) (_ *session
 		MaxIncomingUniStreams:          -1,
 	})
 	if err != nil {
-		return nil, transportError(ctx, err)
+		return nil, err
 	}
 	if err := s.hello(ctx, cfg); err != nil {
 		_ = s.conn.CloseWithError(quic.ApplicationErrorCode(quicproto.ErrorCode(mq.Canceled)), "no welcome")
-		return nil, transportError(ctx, err)
+		return nil, err
 	}
 	return s, nil
 }
