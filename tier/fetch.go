@@ -58,13 +58,18 @@ func (r *Reader) block(ctx context.Context, o object, index int64) (*block, erro
 
 // ahead sees to it that blocks [first, last] are in memory or on their way, by
 // one request for all from the first that is not to the next that is. When that
-// first one is far away, it leaves it for later and a larger request.
-func (r *Reader) ahead(o object, first, last int64) {
+// first one is far away, it leaves it for later and a larger request. needed is
+// the block that is not asked for ahead of its time.
+func (r *Reader) ahead(o object, first, last, needed int64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for i := first; i <= last && i-first <= (last-first+1)/2; i++ {
 		if !r.has(o, i) {
-			r.counters.readAhead.Add(int64(len(r.launch(o, i, last))))
+			n := len(r.launch(o, i, last))
+			if i == needed {
+				n--
+			}
+			r.counters.readAhead.Add(int64(n))
 			return
 		}
 	}

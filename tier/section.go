@@ -216,15 +216,15 @@ func (r *Reader) advance(page []Range, position int64, cur *cursor) {
 		if left <= 0 || g.check() != nil {
 			return
 		}
-		o, first := g.object(), g.Position/r.cfg.BlockBytes
+		o, first, needed := g.object(), g.Position/r.cfg.BlockBytes, int64(-1)
 		if i == 0 {
-			first = here.index
+			first, needed = here.index, here.index
 		}
 		end := r.lastBlock(o, g.Position+g.Bytes+g.indexGuess())
 		last := min(end, first+left-1)
-		r.ahead(o, first, last)
+		r.ahead(o, first, last, needed)
 		if i > 0 && last < end {
-			r.ahead(o, end, end) // the index, which is needed first
+			r.ahead(o, end, end, -1) // the index, which is needed first
 		}
 		left -= last - first + 1
 	}

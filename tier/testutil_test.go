@@ -145,6 +145,9 @@ func (s *testSource) ReadUpload(ctx context.Context, first, end mq.Offset, maxBy
 	from := s.position(first)
 	dst = dst[:0]
 	next := first
+	if s.fail != nil {
+		maxBytes = 1 // so that it fails in the middle
+	}
 	for i, e := range s.starts {
 		if e.offset < first || e.offset >= end || len(dst) >= maxBytes {
 			continue

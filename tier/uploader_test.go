@@ -1,0 +1,829 @@
+package tier
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/rustmq/rustmq/mq"
+	"github.com/rustmq/rustmq/tier/faultstore"
+)
+
+// rig is an uploader over partitions in memory and a store that may fail.
+type rig struct {
+	t       testing.TB
+	store   *faultstore.Store
+	catalog *testCatalog
+	sources []*testSource
+	up      *Uploader
+}
+
+func newRig(t testing.TB, partitions int) *rig {
+	r := &rig{t: t, store: faultstore.New(), catalog: newTestCatalog()}
+	for i := range partitions {
+		r.sources = append(r.sources, newTestSource(i))
+	}
+	return r
+}
+
+func (r *rig) start(change func(*UploaderConfig)) *Uploader {
+	r.t.Helper()
+	cfg := UploaderConfig{
+		Bucket: r.store.Bucket(), Catalog: r.catalog, Prefix: "c/g1/", FlushBytes: 64 << 10, FlushAge: 10 * time.Second,
+		Sources: func() (list []Source) {
+			for _, s := range r.sources {
+				list = append(list, s)
+			}
+			return list
+		},
+	}
+	if change != nil {
+		change(&cfg)
+	}
+	r.up = must[*Uploader](r.t)(NewUploader(cfg))
+	return r.up
+}
+
+func (r *rig) append(n int, values ...[]byte) {
+	r.sources[n].append(values...)
+	r.up.Notify(r.sources[n])
+}
+
+// checkAll sees that the catalogue has all of each partition, and that a reader
+// gets exactly its log.
+func (r *rig) checkAll() {
+	r.t.Helper()
+	r.store.SetHook(nil)
+	reader := must[*Reader](r.t)(NewReader(ReaderConfig{Bucket: r.store.Bucket(), Catalog: r.catalog, CacheBytes: 1 << 20, BlockBytes: 4 << 10}))
+	defer reader.Close()
+	for _, s := range r.sources {
+		if s.tieredEnd() != s.end {
+			r.t.Errorf("%s: tiered up to %d of %d", s.id, s.tieredEnd(), s.end)
+		}
+		if got, next := readAll(r.t, reader, s.id, 0, s.end); next != s.end || !bytes.Equal(got, s.log) {
+			r.t.Errorf("%s: read %d bytes up to %d, the log has %d up to %d", s.id, len(got), next, len(s.log), s.end)
+		}
+	}
+}
+
+func readAll(t testing.TB, reader *Reader, p mq.PartitionID, from, end mq.Offset) ([]byte, mq.Offset) {
+	t.Helper()
+	var all []byte
+	for from < end {
+		got, next, err := reader.Read(context.Background(), p, from, 10_000)
+		if err != nil {
+			t.Fatalf("read %s at %d: %v", p, from, err)
+		}
+		all = append(all, got...)
+		from = next
+	}
+	return all, from
+}
+
+// checkObjects sees that whatever lies in the store, committed or not, is a true
+// part of the log with the state that belongs to it.
+func (r *rig) checkObjects() (objects int) {
+	r.t.Helper()
+	for _, key := range r.store.Keys() {
+		o := must[Object](r.t)(OpenObject(context.Background(), r.store.Bucket(), key))
+		report := must[Report](r.t)(Check(o))
+		if len(report.Damage) > 0 {
+			r.t.Errorf("%s: %v", key, report.Damage)
+			continue
+		}
+		f := must[*Footer](r.t)(ReadFooter(o, o.Size()))
+		for _, g := range f.Ranges {
+			i := slices.IndexFunc(r.sources, func(s *testSource) bool { return s.id == g.Partition })
+			s := r.sources[i]
+			data := r.store.Content(key)[g.Position : g.Position+g.Bytes]
+			if !bytes.Equal(data, s.log[s.position(g.First):s.position(g.End)]) || !bytes.Equal(g.State, testState(s.id, g.End)) {
+				r.t.Errorf("%s: %s [%d,%d) is not what the log has", key, g.Partition, g.First, g.End)
+			}
+		}
+		objects++
+	}
+	return objects
+}
+
+func value(n int) []byte { return bytes.Repeat([]byte{byte(n)}, 100+n%900) }
+
+func TestUploadByAge(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, 5)
+		defer r.start(nil).Close()
+		for i := range 50 {
+			r.append(i%5, value(i))
+		}
+		time.Sleep(9 * time.Second)
+		synctest.Wait()
+		if n := len(r.store.Keys()); n != 0 {
+			t.Fatalf("%d objects before their time", n)
+		}
+		time.Sleep(2 * time.Second)
+		synctest.Wait()
+		if n := r.checkObjects(); n != 1 {
+			t.Errorf("%d objects for 5 partitions", n)
+		}
+		r.checkAll()
+		if st := r.up.Stats(); st.Objects != 1 || st.Ranges != 5 || st.InFlightObjects != 0 || st.DirtySources != 0 || !st.OldestPending.IsZero() {
+			t.Errorf("stats %+v", st)
+		}
+		if key := r.store.Keys()[0]; !strings.HasPrefix(key, "c/g1/objects/0000000000000/0000000000000001-") || !strings.HasSuffix(key, ".rmq") {
+			t.Errorf("key %s", key)
+		}
+	})
+}
+
+func TestUploadBySize(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, 2)
+		defer r.start(nil).Close()
+		for range 100 {
+			r.append(0, make([]byte, 1000))
+		}
+		r.append(1, []byte("a crumb"))
+		time.Sleep(200 * time.Millisecond)
+		synctest.Wait()
+		if s := r.sources[0]; s.tieredEnd() < 60 {
+			t.Errorf("tiered up to %d", s.tieredEnd())
+		}
+		if s := r.sources[1]; s.tieredEnd() != 0 {
+			t.Error("the crumb went along")
+		}
+		time.Sleep(11 * time.Second)
+		synctest.Wait()
+		r.checkAll()
+		r.checkObjects()
+	})
+}
+
+func TestPressureUploadsEverything(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, 3)
+		pressure := make(chan struct{})
+		defer r.start(func(c *UploaderConfig) { c.Pressure = pressure }).Close()
+		for i := range 3 {
+			r.append(i, value(i))
+		}
+		pressure <- struct{}{}
+		synctest.Wait()
+		r.checkAll()
+	})
+}
+
+func TestUrgentSourceIsUploadedInTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, 2)
+		r.sources[0].within = 250 * time.Millisecond
+		defer r.start(nil).Close()
+		r.append(0, value(1))
+		r.append(1, value(1))
+		time.Sleep(400 * time.Millisecond)
+		synctest.Wait()
+		if a, b := r.sources[0].tieredEnd(), r.sources[1].tieredEnd(); a != 1 || b != 0 {
+			t.Errorf("tiered %d and %d", a, b)
+		}
+	})
+}
+
+func TestMissedNotifyHeals(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, 1)
+		defer r.start(nil).Close()
+		synctest.Wait()
+		r.sources[0].append(value(1)) // and nobody is told
+		time.Sleep(rescanInterval + 11*time.Second)
+		synctest.Wait()
+		r.checkAll()
+	})
+}
+
+// TestNothingIsReleasedBeforeCommit looks at each commit, before and after it is
+// decided, and at each verdict.
+func TestNothingIsReleasedBeforeCommit(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, 3)
+		r.start(nil)
+		defer r.up.Close()
+		r.catalog.fault = func(op string) (error, error) {
+			if op == "commit" {
+				for _, s := range r.sources {
+					have := r.catalog.ranges[s.id]
+					var end mq.Offset
+					if len(have) > 0 {
+						end = have[len(have)-1].End
+					}
+					if s.tieredEnd() > end {
+						t.Errorf("%s: released up to %d, committed up to %d", s.id, s.tieredEnd(), end)
+					}
+				}
+				if r.checkObjects() == 0 {
+					t.Error("commit before the object is in the store")
+				}
+			}
+			return nil, nil
+		}
+		for i := range 300 {
+			r.append(i%3, value(i))
+			time.Sleep(50 * time.Millisecond)
+		}
+		if err := r.up.Flush(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		r.checkAll()
+	})
+}
+
+// TestStalePartitionDoesNotSinkTheObject is rule 12.
+func TestStalePartitionDoesNotSinkTheObject(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, 3)
+		defer r.start(nil).Close()
+		r.catalog.setEpoch(r.sources[1].id, 9)
+		for i := range 3 {
+			r.append(i, value(i))
+		}
+		if err := r.up.Flush(t.Context()); mq.CodeOf(err) != mq.FencedLeaderEpoch {
+			t.Errorf("flush: %v", err)
+		}
+		for i, want := range []mq.Offset{1, 0, 1} {
+			if got := r.sources[i].tieredEnd(); got != want {
+				t.Errorf("partition %d tiered up to %d, want %d", i, got, want)
+			}
+		}
+		if v := r.sources[1].verdicts; len(v) != 1 || mq.CodeOf(v[0]) != mq.FencedLeaderEpoch {
+			t.Errorf("verdicts %v", v)
+		}
+		// It hears of its new epoch, and goes on from the same offset.
+		r.sources[1].setEpoch(9)
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		r.checkAll()
+		r.checkObjects()
+		if st := r.up.Stats(); st.RangesRefused == 0 || st.RangesRefused > 10 {
+			t.Errorf("%d refusals", st.RangesRefused)
+		}
+	})
+}
+
+func TestRefusedRangeTakesItsSuccessorsAlong(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, 1)
+		hold := make(chan struct{})
+		r.store.SetHook(func(op faultstore.Op) faultstore.Fault {
+			<-hold
+			return faultstore.Fault{}
+		})
+		defer r.start(nil).Close()
+		r.catalog.setEpoch(r.sources[0].id, 2)
+		for range 200 {
+			r.append(0, make([]byte, 1000)) // three objects, all on their way at once
+		}
+		time.Sleep(time.Second)
+		synctest.Wait()
+		if st := r.up.Stats(); st.InFlightObjects < 2 {
+			t.Fatalf("%d objects in flight", st.InFlightObjects)
+		}
+		close(hold)
+		r.sources[0].setEpoch(2)
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		r.checkAll()
+		first := r.catalog.ranges[r.sources[0].id][0]
+		if first.First != 0 || first.LeaderEpoch != 2 {
+			t.Errorf("first range %+v", first)
+		}
+	})
+}
+
+// TestRangesOfOnePartitionAreCommittedInOrder lets later uploads overtake.
+func TestRangesOfOnePartitionAreCommittedInOrder(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, 2)
+		delay := 10 * time.Second
+		var mu sync.Mutex
+		r.store.SetHook(func(op faultstore.Op) faultstore.Fault {
+			mu.Lock()
+			defer mu.Unlock()
+			if op.Kind == faultstore.Write {
+				delay = max(delay-2*time.Second, 0)
+			}
+			return faultstore.Fault{Delay: delay}
+		})
+		defer r.start(nil).Close()
+		for i := range 400 {
+			r.append(i%2, make([]byte, 1000))
+		}
+		if err := r.up.Flush(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		r.checkAll()
+		if r.up.Stats().RangesRefused != 0 {
+			t.Error("ranges were refused, so they came out of order")
+		}
+	})
+}
+
+func TestOutageHoldsMemoryAndHeals(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, 4)
+		logs := &logCounter{}
+		down := errors.New("the store is down")
+		r.store.SetHook(func(op faultstore.Op) faultstore.Fault { return faultstore.Fault{Before: down} })
+		defer r.start(func(c *UploaderConfig) { c.Concurrency = 2; c.Logger = slog.New(logs) }).Close()
+		for range 60 { // ten minutes
+			for i := range 40 {
+				r.append(i%4, make([]byte, 1000))
+			}
+			time.Sleep(10 * time.Second)
+			if st := r.up.Stats(); st.InFlightObjects > 2 || st.InFlightBytes > 2*(80<<10) {
+				t.Fatalf("in flight: %+v", st)
+			}
+		}
+		st := r.up.Stats()
+		if !st.StoreFailing || st.Retries < 100 || st.OldestPending.IsZero() || st.PendingBytes < 2_000_000 {
+			t.Errorf("stats %+v", st)
+		}
+		if n := logs.count(slog.LevelWarn); n != 1 {
+			t.Errorf("%d warnings in an outage", n)
+		}
+		r.store.SetHook(nil)
+		time.Sleep(30 * time.Second)
+		synctest.Wait()
+		r.checkAll()
+		if n := logs.count(slog.LevelInfo); n != 1 || r.up.Stats().StoreFailing {
+			t.Errorf("%d lines about its end, failing %v", n, r.up.Stats().StoreFailing)
+		}
+	})
+}
+
+type logCounter struct {
+	slog.Handler
+	mu    sync.Mutex
+	lines map[slog.Level]int
+}
+
+func (l *logCounter) Enabled(context.Context, slog.Level) bool { return true }
+func (l *logCounter) Handle(_ context.Context, r slog.Record) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.lines == nil {
+		l.lines = map[slog.Level]int{}
+	}
+	l.lines[r.Level]++
+	return nil
+}
+
+func (l *logCounter) count(level slog.Level) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.lines[level]
+}
+
+func TestLostReplyIsNotASecondObject(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, 1)
+		failed := false
+		r.store.SetHook(func(op faultstore.Op) faultstore.Fault {
+			if op.Kind == faultstore.Write && !failed {
+				failed = true
+				return faultstore.Fault{After: faultstore.ErrConnection}
+			}
+			return faultstore.Fault{}
+		})
+		lost := 0
+		r.catalog.fault = func(op string) (error, error) {
+			if lost++; op == "commit" && lost < 4 {
+				return nil, mq.Errorf(mq.NetworkException, "the reply was lost")
+			}
+			return nil, nil
+		}
+		defer r.start(nil).Close()
+		r.append(0, value(1))
+		if err := r.up.Flush(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		r.checkAll()
+		if keys := r.store.Keys(); len(keys) != 1 || len(r.catalog.commits) != 1 {
+			t.Errorf("objects %v, %d commits", keys, len(r.catalog.commits))
+		}
+	})
+}
+
+func TestDamagedUploadIsDoneAgainUnderAnotherKey(t *testing.T) {
+	for _, noMD5 := range []bool{false, true} {
+		for name, fault := range map[string]faultstore.Fault{
+			"flipped on the way": {Flip: ptr(3000)},
+			"cut short":          {Cut: ptr(500)},
+			"cut and late":       {Cut: ptr(500), Late: true, Delay: time.Second},
+		} {
+			t.Run(fmt.Sprintf("%s, store without MD5 %v", name, noMD5), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					r := newRig(t, 1)
+					r.store.NoMD5 = noMD5
+					var mu sync.Mutex
+					writes := 0
+					r.store.SetHook(func(op faultstore.Op) faultstore.Fault {
+						mu.Lock()
+						defer mu.Unlock()
+						if op.Kind == faultstore.Write {
+							if writes++; writes == 1 {
+								return fault
+							}
+						}
+						return faultstore.Fault{}
+					})
+					defer r.start(nil).Close()
+					r.append(0, value(800), value(900))
+					if err := r.up.Flush(t.Context()); err != nil {
+						t.Fatal(err)
+					}
+					time.Sleep(2 * time.Second)
+					r.checkAll()
+				})
+			})
+		}
+	}
+}
+
+func ptr(n int64) *int64 { return &n }
+
+func TestFailingSourceDoesNotStopOthers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, 3)
+		r.sources[1].fail = mq.Errorf(mq.Corrupt, "segment 7 at 4096")
+		r.sources[1].failAt = 1
+		logs := &logCounter{}
+		defer r.start(func(c *UploaderConfig) { c.Logger = slog.New(logs) }).Close()
+		for i := range 30 {
+			r.append(i%3, value(i))
+		}
+		if err := r.up.Flush(t.Context()); mq.CodeOf(err) != mq.Corrupt {
+			t.Errorf("flush: %v", err)
+		}
+		for i, want := range []mq.Offset{10, 0, 10} {
+			if got := r.sources[i].tieredEnd(); got != want {
+				t.Errorf("partition %d tiered up to %d", i, got)
+			}
+		}
+		time.Sleep(time.Minute)
+		if n := logs.count(slog.LevelWarn); n != 1 {
+			t.Errorf("%d warnings", n)
+		}
+		if n := r.sources[1].reads; n > 40 {
+			t.Errorf("tried %d times in a minute", n)
+		}
+		r.sources[1].mu.Lock()
+		r.sources[1].fail = nil
+		r.sources[1].mu.Unlock()
+		time.Sleep(20 * time.Second)
+		synctest.Wait()
+		r.checkAll()
+		r.checkObjects()
+	})
+}
+
+// overreach gives more than was asked for: records above the high watermark.
+type overreach struct{ *testSource }
+
+func (o overreach) ReadUpload(ctx context.Context, first, end mq.Offset, maxBytes int, dst []byte) ([]byte, mq.Offset, error) {
+	return o.testSource.ReadUpload(ctx, first, o.end, maxBytes, dst)
+}
+
+func (o overreach) Pending() Pending {
+	p := o.testSource.Pending()
+	p.End = o.starts[len(o.starts)-1].offset // one batch is not committed yet
+	return p
+}
+
+// TestNothingAboveTheHighWatermarkIsUploaded is rule 11, for a source that
+// breaks its promise.
+func TestNothingAboveTheHighWatermarkIsUploaded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, 1)
+		s := overreach{r.sources[0]}
+		s.append(value(1))
+		s.append(value(2))
+		defer r.start(func(c *UploaderConfig) { c.Sources = func() []Source { return []Source{s} } }).Close()
+		if err := r.up.Flush(t.Context()); mq.CodeOf(err) != mq.Internal {
+			t.Errorf("flush: %v", err)
+		}
+		if keys := r.store.Keys(); len(keys) != 0 {
+			t.Errorf("uploaded %v", keys)
+		}
+	})
+}
+
+func TestCloseDuringOutageIsPrompt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, 1)
+		r.store.SetHook(func(op faultstore.Op) faultstore.Fault { return faultstore.Fault{Delay: time.Hour} })
+		r.start(nil)
+		r.append(0, make([]byte, 100<<10))
+		flushed := make(chan error)
+		go func() { flushed <- r.up.Flush(context.Background()) }()
+		time.Sleep(time.Minute)
+		before := time.Now()
+		r.up.Close()
+		if took := time.Since(before); took > time.Second {
+			t.Errorf("took %s", took)
+		}
+		if err := <-flushed; mq.CodeOf(err) != mq.ShuttingDown {
+			t.Errorf("flush: %v", err)
+		}
+		if err := r.up.Flush(context.Background()); mq.CodeOf(err) != mq.ShuttingDown {
+			t.Errorf("flush after close: %v", err)
+		}
+		if len(r.sources[0].verdicts) != 0 {
+			t.Errorf("verdicts %v", r.sources[0].verdicts)
+		}
+	})
+}
+
+func TestFlushEndsWithItsContext(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, 1)
+		r.store.SetHook(func(op faultstore.Op) faultstore.Fault { return faultstore.Fault{Before: faultstore.ErrConnection} })
+		defer r.start(nil).Close()
+		r.append(0, value(1))
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if err := r.up.Flush(ctx); mq.CodeOf(err) != mq.RequestTimedOut {
+			t.Errorf("flush: %v", err)
+		}
+		r.store.SetHook(nil)
+		if err := r.up.Flush(t.Context()); err != nil {
+			t.Error(err)
+		}
+		r.checkAll()
+	})
+}
+
+// TestIdlePartitionsCostNothing has one busy partition among 10,000.
+func TestIdlePartitionsCostNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, 10_000)
+		var asked int
+		r.start(func(c *UploaderConfig) {
+			sources := c.Sources
+			c.Sources = func() []Source { asked++; return sources() }
+		})
+		defer r.up.Close()
+		time.Sleep(time.Second)
+		synctest.Wait()
+		if n := len(r.up.states); n != 0 {
+			t.Errorf("%d states of idle partitions", n)
+		}
+		for range 300 {
+			r.append(7777, make([]byte, 2000))
+			time.Sleep(100 * time.Millisecond)
+			if n := r.up.Stats().DirtySources; n > 1 {
+				t.Fatalf("%d dirty sources", n)
+			}
+		}
+		if asked > 1 {
+			t.Errorf("all sources were listed %d times in half a minute", asked)
+		}
+		if st := r.up.Stats(); st.Objects < 5 || st.Objects > 15 {
+			t.Errorf("%d objects for 600 kB in 30 s", st.Objects)
+		}
+	})
+}
+
+// TestSeededFaults lets everything fail in every way, for a while, and then
+// looks at what is there.
+func TestSeededFaults(t *testing.T) {
+	seeds := 60
+	if testing.Short() {
+		seeds = 10
+	}
+	for seed := range seeds {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) { seededFaults(t, uint64(seed)) })
+		})
+	}
+}
+
+func seededFaults(t *testing.T, seed uint64) {
+	r := newRig(t, 6)
+	rng := rand.New(rand.NewPCG(seed, 0))
+	r.store.NoMD5 = seed%3 == 0
+	var mu sync.Mutex
+	chance := func(percent int) bool {
+		mu.Lock()
+		defer mu.Unlock()
+		return rng.IntN(100) < percent
+	}
+	delay := func() time.Duration {
+		mu.Lock()
+		defer mu.Unlock()
+		return time.Duration(rng.IntN(3000)) * time.Millisecond
+	}
+	lost := mq.Errorf(mq.ObjectStoreUnavailable, "lost")
+	r.store.SetHook(func(op faultstore.Op) (f faultstore.Fault) {
+		if chance(30) {
+			f.Delay = delay()
+		}
+		switch {
+		case chance(15):
+			f.Before = lost
+		case chance(15):
+			f.After = lost
+			f.Late = op.Kind == faultstore.Write && chance(50)
+		case chance(10):
+			f.Cut = ptr(int64(delay() / time.Millisecond))
+		case chance(10):
+			f.Flip = ptr(int64(delay() / time.Microsecond))
+		}
+		return f
+	})
+	commitLost := mq.Errorf(mq.NotController, "lost")
+	r.catalog.fault = func(op string) (before, after error) {
+		switch {
+		case chance(15):
+			return commitLost, nil
+		case chance(15):
+			return nil, commitLost
+		}
+		return nil, nil
+	}
+	start := func() {
+		r.start(func(c *UploaderConfig) {
+			c.FlushAge, c.FlushBytes, c.Concurrency = 2*time.Second, 8<<10, 1+int(seed%4)
+		})
+	}
+	start()
+	for i := range 400 {
+		n := rng.IntN(len(r.sources))
+		values := make([][]byte, 1+rng.IntN(5))
+		for j := range values {
+			values[j] = value(i + j)
+		}
+		r.append(n, values...)
+		time.Sleep(delay() / 10)
+		switch {
+		case chance(1): // another leader, then this one again, with a new epoch; the old uploads are fenced
+			s := r.sources[n]
+			r.catalog.setEpoch(s.id, s.epoch+1)
+			time.Sleep(delay())
+			s.setEpoch(s.epoch + 1)
+			r.up.Notify(s)
+		case chance(1): // the broker restarts
+			r.up.Close()
+			for _, s := range r.sources {
+				r.catalog.mu.Lock()
+				if have := r.catalog.ranges[s.id]; len(have) > 0 {
+					s.tiered = have[len(have)-1].End
+				}
+				r.catalog.mu.Unlock()
+			}
+			start()
+		}
+	}
+	r.store.SetHook(nil)
+	r.catalog.mu.Lock()
+	r.catalog.fault = nil
+	r.catalog.mu.Unlock()
+	time.Sleep(30 * time.Second) // what is late comes, and holds end
+	if err := r.up.Flush(t.Context()); err != nil {
+		t.Error(err)
+	}
+	r.up.Close()
+	r.checkAll()
+	// Whatever is whole in the store is true, and what was committed is whole.
+	committed := map[string]bool{}
+	for _, list := range r.catalog.ranges {
+		var end mq.Offset
+		for _, g := range list {
+			if g.First != end {
+				t.Errorf("%s: range from %d after %d", g.Partition, g.First, end)
+			}
+			end = g.End
+			committed[g.Key] = true
+		}
+	}
+	for _, key := range r.store.Keys() {
+		if !committed[key] {
+			if report := must[Report](t)(Check(inMemory(r.store.Content(key)))); len(report.Damage) > 0 {
+				r.store.Remove(key) // half an upload that nobody committed
+			}
+		}
+	}
+	r.checkObjects()
+}
+
+// TestCrashAtEveryStep stops the uploader at each call of the store and the
+// catalogue, before it and after it, and starts another.
+func TestCrashAtEveryStep(t *testing.T) {
+	for _, after := range []bool{false, true} {
+		for cut := 1; ; cut++ {
+			done := false
+			synctest.Test(t, func(t *testing.T) { done = crashAt(t, cut, after) })
+			if done || t.Failed() {
+				if cut < 8 {
+					t.Errorf("only %d steps", cut)
+				}
+				break
+			}
+		}
+	}
+}
+
+func crashAt(t *testing.T, cut int, after bool) (done bool) {
+	r := newRig(t, 3)
+	gone := errors.New("this process is no more")
+	var mu sync.Mutex
+	step, dead := 0, false
+	next := func() (before, afterwards error) {
+		mu.Lock()
+		defer mu.Unlock()
+		if dead {
+			return gone, nil
+		}
+		if step++; step < cut {
+			return nil, nil
+		}
+		dead = true
+		go r.up.cancel()
+		if after {
+			return nil, gone
+		}
+		return gone, nil
+	}
+	r.store.SetHook(func(faultstore.Op) (f faultstore.Fault) {
+		f.Before, f.After = next()
+		return f
+	})
+	r.catalog.fault = func(string) (error, error) { return next() }
+	first := r.start(nil)
+	for i := range 30 {
+		r.append(i%3, make([]byte, 2000))
+	}
+	time.Sleep(11 * time.Second)
+	for i := range 6 {
+		r.append(i%3, value(i))
+	}
+	time.Sleep(11 * time.Second)
+	done = !dead
+	first.Close()
+	r.store.SetHook(nil)
+	r.catalog.fault = nil
+	for _, s := range r.sources {
+		// Released is only what is committed; a new leader begins at that.
+		var end mq.Offset
+		if have := r.catalog.ranges[s.id]; len(have) > 0 {
+			end = have[len(have)-1].End
+		}
+		if s.tiered > end {
+			t.Errorf("step %d: %s released up to %d, committed up to %d", cut, s.id, s.tiered, end)
+		}
+		s.tiered = end
+	}
+	r.start(nil)
+	defer r.up.Close()
+	if err := r.up.Flush(t.Context()); err != nil {
+		t.Error(err)
+	}
+	r.checkAll()
+	r.checkObjects()
+	return done
+}
+
+func BenchmarkNotify(b *testing.B) {
+	r := newRig(b, 1)
+	m := marks{wake: make(chan struct{}, 1)}
+	var s Source = r.sources[0]
+	b.ReportAllocs()
+	for b.Loop() {
+		m.add(s)
+	}
+}
+
+// BenchmarkLook is one look of the uploader at one dirty partition, with 10,000
+// that have something pending but are not of age.
+func BenchmarkLook(b *testing.B) {
+	r := newRig(b, 10_000)
+	r.start(func(c *UploaderConfig) { c.Sources = nil })
+	r.up.Close()
+	for i := range r.sources {
+		r.append(i, value(1))
+	}
+	u := r.up
+	u.ctx, u.cancel = context.WithCancel(context.Background())
+	u.look()
+	b.ReportAllocs()
+	for b.Loop() {
+		u.Notify(r.sources[5])
+		u.look()
+		u.dispatch()
+	}
+}
