@@ -67,7 +67,7 @@ type Config struct {
 // Broker answers requests. It is safe for concurrent use.
 type Broker struct {
 	cfg       Config
-	producers producerIDs
+	producers *producerIDs
 }
 
 // New makes a broker.

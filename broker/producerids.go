@@ -24,8 +24,8 @@ type producerIDs struct {
 	next, end mq.ProducerID
 }
 
-func newProducerIDs(c Controller) producerIDs {
-	p := producerIDs{controller: c, lease: make(chan struct{}, 1)}
+func newProducerIDs(c Controller) *producerIDs {
+	p := &producerIDs{controller: c, lease: make(chan struct{}, 1)}
 	p.lease <- struct{}{}
 	return p
 }

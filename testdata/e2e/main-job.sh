@@ -66,7 +66,10 @@ echo "main-job: $total lines, $(wc -c <"$work/input") bytes"
 start_server
 "$rustmq" topic create lines --partitions 6
 began=$SECONDS
-"$rustmq" produce lines "$work/input" 2>"$work/produce.log" &
+# A small size takes four seconds, so that the kill comes in the middle of it.
+pace=()
+[ "$lines" = all ] || pace=(--rate $((total / 4)))
+"$rustmq" produce lines "${pace[@]}" "$work/input" 2>"$work/produce.log" &
 producer=$!
 while [ "$(records)" -lt $((total / 3)) ]; do
 	kill -0 "$producer" 2>/dev/null || break
