@@ -23,8 +23,9 @@ type fakeBroker struct {
 	// fault, if set, is asked about each append before it happens.
 	fault func(partition int32, b mq.Batch) fault
 	// leader, if set, is who metadata says leads.
-	leader func() mq.NodeID
-	inits  int
+	leader  func() mq.NodeID
+	inits   int
+	discard bool // keep nothing: for benchmarks
 }
 
 // fault is what happens to one append.
@@ -116,8 +117,12 @@ func (o *fakeOpened) Topic() (mq.TopicID, int32, int) {
 
 func (o *fakeOpened) Append(ctx context.Context, partition int32, b mq.Batch, d mq.Durability, done server.Completion) {
 	o.f.mu.Lock()
-	hook, delay := o.f.fault, o.f.delay
+	hook, delay, discard := o.f.fault, o.f.delay, o.f.discard
 	o.f.mu.Unlock()
+	if discard {
+		done.Complete(server.Appended{Base: 0, Mark: d.Mark(), LogStart: -1, Timestamp: -1})
+		return
+	}
 	var ft fault
 	if hook != nil {
 		ft = hook(partition, b)

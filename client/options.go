@@ -23,7 +23,7 @@ const (
 	DefaultDeliveryTimeout  = 2 * time.Minute
 	DefaultLinger           = 5 * time.Millisecond
 	DefaultBatchBytes       = 128 << 10
-	DefaultMaxBufferedBytes = 64 << 20
+	DefaultMaxBufferedBytes = 32 << 20
 	DefaultWindow           = 256
 	DefaultConnections      = 2
 	DefaultPrefetchBytes    = 4 << 20
