@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"github.com/quic-go/quic-go"
+	"github.com/quic-go/quic-go/testutils/simnet"
 	"go.uber.org/goleak"
 
 	"github.com/rustmq/rustmq/mq"
@@ -91,6 +92,7 @@ type fixture struct {
 	broker *fakeBroker
 	ca     *authority
 	log    *logBuffer
+	socket func() net.PacketConn // a new one for a client
 }
 
 func start(t testing.TB, limits server.Limits, change ...func(*server.Config)) *fixture {
@@ -100,7 +102,51 @@ func start(t testing.TB, limits server.Limits, change ...func(*server.Config)) *
 	f.Server, err = server.Listen("127.0.0.1:0", f.config(t, limits, change...))
 	must(t, err)
 	t.Cleanup(f.Close)
+	f.socket = func() net.PacketConn {
+		sock, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+		must(t, err)
+		return sock
+	}
 	return f
+}
+
+// startSimulated is start on a simulated network with a latency of 5 ms, for use in a synctest bubble. Packets that drop says so of are lost.
+func startSimulated(t testing.TB, limits server.Limits, drop func(simnet.Packet) bool) *fixture {
+	t.Helper()
+	f := &fixture{broker: newFakeBroker(), ca: newAuthority(t), log: &logBuffer{}}
+	router := &lossyRouter{drop: drop}
+	endpoint := func(host byte) net.PacketConn {
+		n := &simnet.Simnet{Router: router}
+		c := n.NewEndpoint(&net.UDPAddr{IP: net.IPv4(1, 0, 0, host), Port: 9092}, simnet.NodeBiDiLinkSettings{Latency: 5 * time.Millisecond})
+		must(t, n.Start())
+		t.Cleanup(func() {
+			c.Close()
+			n.Close()
+		})
+		return c
+	}
+	var err error
+	f.Server, err = server.Serve(endpoint(1), f.config(t, limits))
+	must(t, err)
+	t.Cleanup(f.Close)
+	host := byte(1)
+	f.socket = func() net.PacketConn {
+		host++
+		return endpoint(host)
+	}
+	return f
+}
+
+type lossyRouter struct {
+	simnet.PerfectRouter
+	drop func(simnet.Packet) bool
+}
+
+func (r *lossyRouter) SendPacket(p simnet.Packet) error {
+	if r.drop != nil && r.drop(p) {
+		return nil
+	}
+	return r.PerfectRouter.SendPacket(p)
 }
 
 func (f *fixture) config(t testing.TB, limits server.Limits, change ...func(*server.Config)) server.Config {
@@ -127,8 +173,7 @@ type client struct {
 // dialRaw makes a connection without a Hello, on a socket of its own.
 func (f *fixture) dialRaw(t testing.TB, tlsConf *tls.Config) (*quic.Conn, error) {
 	t.Helper()
-	sock, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
-	must(t, err)
+	sock := f.socket()
 	tr := &quic.Transport{Conn: sock}
 	t.Cleanup(func() {
 		tr.Close()
