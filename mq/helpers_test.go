@@ -181,3 +181,5 @@ func anyRecord(longest int) *rapid.Generator[Record] {
 		return r
 	})
 }
+
+func put64(b []byte, at int, v int64) { binary.BigEndian.PutUint64(b[at:], uint64(v)) }

@@ -41,6 +41,9 @@ const (
 // idSize is the number of bytes of the random identifiers.
 const idSize = 16
 
+// idTextSize is the number of characters that they print as.
+const idTextSize = 22
+
 // TopicID identifies one incarnation of a topic: a topic that was deleted and
 // created again under the same name has another one. The zero value is no topic.
 type TopicID [idSize]byte
@@ -157,7 +160,7 @@ func formatID(id [idSize]byte) string {
 func parseID(what, s string) (id [idSize]byte, err error) {
 	// Strict: the 4 bits left over must be zero, so one id has one spelling.
 	raw, err := base64.RawURLEncoding.Strict().DecodeString(s)
-	if err != nil || len(raw) != idSize {
+	if err != nil || len(raw) != idSize || len(s) != idTextSize { // line ends are skipped by the decoder
 		return id, Errorf(InvalidRequest, "%s %.40q: want 22 characters of base64url", what, s)
 	}
 	return [idSize]byte(raw), nil
