@@ -36,7 +36,7 @@ func TestLogAppendTimeIsStampedUnderTheCRC(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newNode(t, 1, nil)
 		n.lead()
-		n.settings.LogAppendTime = true
+		n.set(Settings{MinISR: 1, LogAppendTime: true})
 		time.Sleep(time.Hour)
 		now := time.Now().UnixMilli()
 		by := producedBy{9, 0, 0}
@@ -206,7 +206,7 @@ func TestDuplicateCompletesAtItsOwnMarkAndNotBeforeTheOriginal(t *testing.T) {
 func TestDuplicateWithLowerMarkWaitsForTheOriginal(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newNode(t, 1, nil)
-		n.settings.MinISR = 2
+		n.set(Settings{MinISR: 2})
 		if err := n.p.Lead(1, []Replica{{1, 1}, {2, 1}}); err != nil {
 			t.Fatal(err)
 		}
@@ -236,7 +236,7 @@ func TestRefusedAppendsSayWhyAndGiveTheirRoomBack(t *testing.T) {
 	}
 	n.lead()
 	n.must(batch(producedBy{1, 1, 0}, 2, 'a', 10, 0))
-	n.settings = Settings{MinISR: 2, MaxBatchBytes: 300}
+	n.set(Settings{MinISR: 2, MaxBatchBytes: 300})
 	for name, c := range map[string]struct {
 		b    mq.Batch
 		want mq.Durability

@@ -8,6 +8,7 @@ import (
 	"io"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -161,17 +162,25 @@ type node struct {
 	disk     *crashfs.FS
 	log      *wal.Log
 	cfg      Config
-	settings Settings
+	settings atomic.Pointer[Settings]
 	p        *Partition
 	found    *wal.Recovery
 }
 
 // newNode is a replica with an empty disk; it is closed at the end of the test.
 func newNode(t testing.TB, id mq.NodeID, store *bucket) *node {
-	n := &node{t: t, id: id, disk: crashfs.New(uint64(id) + 1), settings: Settings{MinISR: 1}}
+	n := makeNode(t, id, store)
+	t.Cleanup(n.stop)
+	return n
+}
+
+// makeNode is newNode without that end.
+func makeNode(t testing.TB, id mq.NodeID, store *bucket) *node {
+	n := &node{t: t, id: id, disk: crashfs.New(uint64(id) + 1)}
+	n.set(Settings{MinISR: 1})
 	n.cfg = Config{
 		ID: testID(), Topic: "orders", Node: id, Tail: NewTailBudget(64 << 20),
-		Settings: func() Settings { return n.settings },
+		Settings: func() Settings { return *n.settings.Load() },
 		Now:      time.Now,
 		Counters: &Counters{},
 	}
@@ -184,9 +193,11 @@ func newNode(t testing.TB, id mq.NodeID, store *bucket) *node {
 		}
 	}
 	n.start(Checkpoint{})
-	t.Cleanup(n.stop)
 	return n
 }
+
+// set changes the topic's settings.
+func (n *node) set(s Settings) { n.settings.Store(&s) }
 
 // start recovers the log and opens the partition on it.
 func (n *node) start(tiered Checkpoint) {
@@ -262,8 +273,17 @@ func (n *node) send(b mq.Batch, want mq.Durability, done Completion) {
 // produce appends and waits.
 func (n *node) produce(b mq.Batch, want mq.Durability) AppendResult {
 	n.t.Helper()
+	return n.produceTo(n.p, b, want)
+}
+
+// produceTo is produce for another partition on the same log.
+func (n *node) produceTo(p *Partition, b mq.Batch, want mq.Durability) AppendResult {
+	n.t.Helper()
+	if err := n.log.Reserve(context.Background(), LogBytes(b)); err != nil {
+		n.t.Fatalf("reserve: %v", err)
+	}
 	f := make(future, 1)
-	n.send(b, want, f)
+	p.Append(b, want, f)
 	return <-f
 }
 

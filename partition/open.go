@@ -122,7 +122,7 @@ func (p *Partition) join(found *Recovered, tiered Checkpoint, restored *producer
 		p.producers = restored
 	default:
 		found.producers.ttl, found.producers.max = restored.ttl, restored.max
-		found.producers.underlay(restored, found.first)
+		found.producers.underlay(restored, found.first, p.marks.high())
 		found.producers.expire(p.cfg.Now().UnixMilli(), nil)
 	}
 	p.index.release(p.firstHeld())

@@ -206,13 +206,18 @@ func (p *Partition) persisted(end mq.Offset) {
 	}
 }
 
-// logFailed stops the partition for good: the log is poisoned and acknowledges nothing any more. The caller holds mu.
+// logFailed notes that the log did not take an entry: it is poisoned or closed and takes nothing any more, or it found this stream damaged.
+// The caller holds mu.
 func (p *Partition) logFailed(err error) {
-	switch State(p.state.Load()) {
-	case StateClosed, StateQuarantined:
-		return
+	err = mq.Wrapf(err, "partition %s: append to the log", p.name())
+	switch mq.CodeOf(err) {
+	case mq.PartitionQuarantined, mq.Corrupt:
+		p.quarantine(err)
+	default:
+		if p.mustRun() == nil {
+			p.stop(StateOffline, err)
+		}
 	}
-	p.stop(StateOffline, mq.Errorf(mq.KafkaStorageError, "partition %s: the log failed: %w", p.name(), err))
 }
 
 func partitionName(cfg *Config) string {

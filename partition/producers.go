@@ -142,8 +142,8 @@ func (ps *producers) expire(now int64, keep *producer) {
 }
 
 // underlay puts what is known from a checkpoint below what is known from the log's batches from logFirst on. Both describe
-// the same log, so that where they overlap they agree.
-func (ps *producers) underlay(checkpoint *producers, logFirst mq.Offset) {
+// the same log, so that where they overlap they agree. The result can be rolled back to stable.
+func (ps *producers) underlay(checkpoint *producers, logFirst, stable mq.Offset) {
 	for old := checkpoint.oldest; old != nil; old = old.next {
 		p := ps.byID[old.id]
 		if p == nil {
@@ -151,24 +151,24 @@ func (ps *producers) underlay(checkpoint *producers, logFirst mq.Offset) {
 			ps.byID[old.id] = p
 		}
 		p.lastUse = max(p.lastUse, old.lastUse)
-		p.window = merged(&old.window, &p.window, logFirst)
+		p.window = merged(&old.window, &p.window, logFirst, stable)
 	}
 	ps.relink()
 }
 
 // merged is the entries of below that lie under logFirst, then those of above.
-func merged(below, above *window, logFirst mq.Offset) window {
+func merged(below, above *window, logFirst, stable mq.Offset) window {
 	var out window
 	for i := range below.len() {
 		if e := below.at(i); e.base < logFirst || above.len() == 0 {
-			out.trim(e.base)
+			out.trim(stable)
 			out.push(e)
 		}
 	}
 	for i := range above.len() {
 		e := above.at(i)
 		if out.len() == 0 || e.base > out.newest().base {
-			out.trim(e.base)
+			out.trim(stable)
 			out.push(e)
 		}
 	}

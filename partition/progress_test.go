@@ -69,7 +69,7 @@ func TestAcknowledgementsOfAnEarlierIncarnationSayNothing(t *testing.T) {
 func TestWatermarkWaitsForFollowersAndMinISR(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newNode(t, 1, nil)
-		n.settings.MinISR = 2
+		n.set(Settings{MinISR: 2})
 		committed := 0
 		n.p.cfg.Committed = func(*Partition) { committed++ }
 		if err := n.p.Lead(1, both()); err != nil {
@@ -120,7 +120,7 @@ func TestNewLeaderTellsNoEndBeforeItsEpochIsCommitted(t *testing.T) {
 	if err := f.log.Sync(context.Background()); err != nil {
 		t.Fatal(err)
 	}
-	f.settings.MinISR = 2
+	f.set(Settings{MinISR: 2})
 	if err := f.p.Lead(2, both()); err != nil {
 		t.Fatal(err)
 	}

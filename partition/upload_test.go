@@ -1,0 +1,206 @@
+package partition
+
+import (
+	"bytes"
+	"context"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/rustmq/rustmq/mq"
+)
+
+// Rule 11.
+func TestUploadReadsOnlyBelowTheWatermark(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newNode(t, 1, &bucket{})
+		n.set(Settings{MinISR: 2})
+		if err := n.p.Lead(1, both()); err != nil {
+			t.Fatal(err)
+		}
+		for range 4 {
+			n.send(plain(2), mq.DurabilityLeader, &results{})
+		}
+		synctest.Wait()
+		if p := n.p.Pending(); p.First != p.End {
+			t.Fatalf("pending %+v although nothing is committed", p)
+		}
+		_, _, err := n.p.ReadUpload(context.Background(), 0, 8, 1<<20, nil)
+		codeWanted(t, err, mq.OffsetOutOfRange)
+		if err := n.p.Acked(Replica{2, 1}, 1, 4); err != nil {
+			t.Fatal(err)
+		}
+		if p := n.p.Pending(); p.First != 0 || p.End != 4 || p.Bytes == 0 || p.Within != 0 || time.Since(p.Since) > time.Minute {
+			t.Fatalf("pending %+v", p)
+		}
+		for _, from := range []string{"tail", "log"} {
+			data, next, err := n.p.ReadUpload(context.Background(), 0, 4, 1<<20, nil)
+			if err != nil || next != 4 || len(split(t, data)) != 2 {
+				t.Fatalf("%s: read up to %d, %v", from, next, err)
+			}
+			n.evict()
+		}
+		_, _, err = n.p.Checkpoint(6)
+		codeWanted(t, err, mq.OffsetOutOfRange)
+		n.p.Tiered(6, nil) // who says so is wrong
+		if _, _, _, object := n.p.Offsets(); object != 0 {
+			t.Fatalf("object mark %d above the watermark", object)
+		}
+	})
+}
+
+func TestPendingIsUrgentWhenAProducerWaitsForTheObjectMark(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newNode(t, 1, &bucket{})
+		n.lead()
+		n.send(plain(2), mq.DurabilityObject, make(future, 1))
+		synctest.Wait()
+		if p := n.p.Pending(); p.Within != objectWithin {
+			t.Fatalf("%+v", p)
+		}
+	})
+}
+
+// A producer that goes on while uploads lag writes many windows beyond the end of a range. The checkpoint must still have what was
+// its window there.
+func TestCheckpointIsExactAtTheEndOfItsRange(t *testing.T) {
+	store := &bucket{}
+	n := newNode(t, 1, store)
+	n.lead()
+	const total, upTo = 5000, 1500
+	for i := range total {
+		n.send(batch(producedBy{7, 0, int32(i)}, 1, 'a', 1, 0), mq.DurabilityNone, &results{})
+	}
+	n.must(plain(1))
+	store.upload(t, n.p, upTo)
+	ps, err := decodeProducers(store.checkpoint.Producers, 0, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, dup, err := ps.check(sequence{7, 0, upTo, 1}); dup || err != nil {
+		t.Fatalf("sequence %d is the next one at the end of the range: %v %v", upTo, dup, err)
+	}
+	if e, dup, err := ps.check(sequence{7, 0, upTo - mq.MaxProducerWindow, 1}); !dup || e.base != upTo-mq.MaxProducerWindow {
+		t.Fatal("the whole window must be there", err)
+	}
+}
+
+func TestCheckpointsOfUploadsOnTheirWay(t *testing.T) {
+	store := &bucket{}
+	n := newNode(t, 1, store)
+	n.lead()
+	for i := range 30 {
+		n.must(batch(producedBy{7, 0, int32(i)}, 1, 'a', 1, 0))
+	}
+	ctx := context.Background()
+	next := func(c []byte) int32 {
+		ps, err := decodeProducers(c, 0, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if ps.byID[7] == nil {
+			return 0
+		}
+		w := ps.byID[7].window
+		return w.newest().next()
+	}
+	read := func(first, end mq.Offset) {
+		t.Helper()
+		if _, got, err := n.p.ReadUpload(ctx, first, end, 1<<20, nil); err != nil || got != end {
+			t.Fatal(got, err)
+		}
+	}
+	check := func(end mq.Offset) {
+		t.Helper()
+		state, epochs, err := n.p.Checkpoint(end)
+		if err != nil || next(state) != int32(end) || len(epochs) != 1 {
+			t.Fatalf("checkpoint at %d goes on with %d, %v %v", end, next(state), epochs, err)
+		}
+	}
+	// Three uploads are read before any is committed; the second fails and is tried again, longer.
+	read(0, 10)
+	read(10, 20)
+	check(10)
+	read(20, 25)
+	check(25)
+	check(20)
+	n.p.Tiered(10, nil)
+	n.p.Tiered(20, mq.Errorf(mq.ObjectStoreUnavailable, "away"))
+	n.p.Tiered(25, mq.Errorf(mq.ObjectStoreUnavailable, "away"))
+	_, _, err := n.p.ReadUpload(ctx, 5, 10, 1<<20, nil)
+	codeWanted(t, err, mq.OffsetOutOfRange)
+	read(10, 28)
+	check(28)
+	n.p.Tiered(28, nil)
+	read(28, 30)
+	check(30)
+	n.p.Tiered(30, nil)
+	if n.p.uploads.work != nil || len(n.p.uploads.made) != 0 {
+		t.Fatal("with nothing to upload only the last checkpoint is held")
+	}
+	n.must(batch(producedBy{7, 0, 30}, 1, 'a', 1, 0))
+	check(31) // without ReadUpload: it reads for itself
+	n.p.Tiered(31, nil)
+	if _, _, _, object := n.p.Offsets(); object != 31 {
+		t.Fatal(object)
+	}
+}
+
+// The commit went through, but its answer was lost: the next one is refused, and the metadata knows why.
+func TestLostAnswerOfACommitHeals(t *testing.T) {
+	store := &bucket{}
+	n := newNode(t, 1, store)
+	n.lead()
+	for i := range 10 {
+		n.must(batch(producedBy{7, 0, int32(i)}, 1, 'a', 1, 0))
+	}
+	data, _, err := n.p.ReadUpload(context.Background(), 0, 4, 1<<20, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	state, epochs, err := n.p.Checkpoint(4)
+	if err != nil {
+		t.Fatal(err)
+	}
+	store.batches, store.checkpoint = split(t, bytes.Clone(data)), Checkpoint{4, state, epochs}
+	n.p.Tiered(4, mq.Errorf(mq.OffsetOutOfRange, "does not continue the tiered end"))
+	_, _, err = n.p.ReadUpload(context.Background(), 0, 10, 1<<20, nil)
+	if err != nil {
+		codeWanted(t, err, mq.OffsetOutOfRange)
+	}
+	if p := n.p.Pending(); p.First != 4 {
+		t.Fatalf("%+v", p)
+	}
+	store.upload(t, n.p, 10)
+	n.evict()
+	if b := split(t, n.read(0)); len(b) != 10 {
+		t.Fatalf("%d batches", len(b))
+	}
+}
+
+func TestLogIsReleasedByTheObjectMark(t *testing.T) {
+	store := &bucket{}
+	n := newNode(t, 1, store)
+	n.lead()
+	var want []byte
+	for i := range 40 {
+		for range 50 {
+			n.send(batch(nobody(), 1, byte(i), 500, 0), mq.DurabilityNone, &results{})
+		}
+		r := n.must(plain(1))
+		n.evict()
+		if i%4 == 0 {
+			store.upload(t, n.p, r.Base+1)
+		}
+	}
+	want = n.read(0)
+	if len(want) < 1<<20 {
+		t.Fatalf("%d bytes", len(want))
+	}
+	if s := n.log.Stats(); s.LiveBytes > 300<<10 {
+		t.Fatalf("%d bytes are live in the log, almost all is in the bucket", s.LiveBytes)
+	}
+	if got := size([][]byte{want}); n.cfg.Counters.ColdBytes.Load() < got/2 {
+		t.Fatal("the bucket was hardly read")
+	}
+}
