@@ -1,0 +1,96 @@
+package metadata
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	metadatapb "github.com/rustmq/rustmq/api/metadata/v1"
+	"github.com/rustmq/rustmq/mq"
+)
+
+func TestUnknownSettingNamesTheNearest(t *testing.T) {
+	_, err := ParseTopicConfig(defaultClusterConfig(), []ConfigEntry{{"retention.mss", "5"}})
+	if mq.CodeOf(err) != mq.InvalidConfig || !strings.Contains(err.Error(), `"retention.ms"`) {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestSettingsAreChecked(t *testing.T) {
+	for _, bad := range []ConfigEntry{
+		{"retention.ms", "-2"},
+		{"retention.ms", "1.5"},
+		{"retention.bytes", ""},
+		{"max.message.bytes", "5"},
+		{"max.message.bytes", "67108865"},
+		{"min.insync.replicas", "16"},
+		{"message.timestamp.type", "logappendtime"},
+		{"cleanup.policy", "compact"},
+		{"compression.type", "zstd"},
+		{"num.partitions", "3"}, // the cluster's
+	} {
+		if _, err := ParseTopicConfig(defaultClusterConfig(), []ConfigEntry{bad}); mq.CodeOf(err) != mq.InvalidConfig {
+			t.Errorf("%v: got %v", bad, err)
+		}
+	}
+}
+
+func TestEverySettingReadsWhatItWrites(t *testing.T) {
+	defaults := defaultClusterConfig()
+	if keys := defaults.Entries(); !slices.IsSortedFunc(keys, func(a, b ConfigEntry) int { return strings.Compare(a.Key, b.Key) }) {
+		t.Error("keys are not sorted")
+	}
+	again, err := ParseClusterConfig(defaults.Entries())
+	if err != nil {
+		t.Fatal(err)
+	}
+	again.Overrides = nil
+	if !again.equal(&defaults) {
+		t.Errorf("got %+v, want %+v", again, defaults)
+	}
+	for _, key := range ClusterConfigKeys() {
+		if key.Doc == "" {
+			t.Errorf("%s has no documentation", key.Name)
+		}
+	}
+}
+
+func TestTopicSettingsComeFromTopicThenClusterThenDefault(t *testing.T) {
+	b := newCluster(t, 1)
+	create := createCommand(1, "t", []int32{1})
+	create.GetCreateTopic().Configs = []*metadatapb.ConfigEntry{{Key: "retention.ms", Value: "1000"}}
+	b.must(create)
+	id := topicOf(1)
+	set := func(changes ...*metadatapb.ConfigChange) *metadatapb.Command {
+		return &metadatapb.Command{Kind: &metadatapb.Command_SetClusterConfigs{SetClusterConfigs: &metadatapb.SetClusterConfigs{Changes: changes}}}
+	}
+	b.must(set(&metadatapb.ConfigChange{Key: "retention.ms", Value: "2000"}, &metadatapb.ConfigChange{Key: "retention.bytes", Value: "3000"}))
+	config := b.store.Image().Topic(id).Config
+	if config.RetentionMs != 1000 || config.RetentionBytes != 3000 || config.MaxMessageBytes != mq.DefaultMaxBatchBytes {
+		t.Errorf("got %+v", config)
+	}
+	b.must(&metadatapb.Command{Kind: &metadatapb.Command_AlterTopicConfigs{AlterTopicConfigs: &metadatapb.AlterTopicConfigs{
+		Id: id[:], Changes: []*metadatapb.ConfigChange{{Key: "retention.ms", Delete: true}},
+	}}})
+	if got := b.store.Image().Topic(id).Config.RetentionMs; got != 2000 {
+		t.Errorf("retention %d after the topic's own was removed", got)
+	}
+	b.must(set(&metadatapb.ConfigChange{Key: "retention.ms", Delete: true}))
+	if got := b.store.Image().Topic(id).Config.RetentionMs; got != week {
+		t.Errorf("retention %d after the cluster's was removed", got)
+	}
+	b.refuse(mq.InvalidConfig, set(&metadatapb.ConfigChange{Key: "retention.ms", Value: "1"}, &metadatapb.ConfigChange{Key: "nonsense", Value: "1"}))
+	b.refuse(mq.InvalidConfig, set(&metadatapb.ConfigChange{Key: "retention.ms", Value: "1"}, &metadatapb.ConfigChange{Key: "retention.ms", Value: "2"}))
+	checkReload(t, b.store)
+}
+
+func TestMinimumInSyncFollowsTheReplicasUnlessSet(t *testing.T) {
+	for replicas, want := range map[int]int{1: 1, 2: 1, 3: 2, 5: 2} {
+		if got := (TopicConfig{}).MinInSync(replicas); got != want {
+			t.Errorf("%d replicas: %d", replicas, got)
+		}
+	}
+	if got := (TopicConfig{MinISR: 3}).MinInSync(1); got != 3 {
+		t.Errorf("set to 3: %d", got)
+	}
+}

@@ -1,0 +1,243 @@
+package metadata
+
+import (
+	"fmt"
+	"path/filepath"
+	"testing"
+
+	metadatapb "github.com/rustmq/rustmq/api/metadata/v1"
+	"github.com/rustmq/rustmq/mq"
+	"github.com/rustmq/rustmq/raft"
+)
+
+// bench is a store that takes commands without a raft log.
+type bench struct {
+	t     testing.TB
+	store *Store
+	index uint64
+}
+
+func openStore(t testing.TB, path string) *Store {
+	t.Helper()
+	s, err := Open(Options{Path: path, NoSync: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = s.Close() })
+	return s
+}
+
+func newBench(t testing.TB) *bench {
+	t.Helper()
+	return &bench{t: t, store: openStore(t, filepath.Join(t.TempDir(), "metadata.db"))}
+}
+
+// apply applies commands in one batch, one index each.
+func (b *bench) apply(commands ...[]byte) [][]byte {
+	b.t.Helper()
+	entries := make([]raft.Entry, len(commands))
+	for i, c := range commands {
+		b.index++
+		entries[i] = raft.Entry{Index: b.index, Term: 1, Data: c}
+	}
+	results, err := b.store.Apply(entries, raft.Position{Index: b.index, Term: 1, Conf: []byte("conf")})
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return results
+}
+
+// do applies one command.
+func (b *bench) do(kind *metadatapb.Command) (*metadatapb.Result, error) {
+	b.t.Helper()
+	return DecodeResult(b.apply(encode(b.t, kind))[0])
+}
+
+// must applies one command that is to succeed.
+func (b *bench) must(kind *metadatapb.Command) *metadatapb.Result {
+	b.t.Helper()
+	r, err := b.do(kind)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return r
+}
+
+// refuse applies one command that is to fail with a code.
+func (b *bench) refuse(code mq.Code, kind *metadatapb.Command) *metadatapb.Result {
+	b.t.Helper()
+	before := b.digest()
+	r, err := b.do(kind)
+	if mq.CodeOf(err) != code {
+		b.t.Errorf("%v: got %v, want %v", kind, err, code)
+	}
+	if b.digest() != before {
+		b.t.Errorf("%v: refused, and changed something", kind)
+	}
+	return r
+}
+
+// digest is over everything but the position.
+func (b *bench) digest() string {
+	return fmt.Sprint(dump(b.t, b.store))
+}
+
+func encode(t testing.TB, command *metadatapb.Command) []byte {
+	t.Helper()
+	data, err := EncodeCommand(command)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
+}
+
+// dump is every key and value of the database but the position.
+func dump(t testing.TB, s *Store) []string {
+	t.Helper()
+	var lines []string
+	err := s.view(func(d *db) {
+		for _, name := range allBuckets() {
+			for key, value := d.seekRaw(name, nil); key != nil; key, value = d.seekRaw(name, after(key)) {
+				if string(key) != keyPosition {
+					lines = append(lines, fmt.Sprintf("%s %x %x", name, key, value))
+				}
+			}
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return lines
+}
+
+// Commands.
+
+func formCommand() *metadatapb.Command {
+	return &metadatapb.Command{Kind: &metadatapb.Command_FormCluster{FormCluster: &metadatapb.FormCluster{
+		ClusterId: clusterID[:], FeatureLevel: 1,
+	}}}
+}
+
+var clusterID = mq.ClusterID{0xc1, 15: 1}
+
+func registerCommand(node int32, incarnation uint64) *metadatapb.Command {
+	return &metadatapb.Command{Kind: &metadatapb.Command_RegisterBroker{RegisterBroker: &metadatapb.RegisterBroker{
+		ClusterId: clusterID[:], NodeId: node, Incarnation: incarnation, DirId: dirOf(node), MaxFeatureLevel: 1, Rack: fmt.Sprint("r", node%2),
+		Endpoints: []*metadatapb.Endpoint{{Listener: "quic", Host: "127.0.0.1", Port: uint32(9000 + node)}},
+	}}}
+}
+
+func dirOf(node int32) []byte {
+	dir := mq.DirID{0xd1, byte(node)}
+	return dir[:]
+}
+
+func topicOf(n byte) mq.TopicID { return mq.TopicID{0x70, n, 15: 0x7f} }
+
+func partitionOf(topic byte, index int32) mq.PartitionID {
+	return mq.PartitionID{Topic: topicOf(topic), Index: index}
+}
+
+func createCommand(topic byte, name string, replicas ...[]int32) *metadatapb.Command {
+	id := topicOf(topic)
+	c := &metadatapb.CreateTopic{Id: id[:], Name: name}
+	for _, r := range replicas {
+		c.Assignments = append(c.Assignments, &metadatapb.ReplicaAssignment{Replicas: r})
+	}
+	return &metadatapb.Command{Kind: &metadatapb.Command_CreateTopic{CreateTopic: c}}
+}
+
+func deleteCommand(topic byte) *metadatapb.Command {
+	id := topicOf(topic)
+	return &metadatapb.Command{Kind: &metadatapb.Command_DeleteTopic{DeleteTopic: &metadatapb.DeleteTopic{Id: id[:]}}}
+}
+
+func objectIDsCommand(count int32) *metadatapb.Command {
+	return &metadatapb.Command{Kind: &metadatapb.Command_AllocateObjectIds{AllocateObjectIds: &metadatapb.AllocateObjectIDs{Count: count}}}
+}
+
+func commitCommand(node int32, object uint64, ranges ...*metadatapb.RangeCommit) *metadatapb.Command {
+	return &metadatapb.Command{Kind: &metadatapb.Command_CommitObject{CommitObject: &metadatapb.CommitObject{
+		ObjectId: object, Key: fmt.Sprintf("objects/%d", object), Size: 1 << 20, NodeId: node, Ranges: ranges,
+	}}}
+}
+
+func rangeOf(id mq.PartitionID, epoch mq.Epoch, first, end int64) *metadatapb.RangeCommit {
+	return &metadatapb.RangeCommit{
+		Partition: PartitionRecord(id), LeaderEpoch: int32(epoch), First: first, End: end, MinTime: first, MaxTime: end, Position: 10, Bytes: 100,
+		Crc: 7, ProducerState: fmt.Appendf(nil, "producers at %d", end), Epochs: []*metadatapb.EpochStart{{Epoch: 0, Start: 0}},
+	}
+}
+
+func logStartCommand(id mq.PartitionID, offset int64) *metadatapb.Command {
+	return &metadatapb.Command{Kind: &metadatapb.Command_SetLogStarts{SetLogStarts: &metadatapb.SetLogStarts{
+		Starts: []*metadatapb.LogStart{{Partition: PartitionRecord(id), Offset: offset, LeaderEpoch: -1}},
+	}}}
+}
+
+func reclaimCommand(limit int32) *metadatapb.Command {
+	return &metadatapb.Command{Kind: &metadatapb.Command_ReclaimRanges{ReclaimRanges: &metadatapb.ReclaimRanges{Limit: limit}}}
+}
+
+func fenceCommand(node int32, epoch uint64) *metadatapb.Command {
+	return &metadatapb.Command{Kind: &metadatapb.Command_FenceBroker{FenceBroker: &metadatapb.FenceBroker{NodeId: node, BrokerEpoch: epoch}}}
+}
+
+func changeCommand(change *metadatapb.PartitionChange) *metadatapb.Command {
+	return &metadatapb.Command{Kind: &metadatapb.Command_ChangePartitions{ChangePartitions: &metadatapb.ChangePartitions{
+		Changes: []*metadatapb.PartitionChange{change},
+	}}}
+}
+
+// newCluster is a formed cluster with brokers 1..n.
+func newCluster(t testing.TB, brokers int32) *bench {
+	t.Helper()
+	b := newBench(t)
+	b.must(formCommand())
+	for id := int32(1); id <= brokers; id++ {
+		b.must(registerCommand(id, 100))
+	}
+	return b
+}
+
+// verdicts of a CommitObject.
+func codes(verdicts []*metadatapb.Verdict) []mq.Code {
+	list := make([]mq.Code, len(verdicts))
+	for i, v := range verdicts {
+		list[i] = mq.Code(v.GetCode())
+	}
+	return list
+}
+
+// checkReload compares the image in memory with what the database gives.
+func checkReload(t testing.TB, s *Store) {
+	t.Helper()
+	loaded, err := load(s.bolt.Load())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := Diff(s.Image(), loaded.image); !d.Empty() || loaded.image.Index != s.Image().Index {
+		t.Fatalf("the image differs from the database: %+v", d)
+	}
+	if loaded.image.partitions != s.Image().partitions || loaded.image.TopicCount() != s.Image().TopicCount() {
+		t.Fatalf("the image counts %d topics and %d partitions, the database %d and %d", s.Image().TopicCount(), s.Image().partitions,
+			loaded.image.TopicCount(), loaded.image.partitions)
+	}
+	for topic := range s.Image().Topics() {
+		if s.Image().TopicByName(topic.Name) != topic {
+			t.Fatalf("topic %q is not found by its name", topic.Name)
+		}
+	}
+}
+
+func entriesOf(from uint64, commands ...[]byte) []raft.Entry {
+	entries := make([]raft.Entry, len(commands))
+	for i, c := range commands {
+		entries[i] = raft.Entry{Index: from + uint64(i), Term: 1, Data: c}
+	}
+	return entries
+}
+
+func positionAt(index uint64) raft.Position {
+	return raft.Position{Index: index, Term: 1, Conf: []byte("conf")}
+}
