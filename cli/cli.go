@@ -93,21 +93,23 @@ func (a *app) commands() *cli.App {
 		},
 	}
 	root.Commands = slices.DeleteFunc(root.Commands, func(c *cli.Command) bool { return c == nil })
-	finish(root.Commands)
+	finish("rustmq", root.Commands)
+	root.CustomAppHelpTemplate = literal(rootHelp(root))
 	return root
 }
 
 // finish sets what is the same for every command.
-func finish(commands []*cli.Command) {
+func finish(parent string, commands []*cli.Command) {
 	for _, c := range commands {
-		name := c.Name
+		name, path := c.Name, parent+" "+c.Name
+		c.CustomHelpTemplate = literal(helpText(path, c))
 		c.HideHelpCommand = true
-		c.OnUsageError = func(ctx *cli.Context, err error, _ bool) error {
-			return usagef("%s: %v (see %s --help)", name, err, ctx.Command.HelpName)
+		c.OnUsageError = func(_ *cli.Context, err error, _ bool) error {
+			return usagef("%s: %v (see %s --help)", name, err, path)
 		}
 		if len(c.Subcommands) > 0 {
 			c.Action = unknownCommand
-			finish(c.Subcommands)
+			finish(path, c.Subcommands)
 		}
 	}
 }
@@ -120,17 +122,17 @@ func unknownCommand(c *cli.Context) error {
 		if len(c.Lineage()) <= 2 {
 			return cli.ShowAppHelp(c)
 		}
-		if err := cli.ShowSubcommandHelp(c); err != nil {
-			return err
-		}
-		return usagef("%s: which of its commands?", c.Command.Name)
+		return usagef("%s: which of its commands: %s?", c.Command.Name, commandNames(commands))
 	}
+	return usagef("there is no command %q: there are %s", c.Args().First(), commandNames(commands))
+}
+
+func commandNames(commands []*cli.Command) string {
 	var names []string
-	for _, sub := range commands {
-		names = append(names, sub.Name)
+	for _, c := range commands {
+		names = append(names, c.Name)
 	}
-	word := c.Args().First()
-	return usagef("there is no command %q: did you mean %q?", word, node.Nearest(word, names))
+	return strings.Join(names, ", ")
 }
 
 // reorder puts flags before arguments, for the parser stops looking for flags at

@@ -21,7 +21,7 @@ const (
 )
 
 func outputFlag() cli.Flag {
-	return &cli.StringFlag{Name: "output", Aliases: []string{"o"}, Value: formatTable, Usage: "`FORMAT`: table for people; json or yaml for programs"}
+	return &cli.StringFlag{Name: "output", Aliases: []string{"o"}, Value: formatTable, Usage: "`FORMAT`: table for people, json or yaml for programs"}
 }
 
 // checkOutput is for before anything is asked of a server.

@@ -44,9 +44,9 @@ func settingFlags() []cli.Flag {
 		if s.Flag == "" {
 			continue
 		}
-		usage := fmt.Sprintf("%s [$%s]", s.Doc, s.Env)
+		usage := fmt.Sprintf("%s [$%s]", strings.ReplaceAll(s.Doc, "`", ""), s.Env)
 		if s.Type == "list" {
-			flags = append(flags, &cli.StringSliceFlag{Name: s.Flag, Usage: usage + " (may be repeated)", DefaultText: s.Default})
+			flags = append(flags, &cli.StringSliceFlag{Name: s.Flag, Usage: "May be repeated. " + usage, DefaultText: s.Default})
 			continue
 		}
 		flags = append(flags, &cli.StringFlag{Name: s.Flag, Usage: usage, DefaultText: s.Default})

@@ -1,0 +1,278 @@
+package cli
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// testNode is a node that the serve command runs, and the environment of commands that use it.
+type testNode struct {
+	t       *testing.T
+	dir     string
+	environ []string
+	server  string
+	console string
+	stop    func() int
+}
+
+// startNode runs serve until the test ends, on free ports.
+func startNode(t *testing.T) *testNode {
+	t.Helper()
+	n := &testNode{t: t, dir: filepath.Join(t.TempDir(), "data"), environ: []string{"HOME=" + t.TempDir()}}
+	ctx, cancel := context.WithCancel(context.Background())
+	out, in := io.Pipe()
+	var logs bytes.Buffer
+	a := &app{environ: n.environ, stdin: strings.NewReader(""), stdout: in, stderr: &logs}
+	status := make(chan int, 1)
+	go func() {
+		status <- a.run(ctx, []string{"rustmq", "serve", "--data-dir", n.dir, "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--log-level", "warn"})
+		in.Close()
+	}()
+	stopped := -1
+	n.stop = func() int {
+		cancel()
+		if stopped < 0 {
+			stopped = <-status
+		}
+		return stopped
+	}
+	t.Cleanup(func() { n.stop() })
+	scanner := bufio.NewScanner(out)
+	for scanner.Scan() {
+		word, rest, _ := strings.Cut(strings.TrimSpace(scanner.Text()), " ")
+		switch word {
+		case "clients":
+			n.server = strings.Fields(rest)[0]
+		case "console":
+			n.console = strings.TrimSpace(rest)
+		case "ready":
+			go io.Copy(io.Discard, out)
+			return n
+		}
+	}
+	t.Fatalf("serve ended with status %d before it was ready: %s", n.stop(), logs.String())
+	return nil
+}
+
+// run runs one command with the node as its server.
+func (n *testNode) run(stdin string, args ...string) (status int, stdout, stderr string) {
+	n.t.Helper()
+	var out, errs bytes.Buffer
+	a := &app{environ: append([]string{"RUSTMQ_SERVER=" + n.server}, n.environ...), stdin: strings.NewReader(stdin), stdout: &out, stderr: &errs}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	status = a.run(ctx, append([]string{"rustmq"}, args...))
+	return status, out.String(), errs.String()
+}
+
+func (n *testNode) must(stdin string, args ...string) string {
+	n.t.Helper()
+	status, stdout, stderr := n.run(stdin, args...)
+	if status != exitDone {
+		n.t.Fatalf("rustmq %v: status %d: %s", args, status, stderr)
+	}
+	return stdout
+}
+
+func TestTopicLifeFromTheCommandLine(t *testing.T) {
+	n := startNode(t)
+	n.must("", "topic", "create", "orders", "--partitions", "3", "--config", "retention.ms=86400000")
+	if status, _, stderr := n.run("", "topic", "create", "orders"); status != exitFailed || !strings.Contains(stderr, "orders") {
+		t.Errorf("create again: status %d, %s", status, stderr)
+	}
+	var listed []map[string]any
+	if err := json.Unmarshal([]byte(n.must("", "topic", "list", "-o", "json")), &listed); err != nil || len(listed) != 1 || listed[0]["name"] != "orders" || listed[0]["partitions"] != 3.0 {
+		t.Errorf("listed %v, %v", listed, err)
+	}
+	n.must("", "topic", "alter", "orders", "--config", "retention.bytes=1000000", "--unset", "retention.ms", "--partitions", "4")
+	var described topicDetails
+	if err := json.Unmarshal([]byte(n.must("", "topic", "describe", "orders", "-o", "json")), &described); err != nil {
+		t.Fatal(err)
+	}
+	settings := map[string]configLine{}
+	for _, s := range described.Configs {
+		settings[s.Key] = s
+	}
+	if len(described.Partitions) != 4 || settings["retention.bytes"].Value != "1000000" || !settings["retention.ms"].Default {
+		t.Errorf("described %+v", described)
+	}
+	for _, want := range []string{"PARTITION", "HIGH WATERMARK", "retention.bytes"} {
+		if out := n.must("", "topic", "describe", "orders"); !strings.Contains(out, want) {
+			t.Errorf("%q is missing from\n%s", want, out)
+		}
+	}
+	if status, _, stderr := n.run("", "topic", "alter", "orders", "--config", "retention.mss=1"); status != exitFailed || !strings.Contains(stderr, "retention.ms") {
+		t.Errorf("unknown setting: status %d, %s", status, stderr)
+	}
+	n.must("", "topic", "delete", "orders")
+	if status, _, stderr := n.run("", "topic", "describe", "orders"); status != exitFailed || !strings.Contains(stderr, "UNKNOWN_TOPIC") {
+		t.Errorf("describe after delete: status %d, %s", status, stderr)
+	}
+}
+
+func TestProducedLinesAreConsumedAsTheyWere(t *testing.T) {
+	n := startNode(t)
+	n.must("", "topic", "create", "lines", "--partitions", "2")
+	long := strings.Repeat("x", 1<<20)
+	file := filepath.Join(t.TempDir(), "input")
+	if err := os.WriteFile(file, []byte("from file\r\n\n"+long+"\nbin\x00\xff"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	status, stdout, stderr := n.run("from stdin\nlast", "produce", "lines", file, "-", "--partition", "1", "-H", "a=1,b", "-H", "c=2")
+	if status != exitDone || stdout != "" {
+		t.Fatalf("status %d, stdout %q, stderr %s", status, stdout, stderr)
+	}
+	for _, want := range []string{"6 records delivered", "records/s", "ack p50", "p99", "durability reached: replicated"} {
+		if !strings.Contains(stderr, want) {
+			t.Errorf("%q is missing from the summary %q", want, stderr)
+		}
+	}
+	want := "from file\r\n\n" + long + "\nbin\x00\xff\nfrom stdin\nlast\n"
+	if got := n.must("", "consume", "lines"); got != want {
+		t.Errorf("consumed %d bytes, want %d", len(got), len(want))
+	}
+	got := n.must("", "consume", "lines", "-f", `%t %p %o %S %h %k\n`, "--from", "3", "--partition", "1")
+	if want := "lines 1 3 5 a=1,b,c=2 \nlines 1 4 10 a=1,b,c=2 \nlines 1 5 4 a=1,b,c=2 \n"; got != want {
+		t.Errorf("formatted %q, want %q", got, want)
+	}
+	if got := n.must("", "consume", "lines", "--from", "3", "--to", "5", "-p", "1"); got != "bin\x00\xff\nfrom stdin\n" {
+		t.Errorf("from 3 to 5: %q", got)
+	}
+	if got := n.must("", "consume", "lines", "--from", "end"); got != "" {
+		t.Errorf("from the end: %q", got)
+	}
+	if got := n.must("", "consume", "lines", "--from", "-1h", "-n", "1"); got != "from file\r\n" {
+		t.Errorf("one from an hour ago: %q", got)
+	}
+	if got := n.must("", "consume", "lines", "--to", "-1h"); got != "" {
+		t.Errorf("to an hour ago: %.40q", got)
+	}
+	if status, _, stderr := n.run("", "consume", "lines", "--partition", "7"); status != exitFailed || !strings.Contains(stderr, "no partition 7") {
+		t.Errorf("unknown partition: status %d, %s", status, stderr)
+	}
+}
+
+func TestKeysChooseThePartition(t *testing.T) {
+	n := startNode(t)
+	n.must("", "topic", "create", "keyed", "--partitions", "4")
+	n.must("a:1\nb:2\na:3\nnone\n", "produce", "keyed", "--key-separator", ":", "--compression", "zstd", "--acks", "leader")
+	n.must("4\n", "produce", "keyed", "-k", "a")
+	values := map[string]string{}
+	partition := map[string]string{}
+	for line := range strings.Lines(n.must("", "consume", "keyed", "-f", `%k/%K %p %s\n`)) {
+		f := strings.Split(strings.TrimSpace(line), " ")
+		values[f[0]] += f[2]
+		if p, ok := partition[f[0]]; ok && p != f[1] {
+			t.Errorf("key %s is in partitions %s and %s", f[0], p, f[1])
+		}
+		partition[f[0]] = f[1]
+	}
+	if fmt.Sprint(values) != "map[/-1:none a/1:134 b/1:2]" {
+		t.Errorf("values by key: %v", values)
+	}
+}
+
+func TestProduceFailsWhenARecordWasNotDelivered(t *testing.T) {
+	n := startNode(t)
+	if status, _, stderr := n.run("x\n", "produce", "missing", "--timeout", "5s"); status != exitFailed || !strings.Contains(stderr, "missing") {
+		t.Errorf("missing topic: status %d, %s", status, stderr)
+	}
+	n.must("", "topic", "create", "small")
+	status, _, stderr := n.run("one\n"+strings.Repeat("x", 1200<<10)+"\nthree\n", "produce", "small")
+	if status != exitFailed || !strings.Contains(stderr, "MESSAGE_TOO_LARGE") || !strings.Contains(stderr, "2 records delivered, 1 not") {
+		t.Errorf("a record that is too large: status %d, %s", status, stderr)
+	}
+	if got := n.must("", "consume", "small"); got != "one\nthree\n" {
+		t.Errorf("the others: %q", got)
+	}
+	if status, _, stderr := n.run("", "produce", "small", "/nonexistent"); status != exitFailed || !strings.Contains(stderr, "/nonexistent") {
+		t.Errorf("missing file: status %d, %s", status, stderr)
+	}
+}
+
+func TestFollowSeesWhatComesLater(t *testing.T) {
+	n := startNode(t)
+	n.must("", "topic", "create", "later")
+	n.must("early\n", "produce", "later")
+	consumed := make(chan string, 1)
+	go func() {
+		_, out, stderr := n.run("", "consume", "later", "--follow", "-n", "3")
+		consumed <- out + stderr
+	}()
+	n.must("late\nlast\n", "produce", "later")
+	if got := <-consumed; got != "early\nlate\nlast\n" {
+		t.Errorf("followed %q", got)
+	}
+}
+
+func TestServeStopsCleanlyAndKeepsEverything(t *testing.T) {
+	n := startNode(t)
+	n.must("", "topic", "create", "kept")
+	n.must("one\ntwo\n", "produce", "kept")
+	if status := n.stop(); status != exitDone {
+		t.Fatalf("serve ended with status %d", status)
+	}
+	a, stdout, stderr := testApp(n.environ...)
+	for _, inside := range []string{"wal", "raft"} {
+		stdout.Reset()
+		if status := a.run(t.Context(), []string{"rustmq", inside, "check", n.dir}); status != exitDone || !strings.Contains(stdout.String(), "no damage") {
+			t.Errorf("%s check: status %d, %s%s", inside, status, stdout, stderr)
+		}
+		stdout.Reset()
+		if status := a.run(t.Context(), []string{"rustmq", inside, "dump", filepath.Join(n.dir, inside)}); status != exitDone || strings.Count(stdout.String(), "\n") < 3 {
+			t.Errorf("%s dump: status %d, %s%s", inside, status, stdout, stderr)
+		}
+	}
+}
+
+func TestFlippedBitIsNamedByCheck(t *testing.T) {
+	n := startNode(t)
+	n.must("", "topic", "create", "flipped")
+	for range 3 {
+		n.must(strings.Repeat("needle", 50)+"\n", "produce", "flipped")
+	}
+	n.stop()
+	segments, err := filepath.Glob(filepath.Join(n.dir, "wal", "*.wal"))
+	if err != nil || len(segments) == 0 {
+		t.Fatal(segments, err)
+	}
+	var flipped string
+	for _, path := range segments {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if i := bytes.Index(text, []byte("needle")); i >= 0 {
+			text[i] ^= 1
+			flipped = path
+			if err := os.WriteFile(path, text, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			break
+		}
+	}
+	if flipped == "" {
+		t.Fatal("no segment holds the records")
+	}
+	a, stdout, stderr := testApp(n.environ...)
+	status := a.run(t.Context(), []string{"rustmq", "wal", "check", n.dir, "-o", "json"})
+	var report logReport
+	if err := json.Unmarshal(stdout.Bytes(), &report); err != nil {
+		t.Fatal(err, stdout, stderr)
+	}
+	if status != exitFailed || len(report.Damage) != 1 || report.Damage[0].Path != flipped || report.Damage[0].Position == 0 {
+		t.Errorf("status %d, %+v, %s", status, report, stderr)
+	}
+	if !strings.Contains(stderr.String(), flipped) {
+		t.Errorf("stderr does not name the place: %s", stderr)
+	}
+}
