@@ -1,8 +1,6 @@
 package client
 
 import (
-	"encoding/binary"
-	"hash/crc32"
 	"sync"
 	"time"
 
@@ -139,11 +137,7 @@ func (b *batch) renumber(id *identity, sequence int32) {
 	if b.data == nil {
 		return
 	}
-	const atCRC, atAttributes, atProducer, atEpoch, atSequence = 17, 21, 43, 51, 53
-	binary.BigEndian.PutUint64(b.data[atProducer:], uint64(id.id))
-	binary.BigEndian.PutUint16(b.data[atEpoch:], uint16(id.epoch))
-	binary.BigEndian.PutUint32(b.data[atSequence:], uint32(sequence))
-	binary.BigEndian.PutUint32(b.data[atCRC:], crc32.Checksum(b.data[atAttributes:], crc32.MakeTable(crc32.Castagnoli)))
+	b.data.Renumber(id.id, id.epoch, sequence)
 }
 
 // verdict is the outcome of a batch, to be told when no lock is held.

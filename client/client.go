@@ -67,7 +67,7 @@ func New(opts ...Option) (*Client, error) {
 		consumers: make(map[*Consumer]struct{}),
 	}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
-	c.pool = newPool(&c.cfg, &c.count)
+	c.pool = newPool(&c.cfg, &c.count, c.leaving)
 	c.budget.max, c.budget.count = cfg.maxBufferedBytes, &c.count
 	c.identities.c = c
 	return c, nil

@@ -2,7 +2,10 @@ package client
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"sync"
+	"time"
 
 	"github.com/cenkalti/backoff/v5"
 
@@ -19,7 +22,7 @@ type link struct {
 	stream     *produceStream // nil while there is none
 	connecting bool
 	waiting    []*partition
-	parts      map[*partition]struct{} // that use stream
+	parts      map[*partition]*produceStream // which uses which; the last one that it was given
 	retry      *backoff.ExponentialBackOff
 }
 
@@ -35,7 +38,7 @@ func (l *link) attach(p *partition) {
 		l.mu.Unlock()
 		return
 	}
-	l.parts[p] = struct{}{}
+	l.parts[p] = st
 	l.mu.Unlock()
 	p.adopt(l, st)
 }
@@ -43,12 +46,9 @@ func (l *link) attach(p *partition) {
 // connect makes a stream, trying until it has one or nobody waits for it any more.
 func (l *link) connect() {
 	for {
-		l.mu.Lock()
-		if l.retry == nil {
-			l.retry = newBackoff()
+		if !l.c.sleep(l.pause()) {
+			return
 		}
-		pause := l.retry.NextBackOff()
-		l.mu.Unlock()
 		st, err := l.open()
 		if err == nil {
 			l.opened(st)
@@ -56,10 +56,21 @@ func (l *link) connect() {
 		}
 		l.c.noteTrouble(err)
 		l.c.refreshFor(l.wanted())
-		if !l.c.sleep(pause) || l.deserted() {
+		if l.deserted() {
 			return
 		}
 	}
+}
+
+// pause is how long to wait before a stream is made: not at all after one that worked.
+func (l *link) pause() time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.retry == nil {
+		l.retry = newBackoff()
+		return 0
+	}
+	return l.retry.NextBackOff()
 }
 
 // open connects and opens a produce stream.
@@ -83,9 +94,8 @@ func (l *link) opened(st *produceStream) {
 	l.stream, l.connecting = st, false
 	waiting := l.waiting
 	l.waiting = nil
-	l.parts = make(map[*partition]struct{}, len(waiting))
 	for _, p := range waiting {
-		l.parts[p] = struct{}{}
+		l.parts[p] = st
 	}
 	l.mu.Unlock()
 	l.c.wg.Go(st.write)
@@ -108,15 +118,36 @@ func (l *link) lost(st *produceStream, err error) {
 	if l.stream == st {
 		l.stream = nil
 	}
-	parts := l.parts
-	l.parts = nil
+	var parts []*partition
+	for p, used := range l.parts {
+		if used == st {
+			parts = append(parts, p)
+			delete(l.parts, p)
+		}
+	}
 	l.mu.Unlock()
 	if l.c.ctx.Err() == nil {
 		l.c.noteTrouble(err)
 		l.c.log.Debug("produce stream ended", "node", l.key.node, "lane", l.key.lane, "err", err)
 	}
-	for p := range parts {
+	for _, p := range parts {
 		p.lost(st)
+	}
+}
+
+// retire has the partitions leave the stream as soon as what they have on the wire is answered: its server is about to end the session.
+func (l *link) retire(sess *session) {
+	l.mu.Lock()
+	st := l.stream
+	if st == nil || st.sess != sess {
+		l.mu.Unlock()
+		return
+	}
+	l.stream = nil // what comes gets a new one
+	parts := slices.Collect(maps.Keys(l.parts))
+	l.mu.Unlock()
+	for _, p := range parts {
+		p.leave(st)
 	}
 }
 

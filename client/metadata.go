@@ -2,6 +2,8 @@ package client
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/rustmq/rustmq/mq"
@@ -141,7 +143,7 @@ func (c *Client) linkTo(key slotKey) *link {
 	defer c.linksMu.Unlock()
 	l := c.links[key]
 	if l == nil {
-		l = &link{c: c, key: key}
+		l = &link{c: c, key: key, parts: make(map[*partition]*produceStream)}
 		c.links[key] = l
 	}
 	return l
@@ -174,14 +176,21 @@ func (c *Client) watch() {
 	}
 }
 
-func (c *Client) watchLinks() {
+func (c *Client) allLinks() []*link {
 	c.linksMu.Lock()
-	links := make([]*link, 0, len(c.links))
-	for _, l := range c.links {
-		links = append(links, l)
+	defer c.linksMu.Unlock()
+	return slices.Collect(maps.Values(c.links))
+}
+
+// leaving is called when the server of sess asks its clients to go.
+func (c *Client) leaving(sess *session) {
+	for _, l := range c.allLinks() {
+		l.retire(sess)
 	}
-	c.linksMu.Unlock()
-	for _, l := range links {
+}
+
+func (c *Client) watchLinks() {
+	for _, l := range c.allLinks() {
 		l.mu.Lock()
 		st := l.stream
 		l.mu.Unlock()

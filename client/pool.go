@@ -20,12 +20,14 @@ type slotKey struct {
 
 // pool makes the client's sessions and makes them anew: at most one for each slot.
 type pool struct {
-	cfg   *config
-	log   *slog.Logger
-	count *counters
-	ctx   context.Context // ends with the client
-	stop  context.CancelFunc
-	wg    sync.WaitGroup // session goroutines and dials
+	cfg *config
+	log *slog.Logger
+	// leaving is told of sessions whose server asks to go.
+	leaving func(*session)
+	count   *counters
+	ctx     context.Context // ends with the client
+	stop    context.CancelFunc
+	wg      sync.WaitGroup // session goroutines and dials
 
 	mu      sync.Mutex
 	closed  bool
@@ -48,9 +50,9 @@ type dialing struct {
 	err  error
 }
 
-func newPool(cfg *config, count *counters) *pool {
+func newPool(cfg *config, count *counters, leaving func(*session)) *pool {
 	p := &pool{
-		cfg: cfg, log: cfg.logger, count: count,
+		cfg: cfg, leaving: leaving, log: cfg.logger, count: count,
 		slots: make(map[slotKey]*slot), addrs: make(map[mq.NodeID]string), good: make(map[mq.NodeID]string),
 	}
 	p.ctx, p.stop = context.WithCancel(context.Background())
@@ -141,7 +143,7 @@ func (p *pool) settle(key slotKey, s *slot, d *dialing) {
 	p.count.connects.Add(1)
 	p.count.connections.Add(1)
 	p.wg.Go(func() {
-		sess.run(p.log)
+		sess.run(p.log, p.leaving)
 		p.ended(sess)
 	})
 	if p.closed || p.slots[key] != s {

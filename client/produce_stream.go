@@ -3,7 +3,6 @@ package client
 import (
 	"errors"
 	"io"
-	"runtime"
 	"sync"
 
 	"github.com/quic-go/quic-go"
@@ -340,8 +339,7 @@ func (st *produceStream) onBound(f *quicproto.Bound) error {
 	return nil
 }
 
-// acked takes answers: outcomes are told first, and the goroutines that they wake get a chance to produce before what was gathered
-// meanwhile is sent, so that it goes out together.
+// acked takes answers: outcomes are told first, then what was gathered meanwhile is sent.
 func (st *produceStream) acked() error {
 	st.mu.Lock()
 	for i := range st.acks.Acks {
@@ -361,7 +359,6 @@ func (st *produceStream) acked() error {
 	st.c.tell(st.verdicts)
 	clear(st.verdicts)
 	st.verdicts = st.verdicts[:0]
-	runtime.Gosched()
 	var last *partition
 	for _, p := range st.touched {
 		if p != last {

@@ -473,3 +473,71 @@ func TestPromiseMayProduce(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+func TestDrainingServerIsLeft(t *testing.T) {
+	h := startCluster(t)
+	ft := h.broker.create("t", 3)
+	c := h.client()
+	k := checker{t, 8, 3000}
+	ctx := soon(t)
+	done := make(chan int64)
+	go func() { done <- k.run(c, "t", numbered) }()
+	for c.Stats().RecordsProduced < 500 {
+		time.Sleep(time.Millisecond)
+	}
+	h.mu.Lock()
+	if err := h.srv.Shutdown(ctx); err != nil {
+		t.Errorf("shutdown while a client produces: %v", err)
+	}
+	h.srv = nil
+	h.mu.Unlock()
+	h.start()
+	if n := <-done; n != 0 {
+		t.Errorf("%d failed", n)
+	}
+	k.exactlyOnceInOrder(ft)
+}
+
+func TestLeaderlessPartitionWaitsForOne(t *testing.T) {
+	h := startCluster(t)
+	h.broker.create("t", 1)
+	var asked atomic.Int64
+	h.broker.leader = func() mq.NodeID {
+		if asked.Add(1) < 4 {
+			return mq.NoNode
+		}
+		return 1
+	}
+	c := h.client()
+	if err := c.ProduceSync(soon(t), &Record{Topic: "t", Value: []byte("v")}).FirstErr(); err != nil {
+		t.Fatal(err)
+	}
+	asked.Store(0)
+	k := consumer(t, c, Assign("t", 0, Start()))
+	if recs, err := k.Poll(soon(t)); err != nil || len(recs) != 1 {
+		t.Fatalf("%v, %v", recs, err)
+	}
+}
+
+func TestNewPartitionsAreUsedAfterGrowth(t *testing.T) {
+	h := startCluster(t)
+	h.broker.create("t", 1)
+	c := h.client(PartitionBy(RoundRobinPartitioner()))
+	if err := c.ProduceSync(soon(t), &Record{Topic: "t", Value: []byte("v")}).FirstErr(); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.CreatePartitions(soon(t), "t", 4); err != nil {
+		t.Fatal(err)
+	}
+	h.restart() // the fake's open streams know the old topic only
+	ctx := soon(t)
+	for {
+		rec := &Record{Topic: "t", Value: []byte("v")}
+		if err := c.ProduceSync(ctx, rec).FirstErr(); err != nil {
+			t.Fatal(err)
+		}
+		if rec.Partition == 3 {
+			return
+		}
+	}
+}

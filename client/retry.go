@@ -198,6 +198,20 @@ func (p *partition) pause() {
 	})
 }
 
+// leave takes the partition off st once nothing is on the wire.
+func (p *partition) leave(st *produceStream) {
+	p.mu.Lock()
+	var out []verdict
+	if p.stream == st {
+		p.refused, p.moved = true, true
+		out = p.regroup(out)
+	}
+	to, search := p.poke()
+	p.mu.Unlock()
+	p.c.tell(out)
+	p.dispatch(to, search)
+}
+
 // lost is called when st is gone and nobody writes to it any more. What was on the wire may have been appended or not: it is sent again, and the
 // server knows by its sequence.
 func (p *partition) lost(st *produceStream) {

@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"net"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/quic-go/quic-go"
@@ -34,7 +33,6 @@ type session struct {
 	tr       *quic.Transport
 	control  *quic.Stream
 	welcome  quicproto.Welcome
-	draining atomic.Bool   // GoAway has come: no new streams
 	gone     chan struct{} // closed when draining or dead: make a new one
 	goneOnce sync.Once
 	done     chan struct{} // closed when all is released
@@ -123,7 +121,7 @@ func (s *session) hello(ctx context.Context, cfg *config) error {
 }
 
 // run reads the control stream until the connection ends, then releases everything.
-func (s *session) run(log *slog.Logger) {
+func (s *session) run(log *slog.Logger, leaving func(*session)) {
 	defer close(s.done)
 	defer s.release()
 	defer s.leave()
@@ -141,8 +139,8 @@ func (s *session) run(log *slog.Logger) {
 		}
 		if away, ok := f.(*quicproto.GoAway); ok {
 			log.Info("server asks to leave", "addr", s.addr, "node", s.welcome.NodeID, "code", away.Code.String(), "reason", away.Msg)
-			s.draining.Store(true)
 			s.leave()
+			leaving(s)
 		}
 	}
 }
