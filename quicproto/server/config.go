@@ -35,7 +35,7 @@ type Limits struct {
 	HandshakeTimeout time.Duration // without a packet before the handshake is done (twice that in all): forgotten
 	HelloTimeout     time.Duration // from the handshake to a whole Hello: the session is closed
 	FirstFrame       time.Duration // from a stream's opening to its first whole frame: the session is closed
-	FrameTimeout     time.Duration // from a frame's header to its last byte: the session is closed
+	FrameTimeout     time.Duration // from the header of a frame that takes memory (over 4 KiB) to its last byte: the session is closed
 	IdleTimeout      time.Duration // without a packet from the client: the session is forgotten
 	RequestTimeout   time.Duration // longest that a Request may ask for, and what it gets if it does not: the broker's context ends
 	DrainGrace       time.Duration // quiet time after GoAway after which Shutdown closes a session that the client did not

@@ -2,6 +2,7 @@ package server_test
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 
@@ -135,6 +136,13 @@ func (p *fakePartition) append(b mq.Batch) mq.Offset {
 		w.Wake()
 	}
 	return base
+}
+
+// log is all batches so far.
+func (p *fakePartition) log() []mq.Batch {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.Clone(p.batches)
 }
 
 func (b *fakeBroker) OpenFetch(_ context.Context, _ *server.Session, topic string, partition int32, epoch mq.Epoch, _ mq.Isolation) (server.Reader, error) {

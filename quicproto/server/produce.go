@@ -170,9 +170,15 @@ func (p *produceStream) target(handle uint32, size int) (Producer, int, error) {
 	return b.producer, b.maxBatch, nil
 }
 
+// smallBatch is the size in bytes up to which a batch may take any time to arrive: it holds nothing worth a timer.
+const smallBatch = 4 << 10
+
 // readBatch copies size bytes from the stream into memory of their own, which the broker will keep.
 func (p *produceStream) readBatch(size int) ([]byte, error) {
 	buf := make([]byte, size)
+	if size <= smallBatch {
+		return buf, p.in.ReadFull(buf)
+	}
 	if err := p.st.SetReadDeadline(time.Now().Add(p.ss.srv.limits.FrameTimeout)); err != nil {
 		return nil, err
 	}
