@@ -11,7 +11,7 @@ import (
 //	 4  u32       CRC32C of the payload, with the same seed
 //	 8  u32       length of the payload
 //	12  u8        type
-//	13  u8        flags: 1 = copied forward; the others are reserved
+//	13  u8        flags: 1 copied forward, 2 nothing is left of the stream; the others are reserved
 //	14  u16       0x5257, so that most bytes that are no header are seen to be none
 //	16  [20]byte  stream; zero in the log's own frames
 //	36  u32       number of the entry in its stream, from 1; 0 for copies
@@ -26,7 +26,8 @@ const (
 	frameAlign = 8
 	frameMark  = 0x5257
 
-	flagCopy = 1 << 0
+	flagCopy  = 1 << 0
+	flagEmpty = 1 << 1 // of a truncation
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
@@ -55,7 +56,7 @@ func (h *header) copied() bool { return h.flags&flagCopy != 0 }
 
 // supported says whether this version knows what the frame says. A frame that
 // is whole and not supported was written by a newer version.
-func (h *header) supported() bool { return h.kind.known() && h.flags&^flagCopy == 0 }
+func (h *header) supported() bool { return h.kind.known() && h.flags&^(flagCopy|flagEmpty) == 0 }
 
 // frameSize is what a payload of n bytes takes in the file as a frame.
 func frameSize(n int64) int64 { return headerSize + roundUp(n, frameAlign) }

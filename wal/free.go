@@ -44,7 +44,7 @@ func (l *Log) worthCopying(oldest *segment) bool {
 	if oldest.live > l.opts.SegmentBytes/copyFraction {
 		return false
 	}
-	return len(l.segs)-1 > copyBehind || l.blocked != nil
+	return len(l.segs)-1 > l.opts.CopyBehind || l.blocked != nil
 }
 
 // ask gives the writer items, the last of which wakes the keeper when it is done.

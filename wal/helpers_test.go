@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"time"
 
@@ -41,7 +42,7 @@ func seeded(seed uint64) io.Reader {
 }
 
 func options(fs wal.FS) wal.Options {
-	return wal.Options{FS: fs, Dir: dir, SegmentBytes: wal.MinSegmentBytes, PromiseDelay: time.Millisecond, RetryDelay: time.Millisecond, FullDelay: 10 * time.Millisecond, Rand: seeded(1)}
+	return wal.Options{FS: fs, Dir: dir, SegmentBytes: wal.MinSegmentBytes, PromiseDelay: time.Millisecond, RetryDelay: time.Millisecond, FullDelay: 10 * time.Millisecond, CopyBehind: 1, Rand: seeded(1)}
 }
 
 func mustOpen(t testing.TB, o wal.Options) *wal.Log {
@@ -175,3 +176,8 @@ func ctx(t testing.TB) context.Context { return t.Context() }
 func isCode(err error, c mq.Code) bool { return errors.Is(err, &mq.Error{Code: c}) }
 
 var _ wal.FS = (*crashfs.FS)(nil)
+
+func median(v []float64) float64 {
+	slices.Sort(v)
+	return v[len(v)/2]
+}

@@ -144,8 +144,9 @@ func (x *index) lose(s *stream, end uint64) {
 	}
 }
 
-// cut drops the stream's entries from to on. The frame that says so is at pos.
-func (x *index) cut(s *stream, to uint64, seg uint64, pos int64) {
+// cut drops the stream's entries from to on, all of them if empty. The frame
+// that says so is at pos.
+func (x *index) cut(s *stream, to uint64, seg uint64, pos int64, empty bool) {
 	s.cutSeg, s.cutPos = uint32(seg), uint32(pos)
 	n := sort.Search(len(s.extents), func(i int) bool { return s.extents[i].first >= to })
 	for _, e := range s.extents[n:] {
@@ -156,7 +157,7 @@ func (x *index) cut(s *stream, to uint64, seg uint64, pos int64) {
 	if q := s.bad.Load(); q != nil && to <= q.from {
 		s.bad.Store(nil)
 	}
-	if to <= s.first {
+	if empty || to <= s.first {
 		x.clear(s, to)
 		s.freed = min(s.freed, to)
 	}
@@ -224,7 +225,7 @@ func (x *index) replace(s *stream, first, end uint64, seg uint64, pos, size int6
 	}
 	var with [3]extent
 	list := with[:0]
-	if s.extents[i].first < first {
+	if s.extents[i].first < first && s.first < first {
 		list = append(list, s.extents[i])
 	}
 	fresh := extent{first: first, seg: uint32(seg), pos: uint32(pos), span: uint32(size), own: uint32(size)}

@@ -59,9 +59,9 @@ const (
 	// for the log's own needs when space is short.
 	copyFraction = 8
 
-	// copyBehind is how many segments must have been sealed after the oldest
-	// before what is left in it is copied: mostly it is released before that.
-	copyBehind = 4
+	// defaultCopyBehind is how many segments must have been sealed after the
+	// oldest before what is left in it is copied: mostly it is released before.
+	defaultCopyBehind = 4
 
 	// copyBatchBytes bounds what waits in memory to be copied forward.
 	copyBatchBytes = 1 << 20

@@ -20,6 +20,7 @@ type Options struct {
 	FullDelay    time.Duration // how long Reserve waits for a log at MaxBytes before it refuses; 0: 1 s
 	RetryDelay   time.Duration // between attempts to prepare a segment on a full disk; 0: 500 ms
 	RecycleMax   int           // freed segments that are kept for reuse; 0: 2
+	CopyBehind   int           // segments sealed after the oldest before what little is left in it is copied; 0: 4
 	Logger       *slog.Logger  // nil: silent
 	Rand         io.Reader     // for the salt of a new log; nil: crypto/rand
 }
@@ -48,6 +49,9 @@ func (o Options) withDefaults() (Options, error) {
 	if o.RecycleMax == 0 {
 		o.RecycleMax = 2
 	}
+	if o.CopyBehind == 0 {
+		o.CopyBehind = defaultCopyBehind
+	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -61,7 +65,7 @@ func (o Options) withDefaults() (Options, error) {
 		return o, mq.Errorf(mq.InvalidConfig, "wal %s: segments of %d bytes: not in [%d, %d]", o.Dir, o.SegmentBytes, MinSegmentBytes, MaxSegmentBytes)
 	case o.MaxBytes != 0 && o.MaxBytes < 3*o.SegmentBytes:
 		return o, mq.Errorf(mq.InvalidConfig, "wal %s: a bound of %d bytes: at least three segments of %d bytes are needed", o.Dir, o.MaxBytes, o.SegmentBytes)
-	case o.QueueBytes < 0 || o.PromiseDelay < 0 || o.FullDelay < 0 || o.RetryDelay < 0 || o.RecycleMax < 0:
+	case o.QueueBytes < 0 || o.PromiseDelay < 0 || o.FullDelay < 0 || o.RetryDelay < 0 || o.RecycleMax < 0 || o.CopyBehind < 0:
 		return o, mq.Errorf(mq.InvalidConfig, "wal %s: negative option", o.Dir)
 	}
 	return o, nil

@@ -64,6 +64,12 @@ func (q *queue) take(buf []item) (items []item, closed bool) {
 	return items, false
 }
 
+func (q *queue) length() int {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return len(q.items)
+}
+
 func (q *queue) close() {
 	q.mu.Lock()
 	wake := q.asleep

@@ -91,7 +91,7 @@ func keepGoing(err error, total int) error {
 func (l *Log) plan(id StreamID, from uint64, bytes int, steps []step) (n int, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.closed {
+	if l.ended {
 		return 0, errClosed(l.dir)
 	}
 	s := l.streams[id]

@@ -60,13 +60,16 @@ func (r *readAhead) close() {
 
 func (r *readAhead) read() {
 	defer close(r.filled)
-	made := 0
+	made, size := 0, int64(0)
+	for _, s := range r.list {
+		size = max(size, min(aheadBytes, s.end))
+	}
 	for i, s := range r.list {
 		for pos := int64(0); pos < s.end; {
 			var buf []byte
 			if made < aheadChunks {
 				made++
-				buf = make([]byte, carryBytes+aheadBytes)
+				buf = make([]byte, carryBytes+size)
 			} else {
 				select {
 				case buf = <-r.empty:

@@ -305,7 +305,7 @@ func (r *recovery) settle() error {
 
 	tail := segs[len(segs)-1]
 	h := r.heads[r.used-1]
-	begun := out.last.promised > 0 || r.copies[r.used-1] > 0 && out.last.end >= h.checkpointEnd
+	begun := out.last.promised > 0 || r.copies[r.used-1] == 2 && out.last.end >= h.checkpointEnd
 	if !begun {
 		// Its own head was torn: nothing was ever in it.
 		segs = segs[:len(segs)-1]

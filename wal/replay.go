@@ -108,7 +108,7 @@ func (r *replay) frame(seg *segment, pos int64, h *header, payload []byte) error
 	case EntryData:
 		r.index.place(s, seg.id, pos, h.size(), h.end())
 	case EntryTruncate:
-		r.index.cut(s, h.first, seg.id, pos)
+		r.index.cut(s, h.first, seg.id, pos, h.flags&flagEmpty != 0)
 	case EntryReset:
 		r.index.reset(s, h.first, seg.id, pos)
 	case EntryState:
@@ -139,7 +139,7 @@ func (r *replay) rotten(seg *segment, pos int64, h *header) error {
 		r.lost(n, s, quarantine{from: h.first, to: h.end()})
 		return nil
 	case EntryTruncate:
-		r.index.cut(s, h.first, seg.id, pos)
+		r.index.cut(s, h.first, seg.id, pos, h.flags&flagEmpty != 0)
 	case EntryReset:
 		r.index.reset(s, h.first, seg.id, pos)
 	case EntryDrop:
@@ -244,7 +244,7 @@ func (r *replay) adopt(s *stream, end uint64, seg uint64, pos int64) {
 	case !s.started:
 		s.start(end)
 	case end < s.end:
-		r.index.cut(s, end, seg, pos)
+		r.index.cut(s, end, seg, pos, false)
 	default:
 		r.index.lose(s, end)
 	}

@@ -15,8 +15,8 @@ type tail struct {
 // open makes seg the tail, to be continued at pos; block is what is in the
 // file from the start of pos's block up to pos.
 func (t *tail) open(seg *segment, pos int64, block []byte) {
-	if t.buf == nil {
-		t.buf = make([]byte, writeBytes)
+	if n := min(writeBytes, seg.size); int64(len(t.buf)) < n {
+		t.buf = make([]byte, n)
 	}
 	t.seg = seg
 	t.n = copy(t.buf, block)
