@@ -111,11 +111,17 @@ func TestPositions(t *testing.T) {
 	}
 	for _, from := range []Position{End(), At(300), AtTime(time.UnixMilli(2_000_000))} {
 		k := consumer(t, c, Assign("t", 0, from))
-		ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
-		if recs, err := k.Poll(ctx); !errors.Is(err, context.DeadlineExceeded) {
-			t.Errorf("from %v: %v, %v", from, recs, err)
+		for deadline := soon(t); k.Position(TopicPartition{"t", 0}) < 0 || from.kind == atOffset; {
+			ctx, cancel := context.WithTimeout(deadline, 50*time.Millisecond)
+			recs, err := k.Poll(ctx)
+			cancel()
+			if !errors.Is(err, context.DeadlineExceeded) || deadline.Err() != nil {
+				t.Fatalf("from %v: %v, %v", from, recs, err)
+			}
+			if from.kind == atOffset {
+				break
+			}
 		}
-		cancel()
 		if at := k.Position(TopicPartition{"t", 0}); at != 300 {
 			t.Errorf("from %v: position %d", from, at)
 		}

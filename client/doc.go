@@ -1,2 +1,75 @@
-// Package client is the Go client of RustMQ.
+// Package client is the Go client of RustMQ: it produces and consumes records over QUIC, and administers topics.
+//
+// # Connecting
+//
+// A process needs one [Client], which any number of goroutines share:
+//
+//	c, err := client.New(client.Servers("broker1:9092", "broker2:9092"), client.CAFile("ca.crt"))
+//	if err != nil { ... }
+//	defer c.Close()
+//
+// New connects to nobody. Connections are made when they are needed and made anew when they are lost, with a pause that grows and is spread at
+// random; nothing has to be done about it. [Client.DescribeCluster] is the way to see that there is a cluster.
+//
+// # Producing
+//
+// [Client.ProduceSync] produces records and waits until they are durable:
+//
+//	err := c.ProduceSync(ctx, &client.Record{Topic: "orders", Key: []byte("4711"), Value: payload}).FirstErr()
+//
+// [Client.Produce] does not wait: it tells the outcome to a [Promise]. It is what to use for many records; [Client.Flush] waits for all of them:
+//
+//	for _, line := range lines {
+//		c.Produce(ctx, &client.Record{Topic: "orders", Value: line}, func(rec *client.Record, err error) {
+//			if err != nil { ... } // the record was not delivered, or nobody knows
+//		})
+//	}
+//	err := c.Flush(ctx)
+//
+// What "durable" means is the record's choice ([Record].Acks) or else the client's ([RequiredAcks]); by default it is on the disks of all in-sync
+// replicas. [Record].Reached says what was reached.
+//
+// A record is sent at once if nothing of its partition is in flight. While something is, records gather into a batch, which goes out when it is
+// full ([BatchBytes]), when the answer comes, or when it has waited long enough ([Linger]). So a lone record is fast, and many go in large batches, without
+// tuning. Memory is bounded by [MaxBufferedBytes]: then Produce waits, and [Client.TryProduce] fails with [ErrBufferFull].
+//
+// # What is promised
+//
+// Records that one goroutine produces to one partition are in the log in that order, each once, whatever happens to connections and servers: batches carry
+// a producer id and a sequence, and a batch once sent never changes, so that the server knows a repeated one. (That is
+// [Idempotent], which is on.) A batch is repeated until it is acknowledged, the server refuses it for good, or [DeliveryTimeout] has passed since its first record
+// was produced. A record that fails with REQUEST_TIMED_OUT after it was sent may be in the log or not; later records of the partition go on under another
+// producer id. Errors OUT_OF_ORDER_SEQUENCE_NUMBER, DUPLICATE_SEQUENCE_NUMBER, INVALID_PRODUCER_EPOCH mean that server and client
+// disagree on what was written: they fail all that was in flight to the partition, and are logged as errors.
+//
+// The client remembers nothing over restarts: records that a program produces again after it crashed are new records.
+//
+// # Consuming
+//
+// A [Consumer] reads the partitions that it is told to, from the positions that it is told to:
+//
+//	k, err := c.NewConsumer(client.Assign("orders", 0, client.Start()), client.Assign("orders", 1, client.AtTime(yesterday)))
+//	if err != nil { ... }
+//	defer k.Close()
+//	for rec, err := range k.Records(ctx) {
+//		if err != nil { ... }
+//		...
+//	}
+//
+// The server pushes batches as they come; how much is fetched ahead is bounded by [PrefetchBytes], through QUIC's flow control. A consumer goes on where it was when a
+// connection was lost, without gaps or duplicates. It verifies the CRC of every batch. [Consumer.EndOffsets] and [Consumer.StopAt] read to where the log ends now.
+//
+// # Errors
+//
+// Errors carry a code (see [mq.CodeOf]), and those of a partition are *[PartitionError]. What may pass by itself is retried by the client and only
+// shows in the log ([Logger]) and in [Client.Stats].
+//
+// # Goroutines
+//
+// A connection has two goroutines beside those of QUIC, a produce stream two more, a fetch stream two; one looks after timeouts while a client
+// produces. None belongs to a partition or a record. Close waits for all of them.
+//
+// # Not here
+//
+// Consumer groups, and everything that servers do among themselves.
 package client

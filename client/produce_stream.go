@@ -49,6 +49,7 @@ type produceStream struct {
 	request uint64
 
 	// The reader's own.
+	proven   bool // something was acknowledged
 	acks     quicproto.ProduceAcks
 	verdicts []verdict
 	touched  []*partition
@@ -333,7 +334,6 @@ func (st *produceStream) onBound(f *quicproto.Bound) error {
 	}
 	st.mu.Unlock()
 	if f.Code == mq.None {
-		st.link.healthy()
 		t.bound(f)
 	}
 	return nil
@@ -356,6 +356,10 @@ func (st *produceStream) acked() error {
 		st.mu.Lock()
 	}
 	st.mu.Unlock()
+	if !st.proven {
+		st.proven = true
+		st.link.healthy()
+	}
 	st.c.tell(st.verdicts)
 	clear(st.verdicts)
 	st.verdicts = st.verdicts[:0]

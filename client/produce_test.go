@@ -122,12 +122,12 @@ func TestManyProducersKeepOrder(t *testing.T) {
 	h := startCluster(t)
 	ft := h.broker.create("t", 3)
 	c := h.client(BatchBytes(4096))
-	k := checker{t, 64, 500}
+	k := checker{t, 64, 300}
 	if n := k.run(c, "t", numbered); n != 0 {
 		t.Fatalf("%d failed", n)
 	}
 	k.exactlyOnceInOrder(ft)
-	if s := c.Stats(); s.RecordsProduced != 64*500 || s.RecordsBuffered != 0 || s.BytesBuffered != 0 {
+	if s := c.Stats(); s.RecordsProduced != 64*300 || s.RecordsBuffered != 0 || s.BytesBuffered != 0 {
 		t.Errorf("stats %+v", s)
 	}
 }
