@@ -359,7 +359,7 @@ func TestManyProducersAtATimeLoseNothing(t *testing.T) {
 }
 
 func TestShutdownLetsWhatIsInFlightFinish(t *testing.T) {
-	f := start(t, server.Limits{})
+	f := start(t, server.Limits{DrainGrace: time.Second})
 	f.broker.add("t", 1)
 	h := f.hold()
 	busy, idle := f.dial(t), f.dial(t)
