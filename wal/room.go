@@ -16,19 +16,20 @@ type room struct {
 	headroom  int64 // of the disk, left to the log's own needs when there is no more
 	fullDelay time.Duration
 
-	mu      sync.Mutex
-	queued  int64 // reserved and not yet durable
-	claimed int64 // reserved and not yet written; part of queued
-	largest int64 // of the reservations in claimed: what the end of a segment may waste
-	active  int64 // bytes that fit in the active segment
-	ready   []int64
-	full    error // why no segment can be prepared; nil: one will be
-	since   time.Time
-	atOnce  bool // refuse without waiting for fullDelay
-	err     error
-	sweeper *time.Timer
-	waiters []*waiter
-	refused uint64
+	mu       sync.Mutex
+	queued   int64 // reserved and not yet durable
+	claimed  int64 // reserved and not yet written; part of queued
+	largest  int64 // of the reservations in claimed: what the end of a segment may waste
+	active   int64 // bytes that fit in the active segment
+	ready    []int64
+	full     error // why no segment can be prepared; nil: one will be
+	since    time.Time
+	atOnce   bool // refuse without waiting for fullDelay
+	err      error
+	sweeper  *time.Timer
+	waiters  []*waiter
+	refused  uint64 // reservations, so far
+	refusing bool   // the last one, and nothing has changed since
 }
 
 // waiter is a reservation that waits, in the order of asking.
@@ -52,6 +53,7 @@ func (r *room) reserve(ctx context.Context, n int64) error {
 	}
 	if err := r.refusal(n, time.Now()); err != nil {
 		r.refused++
+		r.refusing = true
 		r.mu.Unlock()
 		return err
 	}
@@ -111,6 +113,7 @@ func (r *room) refusal(n int64, now time.Time) error {
 }
 
 func (r *room) take(n int64) {
+	r.refusing = false
 	if r.claimed == 0 {
 		r.largest = 0
 	}
@@ -146,6 +149,7 @@ func (r *room) grant() {
 		}
 		if err := r.refusal(w.n, now); err != nil {
 			r.refused++
+			r.refusing = true
 			w.got <- err
 			continue
 		}
@@ -227,7 +231,7 @@ func (r *room) fail(err error) {
 }
 
 func (r *room) clearFull() {
-	r.full = nil
+	r.full, r.refusing = nil, false
 	if r.sweeper != nil {
 		r.sweeper.Stop()
 		r.sweeper = nil

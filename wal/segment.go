@@ -126,13 +126,16 @@ func openSegment(fs FS, dir string, id uint64, readOnly bool) (*segment, error) 
 }
 
 // readHead reads both copies of the segment's header. copies is how many are
-// good: with none the segment is not in use, or badly damaged.
+// good: with none the segment is not in use, or badly damaged. One that the
+// disk cannot read is as bad as a damaged one, but nothing follows from both.
 func (s *segment) readHead() (h segmentHead, copies int, err error) {
 	var b [segmentHeader]byte
+	var failed error
 	for i := range int64(2) {
 		n, err := s.file.ReadAt(b[:], i*blockSize)
 		if err != nil && err != io.EOF {
-			continue // a bad sector: as good as damaged
+			failed = err
+			continue
 		}
 		got, ok, err := decodeSegmentHead(b[:n], s.id)
 		if err != nil {
@@ -142,6 +145,9 @@ func (s *segment) readHead() (h segmentHead, copies int, err error) {
 			h = got
 			copies++
 		}
+	}
+	if copies == 0 && failed != nil {
+		return h, 0, mq.Errorf(mq.KafkaStorageError, "read the header of %s: %w", s.path, failed)
 	}
 	return h, copies, nil
 }

@@ -110,7 +110,7 @@ func (l *Log) Stats() Stats {
 	}
 	l.mu.Unlock()
 	l.room.mu.Lock()
-	s.QueuedBytes, s.Full, s.FullTotal = l.room.queued, l.room.full != nil && !l.room.fitsDisk(0), l.room.refused
+	s.QueuedBytes, s.Full, s.FullTotal = l.room.queued, l.room.refusing, l.room.refused
 	l.room.mu.Unlock()
 	return s
 }

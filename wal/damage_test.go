@@ -1,0 +1,246 @@
+package wal_test
+
+import (
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/rustmq/rustmq/mq"
+	"github.com/rustmq/rustmq/wal"
+	"github.com/rustmq/rustmq/wal/crashfs"
+)
+
+// spoil makes a copy of a log with one of its files changed.
+func spoil(t *testing.T, base *crashfs.FS, path string, change func([]byte) []byte) *crashfs.FS {
+	t.Helper()
+	b, err := base.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	fs := base.Clone(1)
+	fs.WriteFile(path, change(b))
+	return fs
+}
+
+// TestLostSectorLosesNothingSilently zeroes each sector of a log in turn: what
+// is not suspect then has all that it had.
+func TestLostSectorLosesNothingSilently(t *testing.T) {
+	base := bigLog(t)
+	want := originals(t, base)
+	var paths []string
+	ends := map[string]int64{}
+	for _, f := range frames(t, base) {
+		if ends[f.path] == 0 {
+			paths = append(paths, f.path)
+		}
+		ends[f.path] = f.end
+	}
+	suspects, blamed := 0, 0
+	for _, path := range paths {
+		for at := int64(0); at < ends[path]; at += 512 {
+			fs := spoil(t, base, path, func(b []byte) []byte {
+				clear(b[at : at+512])
+				return b
+			})
+			l, r, err := wal.Open(options(fs), nil)
+			if err != nil {
+				t.Fatalf("%s, sector at %d: %v", path, at, err)
+			}
+			what := fmt.Sprintf("%s, sector at %d", filepath.Base(path), at)
+			neverServed(t, what, l, r, want)
+			for s := range want {
+				if _, _, ok := l.Bounds(s); !ok && len(want[s]) > 0 && want[s][0].Type == wal.EntryData && !r.Doubt {
+					t.Errorf("%s: stream %x is gone, and nobody doubts it", what, s)
+				}
+			}
+			suspects += len(r.Suspect)
+			blamed += len(r.Damage)
+			if err := l.Close(); err != nil {
+				t.Fatal(err)
+			}
+			if t.Failed() {
+				return
+			}
+		}
+	}
+	if suspects == 0 || blamed == 0 {
+		t.Errorf("%d suspects, %d damages", suspects, blamed)
+	}
+}
+
+func TestMissingSegmentIsFound(t *testing.T) {
+	base := bigLog(t)
+	want := originals(t, base)
+	paths := base.Files(dir)
+	used := map[string]bool{}
+	for _, f := range frames(t, base) {
+		used[f.path] = true
+	}
+	for i, path := range paths {
+		if !used[path] || i+1 < len(paths) && !used[paths[i+1]] {
+			continue // the last one in use: then the log is a shorter one
+		}
+		fs := base.Clone(1)
+		if err := fs.Remove(path); err != nil {
+			t.Fatal(err)
+		}
+		l, r, err := wal.Open(options(fs), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		neverServed(t, path, l, r, want)
+		if len(r.Damage) == 0 {
+			t.Errorf("%s is missing and nobody says so", path)
+		}
+		if err := l.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestQuarantineIsOfOneStreamAndHeals(t *testing.T) {
+	heal := map[string]func(l *wal.Log) wal.Entry{
+		"reset":    func(*wal.Log) wal.Entry { return reset(1, 90) },
+		"truncate": func(*wal.Log) wal.Entry { return truncate(1, 2) },
+		"drop":     func(*wal.Log) wal.Entry { return wal.Entry{Stream: id(1), Type: wal.EntryDrop} },
+		"release": func(l *wal.Log) wal.Entry {
+			l.Release(id(1), 3)
+			return state(1, "x")
+		},
+	}
+	for name, how := range heal {
+		t.Run(name, func(t *testing.T) {
+			fs := crashfs.New(1)
+			l := mustOpen(t, options(fs))
+			for i := range uint64(5) {
+				mustAdd(t, l, data(1, i, i+1, 100))
+				mustAdd(t, l, data(2, i, i+1, 100))
+			}
+			if err := l.Close(); err != nil {
+				t.Fatal(err)
+			}
+			list := frames(t, fs)
+			f := list[slices.IndexFunc(list, func(f frameAt) bool { return strings.HasPrefix(f.stream, "00000001") })+4] // offset 2
+			if err := fs.Flip(f.path, (f.end-1)*8); err != nil {
+				t.Fatal(err)
+			}
+			l, r, err := wal.Open(options(fs), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer l.Close()
+			if !slices.Equal(r.Suspect, []wal.StreamID{id(1)}) {
+				t.Fatalf("suspect %x", r.Suspect)
+			}
+			wantStream(t, l, 2, 0, 5)
+			mustAdd(t, l, data(2, 5, 6, 100)) // others go on
+
+			got, next, err := l.Read(id(1), 0, 1<<20, nil)
+			if string(got) != string(append(body(1, 0, 100), body(1, 1, 100)...)) || next != 2 || err != nil {
+				t.Errorf("before the damage: %q, %d, %v", got, next, err)
+			}
+			_, _, err = l.Read(id(1), 2, 1<<20, nil)
+			place := fmt.Sprintf("%s at %d", f.path, f.pos)
+			if !isCode(err, mq.Corrupt) || !strings.Contains(err.Error(), place) {
+				t.Errorf("in the damage: %v, want %s", err, place)
+			}
+			if _, _, err = l.Read(id(1), 4, 1<<20, nil); !isCode(err, mq.Corrupt) {
+				t.Errorf("behind the damage: %v", err)
+			}
+			if err := add(t, l, data(1, 5, 6, 10)).wait(t); !isCode(err, mq.PartitionQuarantined) {
+				t.Errorf("append: %v", err)
+			}
+			mustAdd(t, l, how(l))
+			if err := l.Quarantined(id(1)); err != nil {
+				t.Errorf("not healed: %v", err)
+			}
+			_, end, _ := l.Bounds(id(1))
+			mustAdd(t, l, data(1, end, end+1, 10))
+		})
+	}
+}
+
+func TestLostStateQuarantinesUntilThereIsANewOne(t *testing.T) {
+	fs := crashfs.New(1)
+	l := mustOpen(t, options(fs))
+	mustAdd(t, l, state(1, "voted for 3"))
+	mustAdd(t, l, data(1, 0, 1, 10))
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	list := frames(t, fs)
+	f := list[slices.IndexFunc(list, func(f frameAt) bool { return f.kind == "state" })]
+	if err := fs.Flip(f.path, (f.end-1)*8); err != nil {
+		t.Fatal(err)
+	}
+	l, _, err := wal.Open(options(fs), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	if l.Quarantined(id(1)) == nil {
+		t.Error("nobody noticed that the state is lost")
+	}
+	mustAdd(t, l, state(1, "voted for 4"))
+	if err := l.Quarantined(id(1)); err != nil {
+		t.Error(err)
+	}
+	wantStream(t, l, 1, 0, 1)
+}
+
+func TestUnreadableSectorIsDamageBelowThePromiseAndAnErrorAboveIt(t *testing.T) {
+	base := smallLog(t)
+	reads := func() int {
+		fs := base.Clone(1)
+		if _, err := wal.Check(fs, dir); err != nil {
+			t.Fatal(err)
+		}
+		return fs.Reads()
+	}()
+	refused := 0
+	for k := 1; k <= reads; k++ {
+		fs := base.Clone(1)
+		fs.FailReadAt(k, syscall.EIO)
+		l, r, err := wal.Open(options(fs), nil)
+		if err != nil {
+			refused++
+			if !strings.Contains(err.Error(), "0000000000000001.wal") {
+				t.Errorf("read %d: %v: which file?", k, err)
+			}
+			continue
+		}
+		if len(r.Damage) > 0 && r.Damage[0].Position != 0 { // one copy of the header will do
+			t.Errorf("read %d failed once, and is taken for damage: %v", k, r.Damage)
+		}
+		if err := l.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if refused == 0 {
+		t.Error("no failed read mattered")
+	}
+}
+
+func TestSegmentOfAnotherLogIsRefused(t *testing.T) {
+	base := bigLog(t)
+	other := crashfs.New(2)
+	o := options(other)
+	o.Rand = seeded(2)
+	l := mustOpen(t, o)
+	mustAdd(t, l, data(1, 0, 1, 10))
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	foreign, err := other.ReadFile(filepath.Join(dir, "0000000000000001.wal"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	fs := base.Clone(1)
+	fs.WriteFile(filepath.Join(dir, "0000000000000001.wal"), foreign)
+	if _, _, err := wal.Open(options(fs), nil); !isCode(err, mq.WrongDataDir) {
+		t.Errorf("a segment of another log: %v", err)
+	}
+}
