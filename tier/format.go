@@ -135,7 +135,7 @@ func parseTrailer(b []byte, size int64) (trailer, error) {
 		footerBytes: int64(binary.BigEndian.Uint32(b[8:])),
 		footerCRC:   binary.BigEndian.Uint32(b[12:]),
 	}
-	if t.footerBytes < footerFixed || t.footerBytes > MaxFooterBytes || t.footerAt != size-trailerSize-t.footerBytes {
+	if t.footerBytes < footerFixed || t.footerBytes > MaxFooterBytes || t.footerAt < headerSize || t.footerAt != size-trailerSize-t.footerBytes {
 		return trailer{}, corrupt("trailer: a footer of %d bytes at %d in an object of %d", t.footerBytes, t.footerAt, size)
 	}
 	return t, nil

@@ -86,6 +86,7 @@ func (u *Uploader) look() {
 		for _, free := range u.free {
 			*free = slot{} // an idle broker holds no buffers
 		}
+		u.candidates = nil
 	}
 }
 
@@ -93,7 +94,8 @@ func (u *Uploader) look() {
 func (u *Uploader) dispatch() {
 	for len(u.free) > 0 && u.ctx.Err() == nil {
 		now := time.Now()
-		chosen := plan(u.candidates(now), now, limits{u.cfg.FlushBytes, u.cfg.FlushAge})
+		u.candidates = u.appendCandidates(u.candidates[:0], now)
+		chosen := plan(u.candidates, now, limits{u.cfg.FlushBytes, u.cfg.FlushAge})
 		if len(chosen) == 0 {
 			return
 		}
@@ -110,8 +112,7 @@ func (u *Uploader) dispatch() {
 	}
 }
 
-func (u *Uploader) candidates(now time.Time) []candidate {
-	var list []candidate
+func (u *Uploader) appendCandidates(list []candidate, now time.Time) []candidate {
 	for _, s := range u.states {
 		bytes := s.remaining()
 		if bytes == 0 || s.broken || now.Before(s.holdUntil) {

@@ -30,8 +30,10 @@ const (
 	// maxCursors bounds the sequential readers that are recognised, about 200
 	// bytes each. One more than that is only read ahead for less.
 	maxCursors = 16 << 10
-	// maxPieces bounds the runs that one Read puts together.
-	maxPieces = 256
+	// joinBytes is up to how much small pieces are put together for one Read,
+	// half as much again at most. Larger ones come without being copied, one for
+	// each Read.
+	joinBytes = 64 << 10
 )
 
 // ReaderConfig is what a [Reader] works with. Zero values of the optional
@@ -158,8 +160,9 @@ type cursor struct {
 
 // Read returns whole, verified batches of p in offset order. The first holds
 // the offset from (its base offset may be lower); next is one past the last
-// offset. At least one batch comes, and beyond that no more than maxBytes; it
-// may be less than there is. The bytes are shared and must not be changed; they
+// offset. At least one batch comes, and beyond that no more than maxBytes; often
+// it is less than there is, since what lies in one piece comes without a copy.
+// The bytes are shared and must not be changed; they
 // stay valid.
 //
 // Errors: OffsetOutOfRange when the catalogue has nothing at from (the caller
@@ -172,9 +175,9 @@ func (r *Reader) Read(ctx context.Context, p mq.PartitionID, from mq.Offset, max
 	next = from
 	var pieces [][]byte
 	total := 0
-	// Half of what is wanted is enough: going on would cost a copy.
-	for len(pieces) < maxPieces && (total == 0 || total < maxBytes/2) {
-		piece, after, err := r.readRange(ctx, p, next, maxBytes-total, &cur)
+	want := maxBytes
+	for total == 0 || total < min(maxBytes/2, joinBytes) {
+		piece, after, err := r.readRange(ctx, p, next, want, &cur)
 		if err != nil && total == 0 {
 			if mq.CodeOf(err) == mq.Corrupt {
 				r.counters.corruptions.Add(1)
@@ -188,6 +191,7 @@ func (r *Reader) Read(ctx context.Context, p mq.PartitionID, from mq.Offset, max
 		pieces = append(pieces, piece)
 		total += len(piece)
 		next = after
+		want = min(maxBytes-total, joinBytes)
 	}
 	r.mu.Lock()
 	r.cursors.put(cursorKey{p, next}, cur, 1)

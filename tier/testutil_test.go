@@ -289,6 +289,15 @@ func (c *testCatalog) Ranges(_ context.Context, p mq.PartitionID, from mq.Offset
 	return page, nil
 }
 
+func (c *testCatalog) tieredEnd(p mq.PartitionID) (end mq.Offset) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if have := c.ranges[p]; len(have) > 0 {
+		end = have[len(have)-1].End
+	}
+	return end
+}
+
 func (c *testCatalog) setEpoch(p mq.PartitionID, e mq.Epoch) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -58,7 +58,8 @@ type UploaderConfig struct {
 	// says otherwise. Default DefaultFlushAge.
 	FlushAge time.Duration
 	// Pressure, when set, asks with each value for an upload of everything that
-	// is pending, oldest first: the log is running out of room.
+	// is pending, oldest first: the log is running out of room. Send without
+	// waiting, into a buffer of one: the uploader may be busy.
 	Pressure <-chan struct{}
 	// Concurrency is how many objects may be on their way at once, each held in
 	// memory with FlushBytes, one batch, and its footer. Default DefaultUploads.
@@ -86,12 +87,13 @@ type Uploader struct {
 	counters       uploaderCounters
 
 	// The rest belongs to the loop.
-	states   map[Source]*sourceState
-	free     []*slot
-	active   []*flush
-	lastDone <-chan struct{} // of the newest shipment
-	nextID   uint64
-	lastID   uint64 // one past the lease
+	states     map[Source]*sourceState
+	candidates []candidate // for the plan, kept for its memory
+	free       []*slot
+	active     []*flush
+	lastDone   <-chan struct{} // of the newest shipment
+	nextID     uint64
+	lastID     uint64 // one past the lease
 }
 
 // slot is the memory for one object on its way.

@@ -479,10 +479,10 @@ func TestFailingSourceDoesNotStopOthers(t *testing.T) {
 		if n := logs.count(slog.LevelWarn); n != 1 {
 			t.Errorf("%d warnings", n)
 		}
+		r.sources[1].mu.Lock()
 		if n := r.sources[1].reads; n > 40 {
 			t.Errorf("tried %d times in a minute", n)
 		}
-		r.sources[1].mu.Lock()
 		r.sources[1].fail = nil
 		r.sources[1].mu.Unlock()
 		time.Sleep(20 * time.Second)
@@ -618,16 +618,13 @@ func seededFaults(t *testing.T, seed uint64) {
 	rng := rand.New(rand.NewPCG(seed, 0))
 	r.store.NoMD5 = seed%3 == 0
 	var mu sync.Mutex
-	chance := func(percent int) bool {
+	draw := func(n int) int {
 		mu.Lock()
 		defer mu.Unlock()
-		return rng.IntN(100) < percent
+		return rng.IntN(n)
 	}
-	delay := func() time.Duration {
-		mu.Lock()
-		defer mu.Unlock()
-		return time.Duration(rng.IntN(3000)) * time.Millisecond
-	}
+	chance := func(percent int) bool { return draw(100) < percent }
+	delay := func() time.Duration { return time.Duration(draw(3000)) * time.Millisecond }
 	lost := mq.Errorf(mq.ObjectStoreUnavailable, "lost")
 	r.store.SetHook(func(op faultstore.Op) (f faultstore.Fault) {
 		if chance(30) {
@@ -663,8 +660,8 @@ func seededFaults(t *testing.T, seed uint64) {
 	}
 	start()
 	for i := range 400 {
-		n := rng.IntN(len(r.sources))
-		values := make([][]byte, 1+rng.IntN(5))
+		n := draw(len(r.sources))
+		values := make([][]byte, 1+draw(5))
 		for j := range values {
 			values[j] = value(i + j)
 		}
@@ -673,18 +670,15 @@ func seededFaults(t *testing.T, seed uint64) {
 		switch {
 		case chance(1): // another leader, then this one again, with a new epoch; the old uploads are fenced
 			s := r.sources[n]
-			r.catalog.setEpoch(s.id, s.epoch+1)
+			epoch := s.LeaderEpoch() + 1
+			r.catalog.setEpoch(s.id, epoch)
 			time.Sleep(delay())
-			s.setEpoch(s.epoch + 1)
+			s.setEpoch(epoch)
 			r.up.Notify(s)
 		case chance(1): // the broker restarts
 			r.up.Close()
 			for _, s := range r.sources {
-				r.catalog.mu.Lock()
-				if have := r.catalog.ranges[s.id]; len(have) > 0 {
-					s.tiered = have[len(have)-1].End
-				}
-				r.catalog.mu.Unlock()
+				s.tiered = r.catalog.tieredEnd(s.id)
 			}
 			start()
 		}
@@ -773,16 +767,17 @@ func crashAt(t *testing.T, cut int, after bool) (done bool) {
 		r.append(i%3, value(i))
 	}
 	time.Sleep(11 * time.Second)
-	done = !dead
 	first.Close()
+	mu.Lock()
+	done = !dead
+	mu.Unlock()
 	r.store.SetHook(nil)
+	r.catalog.mu.Lock()
 	r.catalog.fault = nil
+	r.catalog.mu.Unlock()
 	for _, s := range r.sources {
 		// Released is only what is committed; a new leader begins at that.
-		var end mq.Offset
-		if have := r.catalog.ranges[s.id]; len(have) > 0 {
-			end = have[len(have)-1].End
-		}
+		end := r.catalog.tieredEnd(s.id)
 		if s.tiered > end {
 			t.Errorf("step %d: %s released up to %d, committed up to %d", cut, s.id, s.tiered, end)
 		}
