@@ -149,7 +149,7 @@ func TestNoAcknowledgedProposalIsLostWhereverThePowerIsCut(t *testing.T) {
 		}
 		cuts++
 	}
-	if cuts < 80 {
+	if cuts < 60 {
 		t.Errorf("the run has %d calls only", cuts)
 	}
 	t.Logf("%d cuts", 2*cuts)
