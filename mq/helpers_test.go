@@ -183,3 +183,5 @@ func anyRecord(longest int) *rapid.Generator[Record] {
 }
 
 func put64(b []byte, at int, v int64) { binary.BigEndian.PutUint64(b[at:], uint64(v)) }
+
+func put16(b []byte, at int, v uint16) { binary.BigEndian.PutUint16(b[at:], v) }

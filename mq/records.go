@@ -30,9 +30,9 @@ func (b Batch) eachRecord(buf *DecodeBuffer, yield func(Record, error) bool) {
 		yield(Record{}, err)
 		return
 	}
+	var rec Record
 	for range r.count {
-		rec, err := r.next()
-		if err != nil {
+		if err := r.next(&rec); err != nil {
 			yield(Record{}, err)
 			return
 		}
@@ -87,41 +87,40 @@ func newRecordReader(b Batch, buf *DecodeBuffer) (recordReader, error) {
 	return r, nil
 }
 
-// next takes the next record off.
-func (r *recordReader) next() (Record, error) {
+// next takes the next record off into rec, all of whose fields it sets.
+func (r *recordReader) next(rec *Record) error {
 	length, n := varint32(r.rest)
 	if n <= 0 || length < 0 || int(length) > len(r.rest)-n {
-		return Record{}, r.lengthError("record", length, n, len(r.rest)-max(n, 0))
+		return r.lengthError("record", length, n, len(r.rest)-max(n, 0))
 	}
-	rec, err := r.body(r.rest[n : n+int(length)])
-	if err != nil {
-		return Record{}, err
+	if err := r.body(rec, r.rest[n:n+int(length)]); err != nil {
+		return err
 	}
 	r.rest = r.rest[n+int(length):]
 	r.index++
-	return rec, nil
+	return nil
 }
 
 // body reads what is behind a record's length: all of p.
-func (r *recordReader) body(p []byte) (rec Record, err error) {
+func (r *recordReader) body(rec *Record, p []byte) (err error) {
 	if len(p) == 0 {
-		return Record{}, r.errorf(InvalidRecord, "no bytes")
+		return r.errorf(InvalidRecord, "no bytes")
 	}
 	if p[0] != 0 {
-		return Record{}, r.errorf(UnsupportedForMessageFormat, "attributes %#02x: reserved bits are set", p[0])
+		return r.errorf(UnsupportedForMessageFormat, "attributes %#02x: reserved bits are set", p[0])
 	}
 	p = p[1:]
 	timeDelta, n := varint64(p)
 	if n <= 0 {
-		return Record{}, r.varintError("timestamp delta", n)
+		return r.varintError("timestamp delta", n)
 	}
 	p = p[n:]
 	delta, n := varint32(p)
 	if n <= 0 {
-		return Record{}, r.varintError("offset delta", n)
+		return r.varintError("offset delta", n)
 	}
 	if delta <= r.lastDelta || delta > r.maxDelta {
-		return Record{}, r.errorf(InvalidRecord, "offset delta %d: want one above %d and at most %d", delta, r.lastDelta, r.maxDelta)
+		return r.errorf(InvalidRecord, "offset delta %d: want one above %d and at most %d", delta, r.lastDelta, r.maxDelta)
 	}
 	r.lastDelta = delta
 	p = p[n:]
@@ -131,22 +130,23 @@ func (r *recordReader) body(p []byte) (rec Record, err error) {
 	if !r.appendTime {
 		rec.Timestamp = r.baseTime + timeDelta
 	}
+	rec.Headers = nil
 	if rec.Key, p, err = r.bytes("key", p); err != nil {
-		return Record{}, err
+		return err
 	}
 	if rec.Value, p, err = r.bytes("value", p); err != nil {
-		return Record{}, err
+		return err
 	}
 	if len(p) == 1 && p[0] == 0 { // no headers: the common case
-		return rec, nil
+		return nil
 	}
 	if rec.Headers, p, err = r.headers(p); err != nil {
-		return Record{}, err
+		return err
 	}
 	if len(p) != 0 {
-		return Record{}, r.errorf(InvalidRecord, "%d bytes behind its headers", len(p))
+		return r.errorf(InvalidRecord, "%d bytes behind its headers", len(p))
 	}
-	return rec, nil
+	return nil
 }
 
 // headers reads the headers into the buffer's slice.

@@ -99,6 +99,11 @@ func TestLyingRecordsAreRefusedWithoutAllocating(t *testing.T) {
 	}
 }
 
+func TestBatchWithoutAWholeHeaderHasNoRecords(t *testing.T) {
+	requireCode(t, CheckRecords(nil, nil), CorruptMessage)
+	requireCode(t, CheckRecords(make(Batch, BatchHeaderSize-1), nil), CorruptMessage)
+}
+
 func TestUnknownRecordAttributesAreUnsupportedNotCorrupt(t *testing.T) {
 	for bit := range 8 {
 		b := seal(CompressionNone, 1, record([]byte{1 << bit, 0, 0}, null, null, none))

@@ -44,6 +44,10 @@ func varint32(b []byte) (v int32, n int) {
 	if len(b) > 0 && b[0] < 0x80 {
 		return int32(b[0]>>1) ^ -int32(b[0]&1), 1
 	}
+	if len(b) > 1 && b[1] < 0x80 { // most lengths
+		u := uint32(b[0]&0x7f) | uint32(b[1])<<7
+		return int32(u>>1) ^ -int32(u&1), 2
+	}
 	u, n := uvarint(b, maxVarint32)
 	if u > 1<<32-1 {
 		return 0, varintOverlong
