@@ -46,7 +46,8 @@ func (b *Broker) topicAnswer(s *server.Session, name string) quicproto.Topic {
 			return clientTopic(t)
 		}
 	}
-	return quicproto.Topic{Name: name, Code: mq.CodeOf(err), Msg: err.Error()}
+	code, text := quicproto.CodeAndText(err)
+	return quicproto.Topic{Name: name, Code: code, Msg: text}
 }
 
 func clientBrokers(img *metadata.Image) []quicproto.Broker {

@@ -22,7 +22,8 @@ func (b *Broker) ListOffsets(ctx context.Context, s *server.Session, req *quicpr
 	for i, q := range req.Queries {
 		a, err := b.offset(ctx, t, q, req.Isolation)
 		if err != nil {
-			a = quicproto.OffsetAnswer{Code: mq.CodeOf(err), Msg: err.Error(), Offset: -1, Timestamp: -1, LeaderEpoch: mq.NoEpoch}
+			code, text := quicproto.CodeAndText(err)
+			a = quicproto.OffsetAnswer{Code: code, Msg: text, Offset: -1, Timestamp: -1, LeaderEpoch: mq.NoEpoch}
 		}
 		a.Partition = q.Partition
 		resp.Answers[i] = a

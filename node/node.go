@@ -325,7 +325,13 @@ func (n *Node) openBroker(context.Context) error {
 	limits.HelloTimeout = n.cfg.Server.HandshakeTimeout
 	limits.IdleTimeout = n.cfg.Server.IdleTimeout
 	limits.Sessions = n.cfg.Server.MaxSessions
-	n.server, err = server.Serve(n.socket, server.Config{TLS: certs, Broker: n.broker, Limits: limits, Logger: n.logger})
+	resetKey, err := n.certs.Secret("QUIC stateless reset")
+	if err != nil {
+		return err
+	}
+	n.server, err = server.Serve(n.socket, server.Config{
+		TLS: certs, Broker: n.broker, ResetKey: &resetKey, Limits: limits, Logger: n.logger,
+	})
 	if err != nil {
 		return err
 	}

@@ -2,6 +2,8 @@ package pki
 
 import (
 	"crypto/ecdsa"
+	"crypto/hkdf"
+	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
@@ -203,4 +205,18 @@ func readKey(path string) (*ecdsa.PrivateKey, error) {
 		return nil, mq.Errorf(mq.WrongDataDir, "%s is not an ECDSA key (PKCS #8)", path)
 	}
 	return key, nil
+}
+
+// Secret derives a secret of the node for one purpose from its key (HKDF, RFC 5869). It stays the same until the key is renewed.
+func (id *Identity) Secret(purpose string) (secret [32]byte, err error) {
+	der, err := x509.MarshalPKCS8PrivateKey(id.node.key)
+	if err != nil {
+		return secret, mq.Errorf(mq.Internal, "encode the node's key: %w", err)
+	}
+	derived, err := hkdf.Key(sha256.New, der, nil, purpose, len(secret))
+	if err != nil {
+		return secret, mq.Errorf(mq.Internal, "derive a secret: %w", err)
+	}
+	copy(secret[:], derived)
+	return secret, nil
 }

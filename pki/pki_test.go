@@ -140,3 +140,17 @@ func remove(t *testing.T, dir, name string) {
 		t.Fatal(err)
 	}
 }
+
+func TestSecretsLastAndDiffer(t *testing.T) {
+	dir := t.TempDir()
+	secret := func(purpose string) [32]byte {
+		s, err := open(t, dir, subject, now).Secret(purpose)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	if secret("a") != secret("a") || secret("a") == secret("b") || secret("a") == [32]byte{} {
+		t.Fatal("a secret has to be the same for one purpose, and another for another")
+	}
+}
