@@ -51,11 +51,13 @@ func (l *Log) scan(stream StreamID, from uint64, maxBytes int, emit func(*header
 	defer func() { l.frames.Put(r.release()) }()
 	var steps [readSteps]step
 	total, cur, full := 0, from, false
+	maxBytes = max(maxBytes, 1)
 	for !full {
 		n, err := l.plan(stream, cur, maxBytes-total, steps[:])
 		if n == 0 || err != nil {
 			return cur, keepGoing(err, total)
 		}
+		before := cur
 		for i := 0; i < n && !full && err == nil; i++ {
 			cur, err = r.extent(&steps[i], stream, cur, func(h *header, payload []byte) (verdict, error) {
 				if total > 0 && total+len(payload) > maxBytes {
@@ -70,6 +72,9 @@ func (l *Log) scan(stream StreamID, from uint64, maxBytes int, emit func(*header
 			})
 		}
 		l.unpin(steps[:n])
+		if err == nil && cur == before && !full {
+			err = mq.Errorf(mq.Internal, "read stream %x at %d: the index leads nowhere", stream, cur)
+		}
 		if err != nil {
 			return cur, keepGoing(err, total)
 		}
@@ -113,9 +118,6 @@ func (l *Log) plan(id StreamID, from uint64, bytes int, steps []step) (n int, er
 		e := s.extents[i]
 		seg := l.seg(e.seg)
 		if seg == nil {
-			if n == 0 {
-				return 0, mq.Errorf(mq.Corrupt, "read stream %x at %d: it is not in the log", id, from)
-			}
 			break
 		}
 		steps[n] = step{extent: e, limit: min(end, s.limit(i)), in: seg, until: int64(e.pos) + int64(e.span)}
@@ -123,6 +125,9 @@ func (l *Log) plan(id StreamID, from uint64, bytes int, steps []step) (n int, er
 		bytes -= int(e.own)
 		from = steps[n].limit
 		n++
+	}
+	if n == 0 && from < end && bytes > 0 {
+		return 0, mq.Errorf(mq.Corrupt, "read stream %x at %d: it is not in the log", id, from)
 	}
 	// Neighbours in one segment are read together.
 	for i := n - 2; i >= 0; i-- {

@@ -79,7 +79,7 @@ func (r *readAhead) read() {
 			}
 			n := int(min(aheadBytes, s.end-pos))
 			buf = buf[:carryBytes+n]
-			readOrZero(s.seg.file, buf[carryBytes:], pos)
+			_ = readOrZero(s.seg.file, buf[carryBytes:], pos) // a scan looks again where it matters
 			select {
 			case r.filled <- chunk{stretch: i, pos: pos, buf: buf}:
 			case <-r.stop:
@@ -90,16 +90,16 @@ func (r *readAhead) read() {
 	}
 }
 
-// readOrZero fills b from the file. What cannot be read is zero: damaged like
-// anything else, if it was promised; who wants to cut it off looks again.
-func readOrZero(f File, b []byte, pos int64) {
+// readOrZero fills b from the file. What cannot be read is zero, and damaged
+// like anything else if it was promised; the error is for who would cut it off.
+func readOrZero(f File, b []byte, pos int64) error {
 	n, err := f.ReadAt(b, pos)
 	if err == nil {
-		return
+		return nil
 	}
 	if err == io.EOF {
 		clear(b[n:])
-		return
+		return nil
 	}
 	for i := 0; i < len(b); i += blockSize {
 		part := b[i:min(i+blockSize, len(b))]
@@ -110,6 +110,7 @@ func readOrZero(f File, b []byte, pos int64) {
 			clear(part[n:])
 		}
 	}
+	return err
 }
 
 // start shows the next stretch, from its beginning.

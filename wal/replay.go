@@ -106,7 +106,9 @@ func (r *replay) frame(seg *segment, pos int64, h *header, payload []byte) error
 	s := r.follow(seg, pos, h)
 	switch h.kind {
 	case EntryData:
-		r.index.place(s, seg.id, pos, h.size(), h.end())
+		if h.first == s.end && h.count > 0 {
+			r.index.place(s, seg.id, pos, h.size(), h.end())
+		}
 	case EntryTruncate:
 		r.index.cut(s, h.first, seg.id, pos, h.flags&flagEmpty != 0)
 	case EntryReset:
@@ -199,7 +201,7 @@ func (r *replay) follow(seg *segment, pos int64, h *header) *stream {
 	s, fresh := r.stream(h.stream)
 	s.touched = seg.id
 	switch {
-	case h.seq == s.seq+1 && (h.kind != EntryData || !s.started || h.first == s.end):
+	case h.seq == s.seq+1 && (h.kind != EntryData || h.count > 0 && (!s.started || h.first == s.end)):
 		if len(r.doubt) > 0 {
 			delete(r.doubt, s)
 		}

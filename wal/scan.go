@@ -1,8 +1,6 @@
 package wal
 
 import (
-	"io"
-
 	"github.com/rustmq/rustmq/mq"
 )
 
@@ -60,10 +58,10 @@ func scanSegment(r *readAhead, seg *segment, end int64, last bool, to sink) (u e
 		}
 		if pos >= u.promised {
 			ahead, err := lookAhead(seg, pos)
-			if err != nil {
-				return u, err
-			}
 			if u.promised = max(u.promised, ahead.promised); pos >= u.promised {
+				if err != nil {
+					return u, err
+				}
 				u.torn = max(ahead.end-pos, 0)
 				break
 			}
@@ -134,15 +132,15 @@ type beyond struct {
 	end      int64 // behind the last frame whose header is whole; 0: there is none
 }
 
-// lookAhead reads the rest of a segment from pos on. It must be able to read
-// all of it: what cannot be read must not be cut off.
-func lookAhead(seg *segment, pos int64) (b beyond, err error) {
+// lookAhead reads the rest of a segment from pos on. With an error, for a part
+// that cannot be read, what it found is true and there may be more: nothing
+// must be cut off then.
+func lookAhead(seg *segment, pos int64) (b beyond, failed error) {
 	buf := make([]byte, min(1<<20, seg.size))
 	for pos+headerSize <= seg.size {
 		part := buf[:min(int64(len(buf)), seg.size-pos)]
-		n, err := seg.file.ReadAt(part, pos)
-		if err != nil && (err != io.EOF || n < len(part)) {
-			return b, mq.Errorf(mq.KafkaStorageError, "read %s at %d, to see whether the log ends there: %w", seg.path, pos, err)
+		if err := readOrZero(seg.file, part, pos); err != nil && failed == nil {
+			failed = mq.Errorf(mq.KafkaStorageError, "read %s at %d or behind, to see whether the log ends there: %w", seg.path, pos, err)
 		}
 		for len(part) >= headerSize {
 			i, h, ok := findHeader(part, seg.seed, pos)
@@ -155,5 +153,5 @@ func lookAhead(seg *segment, pos int64) (b beyond, err error) {
 			pos += int64(i)
 		}
 	}
-	return b, nil
+	return b, failed
 }

@@ -131,6 +131,16 @@ func (f *FS) restart() {
 	f.fails, f.readFails = map[int]error{}, map[int]error{}
 }
 
+// Unreadable makes reads of bytes [from, to) of a file fail with EIO from now
+// on, as a bad sector does. Writing does not cure it.
+func (f *FS) Unreadable(path string, from, to int64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if n := f.live[filepath.Clean(path)]; n != nil {
+		n.bad = append(n.bad, Span{int(from), int(to)})
+	}
+}
+
 // Flip turns over one bit of a file, on the disk and in the cache.
 func (f *FS) Flip(path string, bit int64) error {
 	f.mu.Lock()

@@ -27,7 +27,7 @@
 //	})
 //
 // [FS.FailAt] makes one call fail, [FS.FailReadAt] one read; [FS.SetSpace] bounds
-// the disk; [FS.Flip] rots a bit; [FS.Trace] is what was called, for golden
+// the disk; [FS.Flip] rots a bit and [FS.Unreadable] a sector; [FS.Trace] is what was called, for golden
 // scripts. A Sync that fails has lost what it was to write for good, although
 // it is still seen in the live image, which is what Linux does.
 //

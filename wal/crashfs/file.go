@@ -42,6 +42,11 @@ func (h *handle) ReadAt(p []byte, off int64) (int, error) {
 	if err := h.fs.readFails[h.fs.reads]; err != nil {
 		return 0, &os.PathError{Op: "read", Path: h.node.name, Err: err}
 	}
+	for _, s := range h.node.bad {
+		if off < int64(s.To) && int64(s.From) < off+int64(len(p)) {
+			return 0, &os.PathError{Op: "read", Path: h.node.name, Err: syscall.EIO}
+		}
+	}
 	if off >= int64(len(h.node.live)) {
 		return 0, io.EOF
 	}

@@ -53,6 +53,7 @@ type inode struct {
 	live    []byte
 	disk    []byte
 	pending []change // of disk to live, in order
+	bad     []Span   // cannot be read
 }
 
 // change is a write, or a new length.
@@ -91,7 +92,7 @@ func (f *FS) Clone(seed uint64) *FS {
 	dup := func(n *inode) *inode {
 		if _, ok := copies[n]; !ok {
 			// Bytes of pending changes are never written to, so they can be shared.
-			copies[n] = &inode{name: n.name, live: slices.Clone(n.live), disk: slices.Clone(n.disk), pending: slices.Clone(n.pending)}
+			copies[n] = &inode{name: n.name, live: slices.Clone(n.live), disk: slices.Clone(n.disk), pending: slices.Clone(n.pending), bad: slices.Clone(n.bad)}
 		}
 		return copies[n]
 	}

@@ -1,0 +1,63 @@
+package wal
+
+// MadeFrame is a frame for tests to make: its checksums will be right,
+// whatever it says.
+type MadeFrame struct {
+	Kind       EntryType
+	Flags      uint8
+	Stream     StreamID
+	Seq        uint32
+	First, End uint64
+	Promised   uint32
+	Payload    []byte
+}
+
+// Types of the log's own frames, for tests.
+const (
+	TypeCheckpoint = typeCheckpoint
+	TypeSeal       = typeSeal
+	TypeFree       = typeFree
+)
+
+// MakeSegment makes the first segment of a log out of frames.
+func MakeSegment(frames []MadeFrame) []byte {
+	const salt, id, size = 77, 1, MinSegmentBytes
+	b := make([]byte, size)
+	checkpoint := encodeCheckpoint(1, nil)[0]
+	segmentHead{salt: salt, id: id, checkpointEnd: firstFrame + 2*frameSize(int64(len(checkpoint)))}.encode(b)
+	copy(b[blockSize:], b[:segmentHeader])
+	seed := segmentSeed(salt, id)
+	pos, prevTag, prevSize := int64(firstFrame), uint32(0), uint32(0)
+	for again := range uint32(2) {
+		frames = append([]MadeFrame{{Kind: typeCheckpoint, Seq: again, End: 1, Payload: checkpoint}}, frames...)
+	}
+	for _, f := range frames {
+		h := header{
+			kind: f.Kind, flags: f.Flags, stream: f.Stream, seq: f.Seq, first: f.First, count: uint32(f.End - f.First), promised: f.Promised,
+			length: uint32(len(f.Payload)), payloadCRC: payloadCRC(seed, pos, f.Payload), prevTag: prevTag, prevSize: prevSize,
+		}
+		if pos+h.size() > size {
+			break
+		}
+		h.encode(b[pos:], seed, pos)
+		copy(b[pos+headerSize:], f.Payload)
+		pos += h.size()
+		if prevTag, prevSize = streamTag(f.Stream), uint32(h.size()); h.kind.internal() {
+			prevTag = 0
+		}
+	}
+	return b
+}
+
+// MakeCheckpoint, MakeSeal and MakeFree are payloads about one stream.
+func MakeCheckpoint(id StreamID, seq uint32, first, end uint64) []byte {
+	return encodeCheckpoint(1, []streamRecord{{id: id, seq: seq, first: first, end: max(first, end), started: true}})[0]
+}
+
+func MakeSeal(id StreamID, seq uint32, end uint64) []byte {
+	return encodeSeal([]sealRecord{{id: id, seq: seq, end: end}})[0]
+}
+
+func MakeFree(id StreamID, first uint64) []byte {
+	return encodeFree([]freeRecord{{id: id, first: first}})[0]
+}
