@@ -223,6 +223,37 @@ func TestSeekPauseResume(t *testing.T) {
 	}
 }
 
+func TestSeekDropsWhatIsOnItsWay(t *testing.T) {
+	h := startCluster(t)
+	c := h.client()
+	h.broker.create("t", 1)
+	const n = 60
+	for range n {
+		if err := c.ProduceSync(soon(t), &Record{Topic: "t", Value: make([]byte, 32<<10)}).FirstErr(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	k := consumer(t, c, Assign("t", 0, Start()), PrefetchBytes(MinPrefetchBytes))
+	rng := rand.New(rand.NewPCG(3, 4))
+	next := mq.Offset(0)
+	seeks := 0
+	for rec, err := range k.Records(soon(t)) {
+		if err != nil || rec.Offset != next {
+			t.Fatalf("after %d seeks: %+v, %v, want offset %d", seeks, rec, err, next)
+		}
+		next++
+		if rng.IntN(5) == 0 || next == n {
+			if seeks++; seeks == 60 {
+				break
+			}
+			next = mq.Offset(rng.IntN(n))
+			if err := k.Seek(TopicPartition{"t", 0}, At(next)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}
+
 func TestOutOfRangeIsToldOrReset(t *testing.T) {
 	h := startCluster(t)
 	c := h.client(BatchBytes(1024))

@@ -274,6 +274,31 @@ func TestForgottenProducerGoesOnUnderAnotherID(t *testing.T) {
 	}
 }
 
+func TestRecordOfUnknownFateIsNotSentUnderAnotherID(t *testing.T) {
+	h := startCluster(t)
+	ft := h.broker.create("t", 1)
+	c := h.client()
+	if err := c.ProduceSync(soon(t), &Record{Topic: "t", Value: []byte("1")}).FirstErr(); err != nil {
+		t.Fatal(err)
+	}
+	killed := make(chan struct{})
+	h.broker.setFault(func(int32, mq.Batch) fault { return fault{after: func() { close(killed) }} })
+	go func() {
+		<-killed
+		h.kill()
+		h.broker.setFault(nil)
+		ft.parts[0].mu.Lock()
+		clear(ft.parts[0].producers)
+		ft.parts[0].mu.Unlock()
+		h.start()
+	}()
+	err := c.ProduceSync(soon(t), &Record{Topic: "t", Value: []byte("2")}).FirstErr()
+	wantCode(t, err, mq.UnknownProducerID)
+	if n := len(ft.parts[0].records()); n != 2 {
+		t.Errorf("%d records, want 2: the second was appended before the crash", n)
+	}
+}
+
 func TestBufferIsBoundedAndProduceWaits(t *testing.T) {
 	h := startCluster(t)
 	h.broker.create("t", 1)
