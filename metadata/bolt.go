@@ -2,6 +2,7 @@ package metadata
 
 import (
 	"log/slog"
+	"runtime/debug"
 
 	"go.etcd.io/bbolt"
 
@@ -40,11 +41,13 @@ const (
 	lockTimeout = 1_000_000_000
 )
 
-// openBolt opens a database file. What bbolt finds wrong with the file is reported as damage: it panics on some of that.
+// openBolt opens a database file.
 func openBolt(path string, noSync bool) (b *bbolt.DB, err error) {
-	defer damaged(path, &err)
-	b, err = bbolt.Open(path, 0o600, &bbolt.Options{
-		Timeout: lockTimeout, NoSync: noSync, FreelistType: bbolt.FreelistMapType, InitialMmapSize: initialMapBytes, NoStatistics: true,
+	err = guard(path, func() (err error) {
+		b, err = bbolt.Open(path, 0o600, &bbolt.Options{
+			Timeout: lockTimeout, NoSync: noSync, FreelistType: bbolt.FreelistMapType, InitialMmapSize: initialMapBytes, NoStatistics: true,
+		})
+		return err
 	})
 	if err != nil {
 		return nil, mq.Errorf(mq.Corrupt, "open metadata database %s: %w", path, err)
@@ -52,11 +55,16 @@ func openBolt(path string, noSync bool) (b *bbolt.DB, err error) {
 	return b, nil
 }
 
-// damaged turns a panic of bbolt over a damaged page into an error. Deferred by whatever reads a file that was at rest.
-func damaged(path string, err *error) {
-	if p := recover(); p != nil {
-		*err = mq.Errorf(mq.Corrupt, "metadata database %s is damaged: %v", path, p)
-	}
+// guard runs f, which reads or writes a database. bbolt has no checksums of its own pages: over a damaged one it panics, or follows a
+// pointer to where there is no memory. Both are reported as damage.
+func guard(path string, f func() error) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = mq.Errorf(mq.Corrupt, "metadata database %s is damaged: %v", path, p)
+		}
+	}()
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	return f()
 }
 
 func closeBolt(b *bbolt.DB, logger *slog.Logger) {

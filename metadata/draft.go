@@ -103,20 +103,24 @@ func (t *Topic) append(p *Partition) {
 	if t.count%partitionsPerChunk == 0 {
 		t.chunks = append(t.chunks, &partitionChunk{owner: t.owner})
 	}
+	chunk := t.ownChunk(t.count / partitionsPerChunk)
+	chunk.partitions = append(chunk.partitions, p)
 	t.count++
-	t.set(t.count-1, p)
 }
 
 // set replaces a partition of a topic that the caller owns.
 func (t *Topic) set(i int32, p *Partition) {
-	chunk := t.chunks[i/partitionsPerChunk]
+	t.ownChunk(i / partitionsPerChunk).partitions[i%partitionsPerChunk] = p
+}
+
+// ownChunk gives a chunk that may be changed in place, of a topic that the caller owns.
+func (t *Topic) ownChunk(c int32) *partitionChunk {
+	chunk := t.chunks[c]
 	if chunk.owner != t.owner {
-		own := *chunk
-		own.owner = t.owner
-		chunk = &own
-		t.chunks[i/partitionsPerChunk] = chunk
+		chunk = &partitionChunk{t.owner, slices.Clone(chunk.partitions)}
+		t.chunks[c] = chunk
 	}
-	chunk.partitions[i%partitionsPerChunk] = p
+	return chunk
 }
 
 // putPartition replaces a partition that exists.

@@ -60,7 +60,7 @@ const partitionsPerChunk = 32
 
 type partitionChunk struct {
 	owner      *trieOwner
-	partitions [partitionsPerChunk]*Partition
+	partitions []*Partition // full but in the last chunk
 }
 
 // Topic is a topic. Immutable.

@@ -15,26 +15,27 @@ import (
 const formatVersion = 1
 
 // prepare makes the buckets of a new database and checks the format of an old one.
-func prepare(b *bbolt.DB, path string) (err error) {
-	defer damaged(path, &err)
-	return b.Update(func(tx *bbolt.Tx) error {
-		isNew := tx.Bucket([]byte(bucketMeta)) == nil
-		if first, _ := tx.Cursor().First(); isNew && first != nil {
-			return mq.Errorf(mq.WrongDataDir, "%s is a bbolt database, but not one of RustMQ's metadata", path)
+func prepare(b *bbolt.DB, path string) error {
+	return guard(path, func() error { return b.Update(func(tx *bbolt.Tx) error { return prepareIn(tx, path) }) })
+}
+
+func prepareIn(tx *bbolt.Tx, path string) error {
+	isNew := tx.Bucket([]byte(bucketMeta)) == nil
+	if first, _ := tx.Cursor().First(); isNew && first != nil {
+		return mq.Errorf(mq.WrongDataDir, "%s is a bbolt database, but not one of RustMQ's metadata", path)
+	}
+	for _, name := range allBuckets() {
+		if _, err := tx.CreateBucketIfNotExists([]byte(name)); err != nil {
+			return mq.Errorf(mq.KafkaStorageError, "prepare metadata database %s: %w", path, err)
 		}
-		for _, name := range allBuckets() {
-			if _, err := tx.CreateBucketIfNotExists([]byte(name)); err != nil {
-				return mq.Errorf(mq.KafkaStorageError, "prepare metadata database %s: %w", path, err)
-			}
-		}
-		kv := &boltKV{tx: tx}
-		d := &db{r: kv, w: kv}
-		if isNew {
-			d.putRaw(bucketMeta, []byte(keyFormat), binary.BigEndian.AppendUint32(nil, formatVersion))
-			return kv.err
-		}
-		return d.checkFormat(path)
-	})
+	}
+	kv := &boltKV{tx: tx}
+	d := &db{r: kv, w: kv}
+	if isNew {
+		d.putRaw(bucketMeta, []byte(keyFormat), binary.BigEndian.AppendUint32(nil, formatVersion))
+		return kv.err
+	}
+	return d.checkFormat(path)
 }
 
 func (d *db) checkFormat(path string) error {
@@ -53,12 +54,13 @@ func (d *db) checkFormat(path string) error {
 
 // load reads position and image.
 func load(b *bbolt.DB) (loaded *state, err error) {
-	defer damaged(b.Path(), &err)
-	err = b.View(func(tx *bbolt.Tx) error {
-		d := &db{r: &boltKV{tx: tx}}
-		loaded = &state{position: d.position()}
-		loaded.image = d.image(loaded.position.Index)
-		return d.err
+	err = guard(b.Path(), func() error {
+		return b.View(func(tx *bbolt.Tx) error {
+			d := &db{r: &boltKV{tx: tx}}
+			loaded = &state{position: d.position()}
+			loaded.image = d.image(loaded.position.Index)
+			return d.err
+		})
 	})
 	if err != nil {
 		return nil, mq.Wrapf(storageError(err), "load metadata database %s", b.Path())

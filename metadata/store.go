@@ -133,9 +133,11 @@ func (s *Store) Apply(entries []raft.Entry, at raft.Position) (results [][]byte,
 	}
 	var image *Image
 	b := s.bolt.Load()
-	err = b.Update(func(tx *bbolt.Tx) error {
-		image, results, err = applyIn(tx, before.image, entries, at)
-		return err
+	err = guard(s.opts.Path, func() error {
+		return b.Update(func(tx *bbolt.Tx) (err error) {
+			image, results, err = applyIn(tx, before.image, entries, at)
+			return err
+		})
 	})
 	if err != nil {
 		return nil, mq.Wrapf(storageError(err), "apply metadata commands up to index %d", at.Index)
@@ -199,7 +201,7 @@ func (s *Store) view(f func(*db)) error {
 func (s *Store) viewTx(f func(*bbolt.Tx) error) error {
 	for {
 		b := s.bolt.Load()
-		err := b.View(f)
+		err := guard(s.opts.Path, func() error { return b.View(f) })
 		if errors.Is(err, bbolt.ErrDatabaseNotOpen) && b != s.bolt.Load() {
 			continue
 		}

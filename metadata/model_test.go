@@ -1,0 +1,468 @@
+package metadata
+
+import (
+	"fmt"
+	"maps"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	metadatapb "github.com/rustmq/rustmq/api/metadata/v1"
+	"github.com/rustmq/rustmq/mq"
+)
+
+// model is what the state machine should do, written as plainly as can be: maps, no transactions, no sharing.
+type model struct {
+	brokers    map[int32]*modelBroker
+	topics     map[byte]*modelTopic
+	names      map[string]byte
+	used       map[byte]bool // topic ids that were deleted and are not reclaimed yet
+	objects    map[uint64]int
+	garbage    map[uint64]bool
+	nextObject uint64
+	orphans    []modelRange // ranges of deleted topics
+}
+
+type modelBroker struct {
+	incarnation uint64
+	dir         int32
+	fenced      bool
+}
+
+type modelTopic struct {
+	name       string
+	partitions []*modelPartition
+}
+
+type modelPartition struct {
+	leader        int32
+	leaderEpoch   int32
+	epoch         int32
+	replicas, isr []int32
+	logStart, end int64
+	ranges        []modelRange
+}
+
+type modelRange struct {
+	first, end int64
+	object     uint64
+}
+
+func (m *model) eachPartition(f func(p *modelPartition)) {
+	for _, t := range m.topics {
+		for _, p := range t.partitions {
+			f(p)
+		}
+	}
+}
+
+func (m *model) elect(p *modelPartition) int32 {
+	for _, r := range p.replicas {
+		if slices.Contains(p.isr, r) && !m.brokers[r].fenced {
+			return r
+		}
+	}
+	return -1
+}
+
+func (p *modelPartition) drop(node int32) {
+	if len(p.isr) > 1 {
+		p.isr = slices.DeleteFunc(slices.Clone(p.isr), func(n int32) bool { return n == node })
+	}
+}
+
+func (m *model) register(node int32, incarnation uint64, dir int32, suspect func(*modelPartition) bool) {
+	old := m.brokers[node]
+	if old != nil && old.incarnation == incarnation && !old.fenced {
+		return
+	}
+	m.brokers[node] = &modelBroker{incarnation: incarnation, dir: dir}
+	lost := old != nil && old.dir != dir
+	m.eachPartition(func(p *modelPartition) {
+		if !slices.Contains(p.isr, node) {
+			return
+		}
+		before := len(p.isr)
+		if lost || suspect(p) {
+			p.drop(node)
+		}
+		if p.leader == node || p.leader == -1 {
+			p.leader = m.elect(p)
+			if lost && p.leader == node {
+				p.leader = -1
+			}
+			p.leaderEpoch++
+		} else if len(p.isr) == before {
+			return
+		}
+		p.epoch++
+	})
+}
+
+func (m *model) fence(node int32) {
+	if m.brokers[node].fenced {
+		return
+	}
+	m.brokers[node].fenced = true
+	m.eachPartition(func(p *modelPartition) {
+		before := len(p.isr)
+		if slices.Contains(p.isr, node) {
+			p.drop(node)
+		}
+		if p.leader == node {
+			p.leader = m.elect(p)
+			p.leaderEpoch++
+		} else if len(p.isr) == before {
+			return
+		}
+		p.epoch++
+	})
+}
+
+func (m *model) newPartition(replicas []int32) *modelPartition {
+	p := &modelPartition{leader: -1, replicas: replicas}
+	for _, r := range replicas {
+		if !m.brokers[r].fenced {
+			p.isr = append(p.isr, r)
+		}
+	}
+	if len(p.isr) == 0 {
+		return nil
+	}
+	p.leader = p.isr[0]
+	return p
+}
+
+// commit gives the verdict on one range.
+func (m *model) commit(p *modelPartition, node int32, object uint64, r *metadatapb.RangeCommit) mq.Code {
+	if p == nil {
+		return mq.UnknownTopicOrPartition
+	}
+	for _, there := range p.ranges {
+		if there == (modelRange{r.GetFirst(), r.GetEnd(), object}) {
+			return mq.None
+		}
+	}
+	switch {
+	case r.GetLeaderEpoch() < p.leaderEpoch:
+		return mq.FencedLeaderEpoch
+	case r.GetLeaderEpoch() > p.leaderEpoch:
+		return mq.UnknownLeaderEpoch
+	case p.leader != node:
+		return mq.NotLeaderOrFollower
+	case r.GetFirst() >= r.GetEnd() || r.GetFirst() < 0:
+		return mq.InvalidRequest
+	case r.GetFirst() != p.end && (r.GetFirst() < p.end || r.GetFirst() > p.logStart):
+		return mq.OffsetOutOfRange
+	}
+	p.ranges = append(p.ranges, modelRange{r.GetFirst(), r.GetEnd(), object})
+	p.end = r.GetEnd()
+	m.objects[object]++
+	return mq.None
+}
+
+// reclaimAll drops all that is not needed.
+func (m *model) reclaimAll() {
+	drop := func(r modelRange) {
+		m.objects[r.object]--
+		if m.objects[r.object] == 0 {
+			delete(m.objects, r.object)
+			m.garbage[r.object] = true
+		}
+	}
+	m.eachPartition(func(p *modelPartition) {
+		p.ranges = slices.DeleteFunc(p.ranges, func(r modelRange) bool {
+			if r.end <= p.logStart {
+				drop(r)
+			}
+			return r.end <= p.logStart
+		})
+	})
+	for _, r := range m.orphans {
+		drop(r)
+	}
+	m.orphans = nil
+	clear(m.used)
+}
+
+// modelRun drives state machine and model side by side.
+type modelRun struct {
+	*rapid.T
+	*model
+	b *bench
+}
+
+func (r *modelRun) node() int32 {
+	ids := slices.Sorted(maps.Keys(r.brokers))
+	return rapid.SampledFrom(ids).Draw(r.T, "node")
+}
+
+func (r *modelRun) topic() byte { return byte(rapid.IntRange(1, 4).Draw(r.T, "topic")) }
+
+// want fails when a command was answered in another way.
+func (r *modelRun) want(code mq.Code, command *metadatapb.Command) *metadatapb.Result {
+	result, err := r.b.do(command)
+	if mq.CodeOf(err) != code {
+		r.Fatalf("%v: got %v, want %v", command, err, code)
+	}
+	return result
+}
+
+func (r *modelRun) assignment(replicas int) []int32 {
+	return rapid.Permutation(slices.Sorted(maps.Keys(r.brokers))).Draw(r.T, "replicas")[:min(replicas, len(r.brokers))]
+}
+
+func (r *modelRun) Register(*rapid.T) {
+	node := int32(rapid.IntRange(1, 4).Draw(r.T, "node"))
+	incarnation := rapid.Uint64Range(1, 1000).Draw(r.T, "incarnation")
+	dir := node + int32(rapid.SampledFrom([]int{0, 0, 0, 100}).Draw(r.T, "dir"))
+	command := registerCommand(node, incarnation)
+	command.GetRegisterBroker().DirId = dirOf(dir)
+	suspects := map[*modelPartition]bool{}
+	for _, id := range slices.Sorted(maps.Keys(r.topics)) {
+		for i, p := range r.topics[id].partitions {
+			if rapid.IntRange(0, 5).Draw(r.T, "suspect") == 0 {
+				suspects[p] = true
+				command.GetRegisterBroker().Suspects = append(command.GetRegisterBroker().Suspects, PartitionRecord(partitionOf(id, int32(i))))
+			}
+		}
+	}
+	r.want(mq.None, command)
+	r.register(node, incarnation, dir, func(p *modelPartition) bool { return suspects[p] })
+}
+
+func (r *modelRun) Fence(*rapid.T) {
+	node := r.node()
+	r.want(mq.None, fenceCommand(node, r.b.store.Image().Broker(mq.NodeID(node)).Epoch))
+	r.fence(node)
+}
+
+func (r *modelRun) Create(*rapid.T) {
+	id, name := r.topic(), fmt.Sprint("t", rapid.IntRange(0, 3).Draw(r.T, "name"))
+	rf := rapid.IntRange(1, 3).Draw(r.T, "rf")
+	var assignments [][]int32
+	var partitions []*modelPartition
+	code := mq.None
+	for range rapid.IntRange(1, 3).Draw(r.T, "partitions") {
+		a := r.assignment(rf)
+		p := r.newPartition(a)
+		if p == nil {
+			code = mq.InvalidReplicationFactor
+		}
+		assignments, partitions = append(assignments, a), append(partitions, p)
+	}
+	there, taken := r.names[name]
+	switch {
+	case taken && there == id:
+		r.want(mq.None, createCommand(id, name, assignments...))
+		return
+	case taken:
+		code = mq.TopicAlreadyExists
+	case r.topics[id] != nil || r.used[id]:
+		code = mq.InvalidRequest
+	}
+	r.want(code, createCommand(id, name, assignments...))
+	if code == mq.None {
+		r.topics[id], r.names[name] = &modelTopic{name, partitions}, id
+	}
+}
+
+func (r *modelRun) Delete(*rapid.T) {
+	id := r.topic()
+	t := r.topics[id]
+	if t == nil {
+		r.want(mq.UnknownTopicID, deleteCommand(id))
+		return
+	}
+	r.want(mq.None, deleteCommand(id))
+	delete(r.topics, id)
+	delete(r.names, t.name)
+	for _, p := range t.partitions {
+		r.orphans = append(r.orphans, p.ranges...)
+		if p.end > 0 {
+			r.used[id] = true
+		}
+	}
+}
+
+func (r *modelRun) Commit(*rapid.T) {
+	object := r.nextObject
+	if rapid.IntRange(0, 5).Draw(r.T, "old") == 0 {
+		object = rapid.Uint64Range(1, r.nextObject).Draw(r.T, "object")
+	}
+	if object == r.nextObject {
+		r.want(mq.None, objectIDsCommand(1))
+		r.nextObject++
+	}
+	node := r.node()
+	command := commitCommand(node, object)
+	var partitions []*modelPartition
+	for range rapid.IntRange(0, 4).Draw(r.T, "ranges") {
+		id := partitionOf(r.topic(), int32(rapid.IntRange(0, 2).Draw(r.T, "partition")))
+		p := r.at(id)
+		first, epoch := int64(0), mq.Epoch(0)
+		if p != nil {
+			first = p.end + rapid.SampledFrom([]int64{0, 0, 0, 0, 5, -5}).Draw(r.T, "gap")
+			epoch = mq.Epoch(p.leaderEpoch) + rapid.SampledFrom([]mq.Epoch{0, 0, 0, 0, 1, -1}).Draw(r.T, "epoch")
+			if rapid.Bool().Draw(r.T, "led") {
+				node = p.leader
+			}
+		}
+		command.GetCommitObject().Ranges = append(command.GetCommitObject().Ranges,
+			rangeOf(id, epoch, first, first+rapid.Int64Range(0, 9).Draw(r.T, "size")))
+		partitions = append(partitions, p)
+	}
+	command.GetCommitObject().NodeId = node
+	if r.garbage[object] {
+		r.want(mq.InvalidRequest, command)
+		return
+	}
+	var want []mq.Code
+	for i, c := range command.GetCommitObject().GetRanges() {
+		want = append(want, r.commit(partitions[i], node, object, c))
+	}
+	got := codes(r.want(mq.None, command).GetCommitObject().GetVerdicts())
+	if !slices.Equal(got, want) {
+		r.Fatalf("%v: got %v, want %v", command, got, want)
+	}
+	if r.objects[object] == 0 {
+		r.garbage[object] = true
+	}
+}
+
+func (r *modelRun) at(id mq.PartitionID) *modelPartition {
+	t := r.topics[id.Topic[1]]
+	if t == nil || int(id.Index) >= len(t.partitions) {
+		return nil
+	}
+	return t.partitions[id.Index]
+}
+
+func (r *modelRun) LogStart(*rapid.T) {
+	id := partitionOf(r.topic(), int32(rapid.IntRange(0, 2).Draw(r.T, "partition")))
+	offset := rapid.Int64Range(0, 60).Draw(r.T, "offset")
+	verdicts := r.want(mq.None, logStartCommand(id, offset)).GetSetLogStarts().GetVerdicts()
+	want := mq.UnknownTopicOrPartition
+	if p := r.at(id); p != nil {
+		p.logStart = max(p.logStart, offset)
+		want = mq.None
+	}
+	if got := codes(verdicts)[0]; got != want {
+		r.Fatalf("set log start of %v: got %v, want %v", id, got, want)
+	}
+}
+
+func (r *modelRun) ReclaimAll(*rapid.T) {
+	for {
+		limit := int32(rapid.IntRange(1, 5).Draw(r.T, "limit"))
+		if !r.want(mq.None, reclaimCommand(limit)).GetReclaimRanges().GetMore() {
+			break
+		}
+	}
+	r.reclaimAll()
+}
+
+func (r *modelRun) RemoveGarbage(*rapid.T) {
+	ids := slices.Sorted(maps.Keys(r.garbage))
+	if len(ids) == 0 {
+		return
+	}
+	id := rapid.SampledFrom(ids).Draw(r.T, "garbage")
+	// Only what is deleted from the bucket for good is forgotten, and its id never comes again.
+	r.want(mq.None, &metadatapb.Command{Kind: &metadatapb.Command_RemoveObjects{RemoveObjects: &metadatapb.RemoveObjects{ObjectIds: []uint64{id}}}})
+	delete(r.garbage, id)
+}
+
+func (r *modelRun) Elect(*rapid.T) {
+	id := partitionOf(r.topic(), int32(rapid.IntRange(0, 2).Draw(r.T, "partition")))
+	p := r.at(id)
+	if p == nil {
+		return
+	}
+	leader := rapid.SampledFrom(append(slices.Clone(p.replicas), -1)).Draw(r.T, "leader")
+	stale := int32(rapid.SampledFrom([]int{0, 0, 0, 1}).Draw(r.T, "stale"))
+	verdicts := r.want(mq.None, changeCommand(&metadatapb.PartitionChange{
+		Partition: PartitionRecord(id), PartitionEpoch: p.epoch + stale, LeaderEpoch: -1, Leader: new(leader),
+	})).GetChangePartitions().GetVerdicts()
+	want := mq.None
+	switch {
+	case stale != 0:
+		want = mq.FencedLeaderEpoch
+	case leader >= 0 && (!slices.Contains(p.isr, leader) || r.brokers[leader].fenced):
+		want = mq.InvalidRequest
+	default:
+		p.leader = leader
+		p.leaderEpoch++
+		p.epoch++
+	}
+	if got := codes(verdicts)[0]; got != want {
+		r.Fatalf("elect %d: got %v, want %v", leader, got, want)
+	}
+}
+
+// check compares all of the state.
+func (r *modelRun) check() {
+	img := r.b.store.Image()
+	if img.TopicCount() != len(r.topics) {
+		r.Fatalf("%d topics, want %d", img.TopicCount(), len(r.topics))
+	}
+	for id, t := range r.topics {
+		topic := img.TopicByName(t.name)
+		if topic == nil || topic.ID != topicOf(id) || int(topic.Partitions()) != len(t.partitions) {
+			r.Fatalf("topic %q: %+v", t.name, topic)
+		}
+		for i, want := range t.partitions {
+			got := topic.Partition(int32(i))
+			if int32(got.Leader) != want.leader || int32(got.LeaderEpoch) != want.leaderEpoch || got.PartitionEpoch != want.epoch ||
+				int64(got.LogStart) != want.logStart || int64(got.TieredEnd) != want.end ||
+				!slices.Equal(nodeNumbers(got.ISR), want.isr) || !slices.Equal(nodeNumbers(got.Replicas), want.replicas) {
+				r.Fatalf("topic %q, partition %d: got %+v, want %+v", t.name, i, *got, *want)
+			}
+			r.checkRanges(partitionOf(id, int32(i)), want)
+		}
+	}
+}
+
+// checkRanges compares what a reader from the log start on would see.
+func (r *modelRun) checkRanges(id mq.PartitionID, p *modelPartition) {
+	var want [][2]mq.Offset
+	for _, m := range p.ranges {
+		if m.end > p.logStart {
+			want = append(want, [2]mq.Offset{mq.Offset(m.first), mq.Offset(m.end)})
+		}
+	}
+	if got := bounds(r.b.ranges(id, mq.Offset(p.logStart), 1000)); !slices.Equal(got, want) {
+		r.Fatalf("%v: ranges %v, want %v", id, got, want)
+	}
+}
+
+func TestStateMachineDoesWhatThePlainModelDoes(t *testing.T) {
+	dir := t.TempDir()
+	runs := 0
+	rapid.Check(t, func(rt *rapid.T) {
+		runs++
+		b := &bench{t: t, store: openStore(t, filepath.Join(dir, fmt.Sprint(runs)))}
+		defer func() { _ = b.store.Close() }()
+		b.must(formCommand())
+		r := &modelRun{T: rt, b: b, model: &model{
+			brokers: map[int32]*modelBroker{}, topics: map[byte]*modelTopic{}, names: map[string]byte{}, used: map[byte]bool{},
+			objects: map[uint64]int{}, garbage: map[uint64]bool{}, nextObject: 1,
+		}}
+		r.Register(rt)
+		actions := []func(*rapid.T){
+			r.Register, r.Fence, r.Create, r.Create, r.Delete, r.Commit, r.Commit, r.Commit, r.LogStart, r.ReclaimAll, r.Elect,
+		}
+		for range rapid.IntRange(1, 60).Draw(rt, "steps") {
+			actions[rapid.IntRange(0, len(actions)-1).Draw(rt, "action")](rt)
+			r.check()
+		}
+		r.ReclaimAll(rt)
+		if got, want := b.garbage(), slices.Sorted(maps.Keys(r.garbage)); !slices.Equal(got, want) {
+			rt.Fatalf("garbage %v, want %v", got, want)
+		}
+		r.RemoveGarbage(rt)
+		checkReload(t, b.store)
+	})
+}
