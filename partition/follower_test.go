@@ -197,6 +197,29 @@ func TestTruncationAsksAgainWhenHistoriesInterleave(t *testing.T) {
 	}
 }
 
+// A leader that wrote nothing in its epoch may have to take batches of an older epoch from its successor.
+func TestEpochInWhichNothingWasWrittenLeavesNoTrace(t *testing.T) {
+	n := newNode(t, 1, nil)
+	if err := n.p.Follow(6, 2); err != nil {
+		t.Fatal(err)
+	}
+	if err := n.p.Replicate(context.Background(), 6, stamped(plain(1), 0, 6), 0, 0); err != nil {
+		t.Fatal(err)
+	}
+	if err := n.p.Lead(7, both()); err != nil {
+		t.Fatal(err)
+	}
+	if err := n.p.Follow(8, 2); err != nil {
+		t.Fatal(err)
+	}
+	if e := n.p.LastEpoch(); e != 6 {
+		t.Fatalf("the last batch is of epoch 6, not %d", e)
+	}
+	if err := n.p.Replicate(context.Background(), 8, stamped(plain(1), 1, 6), 0, 0); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // tailEqual compares two hot tails, watermarks aside.
 func (p *Partition) tailEqual(q *Partition) bool {
 	var ours, theirs ReadResult

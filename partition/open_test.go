@@ -102,6 +102,23 @@ func TestProducersAndEpochsComeFromTheCheckpointThenTheLog(t *testing.T) {
 	}
 }
 
+func TestProducersComeFromTheCheckpointWhenTheLogHasNone(t *testing.T) {
+	store := &bucket{}
+	n := newNode(t, 1, store)
+	n.lead()
+	n.must(batch(producedBy{1, 0, 0}, 3, 'e', 100, 0))
+	store.upload(t, n.p, 3)
+	fresh := newNode(t, 2, store)
+	fresh.restart(store.checkpoint)
+	fresh.lead()
+	fresh.must(plain(1))
+	fresh.restart(store.checkpoint)
+	fresh.lead()
+	if r := fresh.must(batch(producedBy{1, 0, 0}, 3, 'e', 100, 0)); !r.Duplicate || r.Base != 0 {
+		t.Fatalf("%+v", r)
+	}
+}
+
 // Rule 13: the log of a leader never ends below the tiered end.
 func TestLogThatEndsBelowTheTieredEndGoesOnThere(t *testing.T) {
 	for name, lose := range map[string]func(n *node){
@@ -169,6 +186,57 @@ func TestHoleBetweenTieredEndAndLogQuarantines(t *testing.T) {
 	n.restart(store.checkpoint)
 	if s, err := n.p.State(); s != StateOffline {
 		t.Fatal("with the right checkpoint all is well", s, err)
+	}
+}
+
+func TestHoleInsideTheLogQuarantinesUnlessItIsTiered(t *testing.T) {
+	for tiered, want := range map[mq.Offset]State{0: StateQuarantined, 2: StateQuarantined, 3: StateOffline, 4: StateOffline} {
+		n := newNode(t, 1, &bucket{})
+		r := NewRecovery(n.cfg.Now())
+		for _, base := range []mq.Offset{0, 1, 3, 4} { // 2 is missing
+			b := stamped(plain(1), base, 0)
+			_ = r.Visit(wal.Entry{Stream: wal.StreamID(testID().Key()), Type: wal.EntryData, First: uint64(base), End: uint64(base) + 1, Payload: b})
+		}
+		p, err := Open(n.cfg, r.Take(testID()), Checkpoint{End: tiered})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if s, err := p.State(); s != want {
+			t.Errorf("tiered up to %d: %v %v, want %v", tiered, s, err, want)
+		}
+	}
+}
+
+func TestRecoveryDoesNotBelieveNonsense(t *testing.T) {
+	stream := wal.StreamID(testID().Key())
+	data := func(first, end uint64, b []byte) wal.Entry {
+		return wal.Entry{Stream: stream, Type: wal.EntryData, First: first, End: end, Payload: b}
+	}
+	for name, e := range map[string]wal.Entry{
+		"no batch":        data(1, 2, []byte("nonsense")),
+		"wrong base":      data(1, 2, stamped(plain(1), 7, 0)),
+		"wrong end":       data(1, 5, stamped(plain(1), 1, 0)),
+		"below the end":   data(0, 1, stamped(plain(1), 0, 0)),
+		"older epoch":     data(1, 2, stamped(plain(1), 1, 0)),
+		"state of future": {Stream: stream, Type: wal.EntryState, Payload: []byte{99}},
+		"empty state":     {Stream: stream, Type: wal.EntryState},
+	} {
+		t.Run(name, func(t *testing.T) {
+			n := newNode(t, 1, nil)
+			r := NewRecovery(n.cfg.Now())
+			for _, e := range []wal.Entry{data(0, 1, stamped(plain(1), 0, 3)), e} {
+				if err := r.Visit(e); err != nil {
+					t.Fatal(err)
+				}
+			}
+			p, err := Open(n.cfg, r.Take(testID()), Checkpoint{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if s, err := p.State(); s != StateQuarantined {
+				t.Fatal(s, err)
+			}
+		})
 	}
 }
 
