@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"slices"
+	"strconv"
 	"sync"
 	"time"
 
@@ -344,7 +345,9 @@ func (f *fakeBroker) DescribeTopic(_ context.Context, _ *server.Session, name st
 	if err != nil {
 		return nil, err
 	}
-	resp := &quicproto.DescribeTopicResponse{Name: name, ID: t.id, Configs: []quicproto.Config{{Key: "retention.ms", Value: "1", Default: true}}}
+	resp := &quicproto.DescribeTopicResponse{Name: name, ID: t.id, Configs: []quicproto.Config{
+		{Key: "retention.ms", Value: "1", Default: true}, {Key: "max.message.bytes", Value: strconv.Itoa(t.maxBatch), Default: true},
+	}}
 	for i, l := range t.parts {
 		l.mu.Lock()
 		resp.Partitions = append(resp.Partitions, quicproto.PartitionDetail{

@@ -350,7 +350,7 @@ func TestContextEndsTheWaitForRoom(t *testing.T) {
 func TestDeliveryTimeoutFailsRecordsAndGoesOn(t *testing.T) {
 	h := startCluster(t)
 	ft := h.broker.create("t", 1)
-	c := h.client(DeliveryTimeout(400 * time.Millisecond))
+	c := h.client(DeliveryTimeout(1500 * time.Millisecond))
 	if err := c.ProduceSync(soon(t), &Record{Topic: "t", Value: []byte("1")}).FirstErr(); err != nil {
 		t.Fatal(err)
 	}
@@ -419,6 +419,18 @@ func TestTooLargeRecordIsRefusedBeforeItIsSent(t *testing.T) {
 	}
 	if _, bytes := c.Buffered(); bytes != 0 {
 		t.Errorf("%d bytes are still buffered", bytes)
+	}
+}
+
+func TestOnlyTheTooLargeRecordOfTheFirstBatchFails(t *testing.T) {
+	h := startCluster(t)
+	ft := h.broker.create("t", 1)
+	ft.maxBatch = 2000
+	c := h.client()
+	res := c.ProduceSync(soon(t), &Record{Topic: "t", Value: []byte("one")}, &Record{Topic: "t", Value: make([]byte, 5000)}, &Record{Topic: "t", Value: []byte("three")})
+	wantCode(t, res[1].Err, mq.MessageTooLarge)
+	if res[0].Err != nil || res[2].Err != nil || len(ft.parts[0].records()) != 2 {
+		t.Errorf("results %v, log %v", res, ft.parts[0].records())
 	}
 }
 

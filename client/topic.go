@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"strconv"
 	"sync"
 	"sync/atomic"
 
@@ -81,6 +82,7 @@ func (t *topic) find(l *loading) {
 	defer cancel()
 	wait := newBackoff()
 	for {
+		t.learnLimit(ctx)
 		err := t.look(ctx)
 		if err == nil || !t.worthwhile(err) || !sleep(ctx, wait.NextBackOff()) {
 			if t.c.ctx.Err() != nil {
@@ -94,6 +96,29 @@ func (t *topic) find(l *loading) {
 			return
 		}
 		t.c.noteTrouble(err)
+	}
+}
+
+// learnLimit asks for the largest batch that the topic takes, before the first one is cut: later the server tells whenever the topic
+// is bound. Without an answer the first batch may come out too large, and is refused.
+func (t *topic) learnLimit(ctx context.Context) {
+	if t.maxBatch.Load() > 0 {
+		return
+	}
+	sess, err := t.c.pool.any(ctx)
+	if err != nil {
+		return // look tells
+	}
+	var resp quicproto.DescribeTopicResponse
+	if _, err := sess.request(ctx, &quicproto.DescribeTopicRequest{Name: t.name}, &resp); err != nil {
+		return
+	}
+	for _, cfg := range resp.Configs {
+		if cfg.Key == "max.message.bytes" {
+			if n, err := strconv.ParseInt(cfg.Value, 10, 32); err == nil && n > 0 {
+				t.maxBatch.CompareAndSwap(0, n)
+			}
+		}
 	}
 }
 
