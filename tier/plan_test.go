@@ -29,13 +29,18 @@ func TestPlan(t *testing.T) {
 		{"enough together", []c{{n: 1, bytes: 600 << 10, age: 1}, {n: 2, bytes: 600 << 10, age: 2}}, []int{2, 1}},
 		{"a busy one leaves quiet ones alone", []c{{n: 1, bytes: 2 << 20}, {n: 2, bytes: 100, age: 9 * time.Second}}, []int{1}},
 		{"many crumbs are not enough", []c{{n: 1, bytes: 8000}, {n: 2, bytes: 1<<20 - 1}}, nil},
-		{"one of age takes those along that soon will be, and large ones",
+		{
+			"one of age takes those along that soon will be, and large ones",
 			[]c{{n: 1, bytes: 100, age: 10 * time.Second}, {n: 2, bytes: 100, age: 5 * time.Second}, {n: 3, bytes: 100, age: 4 * time.Second}, {n: 4, bytes: 100 << 10}},
-			[]int{1, 2, 4}},
+			[]int{1, 2, 4},
+		},
 		{"in a hurry", []c{{n: 1, bytes: 100, age: 250 * time.Millisecond, within: 250 * time.Millisecond}, {n: 2, bytes: 100, age: time.Second}}, []int{1}},
 		{"forced", []c{{n: 1, bytes: 100, forced: true}, {n: 2, bytes: 100}}, []int{1}},
-		{"oldest first, and what is too much waits",
-			[]c{{n: 1, bytes: 700 << 10, age: 1}, {n: 2, bytes: 700 << 10, age: 3}, {n: 3, bytes: 700 << 10, age: 2}}, []int{2, 3}},
+		{
+			"oldest first, and what is too much waits",
+			[]c{{n: 1, bytes: 700 << 10, age: 1}, {n: 2, bytes: 700 << 10, age: 3}, {n: 3, bytes: 700 << 10, age: 2}},
+			[]int{2, 3},
+		},
 	} {
 		var have []candidate
 		for _, c := range test.have {
