@@ -167,6 +167,7 @@ type frameReader struct {
 	in   *segment
 	base int64
 	n    int
+	head header // of the frame being looked at: it is shown to others
 }
 
 func newFramePool() *sync.Pool { return &sync.Pool{New: func() any { return &frameReader{} }} }
@@ -218,8 +219,9 @@ func (r *frameReader) extent(s *step, id StreamID, cur uint64, emit func(*header
 		if err != nil {
 			return cur, err
 		}
-		h, ok := decodeHeader(b, s.in.seed, pos)
-		if !ok || pos+h.size() > stop {
+		ok := false
+		h := &r.head
+		if *h, ok = decodeHeader(b, s.in.seed, pos); !ok || pos+h.size() > stop {
 			// Somebody's header is damaged: perhaps not one that is wanted.
 			if bad < 0 {
 				bad = pos
@@ -235,7 +237,7 @@ func (r *frameReader) extent(s *step, id StreamID, cur uint64, emit func(*header
 			if payloadCRC(s.in.seed, pos, payload) != h.payloadCRC {
 				return cur, corruptAt(s.in, pos, id, cur, "checksum of the payload")
 			}
-			what, err := emit(&h, payload)
+			what, err := emit(h, payload)
 			if err != nil || what == leave {
 				return cur, err
 			}
