@@ -304,7 +304,11 @@ func newCluster(t *testing.T, size int, change func(*Config)) *cluster {
 		c.add(id+1, true)
 	}
 	t.Cleanup(func() {
-		for _, m := range c.all() {
+		machines := c.all()
+		c.mu.Lock()
+		clear(c.machines) // from here on no message arrives
+		c.mu.Unlock()
+		for _, m := range machines {
 			m.halt()
 		}
 		c.wait.Wait()

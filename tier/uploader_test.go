@@ -822,3 +822,31 @@ func BenchmarkLook(b *testing.B) {
 		u.dispatch()
 	}
 }
+
+// TestFinalRefusalOfTheCatalogueDoesNotBlockTheRest: an object that the
+// catalogue will never take is given up, and others behind it are committed.
+func TestFinalRefusalOfTheCatalogueDoesNotBlockTheRest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, 1)
+		commits := 0
+		r.catalog.fault = func(op string) (error, error) {
+			if op == "commit" {
+				if commits++; commits < 3 {
+					return mq.Errorf(mq.InvalidRequest, "the command is too large"), nil
+				}
+			}
+			return nil, nil
+		}
+		defer r.start(nil).Close()
+		r.append(0, value(1))
+		if err := r.up.Flush(t.Context()); mq.CodeOf(err) != mq.InvalidRequest {
+			t.Errorf("flush: %v", err)
+		}
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		r.checkAll()
+		if st := r.up.Stats(); st.Orphans != 2 || st.Objects != 1 || st.CatalogFailing {
+			t.Errorf("stats %+v", st)
+		}
+	})
+}
