@@ -180,10 +180,11 @@ func BenchmarkAppend(b *testing.B) {
 	}
 }
 
-// BenchmarkAppendPath is what an append costs its caller: no log writer takes the processor meanwhile, because its sync hangs.
+// BenchmarkAppendPath is what an append costs its caller, once there is room in the log; the log's writer works beside it.
 func BenchmarkAppendPath(b *testing.B) {
 	const run = 20_000
 	batches := benchBatches(producedBy{7, 0, 0})[:run]
+	var spent time.Duration
 	for b.Loop() {
 		b.StopTimer()
 		p := benchPartition(b)
@@ -198,11 +199,9 @@ func BenchmarkAppendPath(b *testing.B) {
 		for i := range batches {
 			p.Append(batches[i], mq.DurabilityAll, ignored{})
 		}
-		b.ReportMetric(float64(time.Since(start).Nanoseconds())/run, "ns/append")
-		b.StopTimer()
-		p.Close()
-		b.StartTimer()
+		spent += time.Since(start)
 	}
+	b.ReportMetric(float64(spent.Nanoseconds())/float64(run*b.N), "ns/append")
 }
 
 func BenchmarkReadTail(b *testing.B) {

@@ -189,20 +189,31 @@ func TestHoleBetweenTieredEndAndLogQuarantines(t *testing.T) {
 	}
 }
 
-func TestHoleInsideTheLogQuarantinesUnlessItIsTiered(t *testing.T) {
-	for tiered, want := range map[mq.Offset]State{0: StateQuarantined, 2: StateQuarantined, 3: StateOffline, 4: StateOffline} {
+func TestHoleInTheLogQuarantinesUnlessItIsTiered(t *testing.T) {
+	for _, c := range []struct {
+		there  []mq.Offset
+		tiered mq.Offset
+		want   State
+	}{
+		{[]mq.Offset{0, 1, 3, 4}, 0, StateQuarantined},
+		{[]mq.Offset{0, 1, 3, 4}, 2, StateQuarantined},
+		{[]mq.Offset{0, 1, 3, 4}, 3, StateOffline},
+		{[]mq.Offset{0, 1, 3, 4}, 4, StateOffline},
+		{[]mq.Offset{3, 4}, 2, StateQuarantined},
+		{[]mq.Offset{3, 4}, 3, StateOffline},
+	} {
 		n := newNode(t, 1, &bucket{})
 		r := NewRecovery(n.cfg.Now())
-		for _, base := range []mq.Offset{0, 1, 3, 4} { // 2 is missing
+		for _, base := range c.there {
 			b := stamped(plain(1), base, 0)
 			_ = r.Visit(wal.Entry{Stream: wal.StreamID(testID().Key()), Type: wal.EntryData, First: uint64(base), End: uint64(base) + 1, Payload: b})
 		}
-		p, err := Open(n.cfg, r.Take(testID()), Checkpoint{End: tiered})
+		p, err := Open(n.cfg, r.Take(testID()), Checkpoint{End: c.tiered})
 		if err != nil {
 			t.Fatal(err)
 		}
-		if s, err := p.State(); s != want {
-			t.Errorf("tiered up to %d: %v %v, want %v", tiered, s, err, want)
+		if s, err := p.State(); s != c.want {
+			t.Errorf("%v, tiered up to %d: %v %v, want %v", c.there, c.tiered, s, err, c.want)
 		}
 	}
 }

@@ -225,7 +225,11 @@ func TestOffsetByTime(t *testing.T) {
 	_, _, end, _ := n.p.Offsets()
 	check := func(where string) {
 		start, _, _, _ := n.p.Offsets()
-		for ts := int64(0); ts < 320_000; ts += 777 {
+		wanted := []int64{0, 1, 9_999, 400_000}
+		for o := start; o < end; o += 5 {
+			wanted = append(wanted, times[o], times[o]+500)
+		}
+		for _, ts := range wanted {
 			want := mq.Offset(-1)
 			for o := start; o < end && want < 0; o++ {
 				if times[o] >= ts {

@@ -61,6 +61,25 @@ func TestPendingIsUrgentWhenAProducerWaitsForTheObjectMark(t *testing.T) {
 	})
 }
 
+func TestOnlyALeaderHoldsWhatUploadsNeed(t *testing.T) {
+	n := newNode(t, 1, &bucket{})
+	n.lead()
+	n.must(plain(1))
+	if _, _, err := n.p.Checkpoint(1); err != nil {
+		t.Fatal(err)
+	}
+	if err := n.p.Follow(5, 2); err != nil {
+		t.Fatal(err)
+	}
+	if u := &n.p.uploads; u.work != nil || u.made != nil {
+		t.Fatal("a follower holds a second state of the producers")
+	}
+	_, _, err := n.p.Checkpoint(1)
+	codeWanted(t, err, mq.NotLeaderOrFollower)
+	_, _, err = n.p.ReadUpload(context.Background(), 0, 1, 100, nil)
+	codeWanted(t, err, mq.NotLeaderOrFollower)
+}
+
 // A producer that goes on while uploads lag writes many windows beyond the end of a range. The checkpoint must still have what was
 // its window there.
 func TestCheckpointIsExactAtTheEndOfItsRange(t *testing.T) {
