@@ -284,6 +284,36 @@ func TestPoisonedLogFailsWhatWaitsAndStopsThePartition(t *testing.T) {
 	}
 }
 
+// blocking is a Completion that holds up whoever calls it.
+type blocking struct{ called, release chan struct{} }
+
+func (c blocking) Complete(AppendResult) {
+	close(c.called)
+	<-c.release
+}
+
+func TestCompletionsAreToldOneAtATimeAndInOrder(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newNode(t, 1, nil)
+		n.lead()
+		first := blocking{make(chan struct{}), make(chan struct{})}
+		n.send(plain(1), mq.DurabilityLeader, first)
+		<-first.called // the log's writer is in there
+		var later results
+		n.send(plain(1), mq.DurabilityNone, &later)
+		n.send(plain(1), mq.DurabilityNone, &later)
+		synctest.Wait()
+		if got := later.get(); len(got) != 0 {
+			t.Fatalf("told beside an earlier one: %+v", got)
+		}
+		close(first.release)
+		synctest.Wait()
+		if got := later.get(); len(got) != 2 || got[0].Base != 1 || got[1].Base != 2 {
+			t.Fatalf("%+v", got)
+		}
+	})
+}
+
 // Complete may call the partition again, and results keep their order.
 type chained struct {
 	n    *node

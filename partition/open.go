@@ -64,7 +64,8 @@ func (p *Partition) resume(found *Recovered, tiered Checkpoint) error {
 		return mq.Wrapf(err, "checkpoint at %d", tiered.End)
 	}
 	if tiered.End < found.state.tieredEnd {
-		return mq.Errorf(mq.Corrupt, "the log says that it is tiered up to %d, the metadata only up to %d", found.state.tieredEnd, tiered.End)
+		// What the log has let go of since is missed below; if it still has all, the rest is uploaded again.
+		p.logger().Warn("the metadata is behind the log", "tiered_end", tiered.End, "tiered_end_in_log", found.state.tieredEnd)
 	}
 	p.uploads.rebase(tiered)
 	first := p.firstHeld()

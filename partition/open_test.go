@@ -218,6 +218,22 @@ func TestHoleInTheLogQuarantinesUnlessItIsTiered(t *testing.T) {
 	}
 }
 
+// Recovery has to keep every batch of a producer that may still be truncated: it must not be all of a long log.
+func TestWatermarkIsRememberedNowAndThen(t *testing.T) {
+	n := newNode(t, 1, &bucket{})
+	n.lead()
+	for range rememberStride/30_000 + 10 {
+		n.must(batch(nobody(), 1, 'x', 30_000, 0))
+	}
+	if err := n.log.Sync(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	e, ok := n.log.State(wal.StreamID(testID().Key()))
+	if s, err := decodeState(e.Payload); !ok || err != nil || s.high < 500 {
+		t.Fatalf("%+v %v", s, err)
+	}
+}
+
 func TestRecoveryDoesNotBelieveNonsense(t *testing.T) {
 	stream := wal.StreamID(testID().Key())
 	data := func(first, end uint64, b []byte) wal.Entry {

@@ -172,9 +172,9 @@ func (p *Partition) readCold(ctx context.Context, res ReadResult, maxBytes int, 
 	return res, nil
 }
 
-// trimmed is res with what of data, whole batches in order, belongs there: from the batch that holds res.Next up to res.End.
+// trimmed is res with the batches of data up to res.End. They must begin with the one that holds res.Next and go on from there.
 func (res ReadResult) trimmed(data []byte, buf *ReadBuffer) (ReadResult, error) {
-	begin, end, next := 0, 0, res.Next
+	end, next := 0, res.Next
 	for end < len(data) {
 		b, _, err := mq.NextBatch(data[end:])
 		if err != nil {
@@ -183,17 +183,15 @@ func (res ReadResult) trimmed(data []byte, buf *ReadBuffer) (ReadResult, error) 
 		if b.NextOffset() > res.End {
 			break
 		}
-		end += len(b)
-		if b.NextOffset() <= next {
-			begin = end
-			continue
+		if b.NextOffset() <= next || b.BaseOffset() > next {
+			return res, mq.Errorf(mq.Corrupt, "%s where the batch of %d must be", b, next)
 		}
-		next = b.NextOffset()
+		end, next = end+len(b), b.NextOffset()
 	}
-	if begin == end {
-		return res, mq.Errorf(mq.Corrupt, "no batch where one must be")
+	if end == 0 {
+		return res, mq.Errorf(mq.Corrupt, "no batch where the one of %d must be", next)
 	}
-	buf.Slices = append(buf.Slices[:0], data[begin:end])
+	buf.Slices = append(buf.Slices[:0], data[:end])
 	res.Batches, res.Next = buf.Slices, next
 	return res, nil
 }

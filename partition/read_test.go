@@ -125,6 +125,36 @@ func TestTroubleOfTheBucketIsNotAbsence(t *testing.T) {
 	codeWanted(t, err, mq.ObjectStoreUnavailable)
 }
 
+// wrongBatch is a bucket that answers with another batch than the one asked for.
+type wrongBatch struct {
+	bucket
+	b []byte
+}
+
+func (c *wrongBatch) Read(context.Context, mq.PartitionID, mq.Offset, int) ([]byte, mq.Offset, error) {
+	return c.b, 99, nil
+}
+
+func TestAnotherBatchThanTheOneAskedForIsNotServed(t *testing.T) {
+	store := &wrongBatch{}
+	n := newNode(t, 1, &store.bucket)
+	n.p.cfg.Cold = store
+	n.lead()
+	for range 4 {
+		n.must(plain(1))
+	}
+	store.upload(t, n.p, 3)
+	n.evict()
+	for _, b := range [][]byte{stamped(plain(1), 0, 0), stamped(plain(1), 2, 0), stamped(plain(5), 0, 0), nil, []byte("nonsense")} {
+		store.b = b
+		res, err := n.p.Read(context.Background(), 1, 1000, mq.IsolationCommitted, nil)
+		if err == nil || len(res.Batches) != 0 {
+			t.Fatalf("%v was served", mq.Batch(b))
+		}
+		codeWanted(t, err, mq.Corrupt)
+	}
+}
+
 func TestLogStartHidesWhatIsBelow(t *testing.T) {
 	store := &bucket{}
 	n := newNode(t, 1, store)
