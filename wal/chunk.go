@@ -10,7 +10,8 @@ import (
 // into chunks of about 256 KiB, one frame each: the frame's first offset is the
 // chunk's number from 0, its count is how many chunks there are.
 //
-// Checkpoint, all streams; written twice, the second time with the frame's seq 1:
+// Checkpoint, all streams; written twice, the second time with the frame's seq 1
+// and, behind a promise frame of zeros, in another block:
 //
 //	u64 oldest segment in use   u32 items
 //	item: [20]stream  u32 entries so far  u64 first  u64 end  u8 flags: 1 state, 2 quarantine, 4 quarantine for a lost state, 8 has offsets

@@ -91,7 +91,6 @@ func TestLifeOfALogUsesEverything(t *testing.T) {
 }
 
 func TestEveryPowerCutKeepsWhatWasAcknowledged(t *testing.T) {
-	knownFailure(t)
 	o := options(nil)
 	base := crashfs.New(1)
 	run(t, base, o, lifeOfALog)
@@ -131,7 +130,6 @@ func TestEveryPowerCutKeepsWhatWasAcknowledged(t *testing.T) {
 // TestPowerCutsByChance lives through many lives of a log, each of random
 // work that a power cut, a kill or a close ends, against a naive model.
 func TestPowerCutsByChance(t *testing.T) {
-	knownFailure(t)
 	rapid.Check(t, func(rt *rapid.T) {
 		fs := crashfs.New(rapid.Uint64().Draw(rt, "seed"))
 		o := options(fs)

@@ -17,7 +17,6 @@ import (
 // acknowledged after it, Failed says so, and what had been acknowledged is there
 // after a restart with or without a power cut.
 func TestFirstErrorPoisons(t *testing.T) {
-	knownFailure(t)
 	o := options(nil)
 	base := crashfs.New(1)
 	run(t, base, o, lifeOfALog)

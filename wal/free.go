@@ -77,9 +77,8 @@ func (d *freeDone) Appended(err error) {
 		l.mu.Lock()
 		l.segs = slices.Delete(l.segs, 0, 1)
 		d.seg.freed = true
-		if d.seg.readers == 0 {
-			l.retire(d.seg)
-		}
+		l.leaving = append(l.leaving, d.seg)
+		l.retire()
 		l.mu.Unlock()
 		l.counters.freed.Add(1)
 	}

@@ -264,6 +264,22 @@ func (s *stream) quarantine(q quarantine) {
 	s.bad.Store(&q)
 }
 
+// trust bounds what is in doubt by a checkpoint that was written when all was
+// well: it knows the stream's bounds, and what lies behind them comes from later.
+func (s *stream) trust(end uint64) {
+	q := s.bad.Load()
+	if q == nil || q.to != 0 {
+		return
+	}
+	if end <= max(q.from, s.first) {
+		s.bad.Store(nil)
+		return
+	}
+	bounded := *q
+	bounded.to = end
+	s.bad.Store(&bounded)
+}
+
 // setState remembers the stream's latest state.
 func (s *stream) setState(e *Entry) {
 	s.state = e

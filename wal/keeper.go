@@ -60,7 +60,7 @@ func (k *keeper) step() (did, later bool, err error) {
 		err := k.reuse(seg)
 		if noSpace(err) {
 			k.l.mu.Lock()
-			k.l.retired = append(k.l.retired, seg)
+			k.l.retired = slices.Insert(k.l.retired, 0, seg)
 			k.l.mu.Unlock()
 			k.block(err, true)
 			return false, true, nil
@@ -74,9 +74,14 @@ func (k *keeper) step() (did, later bool, err error) {
 	return k.shrink(), later, nil
 }
 
-// retire hands over a segment that nobody uses any more. The caller holds the mutex.
-func (l *Log) retire(s *segment) {
-	l.retired = append(l.retired, s)
+// retire hands over the free segments that nobody reads any more, oldest first:
+// one that is still read holds up those behind it, since files that go out of
+// order would look like lost ones to a recovery. The caller holds the mutex.
+func (l *Log) retire() {
+	for len(l.leaving) > 0 && l.leaving[0].readers == 0 {
+		l.retired = append(l.retired, l.leaving[0])
+		l.leaving = slices.Delete(l.leaving, 0, 1)
+	}
 	l.nudge()
 }
 
@@ -135,7 +140,7 @@ func (k *keeper) prepare() (did, later bool, err error) {
 	l := k.l
 	l.mu.Lock()
 	n := len(l.streams)
-	heads := 2*chunkedSize(n, recordBytes+64) + chunkedSize(n, sealRecordBytes)
+	heads := 2*chunkedSize(n, recordBytes+64) + blockSize + headerSize + chunkedSize(n, sealRecordBytes)
 	size, id := max(l.wanted, roundUp(firstFrame+heads+l.opts.SegmentBytes*3/4, blockSize)), l.nextID
 	var small *segment
 	if len(l.ready) > 0 && l.ready[0].size < size && l.starved {
@@ -143,7 +148,7 @@ func (k *keeper) prepare() (did, later bool, err error) {
 	}
 	enough := len(l.ready) > 0 && small == nil || l.closed && !l.starved
 	var total int64
-	for _, list := range [][]*segment{l.segs, l.ready, l.retired} {
+	for _, list := range [][]*segment{l.segs, l.ready, l.leaving, l.retired} {
 		for _, s := range list {
 			total += s.size
 		}

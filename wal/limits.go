@@ -59,6 +59,14 @@ const (
 	// for the log's own needs when space is short.
 	copyFraction = 8
 
+	// sectorBytes is what a disk loses at least when it loses something. A
+	// promise is written twice, the second time in the next sector: else one
+	// lost sector could take the last entries and what vouches for them.
+	sectorBytes = 512
+
+	// promiseBytes is at most what a promise takes.
+	promiseBytes = headerSize + sectorBytes + headerSize
+
 	// defaultCopyBehind is how many segments must have been sealed after the
 	// oldest before what is left in it is copied: mostly it is released before.
 	defaultCopyBehind = 4

@@ -25,7 +25,8 @@ type Log struct {
 	mu      sync.Mutex // guards what follows, and is never held across I/O
 	*index             // what is durable
 	ready   []*segment // prepared, in the order of use
-	retired []*segment // not in use any more, to be reused or removed
+	leaving []*segment // free, in the order of their ids; a reader may still be in one
+	retired []*segment // not in use any more, to be reused or removed, in this order
 	nextID  uint64     // of the next segment to be prepared
 	wanted  int64      // least size of the next segment to be prepared, bytes
 	starved bool       // the writer waits for a segment
@@ -110,7 +111,7 @@ func newLog(opts Options, found *recovered) *Log {
 // holds the mutex, or is alone.
 func (l *Log) usable(s *segment) int64 {
 	n := len(l.streams)
-	return s.size - firstFrame - 2*chunkedSize(n, recordBytes+64) - chunkedSize(n, sealRecordBytes)
+	return s.size - firstFrame - 2*chunkedSize(n, recordBytes+64) - blockSize - headerSize - chunkedSize(n, sealRecordBytes)
 }
 
 // Reserve waits for room for one EntryData with a payload of the given bytes.
@@ -254,7 +255,7 @@ func (l *Log) Close() error {
 	l.mu.Lock()
 	l.ended = true
 	var idle []*segment
-	for _, list := range [][]*segment{l.segs, l.ready, l.retired} {
+	for _, list := range [][]*segment{l.segs, l.ready, l.leaving, l.retired} {
 		for _, s := range list {
 			if s.readers == 0 {
 				idle = append(idle, s)

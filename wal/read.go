@@ -154,7 +154,7 @@ func (l *Log) unpinOne(s *segment) {
 		return
 	}
 	if s.freed {
-		l.retire(s)
+		l.retire()
 	}
 	if l.ended {
 		_ = s.file.Close() // only read from: there is nothing to lose

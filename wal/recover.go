@@ -338,7 +338,7 @@ func (r *recovery) settle() error {
 // perhaps after an error that the process before this one died of.
 func (r *recovery) settleTail(tail *segment) error {
 	out, u := r.out, &r.out.last
-	out.unpromised = u.last.kind != typePromise || int64(u.last.promised) != u.end-headerSize
+	out.unpromised = u.last.kind != typePromise // there is nothing but promises behind one at the end
 	if !r.readOnly {
 		if u.torn > 0 {
 			if err := scrub(tail, u.end, u.torn); err != nil {

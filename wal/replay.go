@@ -302,9 +302,13 @@ func (r *replay) seal(seg *segment, pos int64, payload []byte) error {
 			continue
 		}
 		n := r.missing(seg, pos, s, fresh)
+		one := !fresh && s.started && f.seq == s.seq+1 && f.end > s.end
+		q := quarantine{from: s.end, to: f.end} // one data entry is missing, and nothing else
 		r.adopt(s, f.end, seg.id, pos)
-		s.seq = f.seq
-		r.lost(n, s, quarantine{from: min(s.first, s.end)})
+		if s.seq = f.seq; !one {
+			q = quarantine{from: min(s.first, s.end)}
+		}
+		r.lost(n, s, q)
 	}
 	return nil
 }
@@ -378,8 +382,11 @@ func (r *replay) record(seg *segment, rec *streamRecord) error {
 	if rec.bad != nil {
 		s.quarantine(*rec.bad)
 	}
-	lostState := s.bad.Load() != nil && s.bad.Load().stateLost && rec.bad == nil
-	if rec.state == nil || !news && !lostState {
+	if rec.bad == nil {
+		defer s.trust(rec.end)
+	}
+	doubted := s.bad.Load() != nil && s.bad.Load().to == 0 && rec.bad == nil
+	if rec.state == nil || !news && !doubted {
 		return nil
 	}
 	state := *rec.state

@@ -20,14 +20,18 @@ func (w *writer) rotate(size int64) error {
 	chunks := encodeCheckpoint(head, records)
 	var bytes int64
 	for _, c := range chunks {
-		bytes += 2 * frameSize(int64(len(c)))
+		bytes += frameSize(int64(len(c)))
 	}
-	need := firstFrame + bytes + size + 2*headerSize + chunkedSize(1, sealRecordBytes)
+	// The second copy begins in another block than the first one ends in: one
+	// bad block must not take both.
+	gap := roundUp(firstFrame+bytes+headerSize, blockSize) - firstFrame - bytes
+	bytes += gap + bytes
+	need := firstFrame + bytes + size + promiseBytes + chunkedSize(1, sealRecordBytes)
 	seg, err := w.nextSegment(roundUp(need, blockSize))
 	if err != nil {
 		return err
 	}
-	if err := w.begin(seg, chunks, bytes); err != nil {
+	if err := w.begin(seg, chunks, bytes, gap); err != nil {
 		w.err = w.l.fail(err)
 		return w.err
 	}
@@ -123,7 +127,7 @@ func (w *writer) nextSegment(least int64) (*segment, error) {
 // begin writes the head of a segment and syncs it. The very first segment of a
 // log has its header synced before anything else is written, so that a
 // directory without a readable header is known to be either new or damaged.
-func (w *writer) begin(seg *segment, chunks [][]byte, bytes int64) error {
+func (w *writer) begin(seg *segment, chunks [][]byte, bytes, gap int64) error {
 	var block [blockSize]byte
 	segmentHead{salt: w.l.salt, id: seg.id, prevEnd: w.prevEnd, checkpointEnd: firstFrame + bytes}.encode(block[:])
 	if w.prevEnd == 0 {
@@ -144,6 +148,11 @@ func (w *writer) begin(seg *segment, chunks [][]byte, bytes int64) error {
 	for again := range uint32(2) {
 		for i, c := range chunks {
 			if err := w.put(&header{kind: typeCheckpoint, seq: again, first: uint64(i), count: uint32(len(chunks))}, c); err != nil {
+				return err
+			}
+		}
+		if again == 0 {
+			if err := w.put(&header{kind: typePromise}, make([]byte, gap-headerSize)); err != nil {
 				return err
 			}
 		}

@@ -64,7 +64,7 @@ func newWriter(l *Log, found *recovered) (*writer, error) {
 	}
 	w.active, w.synced, w.dry, w.reseal = seg, found.last.end, found.unpromised, found.reseal
 	if !found.unpromised {
-		w.synced -= headerSize // the promise at the end says so of what is before it, not of itself
+		w.synced = int64(found.last.last.promised) // the promise at the end says so of what is before it, not of itself
 	}
 	w.prevSize = uint32(found.last.last.size())
 	if h := &found.last.last; !h.kind.internal() {
@@ -387,7 +387,7 @@ func (w *writer) put(h *header, payload []byte) error {
 // fits says whether a frame fits in the active segment and leaves room for
 // what must follow at its end: a promise, and the seal.
 func (w *writer) fits(size int64) bool {
-	return w.active != nil && !w.reseal && w.tail.pos()+size+headerSize+chunkedSize(len(w.touched)+1, sealRecordBytes) <= w.active.size
+	return w.active != nil && !w.reseal && w.tail.pos()+size+promiseBytes+chunkedSize(len(w.touched)+1, sealRecordBytes) <= w.active.size
 }
 
 // left is how many bytes of frames fit in the active segment.
@@ -395,7 +395,7 @@ func (w *writer) left() int64 {
 	if w.active == nil {
 		return 0
 	}
-	return max(0, w.active.size-w.tail.pos()-headerSize-chunkedSize(len(w.touched)+1, sealRecordBytes))
+	return max(0, w.active.size-w.tail.pos()-promiseBytes-chunkedSize(len(w.touched)+1, sealRecordBytes))
 }
 
 // commit makes durable what was gathered, and completes it.
@@ -465,10 +465,12 @@ func (w *writer) promise() {
 		return
 	}
 	w.dry = false
-	if w.tail.pos()+headerSize+chunkedSize(len(w.touched), sealRecordBytes) > w.active.size {
+	if w.tail.pos()+promiseBytes+chunkedSize(len(w.touched), sealRecordBytes) > w.active.size {
 		return // there will be a seal instead
 	}
-	if w.put(&header{kind: typePromise}, nil) != nil {
+	pos := w.tail.pos()
+	next := roundUp(pos+headerSize, sectorBytes)
+	if w.put(&header{kind: typePromise}, make([]byte, next-pos-headerSize)) != nil || w.put(&header{kind: typePromise}, nil) != nil {
 		return
 	}
 	w.sync(0)
