@@ -3,6 +3,7 @@ package partition
 import (
 	"bytes"
 	"context"
+	"sync"
 	"testing"
 	"testing/synctest"
 
@@ -38,15 +39,25 @@ type model struct {
 // modelAck is an append that is on its way.
 type modelAck struct {
 	base, end mq.Offset
-	done      bool
-	result    AppendResult
+
+	mu     sync.Mutex
+	told   bool
+	result AppendResult
 }
 
 func (a *modelAck) Complete(r AppendResult) {
-	if a.done {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.told {
 		panic("completed twice")
 	}
-	a.done, a.result = true, r
+	a.told, a.result = true, r
+}
+
+func (a *modelAck) get() (result AppendResult, done bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.result, a.told
 }
 
 func (m *model) end() mq.Offset {
@@ -143,13 +154,22 @@ func (m *model) append(t *rapid.T) {
 	}
 	_, _, before, _ := m.n.p.Offsets()
 	m.n.p.Append(b, want, ack)
-	if state, _ := m.n.p.State(); state != StateLeader && ack.done && ack.result.Err != nil {
-		return // likewise
+	result, done := ack.get()
+	if !done && code != mq.None {
+		synctest.Wait() // whoever is telling outcomes tells this one too
+		result, done = ack.get()
+	}
+	if state, _ := m.n.p.State(); state != StateLeader && done && result.Err != nil {
+		// Likewise; but if it came as far as the log, it may turn up again.
+		if _, _, after, _ := m.n.p.Offsets(); after > before {
+			m.log = append(m.log, &entry{by, count, bytes.Clone(b), ack.base})
+		}
+		return
 	}
 	switch {
 	case code != mq.None:
-		if !ack.done || mq.CodeOf(ack.result.Err) != code {
-			t.Fatalf("%+v of %d: %+v, want %v", by, count, ack.result, code)
+		if !done || mq.CodeOf(result.Err) != code {
+			t.Fatalf("%+v of %d: %+v, want %v", by, count, result, code)
 		}
 		return
 	case dup < 0:
@@ -157,7 +177,7 @@ func (m *model) append(t *rapid.T) {
 	}
 	if _, _, end, _ := m.n.p.Offsets(); before != ack.base && dup < 0 || end != m.end() {
 		t.Fatalf("%+v of %d: appended [%d, %d), the model has [%d, %d), duplicate of %d: %+v",
-			by, count, before, end, ack.base, m.end(), dup, ack.result)
+			by, count, before, end, ack.base, m.end(), dup, result)
 	}
 	m.results = append(m.results, ack)
 }
@@ -166,12 +186,13 @@ func (m *model) append(t *rapid.T) {
 func (m *model) settle() (acked mq.Offset) {
 	kept := m.results[:0]
 	for _, a := range m.results {
+		result, done := a.get()
 		switch {
-		case !a.done:
+		case !done:
 			kept = append(kept, a)
-		case a.result.Err == nil:
-			if a.result.Base != a.base || a.result.Last != a.end-1 {
-				m.t.Fatalf("acknowledged %+v, want [%d, %d)", a.result, a.base, a.end)
+		case result.Err == nil:
+			if result.Base != a.base || result.Last != a.end-1 {
+				m.t.Fatalf("acknowledged %+v, want [%d, %d)", result, a.base, a.end)
 			}
 			acked = max(acked, a.end)
 		}
