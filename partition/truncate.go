@@ -203,6 +203,7 @@ func (p *Partition) tieredTo(end mq.Offset) {
 		p.marks.setHigh(end)
 	}
 	p.marks.setObject(end)
+	p.uploads.committed(end, end == p.marks.high())
 	p.remember(nil)
 	p.releaseLog()
 	p.wake(false)

@@ -118,12 +118,12 @@ func (u *uploads) refused(end mq.Offset) {
 	u.made = slices.DeleteFunc(u.made, func(c Checkpoint) bool { return c.End >= end })
 }
 
-// committed makes the checkpoint at end the base. idle says that there is nothing more to upload.
+// committed makes the checkpoint at end, if it was made here, the base. idle says that there is nothing more to upload.
 func (u *uploads) committed(end mq.Offset, idle bool) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	kept := u.made[:0]
-	u.known = false
+	u.known = u.known && u.base.End == end
 	for _, c := range u.made {
 		switch {
 		case c.End == end:
@@ -279,6 +279,5 @@ func (p *Partition) Tiered(end mq.Offset, verdict error) {
 	if p.mustLead() != nil || end <= p.marks.object() || end > p.marks.high() {
 		return // what this node's role is now, somebody will tell it by TieredTo
 	}
-	p.uploads.committed(end, end == p.marks.high())
 	p.tieredTo(end)
 }

@@ -197,6 +197,30 @@ func TestLostAnswerOfACommitHeals(t *testing.T) {
 	}
 }
 
+// The metadata's news of a commit may come before the uploader's own verdict: nothing has to be fetched for that.
+func TestVerdictMayComeAfterTheNews(t *testing.T) {
+	n := newNode(t, 1, &bucket{})
+	n.p.cfg.Checkpoint = func(context.Context, mq.PartitionID) (Checkpoint, error) {
+		t.Error("fetched a checkpoint that was made here")
+		return Checkpoint{}, nil
+	}
+	n.lead()
+	for i := range 10 {
+		n.must(batch(producedBy{7, 0, int32(i)}, 1, 'a', 1, 0))
+	}
+	for end := mq.Offset(5); end <= 10; end += 5 {
+		if _, _, err := n.p.Checkpoint(end); err != nil {
+			t.Fatal(err)
+		}
+		n.p.TieredTo(end)
+		n.p.Tiered(end, nil)
+	}
+	n.must(plain(1))
+	if _, _, err := n.p.ReadUpload(context.Background(), 10, 11, 100, nil); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func TestLogIsReleasedByTheObjectMark(t *testing.T) {
 	store := &bucket{}
 	n := newNode(t, 1, store)
