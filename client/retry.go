@@ -271,17 +271,19 @@ func (p *partition) expire(now time.Time) {
 	p.dispatch(st, search)
 }
 
-// renew fails what was sent, and goes on under another identity: the topic was created anew, and nothing that was sent counts.
+// renew goes on under another identity, for the topic was created anew, and fails what may have been appended to the old one. What is on the
+// wire for the first time is left to its answer: it may well have been sent to the new topic, and whoever was told that it failed would
+// send it twice.
 func (p *partition) renew(err error) {
 	p.mu.Lock()
 	var out []verdict
 	for _, b := range p.sent.all() {
-		if b.state != settled {
+		if b.state == again || b.state == onWire && b.unsure {
 			out = p.settle(out, verdict{b: b, err: err})
 		}
 	}
-	p.refused, p.fatal = false, nil
-	p.anew()
+	p.refused, p.broken, p.fatal = true, true, nil
+	out = p.regroup(out)
 	p.mu.Unlock()
 	p.c.tell(out)
 }
