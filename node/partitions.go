@@ -185,21 +185,26 @@ func (p *partitions) apply(table map[mq.PartitionID]*partition.Partition, t *met
 }
 
 func (p *partitions) open(t *metadata.Topic, id mq.PartitionID) (*partition.Partition, error) {
-	checkpoint, _, err := p.store.Checkpoint(id)
+	tiered, err := p.checkpoint(context.Background(), id)
 	if err != nil {
 		return nil, err
 	}
 	settings := p.settings[t.ID]
-	tiered := partition.Checkpoint{End: checkpoint.End, Producers: checkpoint.ProducerState}
-	for _, e := range checkpoint.Epochs {
-		tiered.Epochs = append(tiered.Epochs, mq.EpochStart{Epoch: e.Epoch, Start: e.Start})
-	}
 	return partition.Open(partition.Config{
 		ID: id, Topic: t.Name, Node: p.node, Log: p.log, Cold: p.cold, Tail: p.tail,
-		Settings:  func() partition.Settings { return *settings.Load() },
-		Committed: p.committed,
-		Logger:    p.logger, Now: time.Now,
+		Settings:   func() partition.Settings { return *settings.Load() },
+		Checkpoint: p.checkpoint, Committed: p.committed,
+		Logger: p.logger, Now: time.Now,
 	}, p.recovery.Take(id), tiered)
+}
+
+// checkpoint is what the last tier commit of a partition carried.
+func (p *partitions) checkpoint(_ context.Context, id mq.PartitionID) (partition.Checkpoint, error) {
+	c, _, err := p.store.Checkpoint(id)
+	if err != nil {
+		return partition.Checkpoint{}, mq.Wrapf(err, "look up the checkpoint of partition %s", id)
+	}
+	return partition.Checkpoint{End: c.End, Producers: c.ProducerState, Epochs: c.Epochs}, nil
 }
 
 // lead gives the partition the role that the controller decided.
@@ -209,7 +214,14 @@ func (p *partitions) lead(part *partition.Partition, wanted *metadata.Partition)
 	}
 	switch wanted.Leader {
 	case p.node:
-		return part.Lead(wanted.LeaderEpoch, p.replicas(wanted.ISR))
+		if err := part.Lead(wanted.LeaderEpoch, p.replicas(wanted.ISR)); err != nil {
+			return err
+		}
+		part.TieredTo(wanted.TieredEnd) // in case the answer to our own commit was lost
+		if start, _, _, _ := part.Offsets(); wanted.LogStart > start {
+			return part.SetLogStart(wanted.LogStart)
+		}
+		return nil
 	case mq.NoNode:
 		part.Offline(mq.Errorf(mq.LeaderNotAvailable, "no in-sync replica is alive"))
 		return nil
@@ -231,13 +243,15 @@ func (p *partitions) replicas(nodes []mq.NodeID) []partition.Replica {
 	return out
 }
 
-// dropUnknown frees what the log holds of partitions that no image knows: their topics were deleted while the node was away.
+// dropUnknown ends the recovery, once every partition of the image is open: it frees what the log holds of partitions that no
+// image knows, for their topics were deleted while the node was away.
 func (p *partitions) dropUnknown() {
 	for _, id := range p.recovery.Partitions() {
 		p.recovery.Take(id)
 		p.log.Drop(wal.StreamID(id.Key()))
 		p.logger.Info("dropped the log of a partition whose topic was deleted", "partition", id.String())
 	}
+	p.recovery.Settle()
 }
 
 // closeAll ends every partition; the log keeps their records.
