@@ -50,7 +50,6 @@ type reader struct {
 	part  *partition.Partition
 	iso   mq.Isolation
 	wait  *partition.Wait
-	buf   partition.ReadBuffer
 }
 
 var _ server.Reader = (*reader)(nil)
@@ -67,18 +66,18 @@ func (r *reader) Offsets() (topic mq.TopicID, logStart, highWatermark, end mq.Of
 // Local implements server.Reader.
 func (r *reader) Local(from mq.Offset) bool { return r.part.Local(from) }
 
-// Read implements server.Reader.
+// Read implements server.Reader. The list of batches is the caller's: a front door sends it while the next read is under way.
 func (r *reader) Read(ctx context.Context, from mq.Offset, maxBytes int, dst []byte) (server.Fetched, error) {
 	if err := r.grant.check(); err != nil {
 		return server.Fetched{}, err
 	}
-	r.buf.Bytes = dst
-	got, err := r.part.Read(ctx, from, maxBytes, r.iso, &r.buf)
+	buf := partition.ReadBuffer{Bytes: dst}
+	got, err := r.part.Read(ctx, from, maxBytes, r.iso, &buf)
 	if err != nil {
 		return server.Fetched{}, err
 	}
 	return server.Fetched{
-		Batches: got.Batches, Buf: r.buf.Bytes, Next: got.Next, End: got.End,
+		Batches: got.Batches, Buf: buf.Bytes, Next: got.Next, End: got.End,
 		HighWatermark: got.HighWatermark, LogStart: got.LogStart, LogEnd: got.LogEnd,
 	}, nil
 }

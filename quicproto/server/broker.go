@@ -83,7 +83,8 @@ type Reader interface {
 
 	// Read reads whole batches from the one that holds from: about max bytes, at least one batch. Nothing to read
 	// yet is an empty result and no error. Bytes that have to be copied may be put into dst[:0], grown if need be; dst is not
-	// used by anyone else until the result has been sent.
+	// used by anyone else until the result has been sent. The list of batches is the caller's for good: the next Read may be
+	// under way while it is being sent.
 	Read(ctx context.Context, from mq.Offset, max int, dst []byte) (Fetched, error)
 
 	// Await has w woken once when something at or after from may be readable, or Read would fail. It returns false, and w will
