@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/rustmq/rustmq/mq"
@@ -37,7 +38,7 @@ type fault struct {
 
 type fakeTopic struct {
 	id       mq.TopicID
-	maxBatch int
+	maxBatch atomic.Int64
 	parts    []*fakeLog
 }
 
@@ -66,7 +67,8 @@ func newFakeBroker() *fakeBroker {
 func (f *fakeBroker) create(name string, partitions int) *fakeTopic {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	t := &fakeTopic{maxBatch: mq.DefaultMaxBatchBytes}
+	t := new(fakeTopic)
+	t.maxBatch.Store(mq.DefaultMaxBatchBytes)
 	t.id[0], t.id[1] = byte(len(f.topics)+1), byte(f.nextID)
 	f.nextID++
 	for range partitions {
@@ -113,7 +115,7 @@ type fakeOpened struct {
 }
 
 func (o *fakeOpened) Topic() (mq.TopicID, int32, int) {
-	return o.t.id, int32(len(o.t.parts)), o.t.maxBatch
+	return o.t.id, int32(len(o.t.parts)), int(o.t.maxBatch.Load())
 }
 
 func (o *fakeOpened) Append(ctx context.Context, partition int32, b mq.Batch, d mq.Durability, done server.Completion) {
@@ -346,7 +348,7 @@ func (f *fakeBroker) DescribeTopic(_ context.Context, _ *server.Session, name st
 		return nil, err
 	}
 	resp := &quicproto.DescribeTopicResponse{Name: name, ID: t.id, Configs: []quicproto.Config{
-		{Key: "retention.ms", Value: "1", Default: true}, {Key: "max.message.bytes", Value: strconv.Itoa(t.maxBatch), Default: true},
+		{Key: "retention.ms", Value: "1", Default: true}, {Key: "max.message.bytes", Value: strconv.FormatInt(t.maxBatch.Load(), 10), Default: true},
 	}}
 	for i, l := range t.parts {
 		l.mu.Lock()
@@ -365,7 +367,8 @@ func (f *fakeBroker) AlterTopic(_ context.Context, _ *server.Session, req *quicp
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	grown := &fakeTopic{id: t.id, maxBatch: t.maxBatch, parts: slices.Clone(t.parts)}
+	grown := &fakeTopic{id: t.id, parts: slices.Clone(t.parts)}
+	grown.maxBatch.Store(t.maxBatch.Load())
 	for len(grown.parts) < int(req.Partitions) {
 		grown.parts = append(grown.parts, newFakeLog(grown))
 	}
@@ -402,6 +405,13 @@ func (f *fakeBroker) ListOffsets(_ context.Context, _ *server.Session, req *quic
 		resp.Answers = append(resp.Answers, a)
 	}
 	return resp, nil
+}
+
+// asked is how many producer ids were asked for.
+func (f *fakeBroker) asked() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.inits
 }
 
 func (f *fakeBroker) InitProducerID(context.Context, *server.Session, *quicproto.InitProducerIDRequest) (*quicproto.InitProducerIDResponse, error) {

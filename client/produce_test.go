@@ -252,8 +252,8 @@ func TestBrokenSequenceFailsLoudlyAndRecovers(t *testing.T) {
 	if err := c.ProduceSync(soon(t), &Record{Topic: "t", Value: []byte("3")}).FirstErr(); err != nil {
 		t.Fatalf("no recovery: %v", err)
 	}
-	if h.broker.inits != 2 {
-		t.Errorf("%d producer ids were asked for, want 2", h.broker.inits)
+	if n := h.broker.asked(); n != 2 {
+		t.Errorf("%d producer ids were asked for, want 2", n)
 	}
 }
 
@@ -407,7 +407,7 @@ func TestRecreatedTopicIsProducedTo(t *testing.T) {
 
 func TestTooLargeRecordIsRefusedBeforeItIsSent(t *testing.T) {
 	h := startCluster(t)
-	h.broker.create("t", 1).maxBatch = 10_000
+	h.broker.create("t", 1).maxBatch.Store(10_000)
 	c := h.client()
 	if err := c.ProduceSync(soon(t), &Record{Topic: "t", Value: []byte("small")}).FirstErr(); err != nil {
 		t.Fatal(err)
@@ -425,7 +425,7 @@ func TestTooLargeRecordIsRefusedBeforeItIsSent(t *testing.T) {
 func TestOnlyTheTooLargeRecordOfTheFirstBatchFails(t *testing.T) {
 	h := startCluster(t)
 	ft := h.broker.create("t", 1)
-	ft.maxBatch = 2000
+	ft.maxBatch.Store(2000)
 	c := h.client()
 	res := c.ProduceSync(soon(t), &Record{Topic: "t", Value: []byte("one")}, &Record{Topic: "t", Value: make([]byte, 5000)}, &Record{Topic: "t", Value: []byte("three")})
 	wantCode(t, res[1].Err, mq.MessageTooLarge)
