@@ -169,16 +169,14 @@ func setAll(keys []ConfigKey, c *ClusterConfig, entries []ConfigEntry) error {
 }
 
 func findKey(keys []ConfigKey, name string) (ConfigKey, error) {
-	nearest, best := "", math.MaxInt
-	for _, key := range keys {
+	names := make([]string, len(keys))
+	for i, key := range keys {
 		if key.Name == name {
 			return key, nil
 		}
-		if d := editDistance(key.Name, name); d < best {
-			nearest, best = key.Name, d
-		}
+		names[i] = key.Name
 	}
-	return ConfigKey{}, mq.Errorf(mq.InvalidConfig, "unknown setting %.60q: did you mean %q?", name, nearest)
+	return ConfigKey{}, mq.Errorf(mq.InvalidConfig, "unknown setting %.60q: did you mean %q?", name, mq.Nearest(name, names))
 }
 
 func intKey[T int32 | int64](name, doc string, low, high int64, field func(*ClusterConfig) *T) ConfigKey {
@@ -217,28 +215,6 @@ func choiceKey(name, doc string, choices []string, field func(*ClusterConfig) *b
 			return choices[0]
 		},
 	}
-}
-
-// editDistance is Levenshtein's, of names cut to 64 bytes.
-func editDistance(a, b string) int {
-	a, b = a[:min(len(a), 64)], b[:min(len(b), 64)]
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			substitute := diagonal
-			if a[i] != b[j] {
-				substitute++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(substitute, diagonal+1, row[j]+1)
-		}
-	}
-	return row[len(b)]
 }
 
 // changeConfigs applies changes to overrides that are sorted by key, and gives a new sorted list.

@@ -125,7 +125,7 @@ func (l *loader) environ(src Sources) error {
 	}
 	if len(unknown) > 0 {
 		slices.Sort(unknown)
-		return mq.Errorf(mq.InvalidConfig, "environment: unknown setting %s: did you mean %s?", unknown[0], Nearest(unknown[0], slices.Collect(maps.Keys(keys))))
+		return mq.Errorf(mq.InvalidConfig, "environment: unknown setting %s: did you mean %s?", unknown[0], mq.Nearest(unknown[0], slices.Collect(maps.Keys(keys))))
 	}
 	return l.merge(layer, func(key string) string { return l.settings[key].Env })
 }
@@ -153,7 +153,7 @@ func (l *loader) merge(layer *koanf.Koanf, origin func(key string) string) error
 		if l.isSection(key) {
 			return mq.Errorf(mq.InvalidConfig, "%s: %s is a section: write its settings below [%s]", origin(key), key, key)
 		}
-		return mq.Errorf(mq.InvalidConfig, "%s: unknown setting %s: did you mean %s?", origin(key), key, Nearest(key, slices.Collect(maps.Keys(l.settings))))
+		return mq.Errorf(mq.InvalidConfig, "%s: unknown setting %s: did you mean %s?", origin(key), key, mq.Nearest(key, slices.Collect(maps.Keys(l.settings))))
 	}
 	return l.tree.Merge(layer)
 }
@@ -179,37 +179,4 @@ func (l *loader) decode() error {
 		}
 	}
 	return nil
-}
-
-// Nearest is the name with the fewest edits away from what was written; of
-// equals the first in the alphabet. It is for "did you mean".
-func Nearest(written string, names []string) string {
-	best, bestDistance := "", -1
-	for _, name := range slices.Sorted(slices.Values(names)) {
-		if d := editDistance(written, name); bestDistance < 0 || d < bestDistance {
-			best, bestDistance = name, d
-		}
-	}
-	return best
-}
-
-// editDistance is Levenshtein's, over bytes.
-func editDistance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := 1
-			if a[i] == b[j] {
-				cost = 0
-			}
-			next := min(diagonal+cost, row[j]+1, row[j+1]+1)
-			diagonal, row[j+1] = row[j+1], next
-		}
-	}
-	return row[len(b)]
 }
