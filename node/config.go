@@ -21,7 +21,6 @@ type Config struct {
 	Raft        RaftConfig        `koanf:"raft"         doc:"The controller's replicated log."`
 	Memory      MemoryConfig      `koanf:"memory"       doc:"Bounds of what is kept in memory for reading."`
 	ObjectStore ObjectStoreConfig `koanf:"object_store" doc:"The bucket that records move on to, and when."`
-	Topic       TopicDefaults     `koanf:"topic"        doc:"What a topic gets that is created without saying."`
 	Log         LogConfig         `koanf:"log"          doc:"What the node says about itself, on stderr."`
 }
 
@@ -84,12 +83,6 @@ type ObjectStoreConfig struct {
 	FlushAge  time.Duration `koanf:"flush_age"  doc:"An object is written when a record has waited this long."`
 }
 
-// TopicDefaults is what a topic gets that is created without saying.
-type TopicDefaults struct {
-	Partitions int `koanf:"partitions" doc:"Partitions of a new topic."`
-	Replicas   int `koanf:"replicas"   doc:"Replicas of each partition of a new topic; at most the number of brokers."`
-}
-
 // LogConfig says what the node tells.
 type LogConfig struct {
 	Level  string `koanf:"level"  doc:"Least level that is printed: debug, info, warn, error." flag:"log-level"`
@@ -114,7 +107,6 @@ func Default() Config {
 		Raft:        RaftConfig{Tick: 100 * time.Millisecond, SegmentSize: 16 * MiB, MaxSize: 256 * MiB},
 		Memory:      MemoryConfig{TailSize: 256 * MiB, CacheSize: 256 * MiB},
 		ObjectStore: ObjectStoreConfig{FlushSize: 32 * MiB, FlushAge: 10 * time.Second},
-		Topic:       TopicDefaults{Partitions: 1, Replicas: 1},
 		Log:         LogConfig{Level: "info", Format: "text"},
 	}
 }

@@ -43,8 +43,6 @@ func (c *Config) Validate() error {
 		sizeBetween("object_store.flush_size", c.ObjectStore.FlushSize, 64*KiB, 4*GiB),
 		between("object_store.flush_age", c.ObjectStore.FlushAge, 10*time.Millisecond, 24*time.Hour),
 
-		atLeast("topic.partitions", c.Topic.Partitions, 1),
-		atLeast("topic.replicas", c.Topic.Replicas, 1),
 		oneOf("log.level", c.Log.Level, "debug", "info", "warn", "error"),
 		oneOf("log.format", c.Log.Format, "text", "json"),
 	} {
