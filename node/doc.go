@@ -34,6 +34,7 @@
 //
 //  1. Commands go up, Images come down; only the reconciler changes what runs here.
 //  2. No partition appends before this run of the node was registered: a new run never continues an old leader epoch.
-//  3. A directory that is newer, another node's, or put together from two copies is refused before anything in it is changed.
+//  3. A directory that is newer or another node's is refused before anything in it is changed; one that was put together from two
+//     copies before this run of the node is registered, so before a partition appends.
 //  4. After the first failure of a disk nothing is acknowledged any more, and [Node.Done] says so.
 package node

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"path/filepath"
 	"slices"
 
@@ -179,11 +180,15 @@ func writeFileDurably(fsys wal.FS, path string, data []byte) error {
 var identityStream = wal.StreamID{'n', 'o', 'd', 'e'}
 
 // bindLog makes sure that the log in the directory is the directory's own: its
-// sticky state names the directory's id.
-func bindLog(log *wal.Log, id identity, dir string) error {
+// sticky state names the directory's id. Where damage took the name it is
+// written again: that must stop what it hit, and not the node.
+func bindLog(log *wal.Log, found *wal.Recovery, id identity, dir string, logger *slog.Logger) error {
 	state, ok := log.State(identityStream)
 	if !ok {
-		if id.Formed {
+		switch {
+		case len(found.Damage) > 0:
+			logger.Warn("damage took the log's name: it is taken for this directory's own", "dir", filepath.Join(dir, walDir))
+		case id.Formed:
 			return mq.Errorf(mq.WrongDataDir, "the log in %s names no directory: it is not the one that belongs to %s", filepath.Join(dir, walDir), identityFile)
 		}
 		done := make(waitDone, 1)

@@ -201,6 +201,8 @@ func (n *Node) openLog(context.Context) error {
 	}
 	n.dataLog = log
 	n.onClose(func(context.Context) error { return log.Close() })
+	// The log's name is no partition: it is settled by bindLog, below.
+	found.Suspect = slices.DeleteFunc(found.Suspect, func(s wal.StreamID) bool { return s == identityStream })
 	recovery.Finish(found)
 	for _, d := range found.Damage {
 		n.logger.Error("the data log is damaged: the partition is quarantined, run `rustmq wal check`",
@@ -211,7 +213,7 @@ func (n *Node) openLog(context.Context) error {
 		tail: partition.NewTailBudget(int64(n.cfg.Memory.TailSize)), committed: n.committed, logger: n.logger,
 	})
 	n.controller = &controller{raft: n.raft, store: n.store, partitions: n.partitions}
-	return bindLog(log, n.id, n.cfg.Node.DataDir)
+	return bindLog(log, found, n.id, n.cfg.Node.DataDir, n.logger)
 }
 
 func (n *Node) openTier(ctx context.Context) error {
