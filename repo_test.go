@@ -142,7 +142,7 @@ func readRepository() (tree, error) {
 			}
 			return nil
 		}
-		if !d.Type().IsRegular() {
+		if !d.Type().IsRegular() || d.Name() == ".git" { // a file in a second worktree
 			return nil
 		}
 		text, err := os.ReadFile(name)
