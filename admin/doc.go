@@ -5,6 +5,8 @@
 //	GET /readyz   200 when the node serves clients; 503 with the reason otherwise
 //	GET /metrics  Prometheus' text format
 //
+//	GET /debug/pprof/  the Go runtime's profiles, if the configuration allows it
+//
 // # What it does not do
 //
 // It decides nothing and changes nothing, and it knows no other package: whoever
@@ -12,6 +14,7 @@
 //
 // # Invariants
 //
-//  1. A request costs bounded time and memory whoever sends it.
+//  1. A request costs bounded time and memory whoever sends it; a profile is
+//     the exception, which is why there are none by default.
 //  2. No answer holds a secret or a record.
 package admin

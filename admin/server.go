@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/http/pprof"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -24,14 +25,16 @@ const (
 	maxScrapes = 4
 )
 
-// Config says what a server tells. All fields are required.
+// Config says what a server tells. All fields but Profiles are required.
 type Config struct {
 	// Live is nil while the process works, or why it should be restarted.
 	Live func() error
 	// Ready is nil while the node serves clients, or why it does not.
 	Ready   func() error
 	Metrics prometheus.Gatherer
-	Logger  *slog.Logger
+	// Profiles adds the Go runtime's profiles. One costs CPU as long as it is taken.
+	Profiles bool
+	Logger   *slog.Logger
 }
 
 // Server is the HTTP listener.
@@ -83,6 +86,11 @@ func Handler(cfg Config) http.Handler {
 	mux.HandleFunc("GET /livez", health(cfg.Live))
 	mux.HandleFunc("GET /readyz", health(cfg.Ready))
 	mux.Handle("GET /metrics", promhttp.HandlerFor(cfg.Metrics, promhttp.HandlerOpts{MaxRequestsInFlight: maxScrapes}))
+	if cfg.Profiles {
+		mux.HandleFunc("GET /debug/pprof/", pprof.Index)
+		mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
+		mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
+	}
 	return mux
 }
 

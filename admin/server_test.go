@@ -48,6 +48,9 @@ func TestHealthFollowsTheNode(t *testing.T) {
 	if code, body := get(t, s, "/metrics"); code != 200 || !strings.Contains(body, "rustmq_test 42") {
 		t.Errorf("/metrics: got %d %q", code, body)
 	}
+	if code, _ := get(t, s, "/debug/pprof/"); code != 404 {
+		t.Errorf("/debug/pprof/: got %d, want 404: nobody asked for profiles", code)
+	}
 	if code, _ := get(t, s, "/"); code != 404 {
 		t.Errorf("/: got %d, want 404", code)
 	}
@@ -56,5 +59,26 @@ func TestHealthFollowsTheNode(t *testing.T) {
 	}
 	if _, err := http.Get("http://" + s.Addr().String() + "/livez"); err == nil {
 		t.Error("it answers after Close")
+	}
+}
+
+func TestProfilesAreServedWhenAskedFor(t *testing.T) {
+	s, err := Listen("127.0.0.1:0", Config{
+		Live: func() error { return nil }, Ready: func() error { return nil },
+		Metrics: prometheus.NewRegistry(), Profiles: true, Logger: slog.New(slog.DiscardHandler),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for path, want := range map[string]string{
+		"/debug/pprof/": "goroutine", "/debug/pprof/goroutine?debug=1": "TestProfilesAreServedWhenAskedFor",
+		"/debug/pprof/profile?seconds=1": "\x1f\x8b", // pprof's files are compressed by gzip
+	} {
+		if code, body := get(t, s, path); code != 200 || !strings.Contains(body, want) {
+			t.Errorf("%s: got %d and %d bytes, want %q in them", path, code, len(body), want)
+		}
+	}
+	if err := s.Close(t.Context()); err != nil {
+		t.Fatal(err)
 	}
 }

@@ -49,6 +49,7 @@ type RPCConfig struct {
 // AdminConfig is the HTTP listener.
 type AdminConfig struct {
 	Listen string `koanf:"listen" doc:"Address of the HTTP listener, host:port. Port 0 picks a free one." flag:"admin-listen"`
+	Pprof  bool   `koanf:"pprof"  doc:"Serve the Go runtime's profiles at /debug/pprof/. Whoever reaches the listener can then make the node work for him: leave it off where that is not only you."`
 }
 
 // PKIConfig says where certificates are.

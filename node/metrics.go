@@ -5,6 +5,7 @@ import (
 	"io"
 	"math"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -26,6 +27,7 @@ type sample struct {
 	reader        tier.ReaderStats
 	server        server.Stats
 	tailBytes     int64
+	counters      *partition.Counters
 	topics        int
 	states        map[partition.State]int
 	now           time.Time
@@ -35,7 +37,7 @@ func (n *Node) sample() *sample {
 	s := &sample{
 		data: n.dataLog.Stats(), raftLog: n.raftLog.Stats(), raft: n.raft.Status(),
 		uploader: n.uploader.Stats(), reader: n.reader.Stats(),
-		tailBytes: n.partitions.tail.Used(), topics: n.store.Image().TopicCount(),
+		tailBytes: n.partitions.tail.Used(), counters: n.partitions.counters, topics: n.store.Image().TopicCount(),
 		states: make(map[partition.State]int), now: time.Now(),
 	}
 	if n.server != nil {
@@ -107,8 +109,27 @@ func catalogue() []metric {
 			value: func(s *sample) float64 { return float64(s.states[state]) },
 		})
 	}
+	metrics = append(metrics, readMetrics()...)
 	metrics = append(metrics, logMetrics("data", func(s *sample) *wal.Stats { return &s.data })...)
 	return append(metrics, logMetrics("raft", func(s *sample) *wal.Stats { return &s.raftLog })...)
+}
+
+// readMetrics say which of the places that hold a record serves the consumers.
+func readMetrics() (metrics []metric) {
+	for _, source := range []struct {
+		name  string
+		bytes func(*partition.Counters) *atomic.Int64
+	}{
+		{"tail", func(c *partition.Counters) *atomic.Int64 { return &c.TailBytes }},
+		{"log", func(c *partition.Counters) *atomic.Int64 { return &c.LogBytes }},
+		{"store", func(c *partition.Counters) *atomic.Int64 { return &c.ColdBytes }},
+	} {
+		metrics = append(metrics, metric{
+			name: "rustmq_read_bytes_total", help: "Bytes of record batches read for consumers, by source: the hot tail, the log, the object store (or its cache).",
+			kind: counter, label: "source=" + source.name, value: func(s *sample) float64 { return float64(source.bytes(s.counters).Load()) },
+		})
+	}
+	return metrics
 }
 
 func oldestPending(s *sample) float64 {

@@ -210,7 +210,8 @@ func (n *Node) openLog(context.Context) error {
 	}
 	n.partitions = newPartitions(partitionsConfig{
 		node: n.id.Node, store: n.store, log: log, recovery: recovery,
-		tail: partition.NewTailBudget(int64(n.cfg.Memory.TailSize)), committed: n.committed, logger: n.logger,
+		tail: partition.NewTailBudget(int64(n.cfg.Memory.TailSize)), counters: new(partition.Counters),
+		committed: n.committed, logger: n.logger,
 	})
 	n.controller = &controller{raft: n.raft, store: n.store, partitions: n.partitions}
 	return bindLog(log, found, n.id, n.cfg.Node.DataDir, n.logger)
@@ -398,7 +399,7 @@ func (n *Node) openAdmin(context.Context) error {
 		return err
 	}
 	s, err := admin.Listen(n.cfg.Admin.Listen, admin.Config{
-		Live: n.healthy, Ready: n.healthy, Metrics: registry, Logger: n.logger,
+		Live: n.healthy, Ready: n.healthy, Metrics: registry, Profiles: n.cfg.Admin.Pprof, Logger: n.logger,
 	})
 	if err != nil {
 		return err

@@ -40,6 +40,7 @@ type partitionsConfig struct {
 	recovery  *partition.Recovery
 	cold      partition.Cold
 	tail      *partition.TailBudget
+	counters  *partition.Counters
 	committed func(*partition.Partition)
 	logger    *slog.Logger
 }
@@ -191,7 +192,7 @@ func (p *partitions) open(t *metadata.Topic, id mq.PartitionID) (*partition.Part
 	}
 	settings := p.settings[t.ID]
 	return partition.Open(partition.Config{
-		ID: id, Topic: t.Name, Node: p.node, Log: p.log, Cold: p.cold, Tail: p.tail,
+		ID: id, Topic: t.Name, Node: p.node, Log: p.log, Cold: p.cold, Tail: p.tail, Counters: p.counters,
 		Settings:   func() partition.Settings { return *settings.Load() },
 		Checkpoint: p.checkpoint, Committed: p.committed,
 		Logger: p.logger, Now: time.Now,
