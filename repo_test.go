@@ -43,6 +43,7 @@ var floors = []struct {
 	{"tier/faultstore", 2, "a bucket that fails, for tests"},
 	{"pki", 2, "authority and certificates"},
 	{"quicproto", 1, "frames of the native protocol: below both of their ends"},
+	{"quicproto/udp", 1, "sockets for both ends of the native protocol"},
 	{"quicproto/server", 2, "listener and sessions: declares the broker it needs"},
 	{"mq", 0, "the vocabulary: imports nothing of ours"},
 	{"wal", 1, "the log of opaque entries, the file-system seam"},

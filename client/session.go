@@ -13,6 +13,7 @@ import (
 
 	"github.com/rustmq/rustmq/mq"
 	"github.com/rustmq/rustmq/quicproto"
+	"github.com/rustmq/rustmq/quicproto/udp"
 )
 
 const (
@@ -279,7 +280,7 @@ func listenUDP(addr string) (net.PacketConn, net.Addr, error) {
 	if remote.IP.To4() == nil {
 		network, local = "udp6", &net.UDPAddr{IP: net.IPv6unspecified}
 	}
-	pc, err := net.ListenUDP(network, local)
+	pc, err := udp.Listen(network, local)
 	if err != nil {
 		return nil, nil, err
 	}

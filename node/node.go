@@ -23,6 +23,7 @@ import (
 	"github.com/rustmq/rustmq/partition"
 	"github.com/rustmq/rustmq/pki"
 	"github.com/rustmq/rustmq/quicproto/server"
+	"github.com/rustmq/rustmq/quicproto/udp"
 	"github.com/rustmq/rustmq/raft"
 	"github.com/rustmq/rustmq/tier"
 	"github.com/rustmq/rustmq/wal"
@@ -60,7 +61,7 @@ type Node struct {
 	uploader   *tier.Uploader
 	pressure   chan struct{}
 	broker     *broker.Broker
-	socket     *net.UDPConn
+	socket     net.PacketConn
 	server     *server.Server
 	adminAddr  net.Addr
 	certs      *pki.Identity
@@ -251,7 +252,7 @@ func (n *Node) bindSocket(context.Context) error {
 	if err != nil {
 		return mq.Errorf(mq.InvalidConfig, "server.listen %q is not a host:port: %w", n.cfg.Server.Listen, err)
 	}
-	if n.socket, err = net.ListenUDP("udp", addr); err != nil {
+	if n.socket, err = udp.Listen("udp", addr); err != nil {
 		return mq.Errorf(mq.InvalidConfig, "listen for clients on udp %s: %w", addr, err)
 	}
 	n.onClose(func(context.Context) error {

@@ -15,6 +15,7 @@ import (
 
 	"github.com/rustmq/rustmq/mq"
 	"github.com/rustmq/rustmq/quicproto"
+	"github.com/rustmq/rustmq/quicproto/udp"
 )
 
 // Server accepts sessions on one socket and serves them.
@@ -41,11 +42,11 @@ type Server struct {
 
 // Listen opens a UDP socket on addr ("host:port") and serves on it.
 func Listen(addr string, cfg Config) (*Server, error) {
-	udp, err := net.ResolveUDPAddr("udp", addr)
+	local, err := net.ResolveUDPAddr("udp", addr)
 	if err != nil {
 		return nil, mq.Errorf(mq.InvalidConfig, "resolve listen address %q: %w", addr, err)
 	}
-	conn, err := net.ListenUDP("udp", udp)
+	conn, err := udp.Listen("udp", local)
 	if err != nil {
 		return nil, mq.Errorf(mq.InvalidConfig, "listen on udp %s: %w", addr, err)
 	}
@@ -56,8 +57,8 @@ func Listen(addr string, cfg Config) (*Server, error) {
 	return s, err
 }
 
-// Serve starts serving on conn, which the server closes in the end. To be fast conn must be a plain *net.UDPConn: anything
-// wrapped around one hides its segmentation offload from QUIC, at a third of the speed.
+// Serve starts serving on conn, which the server closes in the end. To be fast conn must come from
+// [udp.Listen]: most that is wrapped around a socket hides its segmentation offload from QUIC, at a third of the speed.
 func Serve(conn net.PacketConn, cfg Config) (*Server, error) {
 	if cfg.TLS == nil || cfg.Broker == nil {
 		return nil, mq.Errorf(mq.InvalidConfig, "server needs a TLS configuration and a broker")
