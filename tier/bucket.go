@@ -130,7 +130,7 @@ func verify(ctx context.Context, bucket *blob.Bucket, key string, data, sum []by
 		return storeError(ctx, err, "read back object %s", key)
 	}
 	defer r.Close()
-	buf := make([]byte, min(len(data), 256<<10))
+	buf := make([]byte, min(len(data), verifyBytes))
 	for at := 0; at < len(data); {
 		n, err := io.ReadFull(r, buf[:min(len(buf), len(data)-at)])
 		if err != nil {
@@ -143,6 +143,9 @@ func verify(ctx context.Context, bucket *blob.Bucket, key string, data, sum []by
 	}
 	return nil
 }
+
+// verifyBytes is how much is read back at once: enough for a local directory to read past the page cache.
+const verifyBytes = 1 << 20
 
 // isLocal says whether the bucket is a directory on this machine.
 func isLocal(bucket *blob.Bucket) bool {

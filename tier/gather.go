@@ -162,7 +162,7 @@ func (u *Uploader) gather(chosen []candidate, slot *slot) *shipment {
 			break
 		}
 		state := u.states[c.source]
-		part, err := u.gatherRange(enc, state, slot, u.cfg.FlushBytes-enc.Size())
+		part, err := u.gatherRange(enc, state, out, u.cfg.FlushBytes-enc.Size())
 		if err != nil {
 			out.b = out.b[:enc.abandon()]
 			u.counters.sourceErrors.Add(1)
@@ -208,7 +208,6 @@ func (s *slot) grow(chosen []candidate, most int64) {
 		want += c.bytes + around/8
 	}
 	s.buf = slices.Grow(s.buf[:0], int(min(want, most)+around))
-	s.scratch = slices.Grow(s.scratch[:0], int(min(want, readChunkBytes)))
 }
 
 // part is one range of an object on its way.
@@ -220,7 +219,7 @@ type part struct {
 }
 
 // gatherRange reads about budget bytes of one source. Nil: it has nothing.
-func (u *Uploader) gatherRange(enc *Encoder, s *sourceState, slot *slot, budget int64) (*part, error) {
+func (u *Uploader) gatherRange(enc *Encoder, s *sourceState, out *objectBuffer, budget int64) (*part, error) {
 	// The epoch before anything else: what is read later under a newer one is
 	// refused with this one.
 	epoch := s.source.LeaderEpoch()
@@ -237,7 +236,7 @@ func (u *Uploader) gatherRange(enc *Encoder, s *sourceState, slot *slot, budget 
 	}
 	at := first
 	for at < end && (at == first || budget > 0) {
-		batches, next, err := s.source.ReadUpload(u.ctx, at, end, int(max(1, min(budget, readChunkBytes))), slot.scratch[:0])
+		batches, next, err := s.source.ReadUpload(u.ctx, at, end, int(max(1, min(budget, readChunkBytes))), out.room())
 		if err != nil {
 			return nil, mq.Wrapf(err, "read %s from %d for upload", s.id, at)
 		}
@@ -276,7 +275,15 @@ func (r *RangeInfo) commit() RangeCommit {
 // objectBuffer is the memory that an object is encoded into.
 type objectBuffer struct{ b []byte }
 
+// room is the memory behind what is written, of length 0. What is put there and then written is not copied once more.
+func (o *objectBuffer) room() []byte { return o.b[len(o.b):] }
+
 func (o *objectBuffer) Write(p []byte) (int, error) {
+	n := len(o.b)
+	if there := o.b[n:cap(o.b)]; len(p) > 0 && len(p) <= len(there) && &p[0] == &there[0] {
+		o.b = o.b[:n+len(p)]
+		return len(p), nil
+	}
 	o.b = append(o.b, p...)
 	return len(p), nil
 }

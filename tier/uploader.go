@@ -97,7 +97,7 @@ type Uploader struct {
 }
 
 // slot is the memory for one object on its way.
-type slot struct{ buf, scratch []byte }
+type slot struct{ buf []byte }
 
 type uploaderCounters struct {
 	objects, ranges, bytes, refused, orphans, retries, sourceErrors atomic.Int64

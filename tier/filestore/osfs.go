@@ -68,7 +68,7 @@ func (s osFS) Open(name string) (File, error) {
 	if err != nil {
 		return nil, err
 	}
-	return osFile{f}, nil
+	return osFile{&directFile{File: f}}, nil
 }
 
 func (s osFS) Create(name string) (File, error) {
@@ -76,7 +76,7 @@ func (s osFS) Create(name string) (File, error) {
 	if err != nil {
 		return nil, err
 	}
-	return osFile{f}, nil
+	return osFile{&directFile{File: f}}, nil
 }
 
 func (s osFS) Mkdir(name string) error              { return s.root.Mkdir(name, 0o755) }
@@ -131,8 +131,8 @@ func infoOf(st fs.FileInfo, err error) (Info, error) {
 	return Info{Size: st.Size(), ModTime: st.ModTime(), IsDir: st.IsDir()}, nil
 }
 
-// osFile adds the attribute to an [os.File].
-type osFile struct{ *os.File }
+// osFile adds the attribute to a file.
+type osFile struct{ *directFile }
 
 func (f osFile) Stat() (Info, error) {
 	st, err := f.File.Stat()
