@@ -12,6 +12,9 @@ const (
 	directAlign = 4 << 10
 	// directBytes is from how many bytes on it pays: below it the copy costs less than waiting for the device.
 	directBytes = 256 << 10
+	// directPiece is how many bytes are given to the device at once: it works off what it has before anything that comes later, and
+	// that may be the log's next sync.
+	directPiece = 1 << 20
 )
 
 // directFile is a file whose large, aligned pieces go between the caller's memory and the device, without a stay in
@@ -54,17 +57,9 @@ func (f *directFile) mode(direct bool) bool {
 
 // Write implements [File].
 func (f *directFile) Write(p []byte) (int, error) {
-	written := 0
-	if n := directPart(p, f.position); n > 0 && f.mode(true) {
-		m, err := f.File.Write(p[:n])
-		f.position += int64(m)
-		written = m
-		if err != nil && !f.refuse(err) {
-			return written, err
-		}
-	}
-	if written == len(p) {
-		return written, nil
+	written, err := f.writeDirect(p[:directPart(p, f.position)])
+	if err != nil || written == len(p) {
+		return written, err
 	}
 	if !f.mode(false) {
 		return written, errors.New("the file does not leave direct I/O")
@@ -72,6 +67,22 @@ func (f *directFile) Write(p []byte) (int, error) {
 	n, err := f.File.Write(p[written:])
 	f.position += int64(n)
 	return written + n, err
+}
+
+// writeDirect writes what it can of p, which is aligned, directly.
+func (f *directFile) writeDirect(p []byte) (written int, err error) {
+	for written < len(p) && f.mode(true) {
+		n, err := f.File.Write(p[written:min(len(p), written+directPiece)])
+		f.position += int64(n)
+		written += n
+		if err != nil {
+			if f.refuse(err) {
+				err = nil
+			}
+			return written, err
+		}
+	}
+	return written, nil
 }
 
 // ReadAt implements [File].
