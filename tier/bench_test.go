@@ -44,7 +44,7 @@ func benchShelf(b *testing.B, objects int) (*blob.Bucket, *testCatalog, mq.Offse
 		}
 		must[RangeInfo](b)(enc.End(nil, nil))
 		f := must[*Footer](b)(enc.Close())
-		if err := place(b.Context(), bucket, objectKey("", f.ObjectID), out.Bytes()); err != nil {
+		if err := place(b.Context(), bucket, objectKey("", f.ObjectID), out.Bytes(), checksum(out.Bytes())); err != nil {
 			b.Fatal(err)
 		}
 		keys, _, err := bucket.ListPage(b.Context(), blob.FirstPageToken, 1000, nil)

@@ -6,6 +6,7 @@ import (
 	"crypto/md5"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io"
 	"net/url"
 	"path/filepath"
@@ -81,10 +82,10 @@ func storeError(ctx context.Context, err error, doing string, args ...any) *mq.E
 // half of ours.
 var errOther = errors.New("the store holds something else under this key")
 
-// place makes sure that the object store holds exactly data under key: it
+// place makes sure that the object store holds exactly data, whose CRC32C is crc, under key: it
 // uploads, if need be, and verifies. It may be called again after any failure;
 // errOther means that the key is spoilt for good.
-func place(ctx context.Context, bucket *blob.Bucket, key string, data []byte) error {
+func place(ctx context.Context, bucket *blob.Bucket, key string, data []byte, crc uint32) error {
 	opts := &blob.WriterOptions{
 		ContentType:    contentType,
 		IfNotExist:     true,
@@ -106,18 +107,18 @@ func place(ctx context.Context, bucket *blob.Bucket, key string, data []byte) er
 	}
 	// FailedPrecondition: something is there. An earlier try of ours may have
 	// succeeded without our hearing of it.
-	return verify(ctx, bucket, key, data, sum)
+	return verify(ctx, bucket, key, int64(len(data)), crc, sum)
 }
 
-// verify compares what the store holds with data: by size and MD5 if the store
+// verify compares what the store holds with what was uploaded: by size and MD5 if the store
 // knows one, else by reading it.
-func verify(ctx context.Context, bucket *blob.Bucket, key string, data, sum []byte) error {
+func verify(ctx context.Context, bucket *blob.Bucket, key string, size int64, crc uint32, sum []byte) error {
 	attrs, err := bucket.Attributes(ctx, key)
 	if err != nil {
 		return storeError(ctx, err, "verify object %s", key)
 	}
-	if attrs.Size != int64(len(data)) {
-		return fmt.Errorf("object %s has %d bytes instead of %d: %w", key, attrs.Size, len(data), errOther)
+	if attrs.Size != size {
+		return fmt.Errorf("object %s has %d bytes instead of %d: %w", key, attrs.Size, size, errOther)
 	}
 	if len(attrs.MD5) > 0 && sum != nil {
 		if !bytes.Equal(attrs.MD5, sum) {
@@ -130,16 +131,18 @@ func verify(ctx context.Context, bucket *blob.Bucket, key string, data, sum []by
 		return storeError(ctx, err, "read back object %s", key)
 	}
 	defer r.Close()
-	buf := make([]byte, min(len(data), verifyBytes))
-	for at := 0; at < len(data); {
-		n, err := io.ReadFull(r, buf[:min(len(buf), len(data)-at)])
+	buf := make([]byte, min(size, verifyBytes))
+	var got uint32
+	for at := int64(0); at < size; {
+		n, err := io.ReadFull(r, buf[:min(int64(len(buf)), size-at)])
 		if err != nil {
 			return storeError(ctx, err, "read back object %s at %d", key, at)
 		}
-		if !bytes.Equal(buf[:n], data[at:at+n]) {
-			return fmt.Errorf("object %s differs between %d and %d from what was uploaded: %w", key, at, at+n, errOther)
-		}
-		at += n
+		got = crc32.Update(got, castagnoli, buf[:n])
+		at += int64(n)
+	}
+	if got != crc {
+		return fmt.Errorf("object %s has CRC32C %08x, what was uploaded has %08x: %w", key, got, crc, errOther)
 	}
 	return nil
 }

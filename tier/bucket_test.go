@@ -64,13 +64,13 @@ func TestUploadToEveryStore(t *testing.T) {
 		}
 		reader.Close()
 		// The same bytes again are no trouble, other bytes are noticed.
-		if err := place(context.Background(), bucket, "again", []byte("bytes")); err != nil {
+		if err := place(context.Background(), bucket, "again", []byte("bytes"), checksum([]byte("bytes"))); err != nil {
 			t.Fatal(err)
 		}
-		if err := place(context.Background(), bucket, "again", []byte("bytes")); err != nil {
+		if err := place(context.Background(), bucket, "again", []byte("bytes"), checksum([]byte("bytes"))); err != nil {
 			t.Errorf("%s: %v", url, err)
 		}
-		if err := place(context.Background(), bucket, "again", []byte("other")); err == nil {
+		if err := place(context.Background(), bucket, "again", []byte("other"), checksum([]byte("other"))); err == nil {
 			t.Errorf("%s: other bytes were not noticed", url)
 		}
 		bucket.Close()

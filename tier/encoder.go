@@ -23,6 +23,7 @@ type ObjectInfo struct {
 type Encoder struct {
 	w        io.Writer
 	position int64
+	crc      uint32 // of all that is written, without the batches of the open range
 	footer   Footer
 	size     int64 // of the footer as far as it is known
 	open     bool
@@ -70,6 +71,12 @@ func (e *Encoder) Size() int64 {
 }
 
 func (e *Encoder) write(p []byte) {
+	e.put(p)
+	e.crc = crc32.Update(e.crc, castagnoli, p)
+}
+
+// put writes batches, whose checksum is the section's.
+func (e *Encoder) put(p []byte) {
 	if e.err == nil {
 		var n int
 		n, e.err = e.w.Write(p)
@@ -116,10 +123,10 @@ func (e *Encoder) Append(batches []byte) error {
 		if err != nil {
 			return e.fail(mq.Wrapf(err, "encode %s", e.cur.Partition))
 		}
-		e.cur.note(b)
+		e.cur.note(b, batchCRC(b))
 		rest = after
 	}
-	e.write(batches)
+	e.put(batches)
 	return e.err
 }
 
@@ -135,18 +142,17 @@ func checkNext(b []byte, want mq.Offset) (batch mq.Batch, rest []byte, err error
 	return batch, rest, mq.VerifyCRC(batch)
 }
 
-// note adds a batch to what is known about the range.
-func (s *section) note(b mq.Batch) {
+// note adds a batch, of whose bytes crc is the CRC32C, to what is known about the range.
+func (s *section) note(b mq.Batch, crc uint32) {
 	if len(s.index.entries) == 0 || s.runBytes >= IndexInterval {
 		s.index.entries = append(s.index.entries, indexEntry{offset: b.BaseOffset(), position: s.Bytes, maxTime: math.MinInt64})
 		s.runBytes = 0
 	}
 	run := &s.index.entries[len(s.index.entries)-1]
 	run.maxTime = max(run.maxTime, b.MaxTimestamp())
-	run.crc = crc32.Update(run.crc, castagnoli, b)
+	run.crc = extend(run.crc, b, crc)
 	s.runBytes += int64(len(b))
 
-	s.CRC = crc32.Update(s.CRC, castagnoli, b)
 	s.Bytes += int64(len(b))
 	s.End = b.NextOffset()
 	s.MinTime = min(s.MinTime, b.BaseTimestamp())
@@ -158,7 +164,12 @@ func (s *section) note(b mq.Batch) {
 // seal completes range and index, when all batches came by.
 func (s *section) seal() {
 	s.IndexBytes = s.index.size()
-	s.index.bytes, s.index.end, s.index.crc = s.Bytes, s.End, s.CRC
+	s.index.bytes, s.index.end = s.Bytes, s.End
+	for i := range s.index.entries {
+		_, size, _ := s.index.run(i)
+		s.CRC = combine(s.CRC, s.index.entries[i].crc, size)
+	}
+	s.index.crc = s.CRC
 }
 
 // End closes the range with the producer state and the epoch history at its
@@ -178,6 +189,7 @@ func (e *Encoder) End(state []byte, epochs []mq.EpochStart) (RangeInfo, error) {
 	if err := mq.EpochHistory(epochs).Valid(); err != nil {
 		return RangeInfo{}, e.fail(mq.Wrapf(err, "encode %s", e.cur.Partition))
 	}
+	e.crc = combine(e.crc, e.cur.CRC, e.cur.Bytes)
 	e.scratch = e.cur.index.appendTo(e.scratch[:0])
 	e.write(e.scratch)
 	e.open = false
@@ -194,6 +206,9 @@ func (e *Encoder) abandon() (position int64) {
 	}
 	return e.position
 }
+
+// Sum is the CRC32C of all bytes of the object, once Close has returned.
+func (e *Encoder) Sum() uint32 { return e.crc }
 
 // Close writes the footer. The object is complete when it returns nil.
 func (e *Encoder) Close() (*Footer, error) {

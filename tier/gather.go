@@ -190,7 +190,7 @@ func (u *Uploader) gather(chosen []candidate, slot *slot) *shipment {
 	}
 	u.nextID++
 	slot.buf = out.b
-	s.data = out.b
+	s.data, s.crc = out.b, enc.Sum()
 	for _, p := range s.parts {
 		p.state.next = p.End
 		p.state.gatheredAt = now

@@ -255,7 +255,7 @@ func (r *Report) checkRange(o Object, f *Footer, want *RangeInfo) error {
 		if err := mq.VerifyCRC(b); err != nil {
 			r.note(at, name, "%v", err)
 		}
-		got.note(b)
+		got.note(b, checksum(b))
 		return nil
 	})
 	if err := r.take(err, want.Position, name); err != nil {

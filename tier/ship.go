@@ -20,6 +20,7 @@ type shipment struct {
 	id    uint64
 	key   string
 	data  []byte // aliases slot.buf
+	crc   uint32 // of data
 	parts []*part
 	slot  *slot
 }
@@ -68,7 +69,7 @@ func (u *Uploader) deliver(s *shipment, before <-chan struct{}) error {
 func (u *Uploader) upload(s *shipment) error {
 	s.key = objectKey(u.cfg.Prefix, s.id)
 	_, err := retry(u.ctx, u, &u.store, func(ctx context.Context) (struct{}, error) {
-		err := place(ctx, u.cfg.Bucket, s.key, s.data)
+		err := place(ctx, u.cfg.Bucket, s.key, s.data, s.crc)
 		if errors.Is(err, errOther) {
 			s.key = objectKey(u.cfg.Prefix, s.id)
 		}
