@@ -13,6 +13,7 @@ import (
 	"github.com/urfave/cli/v2"
 	"golang.org/x/term"
 
+	"github.com/rustmq/rustmq/cli/bench"
 	"github.com/rustmq/rustmq/node"
 )
 
@@ -26,7 +27,7 @@ const (
 // Main runs one command line, args[0] being the program's name, and returns the
 // exit status: 0 done, 1 the operation failed, 2 usage.
 func Main(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	return (&app{environ: os.Environ(), stdin: stdin, stdout: stdout, stderr: stderr}).run(ctx, args)
+	return (&app{environ: os.Environ(), stdin: stdin, stdout: stdout, stderr: stderr, spawn: spawnFarEnd}).run(ctx, args)
 }
 
 // app is one command line's surroundings.
@@ -35,6 +36,7 @@ type app struct {
 	stdin   io.Reader
 	stdout  io.Writer
 	stderr  io.Writer
+	spawn   bench.Spawn // starts the far end of bench's bounds
 }
 
 // usageError is a command line that makes no sense.

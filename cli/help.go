@@ -38,7 +38,8 @@ func helpText(path string, c *cli.Command) string {
 	if c.Description != "" {
 		b.WriteByte('\n')
 		for line := range strings.SplitSeq(c.Description, "\n") {
-			b.WriteString(wrap(line, "", helpWidth+20))
+			indent := line[:len(line)-len(strings.TrimLeft(line, " "))]
+			b.WriteString(wrap(line, indent, helpWidth+20))
 		}
 	}
 	var order []string

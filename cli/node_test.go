@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -24,10 +25,10 @@ type testNode struct {
 	stop    func() int
 }
 
-// startNode runs serve until the test ends, on free ports.
-func startNode(t *testing.T) *testNode {
+// startNode runs serve until the test ends, on free ports, with settings in its environment.
+func startNode(t *testing.T, settings ...string) *testNode {
 	t.Helper()
-	n := &testNode{t: t, dir: filepath.Join(t.TempDir(), "data"), environ: []string{"HOME=" + t.TempDir()}}
+	n := &testNode{t: t, dir: filepath.Join(t.TempDir(), "data"), environ: append([]string{"HOME=" + t.TempDir()}, settings...)}
 	ctx, cancel := context.WithCancel(context.Background())
 	out, in := io.Pipe()
 	var logs bytes.Buffer
@@ -63,15 +64,37 @@ func startNode(t *testing.T) *testNode {
 	return nil
 }
 
+// admin is where the node's admin listener is, host:port.
+func (n *testNode) admin() string { return strings.Trim(strings.TrimPrefix(n.console, "http://"), "/") }
+
 // run runs one command with the node as its server.
 func (n *testNode) run(stdin string, args ...string) (status int, stdout, stderr string) {
 	n.t.Helper()
 	var out, errs bytes.Buffer
-	a := &app{environ: append([]string{"RUSTMQ_SERVER=" + n.server}, n.environ...), stdin: strings.NewReader(stdin), stdout: &out, stderr: &errs}
+	a := &app{
+		environ: append([]string{"RUSTMQ_SERVER=" + n.server}, n.environ...), stdin: strings.NewReader(stdin), stdout: &out, stderr: &errs,
+		spawn: spawnHere,
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	status = a.run(ctx, append([]string{"rustmq"}, args...))
 	return status, out.String(), errs.String()
+}
+
+// spawnHere runs the far end of bench's bounds in this process.
+func spawnHere(ctx context.Context, dir string) (io.WriteCloser, io.Reader, func() error, error) {
+	theirIn, in := io.Pipe()
+	out, theirOut := io.Pipe()
+	done := make(chan error, 1)
+	go func() {
+		a := &app{stdin: theirIn, stdout: theirOut, stderr: io.Discard}
+		if status := a.run(ctx, []string{"rustmq", "bench", farEnd, "--dir", dir}); status != exitDone {
+			done <- errors.New("the far end failed")
+		}
+		close(done)
+		theirOut.Close()
+	}()
+	return in, out, func() error { return <-done }, nil
 }
 
 func (n *testNode) must(stdin string, args ...string) string {

@@ -2,138 +2,104 @@ package bench
 
 import (
 	"context"
-	"crypto/rand"
 	"crypto/tls"
+	"errors"
 	"fmt"
-	"io"
 	"net"
+	"sync/atomic"
 	"time"
 
-	"github.com/quic-go/quic-go"
 	"golang.org/x/sync/errgroup"
 )
 
-// bulkWrite is how much the bulk bounds hand to the transport at once, bytes.
-const bulkWrite = 64 << 10
+// direction is which way the bytes of a bulk bound go.
+type direction byte
 
-// quicBulk measures one-way bytes per second over n loopback QUIC connections
-// with one stream each. Records of size bytes per second are what RustMQ could
-// move if it cost nothing.
-func quicBulk(ctx context.Context, n int, d time.Duration) (Result, error) {
-	received := make(chan int64, n)
-	pair, err := newQUICPair(ctx, n, func(conn *quic.Conn) {
-		s, err := conn.AcceptStream(context.Background())
-		if err != nil {
-			received <- 0
-			return
-		}
-		buf := make([]byte, bulkWrite)
-		var total int64
-		for {
-			m, err := s.Read(buf)
-			total += int64(m)
-			if err != nil {
-				break
-			}
-		}
-		received <- total
-		_, _ = s.Write([]byte{1})
-		_ = s.Close()
-	})
+const (
+	toServer   direction = sink   // as a producer's do
+	fromServer direction = source // as a consumer's do
+)
+
+// quicBulk measures one-way bytes per second over all connections of the link,
+// one stream each: in records of size what RustMQ could move if it cost nothing.
+func quicBulk(ctx context.Context, l *farLink, way direction, size int, d time.Duration) (Result, error) {
+	before, err := l.cpuTime(ctx)
 	if err != nil {
-		return Result{}, err
+		return Result{}, fmt.Errorf("QUIC bulk bound: %w", err)
 	}
 	watch := startWatch()
+	var total atomic.Int64
 	var group errgroup.Group
-	for _, conn := range pair.conns {
+	for i := range l.conns {
 		group.Go(func() error {
-			s, err := conn.OpenStreamSync(ctx)
+			s, err := l.order(ctx, i, byte(way), uint32(d.Milliseconds()))
 			if err != nil {
 				return err
 			}
-			if err := writeFor(s, d); err != nil {
-				return err
-			}
-			if err := s.Close(); err != nil {
-				return err
-			}
-			_, err = io.ReadFull(s, make([]byte, 1))
+			n, err := bulk(s, way, d, s.Close)
+			total.Add(n)
 			return err
 		})
 	}
 	if err := group.Wait(); err != nil {
-		return Result{}, firstError(fmt.Errorf("QUIC bulk bound: %w", err), pair.Close())
+		return Result{}, fmt.Errorf("QUIC bulk bound: %w", err)
 	}
 	wall, cpu := watch.elapsed()
-	var total int64
-	for range n {
-		total += <-received
+	after, err := l.cpuTime(ctx)
+	if err != nil {
+		return Result{}, fmt.Errorf("QUIC bulk bound: %w", err)
 	}
-	return bulkResult(fmt.Sprintf("quic_bulk_%d", n), total, wall, cpu), pair.Close()
+	return bulkResult(fmt.Sprintf("quic_bulk_%d", len(l.conns)), total.Load(), size, wall, cpu, after-before), nil
 }
 
 // tlsBulk is the same over one TLS 1.3 connection on TCP.
-func tlsBulk(d time.Duration) (Result, error) {
-	serverTLS, clientTLS, err := loopbackTLS()
-	if err != nil {
-		return Result{}, err
-	}
-	ln, err := tls.Listen("tcp", "127.0.0.1:0", serverTLS)
-	if err != nil {
-		return Result{}, fmt.Errorf("listen for the TLS bound: %w", err)
-	}
-	defer ln.Close()
-	received := make(chan int64, 1)
-	go func() {
-		conn, err := ln.Accept()
-		if err != nil {
-			received <- 0
-			return
-		}
-		defer conn.Close()
-		buf := make([]byte, bulkWrite)
-		var total int64
-		for {
-			m, err := conn.Read(buf)
-			total += int64(m)
-			if err != nil {
-				received <- total
-				return
-			}
-		}
-	}()
-	conn, err := tls.DialWithDialer(&net.Dialer{Timeout: 5 * time.Second}, "tcp", ln.Addr().String(), clientTLS)
+func tlsBulk(ctx context.Context, l *farLink, way direction, size int, d time.Duration) (Result, error) {
+	conn, err := (&tls.Dialer{NetDialer: &net.Dialer{Timeout: 5 * time.Second}, Config: l.tls}).DialContext(ctx, "tcp", l.TLS)
 	if err != nil {
 		return Result{}, fmt.Errorf("dial the TLS bound: %w", err)
 	}
-	watch := startWatch()
-	if err := firstError(writeFor(conn, d), conn.Close()); err != nil {
+	defer conn.Close()
+	before, err := l.cpuTime(ctx)
+	if err != nil {
 		return Result{}, fmt.Errorf("TLS bulk bound: %w", err)
 	}
-	total := <-received
+	watch := startWatch()
+	if err := writeOrder(conn, byte(way), uint32(d.Milliseconds())); err != nil {
+		return Result{}, fmt.Errorf("TLS bulk bound: %w", err)
+	}
+	total, err := bulk(conn, way, d, conn.(*tls.Conn).CloseWrite)
+	if err != nil {
+		return Result{}, fmt.Errorf("TLS bulk bound: %w", err)
+	}
 	wall, cpu := watch.elapsed()
-	return bulkResult("tls_bulk", total, wall, cpu), nil
+	after, err := l.cpuTime(ctx)
+	if err != nil {
+		return Result{}, fmt.Errorf("TLS bulk bound: %w", err)
+	}
+	return bulkResult("tls_bulk", total, size, wall, cpu, after-before), nil
 }
 
-func writeFor(w io.Writer, d time.Duration) error {
-	chunk := make([]byte, bulkWrite)
-	if _, err := rand.Read(chunk); err != nil {
-		return err
+// bulk moves bytes for d and says how many arrived.
+func bulk(s interface {
+	Read(p []byte) (int, error)
+	Write(p []byte) (int, error)
+}, way direction, d time.Duration, closeWrite func() error,
+) (int64, error) {
+	if way == fromServer {
+		n, err := drain(s)
+		return n, errors.Join(err, closeWrite())
 	}
-	for end := time.Now().Add(d); time.Now().Before(end); {
-		if _, err := w.Write(chunk); err != nil {
-			return err
-		}
+	if err := errors.Join(writeFor(s, d), closeWrite()); err != nil {
+		return 0, err
 	}
-	return nil
+	return readAnswer(s)
 }
 
-func bulkResult(name string, total int64, wall, cpu time.Duration) Result {
+func bulkResult(name string, total int64, size int, wall, cpu, far time.Duration) Result {
+	records := total / int64(size)
 	return Result{
-		Name: name, Value: rate(total, wall), Unit: "bytes/s",
-		CPUPerRecord: perRecord(cpu, total/defaultRecordSize), Records: total / defaultRecordSize, RecordSizeBytes: defaultRecordSize,
+		Name: name, Value: rate(total, wall) / float64(size), Unit: unitRecords,
+		CPUPerRecord: perRecord(cpu, records), ServerCPUPerRecord: perRecord(far, records),
+		Records: records, RecordSizeBytes: size,
 	}
 }
-
-// defaultRecordSize is the record size that figures are given for, bytes.
-const defaultRecordSize = 1 << 10

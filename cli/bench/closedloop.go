@@ -69,7 +69,7 @@ func (l loopResult) result(name string, size int) Result {
 	n := int64(len(l.latencies))
 	p50, p99 := percentiles(l.latencies)
 	return Result{
-		Name: name, Value: rate(n, l.wall), Unit: "records/s", P50: p50, P99: p99,
+		Name: name, Value: rate(n, l.wall), Unit: unitRecords, P50: p50, P99: p99,
 		CPUPerRecord: perRecord(l.cpu, n), Records: n, RecordSizeBytes: size,
 	}
 }

@@ -3,13 +3,15 @@ package bench
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
-	"sync"
-	"sync/atomic"
+	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/rustmq/rustmq/client"
 	"github.com/rustmq/rustmq/mq"
+	"github.com/rustmq/rustmq/wal/walbench"
 )
 
 // Kind is what to measure.
@@ -19,249 +21,267 @@ type Kind string
 const (
 	Produce Kind = "produce" // throughput with a window of records in flight
 	Latency Kind = "latency" // one record in flight per producer
-	Consume Kind = "consume" // reading what was just produced
+	Consume Kind = "consume" // reading what was produced before
 )
 
-// Options say what to measure. The zero value of a field but Kind and Dir stands for its default.
+// Source is where a consumer's records come from.
+type Source string
+
+// The sources. The names are those of the server's metric.
+const (
+	FromTail  Source = "tail"  // the server's memory
+	FromLog   Source = "log"   // its write-ahead log
+	FromStore Source = "store" // the object store
+)
+
+// Options say what to measure. The zero value of a field but Kind, and with Limits Spawn, stands for its default.
 type Options struct {
-	Kind       Kind
-	Client     []client.Option // how to reach the cluster
-	Limits     bool            // measure the machine's own bounds first
-	Dir        string          // where the bound of the disk writes its file: on the disk of the log
-	Topic      string          // created if missing; default "rustmq-bench"
-	Partitions int32           // of the topic, if it is created; default 4
-	Size       int             // of a record's value, bytes; default 1024
-	Producers  int             // default 16
-	Window     int             // records in flight per producer, for Produce; default 256
-	Records    int64           // stop after so many; 0: by Duration
-	Duration   time.Duration   // of each measurement; default 5 s
-	Acks       mq.Durability
+	Kind        Kind
+	From        Source          // for Consume; default FromTail
+	Client      []client.Option // how to reach the cluster
+	Admin       string          // host:port of the server's admin listener; "": the server is not looked at, and Consume fails
+	Limits      bool            // measure the machine's own bounds in the same run
+	Spawn       Spawn           // starts the other process of the bounds
+	Dir         string          // where the bounds write their files: on the disk of the log; default "."
+	Topic       string          // created if missing; default "rustmq-bench"
+	Partitions  int32           // of the topic, if it is created; default 4
+	Connections int             // of the client, and of the QUIC bounds; default client.DefaultConnections
+	Size        int             // of a record's value, bytes; default 1024
+	Producers   int             // default 16
+	Window      int             // records in flight per producer, for Produce and to fill for Consume; default 256
+	Records     int64           // to produce, or to consume, in all rounds; 0: Produce goes by Duration, Consume reads 1.5 GiB
+	Duration    time.Duration   // of each measurement, all its rounds together; default 10 s
+	Rounds      int             // default 5
+	Acks        mq.Durability
 }
 
+const (
+	defaultRecordSize   = 1 << 10
+	defaultProducers    = 16
+	defaultWindow       = 256
+	defaultDuration     = 10 * time.Second
+	defaultRounds       = 5
+	defaultPartitions   = 4
+	defaultConsumeBytes = 3 << 29 // far above all windows and buffers
+)
+
 func (o Options) withDefaults() Options {
-	if o.Topic == "" {
-		o.Topic = "rustmq-bench"
-	}
-	if o.Partitions == 0 {
-		o.Partitions = 4
-	}
-	if o.Size == 0 {
-		o.Size = defaultRecordSize
-	}
-	if o.Producers == 0 {
-		o.Producers = 16
-	}
-	if o.Window == 0 {
-		o.Window = 256
-	}
-	if o.Duration == 0 {
-		o.Duration = 5 * time.Second
+	o.From = or(o.From, FromTail)
+	o.Dir = or(o.Dir, ".")
+	o.Topic = or(o.Topic, "rustmq-bench")
+	o.Partitions = or(o.Partitions, defaultPartitions)
+	o.Connections = or(o.Connections, client.DefaultConnections)
+	o.Size = or(o.Size, defaultRecordSize)
+	o.Producers = or(o.Producers, defaultProducers)
+	o.Window = or(o.Window, defaultWindow)
+	o.Duration = or(o.Duration, defaultDuration)
+	o.Rounds = or(o.Rounds, defaultRounds)
+	if o.Kind == Consume {
+		o.Records = or(o.Records, int64(defaultConsumeBytes/o.Size))
 	}
 	return o
 }
 
-// Run measures. The results come with the bounds before them, if asked for.
-func Run(ctx context.Context, o Options) ([]Result, error) {
-	o = o.withDefaults()
-	c, err := client.New(append(o.Client, client.RequiredAcks(o.Acks))...)
-	if err != nil {
-		return nil, err
+func or[T comparable](v, def T) T {
+	var zero T
+	if v == zero {
+		return def
 	}
-	defer c.Close()
-	_, err = c.CreateTopic(ctx, client.NewTopic{Name: o.Topic, Partitions: o.Partitions})
-	if err != nil && mq.CodeOf(err) != mq.TopicAlreadyExists {
-		return nil, err
-	}
-	switch o.Kind {
-	case Produce:
-		return o.against(ctx, o.bulkBound, func(ctx context.Context) (Result, error) { return o.produce(ctx, c) })
-	case Latency:
-		return o.against(ctx, o.floorBound, func(ctx context.Context) (Result, error) { return o.latency(ctx, c) })
-	case Consume:
-		return o.against(ctx, o.bulkBound, func(ctx context.Context) (Result, error) { return o.consume(ctx, c) })
-	}
-	return nil, mq.Errorf(mq.InvalidRequest, "there is no benchmark %q: produce, consume or latency", o.Kind)
+	return v
 }
 
-// against measures the bound, if asked for, and then what is divided by it.
-func (o Options) against(ctx context.Context, bound func(context.Context) ([]Result, error), measure func(context.Context) (Result, error)) ([]Result, error) {
-	var out []Result
-	if o.Limits {
-		var err error
-		if out, err = bound(ctx); err != nil {
+// bench is one run.
+type bench struct {
+	Options
+	client *client.Client
+	server *server // nil: not to be looked at
+	dir    string  // of this run, below Options.Dir
+	ends   []func() error
+}
+
+// Run measures. The results come with the bounds before them, if asked for.
+func Run(ctx context.Context, o Options) (results []Result, err error) {
+	b := &bench{Options: o.withDefaults()}
+	defer func() { err = errors.Join(err, b.close()) }()
+	if b.client, err = client.New(b.clientOptions()...); err != nil {
+		return nil, err
+	}
+	b.ends = append(b.ends, b.client.Close)
+	if b.Admin != "" {
+		b.server = newServer(b.Admin)
+		if _, err := b.server.metrics(ctx); err != nil {
 			return nil, err
 		}
 	}
-	r, err := measure(ctx)
+	_, err = b.client.CreateTopic(ctx, client.NewTopic{Name: b.Topic, Partitions: b.Partitions})
+	if err != nil && mq.CodeOf(err) != mq.TopicAlreadyExists {
+		return nil, err
+	}
+	entrants, err := b.entrants(ctx)
 	if err != nil {
 		return nil, err
 	}
-	if o.Limits {
-		r = r.Against(out[0])
-	}
-	return append(out, r), nil
+	return interleave(ctx, b.Rounds, b.Duration/time.Duration(b.Rounds), entrants)
 }
 
-// bulkBound is the QUIC bulk rate at as many connections as a client opens, in records of this size; TLS beside it for comparison.
-func (o Options) bulkBound(ctx context.Context) ([]Result, error) {
-	quic, err := quicBulk(ctx, client.DefaultConnections, o.Duration)
-	if err != nil {
-		return nil, err
-	}
-	tls, err := tlsBulk(o.Duration)
-	if err != nil {
-		return nil, err
-	}
-	return []Result{quic.inRecords(o.Size), tls.inRecords(o.Size)}, nil
+func (b *bench) clientOptions(more ...client.Option) []client.Option {
+	opts := append([]client.Option{}, b.Client...)
+	return append(append(opts, client.RequiredAcks(b.Acks), client.Connections(b.Connections)), more...)
 }
 
-// inRecords turns bytes per second into records of size per second.
-func (r Result) inRecords(size int) Result {
-	r.Value /= float64(size)
-	r.Unit, r.RecordSizeBytes = "records/s", size
-	return r
+func (b *bench) close() error {
+	var errs []error
+	for i := len(b.ends) - 1; i >= 0; i-- {
+		errs = append(errs, b.ends[i]())
+	}
+	return errors.Join(errs...)
 }
 
-// floorBound is the composed floor at the same concurrency, and the group commit alone beside it.
-func (o Options) floorBound(ctx context.Context) ([]Result, error) {
-	floor, err := quicFloor(ctx, o.Dir, o.Producers, min(o.Producers, client.DefaultConnections), o.Size, o.Duration)
+// entrants are what is measured in turn: the bounds, if asked for, and what is divided by them.
+func (b *bench) entrants(ctx context.Context) ([]entrant, error) {
+	switch b.Kind {
+	case Produce:
+		return b.againstBulk(ctx, toServer, entrant{measure: b.produce})
+	case Consume:
+		c, err := b.newConsumption(ctx)
+		if err != nil {
+			return nil, err
+		}
+		return b.againstBulk(ctx, fromServer, entrant{measure: c.measure, cold: true})
+	case Latency:
+		return b.againstFloor(ctx, entrant{measure: b.latency})
+	}
+	return nil, mq.Errorf(mq.InvalidRequest, "there is no benchmark %q: produce, consume or latency", b.Kind)
+}
+
+// againstBulk has the QUIC bulk rate for its bound, at as many connections as the client opens; TLS is beside it for comparison.
+func (b *bench) againstBulk(ctx context.Context, way direction, e entrant) ([]entrant, error) {
+	e.bound = -1
+	if !b.Limits {
+		return []entrant{e}, nil
+	}
+	link, err := b.farEnd(ctx, b.Connections)
 	if err != nil {
 		return nil, err
 	}
-	disk, err := groupCommit(ctx, o.Dir, o.Producers, o.Size, o.Duration)
+	e.bound = 0
+	return []entrant{
+		{bound: -1, measure: func(ctx context.Context, d time.Duration) (Result, error) { return quicBulk(ctx, link, way, b.Size, d) }},
+		e,
+		{bound: -1, measure: func(ctx context.Context, d time.Duration) (Result, error) { return tlsBulk(ctx, link, way, b.Size, d) }},
+	}, nil
+}
+
+// againstFloor has the composed floor for its bound, and beside it the log alone against the raw group commit.
+func (b *bench) againstFloor(ctx context.Context, e entrant) ([]entrant, error) {
+	e.bound = -1
+	if !b.Limits {
+		return []entrant{e}, nil
+	}
+	link, err := b.farEnd(ctx, min(b.Producers, b.Connections))
 	if err != nil {
 		return nil, err
 	}
-	return []Result{floor, disk}, nil
+	floor, err := newFloor(ctx, link, b.Producers, b.Size)
+	if err != nil {
+		return nil, err
+	}
+	e.bound = 0
+	out := []entrant{{bound: -1, measure: floor.measure}, e}
+	for _, disk := range []struct {
+		name  string
+		bound int
+		open  func(dir string) (*walbench.Bench, error)
+	}{{"group_commit", -1, walbench.NewRaw}, {"wal_append", len(out), walbench.NewLog}} {
+		w, err := disk.open(b.dir)
+		if err != nil {
+			return nil, fmt.Errorf("%s in %s: %w", disk.name, b.dir, err)
+		}
+		b.ends = append(b.ends, w.Close)
+		name := fmt.Sprintf("%s_%d", disk.name, b.Producers)
+		out = append(out, entrant{bound: disk.bound, measure: func(_ context.Context, d time.Duration) (Result, error) { return b.groupCommit(w, name, d) }})
+	}
+	return out, nil
+}
+
+// groupCommit is producers that each wait for their record to be committed.
+func (b *bench) groupCommit(w *walbench.Bench, name string, d time.Duration) (Result, error) {
+	watch := startWatch()
+	r, err := w.Run(walbench.Load{Producers: b.Producers, Window: 1, Size: b.Size, For: d})
+	if err != nil {
+		return Result{}, fmt.Errorf("%s: %w", name, err)
+	}
+	_, cpu := watch.elapsed()
+	return Result{
+		Name: name, Value: r.PerSecond(), Unit: unitRecords,
+		P50: float64(r.P50) / float64(time.Microsecond), P99: float64(r.P99) / float64(time.Microsecond),
+		CPUPerRecord: perRecord(cpu, r.Records), Records: r.Records, RecordSizeBytes: b.Size,
+	}, nil
+}
+
+// farEnd starts the other process of the bounds, and makes the directory of both.
+func (b *bench) farEnd(ctx context.Context, conns int) (*farLink, error) {
+	dir, err := filepath.Abs(b.Dir)
+	if err != nil {
+		return nil, err
+	}
+	if b.dir, err = os.MkdirTemp(dir, "rustmq-bench-"); err != nil {
+		return nil, fmt.Errorf("make a directory for the bounds: %w", err)
+	}
+	b.ends = append(b.ends, func() error { return os.RemoveAll(b.dir) })
+	far := filepath.Join(b.dir, "far")
+	if err := os.Mkdir(far, 0o755); err != nil {
+		return nil, fmt.Errorf("make a directory for the bounds: %w", err)
+	}
+	link, err := startFarEnd(ctx, b.Spawn, far, conns)
+	if err != nil {
+		return nil, err
+	}
+	b.ends = append(b.ends, link.Close)
+	return link, nil
+}
+
+// watched is what measure gives, with the CPU time that the server used meanwhile; afterwards the server has come to rest.
+func (b *bench) watched(ctx context.Context, measure func() (Result, error)) (Result, metrics, error) {
+	if b.server == nil {
+		r, err := measure()
+		return r, nil, err
+	}
+	before, err := b.server.metrics(ctx)
+	if err != nil {
+		return Result{}, nil, err
+	}
+	r, err := measure()
+	if err != nil {
+		return r, nil, err
+	}
+	after, err := b.server.metrics(ctx)
+	if err != nil {
+		return r, nil, err
+	}
+	used := after.minus(before)
+	r.ServerCPUPerRecord = perRecord(used.cpu(), r.Records)
+	return r, used, b.server.quiet(ctx)
 }
 
 // payload is incompressible, and the same for all records of a producer.
-func (o Options) payload() []byte {
-	p := make([]byte, o.Size)
+func (b *bench) payload() []byte {
+	p := make([]byte, b.Size)
 	_, _ = rand.Read(p)
 	return p
 }
 
 // latency is a closed loop: each producer has one record in flight.
-func (o Options) latency(ctx context.Context, c *client.Client) (Result, error) {
-	value := o.payload()
-	loop, err := closedLoop(ctx, o.Producers, o.Duration, func(ctx context.Context, _ int) error {
-		return c.ProduceSync(ctx, &client.Record{Topic: o.Topic, Value: value}).FirstErr()
-	})
-	if err != nil {
-		return Result{}, err
-	}
-	return loop.result(fmt.Sprintf("produce_ack_%d", o.Producers), o.Size), nil
-}
-
-// produce has Producers goroutines with Window records in flight each.
-func (o Options) produce(ctx context.Context, c *client.Client) (Result, error) {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	value := o.payload()
-	var acked, claimed atomic.Int64
-	end := time.Now().Add(o.Duration)
-	more := func() bool {
-		if o.Records > 0 {
-			return claimed.Add(1) <= o.Records
-		}
-		return time.Now().Before(end)
-	}
-	watch := startWatch()
-	samples := make([][]time.Duration, o.Producers)
-	var producers sync.WaitGroup
-	for i := range o.Producers {
-		producers.Go(func() {
-			samples[i] = o.pump(ctx, c, value, more, func(err error) {
-				if err != nil {
-					cancel(err)
-					return
-				}
-				acked.Add(1)
-			})
+func (b *bench) latency(ctx context.Context, d time.Duration) (Result, error) {
+	value := b.payload()
+	r, _, err := b.watched(ctx, func() (Result, error) {
+		loop, err := closedLoop(ctx, b.Producers, d, func(ctx context.Context, _ int) error {
+			return b.client.ProduceSync(ctx, &client.Record{Topic: b.Topic, Value: value}).FirstErr()
 		})
-	}
-	producers.Wait()
-	if err := context.Cause(ctx); err != nil {
-		return Result{}, err
-	}
-	wall, cpu := watch.elapsed()
-	var all []time.Duration
-	for _, s := range samples {
-		all = append(all, s...)
-	}
-	p50, p99 := percentiles(all)
-	n := acked.Load()
-	return Result{
-		Name: "produce_throughput", Value: rate(n, wall), Unit: "records/s", P50: p50, P99: p99,
-		CPUPerRecord: perRecord(cpu, n), Records: n, RecordSizeBytes: o.Size,
-	}, nil
-}
-
-// sampleEvery is how many records of a producer share one measured latency.
-const sampleEvery = 16
-
-// pump keeps a window of records in flight until more says no, and waits for the last.
-func (o Options) pump(ctx context.Context, c *client.Client, value []byte, more func() bool, settled func(error)) []time.Duration {
-	slots := make(chan struct{}, o.Window)
-	var mu sync.Mutex
-	var samples []time.Duration
-	for n := 0; ctx.Err() == nil && more(); n++ {
-		slots <- struct{}{}
-		var sent time.Time
-		if n%sampleEvery == 0 {
-			sent = time.Now()
-		}
-		c.Produce(ctx, &client.Record{Topic: o.Topic, Value: value}, func(_ *client.Record, err error) {
-			if !sent.IsZero() {
-				took := time.Since(sent)
-				mu.Lock()
-				samples = append(samples, took)
-				mu.Unlock()
-			}
-			settled(err)
-			<-slots
-		})
-	}
-	for range o.Window {
-		slots <- struct{}{}
-	}
-	return samples
-}
-
-// consume produces for the duration, or so many records, and then reads just these.
-func (o Options) consume(ctx context.Context, c *client.Client) (Result, error) {
-	topic, err := c.DescribeTopic(ctx, o.Topic)
-	if err != nil {
-		return Result{}, err
-	}
-	var opts []client.ConsumerOption
-	for _, p := range topic.Partitions {
-		opts = append(opts, client.Assign(o.Topic, p.Partition, client.At(p.HighWatermark)))
-	}
-	produced, err := o.produce(ctx, c)
-	if err != nil {
-		return Result{}, err
-	}
-	consumer, err := c.NewConsumer(opts...)
-	if err != nil {
-		return Result{}, err
-	}
-	defer consumer.Close()
-	watch := startWatch()
-	var records int64
-	for batch, err := range consumer.Batches(ctx) {
 		if err != nil {
 			return Result{}, err
 		}
-		records += int64(batch.Data.RecordCount())
-		if records >= produced.Records {
-			break
-		}
-	}
-	wall, cpu := watch.elapsed()
-	return Result{
-		Name: "consume_throughput", Value: rate(records, wall), Unit: "records/s",
-		CPUPerRecord: perRecord(cpu, records), Records: records, RecordSizeBytes: o.Size,
-	}, nil
+		return loop.result(fmt.Sprintf("produce_ack_%d", b.Producers), b.Size), nil
+	})
+	return r, err
 }

@@ -1,7 +1,3 @@
-// Package walbench measures group commit: the log's, and that of the plainest
-// loop that could do it, which is the bound on this disk. `rustmq bench
-// --limits` prints one as a ratio to the other, and the wal package's
-// benchmarks do the same.
 package walbench
 
 import (
@@ -50,9 +46,6 @@ func (r Result) String() string {
 		r.P50.Round(time.Microsecond), r.P99.Round(time.Microsecond), float64(r.Records)/float64(max(1, r.Syncs)))
 }
 
-// rawBytes is the length of the raw loop's file, which it writes round and round.
-const rawBytes = 128 << 20
-
 // Bench is a committer that loads can be run against. Close removes its files.
 type Bench struct {
 	c     committer
@@ -71,40 +64,13 @@ func (b *Bench) Run(load Load) (Result, error) {
 	return r, err
 }
 
-// NewRaw makes the bound in a directory: one file, zeroed in advance; one
-// goroutine that takes all that waits, copies it together, writes it with one
-// call, syncs it with one call, and tells the producers. No checksums, no
-// index, no recovery.
+// NewRaw makes a [Raw] in a directory to run loads against.
 func NewRaw(dir string) (*Bench, error) {
-	path := filepath.Join(dir, "raw.bench")
-	f, err := wal.OS().Create(path)
+	raw, err := OpenRaw(dir)
 	if err != nil {
 		return nil, err
 	}
-	if err := zero(f); err != nil {
-		return nil, errors.Join(err, f.Close(), os.Remove(path))
-	}
-	loop := &rawLoop{file: f, wake: make(chan struct{}, 1)}
-	var joined sync.WaitGroup
-	joined.Go(loop.run)
-	return &Bench{c: loop, syncs: loop.syncs.Load, close: func() error {
-		loop.close()
-		joined.Wait()
-		return errors.Join(f.Close(), os.Remove(path))
-	}}, nil
-}
-
-func zero(f wal.File) error {
-	if err := f.Allocate(rawBytes); err != nil {
-		return err
-	}
-	zeros := make([]byte, 1<<20)
-	for pos := int64(0); pos < rawBytes; pos += int64(len(zeros)) {
-		if _, err := f.WriteAt(zeros, pos); err != nil {
-			return err
-		}
-	}
-	return f.Sync()
+	return &Bench{c: rawLoop{raw}, syncs: raw.syncs.Load, close: raw.Close}, nil
 }
 
 // NewLog makes a log of its own in a directory, with one stream per producer.
@@ -298,86 +264,5 @@ func (c logLoop) settled(p int, seq uint64) {
 func (c logLoop) end(p int) {
 	if _, end, ok := c.l.Bounds(stream(p)); ok {
 		c.l.Release(stream(p), end)
-	}
-}
-
-// rawLoop is the plainest committer.
-type rawLoop struct {
-	file   wal.File
-	mu     sync.Mutex
-	queue  []rawItem
-	asleep bool
-	closed bool
-	wake   chan struct{}
-	syncs  atomic.Int64
-}
-
-type rawItem struct {
-	record []byte
-	done   wal.Done
-}
-
-func (c *rawLoop) begin(int) uint64    { return 0 }
-func (c *rawLoop) settled(int, uint64) {}
-func (c *rawLoop) end(int)             {}
-
-func (c *rawLoop) append(_ int, _ uint64, record []byte, done wal.Done) error {
-	c.mu.Lock()
-	c.queue = append(c.queue, rawItem{record, done})
-	wake := c.asleep
-	c.asleep = false
-	c.mu.Unlock()
-	if wake {
-		c.wake <- struct{}{}
-	}
-	return nil
-}
-
-func (c *rawLoop) close() {
-	c.mu.Lock()
-	c.closed = true
-	wake := c.asleep
-	c.asleep = false
-	c.mu.Unlock()
-	if wake {
-		c.wake <- struct{}{}
-	}
-}
-
-func (c *rawLoop) run() {
-	var (
-		items []rawItem
-		buf   []byte
-		pos   int64
-	)
-	for {
-		c.mu.Lock()
-		items, c.queue = c.queue, items[:0]
-		closed := c.closed
-		c.asleep = len(items) == 0 && !closed
-		c.mu.Unlock()
-		if len(items) == 0 {
-			if closed {
-				return
-			}
-			<-c.wake
-			continue
-		}
-		buf = buf[:0]
-		for _, it := range items {
-			buf = append(buf, it.record...)
-		}
-		if pos+int64(len(buf)) > rawBytes {
-			pos = 0
-		}
-		_, err := c.file.WriteAt(buf, pos)
-		if err == nil {
-			err = c.file.Sync()
-		}
-		pos += int64(len(buf))
-		c.syncs.Add(1)
-		for _, it := range items {
-			it.done.Appended(err)
-		}
 	}
 }

@@ -1,0 +1,81 @@
+package cli
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+
+	"github.com/rustmq/rustmq/cli/bench"
+)
+
+// smallTail has the node keep next to nothing in memory and upload nothing by itself.
+func smallTail() []string {
+	return []string{"RUSTMQ_MEMORY_TAIL_SIZE=1MiB", "RUSTMQ_OBJECT_STORE_FLUSH_SIZE=4GiB", "RUSTMQ_OBJECT_STORE_FLUSH_AGE=1h"}
+}
+
+func TestBenchReadsFromWhereItSays(t *testing.T) {
+	for from, settings := range map[string][]string{
+		"tail": nil, "log": smallTail(),
+		"store": {"RUSTMQ_MEMORY_TAIL_SIZE=1MiB", "RUSTMQ_MEMORY_CACHE_SIZE=1MiB", "RUSTMQ_WAL_SEGMENT_SIZE=1MiB", "RUSTMQ_OBJECT_STORE_FLUSH_SIZE=1MiB"},
+	} {
+		t.Run(from, func(t *testing.T) {
+			n := startNode(t, settings...)
+			out := n.must("", "bench", "consume", "--from", from, "--records", "8000", "--rounds", "2", "--admin", n.admin(), "-o", "json")
+			var results []bench.Result
+			if err := json.Unmarshal([]byte(out), &results); err != nil {
+				t.Fatal(err, out)
+			}
+			if len(results) != 1 {
+				t.Fatalf("got %d results, want 1: %s", len(results), out)
+			}
+			r := results[0]
+			if r.Name != "consume_"+from || r.Value <= 0 || r.Rounds != 2 || r.Records != 8000 || r.SourceRatio < 0.95 || r.ServerCPUPerRecord <= 0 {
+				t.Errorf("got %+v", r)
+			}
+		})
+	}
+}
+
+func TestBenchRefusesAFigureFromElsewhere(t *testing.T) {
+	n := startNode(t, smallTail()...)
+	status, out, stderr := n.run("", "bench", "consume", "--from", "tail", "--records", "8000", "--admin", n.admin())
+	if status != exitFailed || out != "" || !strings.Contains(stderr, "memory.tail_size") {
+		t.Errorf("status %d, %q, %s: the tail cannot hold it", status, out, stderr)
+	}
+}
+
+func TestBenchPrintsRatiosToItsBounds(t *testing.T) {
+	n := startNode(t)
+	for kind, bounds := range map[string]map[string]string{
+		"produce": {"produce_throughput": "quic_bulk_2"},
+		"latency": {"produce_ack_3": "quic_floor_3", "wal_append_3": "group_commit_3"},
+	} {
+		out := n.must("", "bench", kind, "--limits", "--producers", "3", "--duration", "300ms", "--rounds", "3", "--dir", t.TempDir(), "--admin", n.admin(), "-o", "json")
+		var results []bench.Result
+		if err := json.Unmarshal([]byte(out), &results); err != nil {
+			t.Fatal(err, out)
+		}
+		values := map[string]float64{}
+		for _, r := range results {
+			values[r.Name] = r.Value
+		}
+		for name, bound := range bounds {
+			found := false
+			for _, r := range results {
+				if r.Name != name {
+					continue
+				}
+				found = true
+				if r.Bound != bound || r.BoundValue != values[bound] || r.BoundValue <= 0 || r.Ratio != r.Value/r.BoundValue {
+					t.Errorf("%s: %+v, want a ratio to %s", kind, r, bound)
+				}
+			}
+			if !found {
+				t.Errorf("%s: no %s in %s", kind, name, out)
+			}
+		}
+		if table := n.must("", "bench", kind, "--producers", "3", "--duration", "100ms", "--rounds", "1", "--admin", "none"); strings.Count(table, "\n") != 2 {
+			t.Errorf("without --limits the table is %q, want one figure", table)
+		}
+	}
+}
