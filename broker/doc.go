@@ -19,8 +19,8 @@
 //
 // # Invariants
 //
-//  1. Every operation passes Broker.authorise, and a decision that a handle holds is taken
-//     again when the policy's epoch has moved.
+//  1. Every operation passes Broker.authorise before it looks whether its topic exists, and a
+//     decision that a handle holds is taken again when the policy's epoch has moved.
 //  2. Room in the log is held before a partition's mutex is taken: an append
 //     never waits under a lock.
 //  3. A batch is handed to exactly one Append and answered exactly once.

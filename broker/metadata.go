@@ -17,7 +17,8 @@ import (
 const ListenerQUIC = "quic"
 
 // Metadata implements server.Broker. Topics that s may not describe are left
-// out of a list of all, and refused one by one when asked for by name.
+// out of a list of all, and refused one by one when asked for by name. Which cluster this is and where its
+// brokers are every session is told: without that it could not do what it may.
 func (b *Broker) Metadata(_ context.Context, s *server.Session, req *quicproto.MetadataRequest) (*quicproto.MetadataResponse, error) {
 	img := b.cfg.Controller.Image()
 	resp := &quicproto.MetadataResponse{

@@ -48,6 +48,9 @@ func (b *Broker) planTopic(img *metadata.Image, req *quicproto.CreateTopicReques
 	if img.TopicByName(req.Name) != nil {
 		return nil, mq.Errorf(mq.TopicAlreadyExists, "topic %q exists", req.Name)
 	}
+	if err := distinct(req.Configs, nil); err != nil {
+		return nil, err
+	}
 	configs := make([]metadata.ConfigEntry, 0, len(req.Configs))
 	create := &metadatapb.CreateTopic{Name: req.Name}
 	for _, c := range req.Configs {
@@ -59,18 +62,44 @@ func (b *Broker) planTopic(img *metadata.Image, req *quicproto.CreateTopicReques
 		return nil, err
 	}
 	partitions, replicas := int(req.Partitions), int(req.Replicas)
-	if req.Partitions == -1 {
-		partitions = int(img.Defaults.Partitions)
+	switch {
+	case partitions == 0:
+		return nil, mq.Errorf(mq.InvalidPartitions, "topic %q: 0 partitions, want at least 1, or -1 for the cluster's default", req.Name)
+	case replicas == 0:
+		return nil, mq.Errorf(mq.InvalidReplicationFactor, "topic %q: 0 replicas, want at least 1, or -1 for the cluster's default", req.Name)
 	}
-	if req.Replicas == -1 {
-		replicas = 0
-	}
-	assignment, err := metadata.PlaceTopic(img, partitions, replicas)
+	assignment, err := metadata.PlaceTopic(img, orDefault(partitions), orDefault(replicas))
 	if err != nil {
 		return nil, err
 	}
 	create.Assignments = assignments(assignment)
 	return create, nil
+}
+
+// orDefault turns the wire's word for the cluster's default into that of metadata.
+func orDefault(n int) int {
+	if n == -1 {
+		return 0
+	}
+	return n
+}
+
+// distinct refuses a setting that comes twice: which of the two was meant?
+func distinct(set []quicproto.Config, unset []string) error {
+	seen := make(map[string]bool, len(set)+len(unset))
+	for i := range len(set) + len(unset) {
+		key := ""
+		if i < len(set) {
+			key = set[i].Key
+		} else {
+			key = unset[i-len(set)]
+		}
+		if seen[key] {
+			return mq.Errorf(mq.InvalidConfig, "setting %.60q is given twice", key)
+		}
+		seen[key] = true
+	}
+	return nil
 }
 
 func assignments(replicas [][]mq.NodeID) []*metadatapb.ReplicaAssignment {
@@ -136,6 +165,9 @@ func (b *Broker) AlterTopic(ctx context.Context, s *server.Session, req *quicpro
 
 // configChanges checks that the topic's settings are valid with the request's changes made.
 func configChanges(img *metadata.Image, t *metadata.Topic, req *quicproto.AlterTopicRequest) ([]*metadatapb.ConfigChange, error) {
+	if err := distinct(req.Set, req.Unset); err != nil {
+		return nil, err
+	}
 	var changes []*metadatapb.ConfigChange
 	merged := slices.Clone(t.Overrides)
 	drop := func(key string) {
@@ -165,9 +197,9 @@ func growth(img *metadata.Image, t *metadata.Topic, total int32) (*metadatapb.Cr
 	if total < t.Partitions() {
 		return nil, mq.Errorf(mq.InvalidPartitions, "topic %q has %d partitions: it can have more, not %d", t.Name, t.Partitions(), total)
 	}
-	all, err := metadata.PlaceTopic(img, int(total), len(t.Partition(0).Replicas))
+	added, err := metadata.PlacePartitions(img, t, int(total-t.Partitions()))
 	if err != nil {
 		return nil, err
 	}
-	return &metadatapb.CreatePartitions{Id: t.ID[:], Current: t.Partitions(), Assignments: assignments(all[t.Partitions():])}, nil
+	return &metadatapb.CreatePartitions{Id: t.ID[:], Current: t.Partitions(), Assignments: assignments(added)}, nil
 }
