@@ -175,7 +175,7 @@ func (n *Node) openController(context.Context) error {
 	node := uint64(n.cfg.Node.ID)
 	n.raft, err = raft.Open(raft.Config{
 		ID: node, Peers: []uint64{node}, Log: log, SM: n.store, Tick: n.cfg.Raft.Tick, Logger: n.logger, Rand: n.seams.Random,
-		MaxProposal: min(raft.MaxProposalBytes, int(n.cfg.Raft.SegmentSize)/4), // an entry fits into half a segment
+		MaxProposal: maxProposal(n.cfg.Raft.SegmentSize),
 	})
 	if err != nil {
 		return mq.Wrapf(err, "open the controller")
@@ -183,6 +183,9 @@ func (n *Node) openController(context.Context) error {
 	n.onClose(func(context.Context) error { return n.raft.Close() })
 	return nil
 }
+
+// maxProposal is the largest command in bytes: an entry of the controller's log must fit into half a segment.
+func maxProposal(segment Size) int { return min(raft.MaxProposalBytes, int(segment)/4) }
 
 // openLog replays the data log.
 func (n *Node) openLog(context.Context) error {
@@ -290,7 +293,8 @@ func (n *Node) openUploader(context.Context) error {
 		Bucket: n.bucket, Catalog: n.catalog(), Sources: n.partitions.Sources,
 		Cluster: n.id.Cluster, Node: n.id.Node, Prefix: n.id.Cluster.String() + "/",
 		FlushBytes: int64(n.cfg.ObjectStore.FlushSize), FlushAge: n.cfg.ObjectStore.FlushAge,
-		Pressure: n.pressure, Logger: n.logger,
+		CommitBytes: int64(maxProposal(n.cfg.Raft.SegmentSize)) / 2, // and one range more
+		Pressure:    n.pressure, Logger: n.logger,
 	})
 	if err != nil {
 		return err

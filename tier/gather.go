@@ -154,11 +154,12 @@ func (u *Uploader) gather(chosen []candidate, slot *slot) *shipment {
 	now := time.Now()
 	enc := NewEncoder(out, ObjectInfo{ID: u.nextID, Cluster: u.cfg.Cluster, Node: u.cfg.Node, Created: now.UnixMilli()})
 	s := &shipment{slot: slot, id: u.nextID}
+	commit := int64(0)
 	for i, c := range chosen {
 		if i > 0 && c.id == chosen[i-1].id {
 			continue // two sources of one partition: one of them no longer leads
 		}
-		if len(s.parts) > 0 && enc.Size() >= u.cfg.FlushBytes {
+		if len(s.parts) > 0 && (enc.Size() >= u.cfg.FlushBytes || commit >= u.cfg.CommitBytes) {
 			break
 		}
 		state := u.states[c.source]
@@ -174,6 +175,7 @@ func (u *Uploader) gather(chosen []candidate, slot *slot) *shipment {
 		}
 		if part != nil {
 			s.parts = append(s.parts, part)
+			commit += part.Size()
 		}
 	}
 	slot.buf = out.b

@@ -82,6 +82,13 @@ type RangeCommit struct {
 	Epochs           []mq.EpochStart // epoch history at End
 }
 
+// Size is what the range takes of the command that commits its object, in
+// bytes, or a little more.
+func (r *RangeCommit) Size() int64 {
+	const fixed, epoch = 160, 24 // of the numbers at their longest
+	return fixed + int64(len(r.State)) + epoch*int64(len(r.Epochs))
+}
+
 // ObjectCommit is an object that was uploaded and verified.
 type ObjectCommit struct {
 	ID     uint64

@@ -206,6 +206,7 @@ type testCatalog struct {
 	commits map[uint64]ObjectCommit
 	order   []ObjectCommit
 	fault   func(op string) (before, after error) // of each call; nil: none
+	refuse  func(ObjectCommit) error              // for good; nil: nothing
 	lookups int
 }
 
@@ -238,6 +239,11 @@ func (c *testCatalog) CommitObject(_ context.Context, o ObjectCommit) ([]error, 
 	before, after := c.faults("commit")
 	if before != nil {
 		return nil, before
+	}
+	if c.refuse != nil {
+		if err := c.refuse(o); err != nil {
+			return nil, err
+		}
 	}
 	verdicts := make([]error, len(o.Ranges))
 	for i, r := range o.Ranges {

@@ -19,6 +19,8 @@ const (
 	DefaultFlushBytes = 8 << 20
 	// DefaultFlushAge is the default of UploaderConfig.FlushAge.
 	DefaultFlushAge = 10 * time.Second
+	// DefaultCommitBytes is the default of UploaderConfig.CommitBytes.
+	DefaultCommitBytes = 1 << 20
 	// DefaultUploads is the default of UploaderConfig.Concurrency.
 	DefaultUploads = 4
 
@@ -54,6 +56,11 @@ type UploaderConfig struct {
 	// FlushBytes is the target size of an object and, once so much is pending,
 	// the reason to write one. Default DefaultFlushBytes.
 	FlushBytes int64
+	// CommitBytes ends an object, too: it takes no further range once
+	// RangeCommit.Size of those in it adds up to so much, since the catalogue
+	// decides an object in one command, and those have a bound. Default
+	// DefaultCommitBytes.
+	CommitBytes int64
 	// FlushAge is how long a committed batch waits at most, unless its source
 	// says otherwise. Default DefaultFlushAge.
 	FlushAge time.Duration
@@ -111,9 +118,11 @@ func NewUploader(cfg UploaderConfig) (*Uploader, error) {
 	}
 	cfg.FlushBytes = cmp.Or(cfg.FlushBytes, DefaultFlushBytes)
 	cfg.FlushAge = cmp.Or(cfg.FlushAge, DefaultFlushAge)
+	cfg.CommitBytes = cmp.Or(cfg.CommitBytes, DefaultCommitBytes)
 	cfg.Concurrency = cmp.Or(cfg.Concurrency, DefaultUploads)
-	if cfg.FlushBytes < 0 || cfg.FlushAge < 0 || cfg.Concurrency < 0 {
-		return nil, mq.Errorf(mq.InvalidConfig, "uploader with flush bytes %d, flush age %s, concurrency %d", cfg.FlushBytes, cfg.FlushAge, cfg.Concurrency)
+	if cfg.FlushBytes < 0 || cfg.FlushAge < 0 || cfg.CommitBytes < 0 || cfg.Concurrency < 0 {
+		return nil, mq.Errorf(mq.InvalidConfig, "uploader with flush bytes %d, flush age %s, commit bytes %d, concurrency %d",
+			cfg.FlushBytes, cfg.FlushAge, cfg.CommitBytes, cfg.Concurrency)
 	}
 	if cfg.Sources == nil {
 		cfg.Sources = func() []Source { return nil }
