@@ -22,7 +22,7 @@ import (
 type Consumer struct {
 	c      *Client
 	cfg    consumerConfig
-	lane   int // of its own connections
+	lane   int // the first of its own connections, of which it has as many to a node as [Connections] says
 	ctx    context.Context
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
@@ -31,7 +31,7 @@ type Consumer struct {
 	mu       sync.Mutex
 	closed   bool
 	parts    map[TopicPartition]*assignment
-	fetchers map[mq.NodeID]*fetcher
+	fetchers map[slotKey]*fetcher
 	queue    queue[*fetched]
 	queued   int64         // bytes in queue
 	room     chan struct{} // closed, and made anew, when queue has shrunk
@@ -96,7 +96,7 @@ func (c *Client) NewConsumer(opts ...ConsumerOption) (*Consumer, error) {
 	}
 	k := &Consumer{
 		c: c, cfg: cfg, wake: make(chan struct{}, 1), room: make(chan struct{}),
-		parts: make(map[TopicPartition]*assignment), fetchers: make(map[mq.NodeID]*fetcher),
+		parts: make(map[TopicPartition]*assignment), fetchers: make(map[slotKey]*fetcher),
 	}
 	k.ctx, k.cancel = context.WithCancel(c.ctx)
 	for _, a := range cfg.assign {
@@ -108,7 +108,7 @@ func (c *Client) NewConsumer(opts ...ConsumerOption) (*Consumer, error) {
 		k.cancel()
 		return nil, ErrClosed
 	}
-	c.lanes++
+	c.lanes += c.cfg.connections
 	k.lane = -c.lanes
 	c.consumers[k] = struct{}{}
 	return k, nil
@@ -435,9 +435,9 @@ func (k *Consumer) stop() {
 	k.signal()
 	k.mu.Unlock()
 	k.cancel()
-	k.c.pool.drop(k.lane)
+	k.dropLanes()
 	k.wg.Wait()
-	k.c.pool.drop(k.lane) // a connection that was being made
+	k.dropLanes() // a connection that was being made
 	k.mu.Lock()
 	k.c.count.bytesPrefetched.Add(-k.queued)
 	k.queued = 0
@@ -462,4 +462,10 @@ func (k *Consumer) pauseRetry() time.Duration {
 		k.retry = newBackoff()
 	}
 	return k.retry.NextBackOff()
+}
+
+func (k *Consumer) dropLanes() {
+	for i := range k.c.cfg.connections {
+		k.c.pool.drop(k.lane + i)
+	}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -359,5 +360,40 @@ func TestCloseWakesPoll(t *testing.T) {
 	}
 	if _, err := k.Poll(soon(t)); !errors.Is(err, ErrClosed) {
 		t.Errorf("poll after close gave %v", err)
+	}
+}
+
+// A consumer of many partitions reads over several connections, and one of few over only as many as it has partitions.
+func TestConsumerSpreadsItsPartitionsOverItsConnections(t *testing.T) {
+	h := startCluster(t)
+	c := h.client(PartitionBy(ManualPartitioner()), Connections(3))
+	for partitions, want := range map[int]int{1: 1, 2: 2, 7: 3} {
+		topic := fmt.Sprint("t", partitions)
+		fill(t, h, c, topic, partitions, 10)
+		k := consumer(t, c, assignAll(topic, partitions, Start())...)
+		ends, err := k.EndOffsets(soon(t))
+		if err != nil {
+			t.Fatal(err)
+		}
+		k.StopAt(ends)
+		read := 0
+		for _, err := range k.Records(soon(t)) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			read++
+		}
+		k.mu.Lock()
+		var spread []int
+		for _, f := range k.fetchers {
+			spread = append(spread, len(f.parts))
+		}
+		k.mu.Unlock()
+		if read != 10*partitions || len(spread) != want || slices.Max(spread)-slices.Min(spread) > 1 {
+			t.Errorf("%d partitions: %d records, the connections have %v partitions: want %d, evenly", partitions, read, spread, want)
+		}
+		if err := k.Close(); err != nil {
+			t.Fatal(err)
+		}
 	}
 }

@@ -12,14 +12,14 @@ import (
 	"github.com/rustmq/rustmq/quicproto"
 )
 
-// fetcher is one fetch stream: the subscription of a consumer to the partitions that one node leads. It lives as long as its stream; then the partitions go
+// fetcher is one fetch stream: the subscription of a consumer to partitions that one node leads, on a connection of its own. It lives as long as its stream; then the partitions go
 // back to the consumer, which looks for their leaders again. What they have in the line stays there.
 //
 // Two goroutines belong to it: one reads frames into the line, and waits while that is full, which stops the server by QUIC's flow
 // control; one tells the server what is wanted. Its fields are guarded by the consumer's mutex.
 type fetcher struct {
 	k     *Consumer
-	node  mq.NodeID
+	key   slotKey       // the node, and the consumer's lane to it
 	kicks chan struct{} // the server has to be told something
 
 	parts map[uint32]*assignment // by handle
@@ -67,10 +67,10 @@ func (f *fetcher) run() {
 	err := f.subscribe()
 	k := f.k
 	if k.ctx.Err() == nil {
-		k.c.noteTrouble(mq.Wrapf(err, "fetch from node %d", f.node))
+		k.c.noteTrouble(mq.Wrapf(err, "fetch from node %d", f.key.node))
 	}
 	k.mu.Lock()
-	delete(k.fetchers, f.node)
+	delete(k.fetchers, f.key)
 	for _, a := range f.parts {
 		a.fetcher, a.generation = nil, 0
 	}
@@ -82,7 +82,7 @@ func (f *fetcher) run() {
 
 func (f *fetcher) subscribe() error {
 	k := f.k
-	sess, err := k.c.pool.get(k.ctx, slotKey{node: f.node, lane: k.lane}, k.cfg.prefetch)
+	sess, err := k.c.pool.get(k.ctx, f.key, k.window())
 	if err != nil {
 		return err
 	}
@@ -116,7 +116,7 @@ func (f *fetcher) subscribe() error {
 // tell sends what is wanted, and again whenever that changes.
 func (f *fetcher) tell(ctx context.Context, stream *quic.Stream) error {
 	buf := quicproto.AppendFrame(nil, &quicproto.OpenFetch{
-		Isolation: f.k.cfg.isolation, RecordsBytes: uint32(f.k.cfg.prefetch / framesAhead),
+		Isolation: f.k.cfg.isolation, RecordsBytes: uint32(f.k.window() / framesAhead),
 	})
 	for {
 		buf = f.wishes(buf)
@@ -463,14 +463,33 @@ func (k *Consumer) settle(ctx context.Context, a *assignment, t *quicproto.Topic
 		return &PartitionError{Topic: a.tp.Topic, Partition: a.tp.Partition, Err: mq.Errorf(mq.LeaderNotAvailable, "no leader")}
 	}
 	a.epoch = p.LeaderEpoch
-	f := k.fetchers[p.Leader]
-	if f == nil {
-		f = &fetcher{k: k, node: p.Leader, kicks: make(chan struct{}, 1), parts: make(map[uint32]*assignment)}
-		k.fetchers[p.Leader] = f
-		k.wg.Go(f.run)
-	}
-	f.adopt(a)
+	k.fetcherTo(p.Leader).adopt(a)
 	return nil
+}
+
+// window is the receive window in bytes of each connection: together they hold what is fetched ahead from a node.
+func (k *Consumer) window() int { return max(k.cfg.prefetch/k.c.cfg.connections, MinPrefetchBytes/2) }
+
+// fetcherTo is the fetcher of a node that has the fewest partitions, a new one as long as there may be more. The mutex is held.
+func (k *Consumer) fetcherTo(node mq.NodeID) *fetcher {
+	var best *fetcher
+	for i := range k.c.cfg.connections {
+		key := slotKey{node: node, lane: k.lane + i}
+		f := k.fetchers[key]
+		if f == nil {
+			if best != nil && len(best.parts) == 0 {
+				return best
+			}
+			f = &fetcher{k: k, key: key, kicks: make(chan struct{}, 1), parts: make(map[uint32]*assignment)}
+			k.fetchers[key] = f
+			k.wg.Go(f.run)
+			return f
+		}
+		if best == nil || len(f.parts) < len(best.parts) {
+			best = f
+		}
+	}
+	return best
 }
 
 // resolve finds the offset of a position by time.

@@ -198,8 +198,8 @@ func IdleTimeout(d time.Duration) Option {
 	return positive("IdleTimeout", d, func(c *config) { c.idleTimeout = d })
 }
 
-// Connections is how many connections, each on a socket of its own, a producer opens to one node as it comes to need them;
-// partitions are spread over them. More than one lets more cores work on packets. From 1 to [MaxConnections]. Default:
+// Connections is how many connections, each on a socket of its own, the producer, and each consumer, opens to one node as it comes to need
+// them; partitions are spread over them. More than one lets more cores work on packets. From 1 to [MaxConnections]. Default:
 // [DefaultConnections].
 func Connections(n int) Option {
 	return func(c *config) error {

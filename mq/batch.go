@@ -32,9 +32,6 @@ const (
 	beforeLength = atBatchLength + 4
 	// crcFrom is the first byte that the CRC covers.
 	crcFrom = atAttributes
-
-	// BatchUncheckedBytes is how many bytes at the beginning of a batch its CRC leaves out: a leader may stamp them.
-	BatchUncheckedBytes = crcFrom
 )
 
 // The bits of the attributes.

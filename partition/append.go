@@ -70,9 +70,11 @@ func (p *Partition) append(b mq.Batch, want mq.Durability, settings Settings, ti
 	b.SetLeaderEpoch(p.epoch)
 	e := p.publish(b, base, ms)
 	p.wait(waiting{done: done, base: base, last: e.end - 1, timestamp: timestamp}, want.Mark())
-	p.cfg.Log.Append(wal.Entry{
-		Stream: p.stream, Type: wal.EntryData, First: uint64(base), End: uint64(e.end), Payload: b,
-	}, e)
+	entry := wal.Entry{Stream: p.stream, Type: wal.EntryData, First: uint64(base), End: uint64(e.end), Payload: b}
+	if len(b) >= mq.CombineCRCFrom {
+		entry.CRC = b.Sum() // nearly free: of a small one the log is as quick
+	}
+	p.cfg.Log.Append(entry, e)
 	if p.cfg.Appended != nil {
 		p.cfg.Appended(p)
 	}

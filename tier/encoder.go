@@ -123,7 +123,7 @@ func (e *Encoder) Append(batches []byte) error {
 		if err != nil {
 			return e.fail(mq.Wrapf(err, "encode %s", e.cur.Partition))
 		}
-		e.cur.note(b, batchCRC(b))
+		e.cur.note(b, b.Sum())
 		rest = after
 	}
 	e.put(batches)
@@ -161,13 +161,21 @@ func (s *section) note(b mq.Batch, crc uint32) {
 	s.Records += uint64(b.RecordCount())
 }
 
+// extend is the CRC32C of something with the checksum crc and b behind it, whose own is known.
+func extend(crc uint32, b []byte, own uint32) uint32 {
+	if len(b) < mq.CombineCRCFrom {
+		return crc32.Update(crc, castagnoli, b)
+	}
+	return mq.CombineCRC(crc, own, int64(len(b)))
+}
+
 // seal completes range and index, when all batches came by.
 func (s *section) seal() {
 	s.IndexBytes = s.index.size()
 	s.index.bytes, s.index.end = s.Bytes, s.End
 	for i := range s.index.entries {
 		_, size, _ := s.index.run(i)
-		s.CRC = combine(s.CRC, s.index.entries[i].crc, size)
+		s.CRC = mq.CombineCRC(s.CRC, s.index.entries[i].crc, size)
 	}
 	s.index.crc = s.CRC
 }
@@ -189,7 +197,7 @@ func (e *Encoder) End(state []byte, epochs []mq.EpochStart) (RangeInfo, error) {
 	if err := mq.EpochHistory(epochs).Valid(); err != nil {
 		return RangeInfo{}, e.fail(mq.Wrapf(err, "encode %s", e.cur.Partition))
 	}
-	e.crc = combine(e.crc, e.cur.CRC, e.cur.Bytes)
+	e.crc = mq.CombineCRC(e.crc, e.cur.CRC, e.cur.Bytes)
 	e.scratch = e.cur.index.appendTo(e.scratch[:0])
 	e.write(e.scratch)
 	e.open = false

@@ -82,6 +82,8 @@ type Entry struct {
 	Type       EntryType
 	First, End uint64 // half-open range of the stream's offsets; End-First is below 2^32
 	Payload    []byte // at most Options.MaxPayload bytes; the log's from Append until its Done is called
+	// CRC is the CRC32C of Payload, if the caller happens to know it: the log then need not look at every byte once more. 0: it does.
+	CRC uint32
 }
 
 // Done learns that an entry is durable, or never will be. Implement it on

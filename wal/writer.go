@@ -173,6 +173,7 @@ func (w *writer) entry(it *item, o *op) error {
 	if it.Type == EntryTruncate && w.empties(it, s) {
 		h.flags = flagEmpty
 	}
+	h.payloadCRC = it.CRC
 	if err := w.frame(&h, it.Payload, s, o); err != nil {
 		return err
 	}
@@ -334,7 +335,7 @@ func (w *writer) free(it *item, o *op) error {
 	return nil
 }
 
-// frame gathers one frame, in the next segment if it does not fit in this one.
+// frame gathers one frame, in the next segment if it does not fit in this one. The header's payloadCRC is that of the payload by itself, or 0.
 func (w *writer) frame(h *header, payload []byte, s *stream, o *op) error {
 	size := frameSize(int64(len(payload)))
 	if !w.fits(size) {
@@ -356,11 +357,11 @@ func (w *writer) frame(h *header, payload []byte, s *stream, o *op) error {
 	return nil
 }
 
-// put gathers a frame at the tail.
+// put gathers a frame at the tail. The header's payloadCRC is that of the payload by itself, or 0, and becomes the frame's.
 func (w *writer) put(h *header, payload []byte) error {
 	pos := w.tail.pos()
 	h.length = uint32(len(payload))
-	h.payloadCRC = payloadCRC(w.active.seed, pos, payload)
+	h.payloadCRC = seededCRC(w.active.seed, pos, payload, h.payloadCRC)
 	h.promised = uint32(w.synced)
 	h.prevTag, h.prevSize = w.prevTag, w.prevSize
 	h.encode(w.head[:], w.active.seed, pos)
@@ -382,6 +383,14 @@ func (w *writer) put(h *header, payload []byte) error {
 	}
 	w.bytes += size
 	return nil
+}
+
+// seededCRC is payloadCRC of a payload whose own CRC32C may be known, else it is 0.
+func seededCRC(seed uint32, pos int64, payload []byte, known uint32) uint32 {
+	if known == 0 || len(payload) < mq.CombineCRCFrom {
+		return payloadCRC(seed, pos, payload)
+	}
+	return mq.CombineCRC(positionSeed(seed, pos), known, int64(len(payload)))
 }
 
 // fits says whether a frame fits in the active segment and leaves room for
