@@ -92,10 +92,8 @@ func identityPlaces(t *testing.T, r *Rig, segment []byte) (places []int) {
 // flipAndStart starts a copy of the machine with one bit flipped, and says whether a partition was quarantined.
 func flipAndStart(t *testing.T, base *Rig, w *Workload, path string, bit int64) (quarantined bool) {
 	t.Helper()
-	r := &Rig{FS: base.FS.Clone(uint64(bit)), Bucket: base.Bucket, Config: base.Config, scratch: t.TempDir()}
-	if err := copyFile(base.database(), r.database()); err != nil {
-		t.Fatal(err)
-	}
+	r := base.Clone(uint64(bit))
+	defer r.Close()
 	if err := r.FS.Flip(path, bit); err != nil {
 		t.Fatal(err)
 	}

@@ -65,7 +65,7 @@ func TestWrongDataDirectoryIsRefused(t *testing.T) {
 			if err := os.Rename(filepath.Join(other.Node.DataDir, "raft"), filepath.Join(cfg.Node.DataDir, "raft")); err != nil {
 				t.Fatal(err)
 			}
-			if err := copyFile(filepath.Join(otherScratch, "metadata.db"), filepath.Join(scratch, "metadata.db")); err != nil {
+			if err := os.Rename(filepath.Join(otherScratch, "metadata.db"), filepath.Join(scratch, "metadata.db")); err != nil {
 				t.Fatal(err)
 			}
 		}, "two copies"},

@@ -2,8 +2,8 @@ package nodetest
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"gocloud.dev/blob"
-	"gocloud.dev/blob/memblob"
 
 	"github.com/rustmq/rustmq/metadata"
 	"github.com/rustmq/rustmq/node"
@@ -47,71 +46,114 @@ type Rig struct {
 	Bucket *blob.Bucket
 	Config node.Config
 
+	// Under puts something between the node and the disk, and Stale makes a cut leave the database as it was so many
+	// commits before: for bugs to be planted. Nil and 0: nothing.
+	Under func(wal.FS) wal.FS
+	Stale int
+
 	scratch string
-	mu      sync.Mutex
-	kept    int // copies of the database: the last is what a cut leaves
+	path    string // of the database of the node that was started last
+	store   *store
+	moment  func(what string) // called at each change of bucket and database, unless nil
+
+	mu   sync.Mutex // held while the machine is copied: bucket and database stand still then
+	kept [][]byte   // the database as of its last commits, the newest last: one of them is what a cut leaves
 }
 
 // NewRig makes a machine. The database, which is no part of the disk in memory, lives in scratch.
 func NewRig(seed uint64, scratch string) *Rig {
-	return &Rig{FS: crashfs.New(seed), Bucket: memblob.OpenBucket(nil), Config: Config("/data"), scratch: scratch}
+	r := &Rig{FS: crashfs.New(seed), Config: Config("/data"), scratch: scratch}
+	r.attach(newStore(seed))
+	return r
 }
 
-// Start starts the machine's node.
+func (r *Rig) attach(s *store) {
+	s.rig = r
+	r.store, r.Bucket = s, blob.NewBucket(s)
+}
+
+// Clone is a second machine in the state that the first is in at this moment, with another seed. Nothing runs on it: a node
+// on the first one goes on there.
+func (r *Rig) Clone(seed uint64) *Rig {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	c := &Rig{FS: r.FS.Clone(seed), Config: r.Config, Under: r.Under, Stale: r.Stale, scratch: r.scratch, kept: r.kept}
+	c.attach(r.store.clone(seed))
+	return c
+}
+
+// Start starts the machine's node. One at a time.
 func (r *Rig) Start(ctx context.Context) (*node.Node, error) {
+	path, err := r.database()
+	if err != nil {
+		return nil, err
+	}
+	var disk wal.FS = r.FS
+	if r.Under != nil {
+		disk = r.Under(disk)
+	}
 	return node.StartWith(ctx, r.Config, slog.New(slog.DiscardHandler), node.Seams{
-		FS: r.FS, Bucket: r.Bucket, Headless: true,
-		Metadata: metadata.Options{Path: r.database(), NoSync: true, AfterCommit: r.keep},
+		FS: disk, Bucket: r.Bucket, Headless: true,
+		Metadata: metadata.Options{Path: path, NoSync: true, AfterCommit: r.keep},
 	})
 }
 
-func (r *Rig) database() string { return filepath.Join(r.scratch, "metadata.db") }
-func (r *Rig) copied() string   { return filepath.Join(r.scratch, "kept.db") }
+// database makes a file of what is left of the database. (A new one: a file that is emptied and written again is
+// flushed to the machine's disk when it is closed.)
+func (r *Rig) database() (path string, err error) {
+	f, err := os.CreateTemp(r.scratch, "metadata-*.db")
+	if err != nil {
+		return "", err
+	}
+	if err := r.removeDatabase(); err != nil {
+		return "", err
+	}
+	r.path = f.Name()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.kept) > 0 {
+		if err := writeDatabase(f, r.kept[0]); err != nil {
+			return "", err
+		}
+	}
+	r.kept = r.kept[:min(1, len(r.kept))]
+	return r.path, f.Close()
+}
+
+func (r *Rig) removeDatabase() error {
+	if r.path == "" {
+		return nil
+	}
+	return os.Remove(r.path)
+}
 
 // keep copies the database at each of its synced commits, unless the power is gone already.
 func (r *Rig) keep(path string) {
+	r.happens("database committing")
 	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.FS.Cut() {
-		return
+	if !r.FS.Cut() {
+		data, err := readDatabase(path)
+		if err != nil {
+			panic(fmt.Sprintf("nodetest: copy the database: %v", err))
+		}
+		r.kept = append(r.kept[max(0, len(r.kept)-r.Stale):len(r.kept):len(r.kept)], data)
 	}
-	if err := copyFile(path, r.copied()); err != nil {
-		panic(fmt.Sprintf("nodetest: copy the database: %v", err))
+	r.mu.Unlock()
+	r.happens("database committed")
+}
+
+func (r *Rig) happens(what string) {
+	if r.moment != nil {
+		r.moment(what)
 	}
-	r.kept++
 }
 
 // PowerCut leaves of the disk what was synced and some of what was not, and of
 // the database its last commit. The node must have been closed: what it did after the cut is lost.
-func (r *Rig) PowerCut() error {
+func (r *Rig) PowerCut() {
 	r.FS.Crash()
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.kept == 0 {
-		if err := os.Remove(r.database()); err != nil && !os.IsNotExist(err) {
-			return err
-		}
-		return nil
-	}
-	return copyFile(r.copied(), r.database())
+	r.store.forget()
 }
 
 // Close frees what the machine holds.
-func (r *Rig) Close() error { return r.Bucket.Close() }
-
-func copyFile(from, to string) error {
-	in, err := os.Open(from)
-	if err != nil {
-		return err
-	}
-	defer in.Close()
-	out, err := os.Create(to)
-	if err != nil {
-		return err
-	}
-	if _, err := io.Copy(out, in); err != nil {
-		out.Close()
-		return err
-	}
-	return out.Close()
-}
+func (r *Rig) Close() error { return errors.Join(r.removeDatabase(), r.Bucket.Close()) }

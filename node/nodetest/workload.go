@@ -44,14 +44,14 @@ func (w *Workload) CreateTopic(ctx context.Context, b *broker.Broker) error {
 	return err
 }
 
-// outcome waits for one append.
-type outcome struct {
+// told waits for one append.
+type told struct {
 	w *Workload
 	s *Sent
 }
 
 // Complete implements server.Completion.
-func (o *outcome) Complete(a server.Appended) {
+func (o *told) Complete(a server.Appended) {
 	o.w.mu.Lock()
 	if a.Err == nil {
 		o.s.Acked, o.s.Offset = true, a.Base
@@ -92,7 +92,7 @@ func (w *Workload) Produce(ctx context.Context, b *broker.Broker, n, valueBytes 
 		w.sent = append(w.sent, s)
 		w.mu.Unlock()
 		w.wg.Add(1)
-		p.Append(ctx, partition, batch, w.Acks, &outcome{w, s})
+		p.Append(ctx, partition, batch, w.Acks, &told{w, s})
 	}
 	w.wg.Wait()
 	return nil
@@ -121,7 +121,7 @@ func (w *Workload) Check(ctx context.Context, b *broker.Broker) error {
 		order[s.Value] = i
 	}
 	for p := range w.Partitions {
-		found, err := w.read(ctx, b, p)
+		found, err := read(ctx, b, w.Topic, p)
 		if err != nil {
 			return fmt.Errorf("read partition %d: %w", p, err)
 		}
@@ -158,8 +158,8 @@ func (w *Workload) compare(p int32, found []string, order map[string]int) error 
 }
 
 // read gives the values of one partition from offset 0 to the watermark.
-func (w *Workload) read(ctx context.Context, b *broker.Broker, p int32) ([]string, error) {
-	r, err := b.OpenFetch(ctx, &session, w.Topic, p, mq.NoEpoch, mq.IsolationCommitted)
+func read(ctx context.Context, b *broker.Broker, topic string, p int32) ([]string, error) {
+	r, err := b.OpenFetch(ctx, &session, topic, p, mq.NoEpoch, mq.IsolationCommitted)
 	if err != nil {
 		return nil, err
 	}

@@ -76,6 +76,15 @@ func New() *Store {
 	return &Store{objects: map[string]*driver.Attributes{}, content: map[string][]byte{}, ops: map[Kind]int{}}
 }
 
+// Clone is a store of its own with the same objects and no hook.
+func (s *Store) Clone() *Store {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c := New()
+	c.NoMD5, c.objects, c.content = s.NoMD5, maps.Clone(s.objects), maps.Clone(s.content)
+	return c
+}
+
 // Bucket is a bucket on the store. Several may be open.
 func (s *Store) Bucket() *blob.Bucket { return blob.NewBucket(s) }
 
