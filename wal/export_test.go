@@ -61,3 +61,9 @@ func MakeSeal(id StreamID, seq uint32, end uint64) []byte {
 func MakeFree(id StreamID, first uint64) []byte {
 	return encodeFree([]freeRecord{{id: id, first: first}})[0]
 }
+
+// PutCopy has an entry of a segment copied forward as the keeper would, which
+// read it a while ago.
+func PutCopy(l *Log, stream StreamID, first, end uint64, payload []byte, segment uint64, done Done) {
+	l.put(item{Entry: Entry{Stream: stream, Type: workCopy, First: first, End: end, Payload: payload}, origin: segment, done: done})
+}
