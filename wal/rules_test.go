@@ -2,6 +2,7 @@ package wal_test
 
 import (
 	"bytes"
+	"fmt"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -274,5 +275,71 @@ func TestFullDiskWhileASegmentIsRecycledHeals(t *testing.T) {
 	mustAdd(t, l, data(1, end, end+1, 2000))
 	if got, _, err := l.Read(id(1), end, 1<<20, nil); err != nil || !bytes.Equal(got, body(1, end, 2000)) {
 		t.Errorf("%.40q, %v", got, err)
+	}
+}
+
+// Rule 3: a segment that is prepared has all its bytes. Whatever goes wrong in it, a full disk above all, is not
+// known to have left the bytes before it alone: it poisons.
+func TestFullDiskInsideAPreparedSegmentPoisons(t *testing.T) {
+	for _, op := range []crashfs.Op{crashfs.OpWrite, crashfs.OpSync} {
+		calls := int64(0)
+		for k := int64(0); k <= calls; k++ { // the first run only counts
+			fs := crashfs.New(1)
+			l := mustOpen(t, options(fs))
+			// The first segment's own preparing is over when something is durable in it.
+			mustAdd(t, l, data(1, 0, 1, 100))
+			var seen atomic.Int64
+			fs.Hook(func(c crashfs.Call) error {
+				if c.Op == op && strings.HasSuffix(c.Path, ".wal") && seen.Add(1) == k {
+					return syscall.ENOSPC
+				}
+				return nil
+			})
+			var pending []result
+			for at := uint64(1); at < 30; at++ {
+				pending = append(pending, add(t, l, data(1, at, at+1, 2000)))
+			}
+			var last error
+			for _, r := range pending {
+				if err := r.wait(t); err == nil && last != nil {
+					t.Fatalf("%s %d: acknowledged behind an error", op, k)
+				} else if err != nil {
+					last = err
+				}
+			}
+			if k > 0 && seen.Load() >= k {
+				until(t, fmt.Sprintf("%s %d of %d meets a full disk, and poisons the log", op, k, calls), func() bool { return l.Err() != nil })
+			}
+			fs.Hook(nil)
+			if k == 0 {
+				calls = seen.Load()
+			}
+		}
+		if calls < 5 { // a segment's head, and groups
+			t.Errorf("only %d calls of %s", calls, op)
+		}
+	}
+}
+
+// Rule 1: segments go oldest first, and a checkpoint says which is the oldest: a missing one is named, also when nothing
+// was ever freed.
+func TestMissingFirstSegmentIsNamed(t *testing.T) {
+	fs := crashfs.New(1)
+	o := options(fs)
+	o.CopyBehind = 100
+	l := mustOpen(t, o)
+	for at := uint64(0); l.Stats().RotationsTotal < 3; at++ {
+		mustAdd(t, l, data(1, at, at+1, 2000))
+	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	first := frames(t, fs)[0].path
+	if err := fs.Remove(first); err != nil {
+		t.Fatal(err)
+	}
+	r, err := wal.Check(fs, dir)
+	if err != nil || !slices.ContainsFunc(r.Damage, func(d wal.Damage) bool { return d.Path == first }) {
+		t.Errorf("%s is missing: %v, %v", filepath.Base(first), r.Damage, err)
 	}
 }
