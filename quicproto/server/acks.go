@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"slices"
 	"sync"
 
 	"github.com/rustmq/rustmq/quicproto"
@@ -9,11 +10,15 @@ import (
 
 // ackQueue gathers what is to be told on a produce stream, and bounds how much that can be: what is in flight and what is
 // not yet written are together at most twice window.
+//
+// A goroutine writes what has gathered. While the server has little to do the one that completes a batch writes its ack
+// itself, if the stream takes it without waiting: for who waits for a lone record that is one hand-off less.
 type ackQueue struct {
 	ss     *session
 	window int
-	wake   chan struct{} // cap 1: there is something to write, or an end
-	roomy  chan struct{} // cap 1: the window has room again
+	try    func([]byte) error // queues bytes on the stream or fails, and never waits; nil where a stream cannot do that
+	wake   chan struct{}      // cap 1: there is something to write, or an end
+	roomy  chan struct{}      // cap 1: the window has room again
 
 	mu       sync.Mutex
 	acks     []quicproto.Ack
@@ -22,10 +27,24 @@ type ackQueue struct {
 	waiting  bool // the reader waits for room
 	finished bool // no more frames come
 	dead     bool // no more answers are wanted
+	busy     bool // the writer has taken something out
+	inline   bool // somebody who completes writes
+
+	// Of whoever writes inline.
+	one   quicproto.ProduceAcks
+	frame []byte
 }
 
-func newAckQueue(ss *session, window int) *ackQueue {
-	return &ackQueue{ss: ss, window: window, wake: make(chan struct{}, 1), roomy: make(chan struct{}, 1)}
+// inlineAcks is up to how many batches in flight, of all sessions, acks are written by who completes them. That is mostly the log's writer, whose
+// time is worth more the more there is to do.
+const inlineAcks = 16
+
+func newAckQueue(ss *session, st stream, window int) *ackQueue {
+	q := &ackQueue{ss: ss, window: window, wake: make(chan struct{}, 1), roomy: make(chan struct{}, 1)}
+	if t, ok := st.(interface{ TryWriteAll([]byte) error }); ok {
+		q.try = t.TryWriteAll
+	}
+	return q
 }
 
 // room waits until one more frame may be in flight. Only the reader calls it.
@@ -49,21 +68,51 @@ func (q *ackQueue) room(ctx context.Context) error {
 // submitted counts a batch that goes to the broker, which completed ends.
 func (q *ackQueue) submitted() {
 	q.ss.busy.Add(1)
+	q.ss.srv.inFlightBatches.Add(1)
 	q.mu.Lock()
 	q.open++
 	q.mu.Unlock()
 }
 
-// completed queues the ack of a submitted batch. It never waits.
+// completed queues the ack of a submitted batch, or writes it. It never waits.
 func (q *ackQueue) completed(a quicproto.Ack) {
+	few := q.ss.srv.inFlightBatches.Add(-1) < inlineAcks
 	q.mu.Lock()
 	if !q.dead {
 		q.acks = append(q.acks, a)
 	}
+	inline := few && q.try != nil && !q.busy && !q.inline && len(q.acks) == 1 && len(q.bounds) == 0
+	q.inline = q.inline || inline
 	q.mu.Unlock()
-	signal(q.wake)
+	if !inline || q.writeInline(a) {
+		signal(q.wake)
+	}
 	q.ss.touch()
 	q.ss.busy.Add(-1)
+}
+
+// writeInline writes the only ack that is queued, and says whether the writer has something to do all the same.
+func (q *ackQueue) writeInline(a quicproto.Ack) (more bool) {
+	q.one.Acks = append(q.one.Acks[:0], a)
+	q.frame = quicproto.AppendFrame(q.frame[:0], &q.one)
+	err := q.try(q.frame) // if it fails otherwise than for want of room, so will the writer
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.inline = false
+	if err == nil && !q.dead {
+		q.acks = slices.Delete(q.acks, 0, 1)
+		q.taken(1)
+	}
+	return len(q.acks)+len(q.bounds) > 0 || q.finished
+}
+
+// taken counts answers that are written, or are the writer's. The caller holds mu.
+func (q *ackQueue) taken(n int) {
+	q.open -= n
+	if q.waiting && q.open < q.window {
+		q.waiting = false
+		signal(q.roomy)
+	}
 }
 
 // refused queues the ack of a batch that was not submitted.
@@ -98,13 +147,13 @@ func (q *ackQueue) finish() {
 func (q *ackQueue) swap(acks []quicproto.Ack, bounds []quicproto.Bound) (_ []quicproto.Ack, _ []quicproto.Bound, last bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	if q.inline { // who is at it signals if there is more
+		return acks[:0], bounds[:0], false
+	}
 	acks, q.acks = q.acks, acks[:0]
 	bounds, q.bounds = q.bounds, bounds[:0]
-	q.open -= len(acks) + len(bounds)
-	if q.waiting && q.open < q.window {
-		q.waiting = false
-		signal(q.roomy)
-	}
+	q.busy = len(acks)+len(bounds) > 0
+	q.taken(len(acks) + len(bounds))
 	return acks, bounds, q.finished && q.open == 0
 }
 

@@ -36,7 +36,7 @@ func (ss *session) serveProduce(st stream, in *quicproto.FrameReader) error {
 	defer cancel()
 	p := &produceStream{
 		ss: ss, st: st, in: in,
-		acks:   newAckQueue(ss, ss.srv.limits.WindowCount),
+		acks:   newAckQueue(ss, st, ss.srv.limits.WindowCount),
 		topics: make(map[uint32]*boundTopic),
 	}
 	written := make(chan error, 1)

@@ -28,7 +28,9 @@ type Server struct {
 	listener  *quic.Listener
 	admission *admission
 	inFlight  *semaphore.Weighted // bytes of batches, all sessions
-	counters  counters
+	// inFlightBatches is how many batches are with the broker, all sessions.
+	inFlightBatches atomic.Int64
+	counters        counters
 
 	draining atomic.Bool
 	nextID   atomic.Uint64
