@@ -2,6 +2,7 @@ package partition
 
 import (
 	"bytes"
+	"encoding/binary"
 	"slices"
 	"time"
 
@@ -14,7 +15,7 @@ import (
 type Recovery struct {
 	now     int64 // milliseconds since 1970
 	streams map[wal.StreamID]*Recovered
-	last    *Recovered // of the last entry: runs of one stream are long
+	recent  [recentStreams]*Recovered // by their slots: mostly the next entry is of one of them
 	suspect map[wal.StreamID]bool
 	doubt   bool
 }
@@ -43,17 +44,17 @@ func NewRecovery(now time.Time) *Recovery {
 func (r *Recovery) Visit(e wal.Entry) error {
 	if e.Type == wal.EntryDrop {
 		delete(r.streams, e.Stream)
-		r.last = nil
+		r.recent[slot(&e.Stream)] = nil
 		return nil
 	}
-	s := r.last
-	if s == nil || s.stream != e.Stream {
-		s = r.stream(e.Stream)
-		r.last = s
+	recent := &r.recent[slot(&e.Stream)]
+	if *recent == nil || (*recent).stream != e.Stream {
+		*recent = r.stream(e.Stream)
 	}
+	s := *recent
 	switch e.Type {
 	case wal.EntryData:
-		s.data(e, r.now)
+		s.data(&e, r.now)
 	case wal.EntryState:
 		s.remember(e)
 	case wal.EntryTruncate:
@@ -62,6 +63,15 @@ func (r *Recovery) Visit(e wal.Entry) error {
 		s.reset(mq.Offset(e.First))
 	}
 	return nil
+}
+
+// recentStreams is how many streams are found without a map, a power of two.
+const recentStreams = 256
+
+// slot is where a stream is looked for first. A topic's id is random, a partition's number stands at the end.
+func slot(id *wal.StreamID) int {
+	le := binary.LittleEndian
+	return int((le.Uint64(id[8:]) ^ uint64(le.Uint32(id[16:]))) * 0x9e3779b97f4a7c15 >> 56 % recentStreams)
 }
 
 func (r *Recovery) stream(id wal.StreamID) *Recovered {
@@ -75,7 +85,7 @@ func (r *Recovery) stream(id wal.StreamID) *Recovered {
 
 // Finish is told what wal.Open found.
 func (r *Recovery) Finish(found *wal.Recovery) {
-	r.last = nil
+	clear(r.recent[:])
 	r.doubt = found.Doubt
 	for _, id := range found.Suspect {
 		r.suspect[id] = true
@@ -120,7 +130,7 @@ func (r *Recovery) Take(id mq.PartitionID) *Recovered {
 func (r *Recovery) Settle() { r.streams, r.doubt = nil, false }
 
 // data notes an entry with batches.
-func (s *Recovered) data(e wal.Entry, now int64) {
+func (s *Recovered) data(e *wal.Entry, now int64) {
 	first := mq.Offset(e.First)
 	switch {
 	case !s.begun:

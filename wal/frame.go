@@ -101,15 +101,15 @@ func (h *header) encode(b []byte, seed uint32, pos int64) {
 	le.PutUint32(b, crc32.Update(positionSeed(seed, pos), castagnoli, b[4:headerSize]))
 }
 
-// decodeHeader reads the header at pos of a segment. ok is false when b holds
-// none that was written there: what it says can be trusted, its length too.
-func decodeHeader(b []byte, seed uint32, pos int64) (h header, ok bool) {
+// decode reads the header at pos of a segment. It is false when b holds none
+// that was written there: what it says can be trusted, its length too.
+func (h *header) decode(b []byte, seed uint32, pos int64) bool {
 	le := binary.LittleEndian
 	if len(b) < headerSize || le.Uint16(b[14:]) != frameMark {
-		return h, false
+		return false
 	}
 	if le.Uint32(b) != crc32.Update(positionSeed(seed, pos), castagnoli, b[4:headerSize]) {
-		return h, false
+		return false
 	}
 	h.payloadCRC = le.Uint32(b[4:])
 	h.length = le.Uint32(b[8:])
@@ -121,7 +121,7 @@ func decodeHeader(b []byte, seed uint32, pos int64) (h header, ok bool) {
 	h.promised = le.Uint32(b[52:])
 	h.prevTag = le.Uint32(b[56:])
 	h.prevSize = le.Uint32(b[60:])
-	return h, true
+	return true
 }
 
 // findHeader looks in b, which begins at pos of a segment, for the next header
@@ -129,10 +129,10 @@ func decodeHeader(b []byte, seed uint32, pos int64) (h header, ok bool) {
 // and ok false. Positions are multiples of 8.
 func findHeader(b []byte, seed uint32, pos int64) (i int, h header, ok bool) {
 	for ; i+headerSize <= len(b); i += frameAlign {
-		if b[i+14] != frameMark&0xff || b[i+15] != frameMark>>8 {
+		if binary.LittleEndian.Uint16(b[i+14:]) != frameMark {
 			continue
 		}
-		if h, ok = decodeHeader(b[i:], seed, pos+int64(i)); ok {
+		if h.decode(b[i:], seed, pos+int64(i)) {
 			return i, h, true
 		}
 	}

@@ -23,7 +23,8 @@ func FuzzFrame(f *testing.F) {
 	f.Add(encodeSeal([]sealRecord{{id: StreamID{3}, seq: 1, end: 2}})[0], uint32(0), uint32(0))
 	f.Add(encodeFree([]freeRecord{{id: StreamID{3}, first: 2}})[0], uint32(0), uint32(0))
 	f.Fuzz(func(t *testing.T, b []byte, seed, pos uint32) {
-		if h, ok := decodeHeader(b, seed, int64(pos)); ok {
+		var h header
+		if h.decode(b, seed, int64(pos)) {
 			var again [headerSize]byte
 			h.encode(again[:], seed, int64(pos))
 			if !bytes.Equal(again[:], b[:headerSize]) {

@@ -219,9 +219,8 @@ func (r *frameReader) extent(s *step, id StreamID, cur uint64, emit func(*header
 		if err != nil {
 			return cur, err
 		}
-		ok := false
 		h := &r.head
-		if *h, ok = decodeHeader(b, s.in.seed, pos); !ok || pos+h.size() > stop {
+		if !h.decode(b, s.in.seed, pos) || pos+h.size() > stop {
 			// Somebody's header is damaged: perhaps not one that is wanted.
 			if bad < 0 {
 				bad = pos

@@ -6,9 +6,10 @@ import (
 )
 
 const (
-	aheadBytes  = 2 << 20   // of one read of a recovery
-	aheadChunks = 4         // that are read before they are wanted
+	aheadBytes  = 256 << 10 // of one read of a recovery: they are still in the processor's cache when they are checked
+	aheadChunks = 16        // that are read before they are wanted
 	carryBytes  = 128 << 10 // room before a chunk for the rest of the one before
+	searchBytes = 32 << 10  // of a chunk in which its first frame is looked for
 )
 
 // stretch is a part of a segment that a recovery reads.
@@ -19,75 +20,162 @@ type stretch struct {
 
 // chunk is a piece of a stretch: the bytes of buf from carryBytes on.
 type chunk struct {
+	number  int // of all chunks, from 0
 	stretch int
 	pos     int64
 	buf     []byte
+	whole   []placed // frames in it that were checked and are whole, ascending; perhaps not all
 }
 
-// readAhead reads the stretches one after the other in a goroutine of its own,
-// and shows them to a scan, which goes forward only.
+// placed is a header with its position in the segment.
+type placed struct {
+	pos int64
+	header
+}
+
+// readAhead reads the stretches one after the other, checks the frames in
+// them, and shows them to a scan, which goes forward only. Two goroutines do
+// this: one of its own and, whenever it would have to wait, the scan's. What the bytes
+// of a frame say of themselves does not depend on who looks, or when.
 type readAhead struct {
 	list   []stretch
-	filled chan chunk
-	empty  chan []byte
-	stop   chan struct{}
 	joined sync.WaitGroup
 
-	stretch int    // that is shown
-	next    chunk  // of a later stretch, if it came
-	has     bool   // next is one
-	buf     []byte // of the chunk that is shown; nil: win is memory of its own
-	win     []byte // what is shown
-	base    int64  // position of win
-	ended   bool   // there is nothing more of this stretch
+	mu      sync.Mutex
+	changed sync.Cond
+	stopped bool
+	stretch int                 // of the next chunk to be read
+	pos     int64               // of that
+	claimed int                 // chunks that somebody reads or has read
+	taken   int                 // chunks that the scan has seen
+	filled  [aheadChunks]*chunk // by number, those from taken on that are read
+	empty   []*chunk
+
+	// The scan's.
+	wanted int     // stretch that is shown
+	next   *chunk  // of a later stretch, if it came
+	shown  *chunk  // nil: win is memory of its own
+	win    []byte  // what is shown
+	base   int64   // position of win
+	whole  []placed // what is known of the frames in it
+	passed int     // of whole
+	ended  bool    // there is nothing more of this stretch
 }
 
 func newReadAhead(list []stretch) *readAhead {
-	r := &readAhead{
-		list:   list,
-		filled: make(chan chunk, aheadChunks),
-		empty:  make(chan []byte, aheadChunks+2),
-		stop:   make(chan struct{}),
-	}
+	r := &readAhead{list: list}
+	r.changed.L = &r.mu
 	r.joined.Go(r.read)
 	return r
 }
 
 func (r *readAhead) close() {
-	close(r.stop)
+	r.mu.Lock()
+	r.stopped = true
+	r.mu.Unlock()
+	r.changed.Broadcast()
 	r.joined.Wait()
 }
 
+// read is the reader's own goroutine.
 func (r *readAhead) read() {
-	defer close(r.filled)
-	made, size := 0, int64(0)
-	for _, s := range r.list {
-		size = max(size, min(aheadBytes, s.end))
-	}
-	for i, s := range r.list {
-		for pos := int64(0); pos < s.end; {
-			var buf []byte
-			if made < aheadChunks {
-				made++
-				buf = make([]byte, carryBytes+size)
-			} else {
-				select {
-				case buf = <-r.empty:
-				case <-r.stop:
-					return
-				}
-			}
-			n := int(min(aheadBytes, s.end-pos))
-			buf = buf[:carryBytes+n]
-			_ = readOrZero(s.seg.file, buf[carryBytes:], pos) // a scan looks again where it matters
-			select {
-			case r.filled <- chunk{stretch: i, pos: pos, buf: buf}:
-			case <-r.stop:
-				return
-			}
-			pos += int64(n)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for !r.stopped && !r.allClaimed() {
+		if c := r.claim(); c != nil {
+			r.fill(c)
+		} else {
+			r.changed.Wait()
 		}
 	}
+}
+
+// allClaimed says that there is nothing left to be read. The caller holds the mutex.
+func (r *readAhead) allClaimed() bool {
+	for r.stretch < len(r.list) && r.pos >= r.list[r.stretch].end {
+		r.stretch, r.pos = r.stretch+1, 0
+	}
+	return r.stretch == len(r.list)
+}
+
+// claim is the next chunk, for the caller to fill; nil when there are enough of
+// them. The caller holds the mutex.
+func (r *readAhead) claim() *chunk {
+	if r.allClaimed() || r.claimed-r.taken == aheadChunks {
+		return nil
+	}
+	c := &chunk{}
+	if n := len(r.empty); n > 0 {
+		c, r.empty = r.empty[n-1], r.empty[:n-1]
+	}
+	n := min(aheadBytes, r.list[r.stretch].end-r.pos)
+	if int64(cap(c.buf)) < carryBytes+n {
+		c.buf = make([]byte, carryBytes+n)
+	}
+	c.number, c.stretch, c.pos, c.buf, c.whole = r.claimed, r.stretch, r.pos, c.buf[:carryBytes+n], c.whole[:0]
+	r.claimed++
+	r.pos += n
+	return c
+}
+
+// fill reads a chunk. The caller holds the mutex, which is let go meanwhile.
+func (r *readAhead) fill(c *chunk) {
+	seg := r.list[c.stretch].seg
+	r.mu.Unlock()
+	b := c.buf[carryBytes:]
+	_ = readOrZero(seg.file, b, c.pos) // a scan looks again where it matters
+	c.whole = wholeFrames(c.whole, b, seg.seed, c.pos)
+	r.mu.Lock()
+	r.filled[c.number%aheadChunks] = c
+	r.changed.Broadcast()
+}
+
+// take is the next chunk for the scan; nil: there is none.
+func (r *readAhead) take() *chunk {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for r.taken < r.claimed || !r.allClaimed() {
+		at := r.taken % aheadChunks
+		if c := r.filled[at]; c != nil {
+			r.filled[at] = nil
+			r.taken++
+			r.changed.Broadcast()
+			return c
+		}
+		if c := r.claim(); c != nil {
+			r.fill(c)
+		} else {
+			r.changed.Wait()
+		}
+	}
+	return nil
+}
+
+// give hands a chunk's memory back.
+func (r *readAhead) give(c *chunk) {
+	r.mu.Lock()
+	r.empty = append(r.empty, c)
+	r.mu.Unlock()
+}
+
+// wholeFrames appends to list the whole frames that follow on each other in b,
+// which begins at pos of a segment.
+func wholeFrames(list []placed, b []byte, seed uint32, pos int64) []placed {
+	i, h, ok := findHeader(b[:min(searchBytes, len(b))], seed, pos)
+	f := placed{header: h}
+	for ok {
+		f.pos = pos + int64(i)
+		payload := b[i+headerSize:]
+		if int64(f.length) > int64(len(payload)) || payloadCRC(seed, f.pos, payload[:f.length]) != f.payloadCRC {
+			break
+		}
+		list = append(list, f)
+		if i += int(f.size()); i >= len(b) {
+			break
+		}
+		ok = f.decode(b[i:], seed, pos+int64(i))
+	}
+	return list
 }
 
 // readOrZero fills b from the file. What cannot be read is zero, and damaged
@@ -115,54 +203,54 @@ func readOrZero(f File, b []byte, pos int64) error {
 
 // start shows the next stretch, from its beginning.
 func (r *readAhead) start(i int) {
-	r.give()
-	r.stretch, r.base, r.win, r.ended = i, 0, nil, false
+	r.hide()
+	r.wanted, r.base, r.win, r.whole, r.passed, r.ended = i, 0, nil, nil, 0, false
 }
 
-// give hands the shown chunk's memory back to the reader.
-func (r *readAhead) give() {
-	if r.buf != nil {
-		r.empty <- r.buf[:cap(r.buf)]
-		r.buf = nil
+// hide gives back the chunk that is shown.
+func (r *readAhead) hide() {
+	if r.shown != nil {
+		r.give(r.shown)
+		r.shown = nil
 	}
 }
 
 // fetch appends one more chunk to what is shown, of which only what is at pos
 // and behind it is kept.
 func (r *readAhead) fetch(pos int64) bool {
-	for !r.has && !r.ended {
-		c, ok := <-r.filled
-		if !ok {
+	for r.next == nil && !r.ended {
+		c := r.take()
+		if c == nil {
 			r.ended = true
 			break
 		}
-		if c.stretch < r.stretch {
-			r.empty <- c.buf[:cap(c.buf)]
+		if c.stretch < r.wanted {
+			r.give(c)
 			continue
 		}
-		r.next, r.has = c, true
+		r.next = c
 	}
-	if !r.has || r.next.stretch != r.stretch {
+	if r.next == nil || r.next.stretch != r.wanted {
 		r.ended = true
 		return false
 	}
 	c := r.next
-	r.next, r.has = chunk{}, false
+	r.next, r.whole, r.passed = nil, c.whole, 0
 	carry := r.win[min(pos-r.base, int64(len(r.win))):]
 	if len(carry) <= carryBytes {
 		at := carryBytes - len(carry)
 		copy(c.buf[at:], carry)
-		r.give()
-		r.buf, r.win = c.buf, c.buf[at:]
+		r.hide()
+		r.shown, r.win = c, c.buf[at:]
 	} else {
 		// A frame longer than what fits before a chunk: it gets its own memory.
 		data := c.buf[carryBytes:]
-		if r.buf != nil {
+		if r.shown != nil {
 			carry = append(make([]byte, 0, 2*(len(carry)+len(data))), carry...)
-			r.give()
+			r.hide()
 		}
-		r.win = append(carry, data...)
-		r.empty <- c.buf[:cap(c.buf)]
+		r.win, r.whole = append(carry, data...), nil
+		r.give(c)
 	}
 	r.base = c.pos - int64(len(carry))
 	return true
@@ -177,6 +265,20 @@ func (r *readAhead) at(pos int64, n int) ([]byte, bool) {
 		}
 	}
 	return r.win[pos-r.base:][:n], true
+}
+
+// frame shows the frame at pos, when it was checked already and is whole. pos
+// must not be below that of an earlier call for the stretch. Valid until the next call.
+func (r *readAhead) frame(pos int64) (h *header, payload []byte) {
+	for ; r.passed < len(r.whole); r.passed++ {
+		if f := &r.whole[r.passed]; f.pos >= pos {
+			if f.pos > pos {
+				break
+			}
+			return &f.header, r.win[pos+headerSize-r.base:][:f.length]
+		}
+	}
+	return nil, nil
 }
 
 // window shows all that is there at pos without waiting, at least n bytes.

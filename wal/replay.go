@@ -1,6 +1,7 @@
 package wal
 
 import (
+	"encoding/binary"
 	"slices"
 )
 
@@ -12,7 +13,7 @@ type replay struct {
 	index   *index
 	visit   func(Entry) error
 	report  *Recovery
-	cache   *stream // of the last entry: mostly also of the next one
+	recent  [recentStreams]*stream // by their slots: mostly the next entry is of one of them
 	copied  map[StreamID]bool
 	oldest  uint64 // segment, as the latest checkpoint or free frame has it
 	first   uint64 // segment of the scan
@@ -60,31 +61,49 @@ func (r *replay) lost(n int, s *stream, q quarantine) {
 	r.blame(n, s, q.from, max(q.from, q.to))
 }
 
+// heard says whether the visitor is to be given an entry of a stream.
+func (r *replay) heard(s *stream, kind EntryType, first uint64) bool {
+	if r.visit == nil || len(r.copied) > 0 && r.copied[s.id] {
+		return false
+	}
+	if kind == EntryData {
+		if q := s.bad.Load(); q != nil && first >= q.from {
+			return false
+		}
+	}
+	return true
+}
+
 // tell gives an entry to the visitor.
 func (r *replay) tell(s *stream, e Entry) error {
-	if r.visit == nil || r.copied[s.id] {
+	if !r.heard(s, e.Type, e.First) {
 		return nil
-	}
-	if e.Type == EntryData {
-		if q := s.bad.Load(); q != nil && e.First >= q.from {
-			return nil
-		}
 	}
 	return r.visit(e)
 }
 
+// recentStreams is how many streams are found without a map, a power of two.
+const recentStreams = 256
+
+// slot is where a stream is looked for first: keys mostly differ at their end.
+func slot(id *StreamID) int {
+	le := binary.LittleEndian
+	return int((le.Uint64(id[8:]) ^ uint64(le.Uint32(id[16:]))) * 0x9e3779b97f4a7c15 >> 56 % recentStreams)
+}
+
 // stream finds or adds a stream; fresh is true for one that was not known.
-func (r *replay) stream(id StreamID) (s *stream, fresh bool) {
-	if r.cache != nil && r.cache.id == id {
-		return r.cache, false
+func (r *replay) stream(id *StreamID) (s *stream, fresh bool) {
+	recent := &r.recent[slot(id)]
+	if *recent != nil && (*recent).id == *id {
+		return *recent, false
 	}
-	s = r.index.streams[id]
+	s = r.index.streams[*id]
 	if s == nil {
-		s, fresh = newStream(id), true
+		s, fresh = newStream(*id), true
 		s.known = true
-		r.index.streams[id] = s
+		r.index.streams[*id] = s
 	}
-	r.cache = s
+	*recent = s
 	return s, fresh
 }
 
@@ -118,7 +137,10 @@ func (r *replay) frame(seg *segment, pos int64, h *header, payload []byte) error
 	case EntryDrop:
 		r.forget(s)
 	}
-	return r.tell(s, Entry{Stream: h.stream, Type: h.kind, First: h.first, End: h.end(), Payload: payload})
+	if !r.heard(s, h.kind, h.first) {
+		return nil
+	}
+	return r.visit(Entry{Stream: h.stream, Type: h.kind, First: h.first, End: h.end(), Payload: payload})
 }
 
 func (r *replay) rotten(seg *segment, pos int64, h *header) error {
@@ -198,7 +220,7 @@ func (r *replay) everything(n int) {
 // follow checks that an entry is the next of its stream, and makes of it what
 // it can when it is not.
 func (r *replay) follow(seg *segment, pos int64, h *header) *stream {
-	s, fresh := r.stream(h.stream)
+	s, fresh := r.stream(&h.stream)
 	s.touched = seg.id
 	switch {
 	case h.seq == s.seq+1 && (h.kind != EntryData || h.count > 0 && (!s.started || h.first == s.end)):
@@ -272,7 +294,7 @@ func (r *replay) forget(s *stream) {
 	r.index.drop(s)
 	delete(r.doubt, s)
 	delete(r.copied, s.id)
-	r.cache = nil
+	r.recent[slot(&s.id)] = nil
 }
 
 func (r *replay) free(h *header, payload []byte) error {
@@ -295,8 +317,9 @@ func (r *replay) seal(seg *segment, pos int64, payload []byte) error {
 	if err != nil {
 		return err
 	}
-	for _, f := range records {
-		s, fresh := r.stream(f.id)
+	for i := range records {
+		f := &records[i]
+		s, fresh := r.stream(&f.id)
 		if !fresh && s.seq == f.seq {
 			delete(r.doubt, s)
 			continue
@@ -354,7 +377,7 @@ func (r *replay) checkpointChunk(seg *segment, h *header, payload []byte) error 
 
 // record takes in what a checkpoint says of a stream.
 func (r *replay) record(seg *segment, rec *streamRecord) error {
-	s, fresh := r.stream(rec.id)
+	s, fresh := r.stream(&rec.id)
 	news := fresh
 	switch {
 	case fresh && seg.id == r.first:

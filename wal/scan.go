@@ -4,7 +4,8 @@ import (
 	"github.com/rustmq/rustmq/mq"
 )
 
-// sink is told what a scan finds, in the order of the log.
+// sink is told what a scan finds, in the order of the log. Headers and payloads
+// are valid during the call only.
 type sink interface {
 	// frame is a frame that is whole.
 	frame(seg *segment, pos int64, h *header, payload []byte) error
@@ -38,18 +39,27 @@ func scanSegment(r *readAhead, seg *segment, end int64, last bool, to sink) (u e
 	if !last {
 		u.promised = limit
 	}
+	var own header // shown to the sink: one for all frames
 	for pos+headerSize <= limit && !u.sealed {
-		h, ok := headerAt(r, seg, pos)
+		h, payload := r.frame(pos)
+		ok := h != nil
+		whole := ok
+		if !ok {
+			h = &own
+			ok = headerAt(r, seg, pos, h)
+		}
 		if ok {
 			// Nothing but the log itself knows the salt: what is sealed by it was written by it.
 			if !h.supported() {
 				return u, mq.Errorf(mq.UnsupportedVersion, "%s at %d: frame of type %d with flags %#x, which this version does not know", seg.path, pos, h.kind, h.flags)
 			}
-			payload, whole := r.at(pos+headerSize, int(h.length))
-			whole = whole && payloadCRC(seg.seed, pos, payload) == h.payloadCRC
+			if !whole {
+				payload, whole = r.at(pos+headerSize, int(h.length))
+				whole = whole && payloadCRC(seg.seed, pos, payload) == h.payloadCRC
+			}
 			if whole {
-				u.note(&h)
-				if err := to.frame(seg, pos, &h, payload); err != nil {
+				u.note(h)
+				if err := to.frame(seg, pos, h, payload); err != nil {
 					return u, err
 				}
 				pos += h.size()
@@ -67,20 +77,20 @@ func scanSegment(r *readAhead, seg *segment, end int64, last bool, to sink) (u e
 			}
 		}
 		if ok {
-			u.note(&h)
-			if err := to.rotten(seg, pos, &h); err != nil {
+			u.note(h)
+			if err := to.rotten(seg, pos, h); err != nil {
 				return u, err
 			}
 			pos += h.size()
 			continue
 		}
-		next, h, ok := resync(r, seg, pos+frameAlign, limit)
+		next, behind, ok := resync(r, seg, pos+frameAlign, limit)
 		if !ok {
 			to.hole(seg, pos, limit, nil)
 			pos = limit
 			break
 		}
-		to.hole(seg, pos, next, &h)
+		to.hole(seg, pos, next, &behind)
 		pos = next
 	}
 	u.end = pos
@@ -97,13 +107,9 @@ func (u *extentOfUse) note(h *header) {
 }
 
 // headerAt reads the header at pos; one that would reach beyond the segment is none.
-func headerAt(r *readAhead, seg *segment, pos int64) (header, bool) {
+func headerAt(r *readAhead, seg *segment, pos int64, h *header) bool {
 	b, ok := r.at(pos, headerSize)
-	if !ok {
-		return header{}, false
-	}
-	h, ok := decodeHeader(b, seg.seed, pos)
-	return h, ok && pos+h.size() <= seg.size
+	return ok && h.decode(b, seg.seed, pos) && pos+h.size() <= seg.size
 }
 
 // resync looks for the next header from pos on.
