@@ -26,9 +26,15 @@ func spoil(t *testing.T, base *crashfs.FS, path string, change func([]byte) []by
 	return fs
 }
 
-// TestLostSectorLosesNothingSilently zeroes each sector of a log in turn: what
-// is not suspect then has all that it had.
+// TestLostSectorLosesNothingSilently zeroes each sector of a log in turn, of
+// disks with small and with large ones: what is not suspect then has all that it had.
 func TestLostSectorLosesNothingSilently(t *testing.T) {
+	for _, sector := range []int64{512, 4096} {
+		t.Run(fmt.Sprint(sector), func(t *testing.T) { loseEachSector(t, sector) })
+	}
+}
+
+func loseEachSector(t *testing.T, sector int64) {
 	base := bigLog(t)
 	want := originals(t, base)
 	var paths []string
@@ -41,9 +47,9 @@ func TestLostSectorLosesNothingSilently(t *testing.T) {
 	}
 	suspects, blamed := 0, 0
 	for _, path := range paths {
-		for at := int64(0); at < ends[path]; at += 512 {
+		for at := int64(0); at < ends[path]; at += sector {
 			fs := spoil(t, base, path, func(b []byte) []byte {
-				clear(b[at : at+512])
+				clear(b[at:min(at+sector, int64(len(b)))])
 				return b
 			})
 			l, r, err := wal.Open(options(fs), nil)

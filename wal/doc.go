@@ -47,7 +47,7 @@
 // promise. What is amiss above the highest promise found is a torn write and is cut;
 // below it, and anywhere in a segment that another follows, it is damage. When
 // nothing comes for a while a promise of its own is written, twice, the second
-// time in the next sector.
+// time in the next block of 4 KiB.
 //
 // Behind a header that cannot be read the next one is searched for. It names
 // the frame before it, so that one lost frame is blamed on its stream; a longer hole puts
@@ -58,6 +58,27 @@
 // What is found above the last promise is written and synced once more before
 // Open returns: it may be in the kernel's memory only, after an error that
 // nobody will hear of again.
+//
+// Two goroutines read and check the files, a piece each in turn; the entries
+// are taken in by one of them, in the order of the log.
+//
+// # What is noticed, and what is not
+//
+// Any change of bytes below a promise is noticed, and so is any one block of
+// 4 KiB that is lost there or has gone back to what it held before: header,
+// checkpoint and promise have their second copy in another block, and what
+// vouches for an entry is never in its block alone.
+//
+// These look like the end of the log, and are cut without a word:
+//
+//   - damage to the last group if the log died before anything was written
+//     behind it: within Options.PromiseDelay of its sync, and the groups before it never;
+//   - two neighbouring blocks lost at the very end, which held the last entries
+//     and both promises;
+//   - a last segment whose file is gone, or whose every block is, and a
+//     directory that was put back to how it was earlier: nothing in it says so.
+//
+// Who must know of these has a copy elsewhere: a replica, or the object store.
 //
 // # Freeing
 //

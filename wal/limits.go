@@ -5,7 +5,9 @@ import "github.com/rustmq/rustmq/mq"
 // The log's limits, with units and reasons.
 const (
 	// blockSize is the unit of writing, in bytes: whole blocks are written, so
-	// that the kernel never reads a page in order to change a part of it.
+	// that the kernel never reads a page in order to change a part of it. It is
+	// also what a disk loses at least when it loses something: a sector of 512
+	// bytes or of 4 KiB.
 	blockSize = 4096
 
 	// firstFrame is where a segment's frames begin: behind two copies of its
@@ -59,13 +61,10 @@ const (
 	// for the log's own needs when space is short.
 	copyFraction = 8
 
-	// sectorBytes is what a disk loses at least when it loses something. A
-	// promise is written twice, the second time in the next sector: else one
-	// lost sector could take the last entries and what vouches for them.
-	sectorBytes = 512
-
-	// promiseBytes is at most what a promise takes.
-	promiseBytes = headerSize + sectorBytes + headerSize
+	// promiseBytes is at most what a promise takes. It is written twice, the
+	// second time in the next block: else one lost block could take the last
+	// entries and what vouches for them.
+	promiseBytes = headerSize + blockSize + headerSize
 
 	// defaultCopyBehind is how many segments must have been sealed after the
 	// oldest before what is left in it is copied: mostly it is released before.

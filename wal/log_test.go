@@ -4,7 +4,7 @@ import (
 	"bytes"
 	"path/filepath"
 	"testing"
-	"time"
+	"testing/synctest"
 
 	"github.com/rustmq/rustmq/wal"
 	"github.com/rustmq/rustmq/wal/crashfs"
@@ -70,36 +70,38 @@ func TestReopenedLogGoesOn(t *testing.T) {
 // TestSegmentsLeaveOldestFirstUnderReaders: a reader in the oldest free segment
 // holds up those behind it, so that a crash never finds a gap in the files.
 func TestSegmentsLeaveOldestFirstUnderReaders(t *testing.T) {
-	fs := crashfs.New(1)
-	o := options(fs)
-	l := mustOpen(t, o)
-	var end uint64
-	fill := func(n int) {
-		for range n {
-			mustAdd(t, l, data(1, end, end+1, 10_000))
-			end++
+	synctest.Test(t, func(t *testing.T) {
+		fs := crashfs.New(1)
+		o := options(fs)
+		l := mustOpen(t, o)
+		var end uint64
+		fill := func(n int) {
+			for range n {
+				mustAdd(t, l, data(1, end, end+1, 10_000))
+				end++
+			}
 		}
-	}
-	fill(7) // three segments
-	first := filepath.Join(dir, "0000000000000001.wal")
-	if _, err := l.ReadEntries(id(1), 0, 1, func(wal.Entry) error {
-		l.Release(id(1), end)
-		until(t, "segments freed", func() bool { return l.Stats().FreedTotal >= 2 })
-		if err := l.Sync(t.Context()); err != nil {
-			t.Error(err)
+		fill(7) // three segments
+		first := filepath.Join(dir, "0000000000000001.wal")
+		if _, err := l.ReadEntries(id(1), 0, 1, func(wal.Entry) error {
+			l.Release(id(1), end)
+			until(t, "segments freed", func() bool { return l.Stats().FreedTotal >= 2 })
+			if err := l.Sync(t.Context()); err != nil {
+				t.Error(err)
+			}
+			synctest.Wait() // were it wrong, the second one would be gone by now
+			if files := fs.Files(dir); files[0] != first || files[1] != filepath.Join(dir, "0000000000000002.wal") {
+				t.Errorf("while the first is read there are %q", files)
+			}
+			after := fs.Clone(1)
+			after.CrashWith(crashfs.Lose())
+			if r, err := wal.Check(after, dir); err != nil || len(r.Damage) > 0 {
+				t.Errorf("a crash then leaves %+v, %v", r, err)
+			}
+			return nil
+		}); err != nil {
+			t.Fatal(err)
 		}
-		time.Sleep(20 * time.Millisecond) // were it wrong, the second one would be gone by now
-		if files := fs.Files(dir); files[0] != first || files[1] != filepath.Join(dir, "0000000000000002.wal") {
-			t.Errorf("while the first is read there are %q", files)
-		}
-		after := fs.Clone(1)
-		after.CrashWith(crashfs.Lose())
-		if r, err := wal.Check(after, dir); err != nil || len(r.Damage) > 0 {
-			t.Errorf("a crash then leaves %+v, %v", r, err)
-		}
-		return nil
-	}); err != nil {
-		t.Fatal(err)
-	}
-	until(t, "the first segment is gone", func() bool { return fs.Files(dir)[0] != first })
+		until(t, "the first segment is gone", func() bool { return fs.Files(dir)[0] != first })
+	})
 }

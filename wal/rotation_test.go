@@ -185,3 +185,34 @@ func TestRotInTheLastGroupIsNotTakenForATornWrite(t *testing.T) {
 		}
 	})
 }
+
+// TestLostBlockAtTheEndIsNotTakenForATornWrite: no loss of one block takes the
+// last entries and all that vouches for them.
+func TestLostBlockAtTheEndIsNotTakenForATornWrite(t *testing.T) {
+	const block = 4096
+	for size := 100; size < 2*block; size += 500 {
+		synctest.Test(t, func(t *testing.T) {
+			fs := crashfs.New(1)
+			l := mustOpen(t, options(fs))
+			mustAdd(t, l, data(1, 0, 1, 100))
+			mustAdd(t, l, data(1, 1, 2, size))
+			time.Sleep(time.Second) // idle: the promise is out
+			fs.Crash()
+			_ = l.Close()
+			list := frames(t, fs)
+			last := list[len(list)-3]
+			if last.kind != "data" || list[len(list)-1].kind != "promise" {
+				t.Fatalf("%+v", list)
+			}
+			for at := last.pos &^ (block - 1); at < last.end; at += block {
+				lost := spoil(t, fs, last.path, func(b []byte) []byte {
+					clear(b[at : at+block])
+					return b
+				})
+				if r, err := wal.Check(lost, dir); err != nil || len(r.Damage) == 0 || len(r.Suspect) != 1 && !r.Doubt {
+					t.Errorf("an entry of %d bytes, the block at %d lost: %+v, %v", size, at, r, err)
+				}
+			}
+		})
+	}
+}

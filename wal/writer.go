@@ -478,7 +478,7 @@ func (w *writer) promise() {
 		return // there will be a seal instead
 	}
 	pos := w.tail.pos()
-	next := roundUp(pos+headerSize, sectorBytes)
+	next := roundUp(pos+headerSize, blockSize)
 	if w.put(&header{kind: typePromise}, make([]byte, next-pos-headerSize)) != nil || w.put(&header{kind: typePromise}, nil) != nil {
 		return
 	}
