@@ -28,13 +28,15 @@ func BenchmarkGroupCommit(b *testing.B) {
 	}
 	defer log.Close()
 	for _, load := range []walbench.Load{
-		{Producers: 1, Window: 1},
-		{Producers: 16, Window: 1},
-		{Producers: 256, Window: 1},
-		{Producers: 16, Window: 256},
+		{Producers: 1, Window: 1, Size: 1 << 10},
+		{Producers: 16, Window: 1, Size: 1 << 10},
+		{Producers: 256, Window: 1, Size: 1 << 10},
+		{Producers: 16, Window: 256, Size: 1 << 10},
+		{Producers: 16, Window: 16, Size: 16 << 10},
+		{Producers: 16, Window: 4, Size: 64 << 10},
 	} {
-		load.Size, load.For = 1024, 500*time.Millisecond
-		b.Run(fmt.Sprintf("producers=%d/window=%d", load.Producers, load.Window), func(b *testing.B) {
+		load.For = 500 * time.Millisecond
+		b.Run(fmt.Sprintf("producers=%d/window=%d/bytes=%d", load.Producers, load.Window, load.Size), func(b *testing.B) {
 			c, err := walbench.Compare(raw, log, load, b.N)
 			if err != nil {
 				b.Fatal(err)
@@ -45,6 +47,8 @@ func BenchmarkGroupCommit(b *testing.B) {
 			b.ReportMetric(float64(c.Log.P50.Microseconds()), "log-p50-us")
 			b.ReportMetric(float64(c.Raw.P99.Microseconds()), "raw-p99-us")
 			b.ReportMetric(float64(c.Log.P99.Microseconds()), "log-p99-us")
+			b.ReportMetric(float64(c.Raw.CPUPerKiB()), "raw-cpu-ns/KiB")
+			b.ReportMetric(float64(c.Log.CPUPerKiB()), "log-cpu-ns/KiB")
 			b.ReportMetric(c.Ratio, "ratio")
 			b.ReportMetric(0, "ns/op")
 		})

@@ -66,13 +66,13 @@
 //
 // Any change of bytes below a promise is noticed, and so is any one block of
 // 4 KiB that is lost there or has gone back to what it held before: header,
-// checkpoint and promise have their second copy in another block, and what
-// vouches for an entry is never in its block alone.
+// checkpoint and promise have their second copy in another block, so that once
+// the queue ran dry what vouches for an entry is never in its block alone.
 //
 // These look like the end of the log, and are cut without a word:
 //
-//   - damage to the last group if the log died before anything was written
-//     behind it: within Options.PromiseDelay of its sync, and the groups before it never;
+//   - damage to the last group, or to the block that it begins in, if the log
+//     died before the promise behind it: within Options.PromiseDelay of its sync;
 //   - two neighbouring blocks lost at the very end, which held the last entries
 //     and both promises;
 //   - a last segment whose file is gone, or whose every block is, and a

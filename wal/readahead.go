@@ -52,14 +52,14 @@ type readAhead struct {
 	empty   []*chunk
 
 	// The scan's.
-	wanted int     // stretch that is shown
-	next   *chunk  // of a later stretch, if it came
-	shown  *chunk  // nil: win is memory of its own
-	win    []byte  // what is shown
-	base   int64   // position of win
+	wanted int      // stretch that is shown
+	next   *chunk   // of a later stretch, if it came
+	shown  *chunk   // nil: win is memory of its own
+	win    []byte   // what is shown
+	base   int64    // position of win
 	whole  []placed // what is known of the frames in it
-	passed int     // of whole
-	ended  bool    // there is nothing more of this stretch
+	passed int      // of whole
+	ended  bool     // there is nothing more of this stretch
 }
 
 func newReadAhead(list []stretch) *readAhead {

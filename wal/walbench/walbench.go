@@ -14,6 +14,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/rustmq/rustmq/wal"
 )
 
@@ -31,12 +33,16 @@ type Result struct {
 	Bytes   int64
 	Syncs   int64
 	Elapsed time.Duration
+	CPU     time.Duration // of the whole process, producers included
 	P50     time.Duration // from append to durable
 	P99     time.Duration
 }
 
 // PerSecond is the rate of records.
 func (r Result) PerSecond() float64 { return float64(r.Records) / r.Elapsed.Seconds() }
+
+// CPUPerKiB is the time that one KiB takes of a processor.
+func (r Result) CPUPerKiB() time.Duration { return r.CPU * 1024 / time.Duration(max(1, r.Bytes)) }
 
 // BytesPerSecond is the rate of their bytes.
 func (r Result) BytesPerSecond() float64 { return float64(r.Bytes) / r.Elapsed.Seconds() }
@@ -58,10 +64,19 @@ func (b *Bench) Close() error { return b.close() }
 
 // Run runs a load and waits until all of it is durable.
 func (b *Bench) Run(load Load) (Result, error) {
-	before := b.syncs()
+	syncs, cpu := b.syncs(), cpuTime()
 	r, err := drive(load, b.c)
-	r.Syncs = b.syncs() - before
+	r.Syncs, r.CPU = b.syncs()-syncs, cpuTime()-cpu
 	return r, err
+}
+
+// cpuTime is what this process has taken of the processors so far.
+func cpuTime() time.Duration {
+	var u unix.Rusage
+	if err := unix.Getrusage(unix.RUSAGE_SELF, &u); err != nil {
+		return 0
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
 // NewRaw makes a [Raw] in a directory to run loads against.
