@@ -49,6 +49,8 @@ func BenchmarkGroupCommit(b *testing.B) {
 			b.ReportMetric(float64(c.Log.P99.Microseconds()), "log-p99-us")
 			b.ReportMetric(float64(c.Raw.CPUPerKiB()), "raw-cpu-ns/KiB")
 			b.ReportMetric(float64(c.Log.CPUPerKiB()), "log-cpu-ns/KiB")
+			b.ReportMetric(float64(c.Raw.Records)/float64(c.Raw.Syncs), "raw-group")
+			b.ReportMetric(float64(c.Log.Records)/float64(c.Log.Syncs), "log-group")
 			b.ReportMetric(c.Ratio, "ratio")
 			b.ReportMetric(0, "ns/op")
 		})

@@ -38,6 +38,10 @@ const (
 	// the whole queue to be written: 8 MiB take a good disk 10 ms.
 	maxGroupBytes = 8 << 20
 
+	// lingerEntries is the most entries for whose appenders the writer waits
+	// before it begins the next group. To let more of them go on takes longer than a sync.
+	lingerEntries = 64
+
 	// writeBytes is the most bytes of one write: the gathered bytes are still
 	// in the processor's cache when the kernel copies them.
 	writeBytes = 1 << 20

@@ -60,7 +60,7 @@ func (w *writer) seal() error {
 	}
 	list := encodeSeal(records)
 	for i, b := range list {
-		if err := w.put(&header{kind: typeSeal, first: uint64(i), count: uint32(len(list))}, b); err != nil {
+		if err := w.put(&header{kind: typeSeal, first: uint64(i), count: uint32(len(list))}, 0, b); err != nil {
 			return err
 		}
 	}
@@ -147,12 +147,12 @@ func (w *writer) begin(seg *segment, chunks [][]byte, bytes, gap int64) error {
 	}
 	for again := range uint32(2) {
 		for i, c := range chunks {
-			if err := w.put(&header{kind: typeCheckpoint, seq: again, first: uint64(i), count: uint32(len(chunks))}, c); err != nil {
+			if err := w.put(&header{kind: typeCheckpoint, seq: again, first: uint64(i), count: uint32(len(chunks))}, 0, c); err != nil {
 				return err
 			}
 		}
 		if again == 0 {
-			if err := w.put(&header{kind: typePromise}, make([]byte, gap-headerSize)); err != nil {
+			if err := w.put(&header{kind: typePromise}, 0, make([]byte, gap-headerSize)); err != nil {
 				return err
 			}
 		}

@@ -115,8 +115,11 @@ func (w *writer) run() {
 
 // linger lets those that were just told of told items go on before the writer
 // looks at the queue: what they append next then shares one sync, where it
-// would have been spread over two. It ends as soon as that brings nothing more.
+// would have been spread over two. It ends as soon as that brings nothing more, and
 func (w *writer) linger(told int) {
+	if told > lingerEntries {
+		return
+	}
 	for before := -1; ; {
 		n := w.l.queue.length()
 		if n >= told || n == before {
@@ -343,8 +346,11 @@ func (w *writer) frame(h *header, payload []byte, s *stream, o *op) error {
 			return err
 		}
 	}
-	pos := w.tail.pos()
-	if err := w.put(h, payload); err != nil {
+	pos, tag := w.tail.pos(), uint32(0)
+	if s != nil {
+		tag = s.tag
+	}
+	if err := w.put(h, tag, payload); err != nil {
 		return err
 	}
 	if s != nil && s.touched != w.active.id {
@@ -357,8 +363,9 @@ func (w *writer) frame(h *header, payload []byte, s *stream, o *op) error {
 	return nil
 }
 
-// put gathers a frame at the tail. The header's payloadCRC is that of the payload by itself, or 0, and becomes the frame's.
-func (w *writer) put(h *header, payload []byte) error {
+// put gathers a frame at the tail. tag is its stream's, 0 for the log's own. The header's payloadCRC is that of the
+// payload by itself, or 0, and becomes the frame's.
+func (w *writer) put(h *header, tag uint32, payload []byte) error {
 	pos := w.tail.pos()
 	h.length = uint32(len(payload))
 	h.payloadCRC = seededCRC(w.active.seed, pos, payload, h.payloadCRC)
@@ -377,10 +384,7 @@ func (w *writer) put(h *header, payload []byte) error {
 		w.err = w.l.fail(err)
 		return w.err
 	}
-	w.prevTag, w.prevSize = 0, uint32(size)
-	if !h.kind.internal() {
-		w.prevTag = streamTag(h.stream)
-	}
+	w.prevTag, w.prevSize = tag, uint32(size)
 	w.bytes += size
 	return nil
 }
@@ -479,7 +483,7 @@ func (w *writer) promise() {
 	}
 	pos := w.tail.pos()
 	next := roundUp(pos+headerSize, blockSize)
-	if w.put(&header{kind: typePromise}, make([]byte, next-pos-headerSize)) != nil || w.put(&header{kind: typePromise}, nil) != nil {
+	if w.put(&header{kind: typePromise}, 0, make([]byte, next-pos-headerSize)) != nil || w.put(&header{kind: typePromise}, 0, nil) != nil {
 		return
 	}
 	w.sync(0)
