@@ -181,6 +181,9 @@ func TestUsageErrorsExit2WithOneLineOnStderr(t *testing.T) {
 		"rustmq version -o xml",
 		"rustmq completion tcsh",
 		"rustmq wal dump",
+		"rustmq wal dump . -o xml",
+		"rustmq raft dump",
+		"rustmq raft dump . -o xml",
 		"rustmq object check",
 	} {
 		a, stdout, stderr := testApp()

@@ -26,7 +26,8 @@ func (a *app) walCommand() *cli.Command {
 			{
 				Name: "dump", ArgsUsage: "PATH", Usage: "write a line for each frame of a log's directory or of one segment file",
 				Description: "Lines of what is damaged begin with \"!\".\n\nExample: rustmq wal dump rustmq-data/wal",
-				Action:      func(c *cli.Context) error { return a.dumpLog(c, "wal") },
+				Flags:       []cli.Flag{outputFlag()},
+				Action:      a.walDump,
 			},
 			{
 				Name: "check", ArgsUsage: "PATH", Usage: "verify a log's directory; exit status 1 and the places if there is damage",
@@ -44,9 +45,11 @@ func (a *app) raftCommand() *cli.Command {
 		Usage: "look into the controller's log, without changing it",
 		Subcommands: []*cli.Command{
 			{
-				Name: "dump", ArgsUsage: "PATH", Usage: "write a line for each frame of the log",
-				Description: "Example: rustmq raft dump rustmq-data/raft",
-				Action:      func(c *cli.Context) error { return a.dumpLog(c, "raft") },
+				Name: "dump", ArgsUsage: "PATH", Usage: "show term, vote and commit, and each entry with its commands",
+				Description: "PATH is the log's directory, or the node's; the node may be running. What it had done before the log's first\n" +
+					"entry is in the metadata's database.\n\nExample: rustmq raft dump rustmq-data/raft",
+				Flags:  []cli.Flag{outputFlag()},
+				Action: a.raftDump,
 			},
 			{
 				Name: "check", ArgsUsage: "PATH", Usage: "verify the log; exit status 1 and the places if there is damage",
@@ -103,12 +106,42 @@ func logPath(c *cli.Context, inside string) (string, error) {
 	return path, nil
 }
 
-func (a *app) dumpLog(c *cli.Context, inside string) error {
-	path, err := logPath(c, inside)
+// frameLine is what a log's files hold at one place.
+type frameLine struct {
+	Path        string `json:"path"`
+	Position    int64  `json:"position"`
+	Kind        string `json:"kind"`
+	SizeBytes   int64  `json:"size_bytes"`
+	Copied      bool   `json:"copied,omitempty"`
+	Stream      string `json:"stream,omitempty"`
+	Number      uint32 `json:"number,omitempty"`
+	FirstOffset uint64 `json:"first_offset"`
+	EndOffset   uint64 `json:"end_offset"`
+	Promised    uint32 `json:"promised"`
+	Damaged     bool   `json:"damaged,omitempty"`
+	Note        string `json:"note,omitempty"`
+}
+
+func (a *app) walDump(c *cli.Context) error {
+	if err := checkOutput(c); err != nil {
+		return err
+	}
+	path, err := logPath(c, "wal")
 	if err != nil {
 		return err
 	}
-	return a.buffered(func(w io.Writer) error { return wal.Dump(wal.OS(), path, w) })
+	return a.list(c, func(item func(any, string) error) error {
+		return wal.Frames(wal.OS(), path, func(f wal.Frame) error {
+			line := frameLine{
+				Path: f.Path, Position: f.Position, Kind: f.Kind, SizeBytes: f.Bytes, Copied: f.Copied,
+				Number: f.Number, FirstOffset: f.First, EndOffset: f.End, Promised: f.Promised, Damaged: f.Damaged, Note: f.Note,
+			}
+			if f.Entry {
+				line.Stream = fmt.Sprintf("%x", f.Stream[:])
+			}
+			return item(line, f.String())
+		})
+	})
 }
 
 // buffered gives f a buffered stdout.
@@ -156,17 +189,10 @@ func (a *app) checkLog(c *cli.Context, inside string) error {
 	}
 	r := logReport{
 		Path: path, Segments: found.Segments, Entries: found.Entries, SizeBytes: found.Bytes, TornBytes: found.TornBytes,
-		ElapsedMS: found.Elapsed.Milliseconds(), Suspect: []string{}, Damage: []damageLine{},
+		ElapsedMS: found.Elapsed.Milliseconds(), Suspect: []string{}, Damage: damageLines(found.Damage),
 	}
 	for _, s := range found.Suspect {
 		r.Suspect = append(r.Suspect, fmt.Sprintf("%x", s[:]))
-	}
-	for _, d := range found.Damage {
-		line := damageLine{Path: d.Path, Position: d.Position, SizeBytes: d.Bytes, FirstOffset: d.First, EndOffset: d.End, Reason: d.Reason}
-		if d.Known {
-			line.Stream = fmt.Sprintf("%x", d.Stream[:])
-		}
-		r.Damage = append(r.Damage, line)
 	}
 	if err := a.show(c, r, r.table); err != nil {
 		return err
@@ -176,6 +202,18 @@ func (a *app) checkLog(c *cli.Context, inside string) error {
 			path, len(r.Damage), r.Damage[0].Path, r.Damage[0].Position, r.Damage[0].Reason)
 	}
 	return nil
+}
+
+func damageLines(damage []wal.Damage) []damageLine {
+	lines := []damageLine{}
+	for _, d := range damage {
+		line := damageLine{Path: d.Path, Position: d.Position, SizeBytes: d.Bytes, FirstOffset: d.First, EndOffset: d.End, Reason: d.Reason}
+		if d.Known {
+			line.Stream = fmt.Sprintf("%x", d.Stream[:])
+		}
+		lines = append(lines, line)
+	}
+	return lines
 }
 
 func (r logReport) table(w io.Writer) {

@@ -251,10 +251,62 @@ func TestServeStopsCleanlyAndKeepsEverything(t *testing.T) {
 			t.Errorf("%s check: status %d, %s%s", inside, status, stdout, stderr)
 		}
 		stdout.Reset()
-		if status := a.run(t.Context(), []string{"rustmq", inside, "dump", filepath.Join(n.dir, inside)}); status != exitDone || strings.Count(stdout.String(), "\n") < 3 {
+		if status := a.run(t.Context(), []string{"rustmq", inside, "dump", filepath.Join(n.dir, inside)}); status != exitDone || strings.Count(stdout.String(), "\n") < 4 {
 			t.Errorf("%s dump: status %d, %s%s", inside, status, stdout, stderr)
 		}
 	}
+}
+
+// TestDumpsOfARunningNode: what the logs hold, while the node goes on.
+func TestDumpsOfARunningNode(t *testing.T) {
+	n := startNode(t)
+	n.must("", "topic", "create", "dumped")
+	n.must("one\ntwo\n", "produce", "dumped")
+	var report raftDumpReport
+	if err := json.Unmarshal([]byte(n.must("", "raft", "dump", n.dir, "-o", "json")), &report); err != nil {
+		t.Fatal(err)
+	}
+	kinds := map[string]int{}
+	var last uint64
+	created := false
+	for _, e := range report.Entries {
+		kinds[e.Kind]++
+		if last != 0 && e.Index != last+1 || e.Error != "" {
+			t.Errorf("behind entry %d: %+v", last, e)
+		}
+		last = e.Index
+		for _, command := range e.Commands {
+			created = created || bytes.Contains(command, []byte(`"createTopic"`)) && bytes.Contains(command, []byte(`"dumped"`))
+		}
+	}
+	if report.Term == 0 || report.Commit == 0 || !created || kinds["empty"] == 0 || kinds["proposals"] == 0 || len(report.Damage) > 0 {
+		t.Errorf("%+v", report)
+	}
+	for _, want := range []string{"INDEX", "COMMITTED", "createTopic", "no damage"} {
+		if out := n.must("", "raft", "dump", filepath.Join(n.dir, "raft")); !strings.Contains(out, want) {
+			t.Errorf("%q is missing from\n%s", want, out)
+		}
+	}
+
+	var frames []frameLine
+	if err := json.Unmarshal([]byte(n.must("", "wal", "dump", n.dir, "-o", "json")), &frames); err != nil {
+		t.Fatal(err)
+	}
+	data := 0
+	for _, f := range frames {
+		if f.Kind == "data" && len(f.Stream) == 40 && f.SizeBytes > 0 && f.Position > 0 && f.EndOffset > f.FirstOffset {
+			data++
+		}
+	}
+	if data == 0 || frames[0].Kind != "segment" {
+		t.Errorf("%+v", frames)
+	}
+	yaml := n.must("", "wal", "dump", n.dir, "-o", "yaml")
+	if got := strings.Count("\n"+yaml, "\n- path: "); got < data {
+		t.Errorf("%d items in\n%s", got, yaml)
+	}
+	// It was in nobody's way.
+	n.must("three\n", "produce", "dumped")
 }
 
 func TestFlippedBitIsNamedByCheck(t *testing.T) {

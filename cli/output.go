@@ -63,6 +63,42 @@ func (a *app) show(c *cli.Context, value any, table func(w io.Writer)) error {
 	return nil
 }
 
+// list writes items in the format that was asked for, one by one: for what is too much to be held in memory. line is an
+// item for people.
+func (a *app) list(c *cli.Context, f func(item func(value any, line string) error) error) error {
+	return a.buffered(func(w io.Writer) error {
+		n, format := 0, c.String("output")
+		err := f(func(value any, line string) error {
+			n++
+			switch format {
+			case formatJSON:
+				text, err := json.Marshal(value)
+				if err != nil {
+					return err
+				}
+				between := ",\n  "
+				if n == 1 {
+					between = "[\n  "
+				}
+				_, err = fmt.Fprintf(w, "%s%s", between, text)
+				return err
+			case formatYAML:
+				return writeYAML(w, []any{value})
+			}
+			_, err := fmt.Fprintln(w, line)
+			return err
+		})
+		switch {
+		case err != nil:
+		case n == 0 && format != formatTable:
+			_, err = fmt.Fprintln(w, "[]")
+		case format == formatJSON:
+			_, err = fmt.Fprint(w, "\n]\n")
+		}
+		return err
+	})
+}
+
 // writeYAML writes what JSON would say, as YAML of blocks.
 func writeYAML(w io.Writer, value any) error {
 	text, err := json.Marshal(value)

@@ -9,7 +9,29 @@ import (
 	"github.com/rustmq/rustmq/wal"
 )
 
-// What the log's entries contain. The formats are drawn in doc.go.
+// What the log's entries contain, big-endian. An entry of the log, at its index as the offset, is one of raft:
+//
+//	 0  u8   format: 1
+//	 1  u8   raft's type: 0 proposals, 1 and 2 a change of the membership
+//	 2  u16  reserved, 0
+//	 4  u64  index
+//	12  u64  term
+//	20  data: for proposals a batch of them, or nothing (a new leader's first entry)
+//
+// A batch of proposals:
+//
+//	 0  u8        format: 1
+//	 1  [8]byte   mark of the node's run that made it
+//	 9  u64       its number there
+//	17  proposals, each a uvarint with its length, and its bytes
+//
+// The sticky state:
+//
+//	 0  u8   format: 1
+//	 1  u24  reserved, 0
+//	 4  u64  term   u64 vote   u64 commit
+//	28  u64  index up to which entries are gone, or may be   u64 its term
+//	44  u64  index of a snapshot that is about to take the state machine's place, 0: none
 
 const (
 	recordFormat   = 1

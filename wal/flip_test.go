@@ -28,12 +28,12 @@ type frameAt struct {
 // frames lists the frames of a log.
 func frames(t testing.TB, fs wal.FS) (list []frameAt) {
 	t.Helper()
-	var dump bytes.Buffer
-	if err := wal.Dump(fs, dir, &dump); err != nil {
+	var text bytes.Buffer
+	if err := dumpTo(fs, dir, &text); err != nil {
 		t.Fatal(err)
 	}
 	var path string
-	for lines := bufio.NewScanner(&dump); lines.Scan(); {
+	for lines := bufio.NewScanner(&text); lines.Scan(); {
 		line := lines.Text()
 		switch {
 		case strings.HasPrefix(line, "/"):
@@ -156,8 +156,8 @@ func flipped(t *testing.T, base *crashfs.FS, want map[wal.StreamID][]wal.Entry, 
 			t.Fatalf("%s: close: %v", what, err)
 		}
 		// Going on must not make anybody believe that all is well.
-		var dump strings.Builder
-		_ = wal.Dump(fs, dir, &dump) // only to be looked at
+		var text strings.Builder
+		_ = dumpTo(fs, dir, &text) // only to be looked at
 		l, again, err := wal.Open(o, nil)
 		if err != nil {
 			t.Fatalf("%s: open again: %v", what, err)
@@ -166,7 +166,7 @@ func flipped(t *testing.T, base *crashfs.FS, want map[wal.StreamID][]wal.Entry, 
 			t.Fatalf("%s: close again: %v", what, err)
 		}
 		if !slices.Equal(r.Suspect, again.Suspect) {
-			t.Errorf("%s: suspect %x for %v, and after opening again %x for %v\n%s", what, r.Suspect, r.Damage, again.Suspect, again.Damage, dump.String())
+			t.Errorf("%s: suspect %x for %v, and after opening again %x for %v\n%s", what, r.Suspect, r.Damage, again.Suspect, again.Damage, text.String())
 		}
 	} else {
 		var err error

@@ -106,6 +106,14 @@ func mustAdd(t testing.TB, l *wal.Log, e wal.Entry) {
 	}
 }
 
+// dumpTo writes a line for each frame.
+func dumpTo(fs wal.FS, path string, w io.Writer) error {
+	return wal.Frames(fs, path, func(f wal.Frame) error {
+		_, err := fmt.Fprintln(w, f)
+		return err
+	})
+}
+
 // contents are the live entries of a stream.
 func contents(l *wal.Log, stream wal.StreamID) (list []wal.Entry, err error) {
 	first, end, ok := l.Bounds(stream)

@@ -292,9 +292,9 @@ func (w *workload) reopen(fs wal.FS, o wal.Options) (*wal.Log, int, error) {
 		return nil, 0, fmt.Errorf("open: %w", err)
 	}
 	if len(r.Damage) > 0 || len(r.Suspect) > 0 || r.Doubt {
-		var dump strings.Builder
-		_ = wal.Dump(fs, o.Dir, &dump) // only to be looked at
-		return l, 0, fmt.Errorf("doubt %t, damage %v\n%s", r.Doubt, r.Damage, dump.String())
+		var text strings.Builder
+		_ = dumpTo(fs, o.Dir, &text) // only to be looked at
+		return l, 0, fmt.Errorf("doubt %t, damage %v\n%s", r.Doubt, r.Damage, text.String())
 	}
 	n, err := w.check(l)
 	return l, n, errors.Join(err, v.same(l))

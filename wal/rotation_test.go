@@ -108,17 +108,17 @@ func TestSegmentBytesAreThese(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		var dump strings.Builder
-		if err := wal.Dump(fs, dir, &dump); err != nil {
+		var text strings.Builder
+		if err := dumpTo(fs, dir, &text); err != nil {
 			t.Fatal(err)
 		}
 		// From end to end, lines of zeros left out.
 		for at := 0; at < len(b); at += 32 {
 			if row := b[at : at+32]; strings.Trim(string(row), "\x00") != "" {
-				fmt.Fprintf(&dump, "%6d  %x\n", at, row)
+				fmt.Fprintf(&text, "%6d  %x\n", at, row)
 			}
 		}
-		golden(t, "segment.golden", dump.String())
+		golden(t, "segment.golden", text.String())
 	})
 }
 

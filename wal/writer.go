@@ -115,7 +115,8 @@ func (w *writer) run() {
 
 // linger lets those that were just told of told items go on before the writer
 // looks at the queue: what they append next then shares one sync, where it
-// would have been spread over two. It ends as soon as that brings nothing more, and
+// would have been spread over two. It ends as soon as that brings nothing
+// more, and is not for many.
 func (w *writer) linger(told int) {
 	if told > lingerEntries {
 		return
