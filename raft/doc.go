@@ -21,4 +21,7 @@
 //  2. A proposal is answered once it was applied here, exactly once, with the result of applying it.
 //  3. A proposal whose fate is unknown is said to be so; it is never proposed again by itself.
 //  4. After the log's first failure the node answers nothing more, and [Node.Failed] says so.
+//
+// What the log's entries contain is drawn in record.go. [ReadDump] looks into a
+// log, also of a running node, and changes nothing.
 package raft
