@@ -51,7 +51,11 @@ func (a *app) run(ctx context.Context, args []string) int {
 		args = []string{"rustmq"}
 	}
 	root := a.commands()
-	err := root.RunContext(ctx, reorder(root.Commands, args))
+	return a.status(root.RunContext(ctx, reorder(root.Commands, args)))
+}
+
+// status says what went wrong, if anything did, in one line, and with which exit status that ends.
+func (a *app) status(err error) int {
 	if err == nil {
 		return exitDone
 	}

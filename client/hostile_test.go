@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"net"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -17,6 +18,12 @@ import (
 // hostile is a server that shakes hands and answers metadata as it should, and does what misbehave says on produce and
 // fetch streams.
 func hostile(t *testing.T, misbehave func(s *quic.Stream)) *Client {
+	t.Helper()
+	return hostileAt(t, func(*quic.Conn) bool { return false }, misbehave)
+}
+
+// hostileAt lets greet do something else with a connection first; true ends it.
+func hostileAt(t *testing.T, greet func(*quic.Conn) bool, misbehave func(s *quic.Stream)) *Client {
 	t.Helper()
 	cert, roots := selfSigned(t)
 	listener, err := quic.ListenAddr("127.0.0.1:0", &tls.Config{Certificates: []tls.Certificate{cert}, NextProtos: []string{quicproto.ALPN}}, nil)
@@ -34,6 +41,9 @@ func hostile(t *testing.T, misbehave func(s *quic.Stream)) *Client {
 				return
 			}
 			go func() {
+				if greet(conn) {
+					return
+				}
 				for {
 					stream, err := conn.AcceptStream(context.Background())
 					if err != nil {
@@ -127,6 +137,46 @@ func TestHostileServersEndInErrorsAndNeverHang(t *testing.T) {
 			}
 			if s := c.Stats(); s.Connects > 60 || s.BatchesSent > 60 || streams.Load() > 60 {
 				t.Errorf("hot loop: %d streams, %+v", streams.Load(), s)
+			}
+		})
+	}
+}
+
+// TestServerOfAnotherVersionIsNamedAtOnce has servers of the future: the user reads what does not fit, and does not wait for it to change.
+func TestServerOfAnotherVersionIsNamedAtOnce(t *testing.T) {
+	welcome := func(w quicproto.Welcome) func(*quic.Conn) bool {
+		return func(conn *quic.Conn) bool {
+			s, err := conn.AcceptStream(context.Background())
+			if err != nil {
+				return true
+			}
+			if _, err := quicproto.NewFrameReader(s, 0).Read(); err != nil {
+				return true
+			}
+			s.Write(quicproto.AppendFrame(nil, &w))
+			return true
+		}
+	}
+	for name, c := range map[string]struct {
+		greet func(*quic.Conn) bool
+		about string
+	}{
+		"no common version": {func(conn *quic.Conn) bool {
+			conn.CloseWithError(quic.ApplicationErrorCode(quicproto.ErrorCode(mq.UnsupportedVersion)), "client speaks protocol versions 1 to 1, server 2 to 3")
+			return true
+		}, "server 2 to 3"},
+		"a version that was not offered": {welcome(quicproto.Welcome{Version: 2}), "version 2"},
+		"a feature that was not offered": {welcome(quicproto.Welcome{Version: 1, Features: 1 << 63}), "0x8000000000000000"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			client := hostileAt(t, c.greet, func(*quic.Stream) {})
+			_, err := client.DescribeTopic(soon(t), "t")
+			if mq.CodeOf(err) != mq.UnsupportedVersion || !strings.Contains(err.Error(), c.about) {
+				t.Errorf("got %v, want %s and %q", err, mq.UnsupportedVersion, c.about)
+			}
+			if n := client.Stats().Connects; n > 1 {
+				t.Errorf("tried %d times", n)
 			}
 		})
 	}

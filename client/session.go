@@ -118,6 +118,9 @@ func (s *session) hello(ctx context.Context, cfg *config) error {
 	if s.welcome.Version < quicproto.MinVersion || s.welcome.Version > quicproto.MaxVersion {
 		return mq.Errorf(mq.UnsupportedVersion, "server chose protocol version %d", s.welcome.Version)
 	}
+	if unasked := s.welcome.Features &^ hello.Features; unasked != 0 {
+		return mq.Errorf(mq.UnsupportedVersion, "server turned on features %#x, which were not asked for", uint64(unasked))
+	}
 	return control.SetDeadline(time.Time{})
 }
 

@@ -241,6 +241,43 @@ func TestReservedBitsAreUnsupportedAndNotCorrupt(t *testing.T) {
 	}
 }
 
+// TestUnknownValuesAreUnsupported has the numbers that stand for one of a few things, each with one that a later version may bring.
+func TestUnknownValuesAreUnsupported(t *testing.T) {
+	const later = 200
+	topics := &MetadataResponse{Topics: []Topic{{Name: "t"}}}
+	configs := &CreateTopicRequest{Name: "t", Configs: []Config{{Key: "k"}}}
+	for name, err := range map[string]error{
+		"durability":                new(Produce).Decode((&Produce{Durability: later}).AppendTo(nil)),
+		"mark":                      new(ProduceAcks).Decode((&ProduceAcks{Acks: []Ack{{Mark: later}}}).AppendTo(nil)),
+		"isolation of a fetch":      new(OpenFetch).Decode((&OpenFetch{Isolation: later}).AppendTo(nil)),
+		"isolation of a look-up":    new(ListOffsetsRequest).Decode((&ListOffsetsRequest{Isolation: later}).AppendTo(nil)),
+		"flags of a topic":          new(MetadataResponse).Decode(spoiled(topics.AppendTo(nil), -5)),
+		"flags of a setting":        new(CreateTopicRequest).Decode(spoiled(configs.AppendTo(nil), -1)),
+		"a type of frame":           func() error { _, err := Parse(later, nil); return err }(),
+		"an API":                    func() error { _, err := ParseRequest(&Request{API: later}); return err }(),
+		"the version of a request":  func() error { _, err := ParseRequest(&Request{API: APIMetadata, Version: later}); return err }(),
+		"the version of the client": func() error { _, _, err := Negotiate(&Hello{MinVersion: later, MaxVersion: later}, 0); return err }(),
+	} {
+		if mq.CodeOf(err) != mq.UnsupportedVersion {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	// A code is another matter: it may come at any time, and is passed on as it is.
+	var close Close
+	if err := close.Decode((&Close{Code: 4711}).AppendTo(nil)); err != nil || close.Code != 4711 || mq.CodeOf(close.Err()).Retriable() {
+		t.Errorf("%+v, %v", close, err)
+	}
+}
+
+// spoiled sets the highest bit of a byte, counted from the end if at is negative.
+func spoiled(b []byte, at int) []byte {
+	if at < 0 {
+		at += len(b)
+	}
+	b[at] |= 0x80
+	return b
+}
+
 func isRefusal(err error) bool {
 	var e *mq.Error
 	return errors.As(err, &e) && (e.Code == mq.ProtocolViolation || e.Code == mq.UnsupportedVersion)

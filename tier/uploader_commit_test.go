@@ -1,6 +1,8 @@
 package tier
 
 import (
+	"bytes"
+	"slices"
 	"testing"
 	"testing/synctest"
 
@@ -37,6 +39,41 @@ func TestCommitStaysBelowWhatTheCatalogueTakes(t *testing.T) {
 		r.checkAll()
 		if got, most := len(r.catalog.order), partitions/int(limit/one); got > most {
 			t.Errorf("%d objects for %d partitions, %d are enough", got, partitions, most)
+		}
+	})
+}
+
+// TestCommitCarriesWhatBelongsToTheEndOfEachRange is rule 10 of the design: what a new replica begins with comes with the commit.
+func TestCommitCarriesWhatBelongsToTheEndOfEachRange(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, 3)
+		up := r.start(nil)
+		defer up.Close()
+		for range 3 {
+			for i := range r.sources {
+				for range i + 1 {
+					r.append(i, []byte("value"))
+				}
+			}
+			if err := up.Flush(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if got := len(r.catalog.order); got != 3 {
+			t.Errorf("%d commands for 3 objects", got)
+		}
+		for _, o := range r.catalog.order {
+			if len(o.Ranges) != len(r.sources) {
+				t.Errorf("object %d: %d ranges in one command, want %d", o.ID, len(o.Ranges), len(r.sources))
+			}
+			for _, g := range o.Ranges {
+				if !bytes.Equal(g.State, testState(g.Partition, g.End)) {
+					t.Errorf("%s [%d,%d): producer state %x is not that at its end", g.Partition, g.First, g.End, g.State)
+				}
+				if want := []mq.EpochStart{{Epoch: 1, Start: 0}}; !slices.Equal(g.Epochs, want) {
+					t.Errorf("%s [%d,%d): epochs %v, want %v", g.Partition, g.First, g.End, g.Epochs, want)
+				}
+			}
 		}
 	})
 }

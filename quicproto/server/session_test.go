@@ -30,6 +30,21 @@ func TestWelcomeTellsVersionIdentityAndLimits(t *testing.T) {
 	}
 }
 
+func TestClientOfTheFutureIsSpokenToInOurVersion(t *testing.T) {
+	f := start(t, server.Limits{})
+	conn, err := f.dialRaw(t, nil)
+	must(t, err)
+	st, err := conn.OpenStream()
+	must(t, err)
+	_, err = st.Write(quicproto.AppendFrame(nil, &quicproto.Hello{MinVersion: 1, MaxVersion: 900, Features: ^quicproto.Features(0)}))
+	must(t, err)
+	frame, err := quicproto.NewFrameReader(st, 0).Read()
+	must(t, err)
+	if w, ok := frame.(*quicproto.Welcome); !ok || w.Version != quicproto.MaxVersion || w.Features != quicproto.AllFeatures {
+		t.Errorf("got %+v", frame)
+	}
+}
+
 func TestWhatComesInPlaceOfHelloClosesTheSession(t *testing.T) {
 	f := start(t, server.Limits{})
 	for _, c := range []struct {
