@@ -62,6 +62,9 @@ func TestCommitCarriesWhatBelongsToTheEndOfEachRange(t *testing.T) {
 		if got := len(r.catalog.order); got != 3 {
 			t.Errorf("%d commands for 3 objects", got)
 		}
+		if got := r.catalog.nextID - 1; got != leaseObjectIDs {
+			t.Errorf("%d ids were leased for 3 objects: want one block of %d", got, leaseObjectIDs)
+		}
 		for _, o := range r.catalog.order {
 			if len(o.Ranges) != len(r.sources) {
 				t.Errorf("object %d: %d ranges in one command, want %d", o.ID, len(o.Ranges), len(r.sources))
