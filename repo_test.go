@@ -11,6 +11,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -340,6 +341,34 @@ func TestNoFileNamesAMachine(t *testing.T) {
 	}
 	for _, s := range sources {
 		check(s.path, s.text)
+	}
+}
+
+// TestDocsNameTestsThatExist: a rule or an incident without its test would be one that may come back.
+func TestDocsNameTestsThatExist(t *testing.T) {
+	sources, _, _ := repository(t)
+	exist := make(map[string]bool)
+	for _, s := range sources {
+		for _, d := range s.file.Decls {
+			if f, ok := d.(*ast.FuncDecl); ok && s.test && f.Recv == nil {
+				exist[f.Name.Name] = true
+			}
+		}
+	}
+	for _, name := range []string{"docs/ARCHITECTURE.md", "docs/incidents.md"} {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		named := regexp.MustCompile("`((Test|Fuzz)[A-Za-z0-9]+)").FindAllSubmatch(text, -1)
+		if len(named) == 0 {
+			t.Errorf("%s names no test", name)
+		}
+		for _, m := range named {
+			if !exist[string(m[1])] {
+				t.Errorf("%s names %s, which does not exist", name, m[1])
+			}
+		}
 	}
 }
 
