@@ -221,6 +221,7 @@ func TestLyingSizesAreRefusedWithoutAllocating(t *testing.T) {
 		"lz4 block of 4 GiB":          {CompressionLZ4, join([]byte(lz4Header), le32(1<<31-1)), InvalidRecord},
 		"lz4 stored block of 2 GiB":   {CompressionLZ4, join([]byte(lz4Header), le32(1<<32-1)), InvalidRecord},
 		"lz4 block beyond its class":  {CompressionLZ4, join([]byte(lz4Header), le32(lz4BlockSize+1), make([]byte, lz4BlockSize+1)), InvalidRecord},
+		"lz4 byte in a 4 MiB class":   {CompressionLZ4, join(le32(lz4Magic), []byte{0x60, 0x70, 0}, le32(1), []byte{0}, le32(0)), InvalidRecord},
 		"lz4 without an end":          {CompressionLZ4, []byte(lz4Header), InvalidRecord},
 		"lz4 with bytes behind":       {CompressionLZ4, join([]byte(lz4Header), le32(0), none), InvalidRecord},
 		"lz4 with a dictionary":       {CompressionLZ4, join(le32(lz4Magic), []byte{0x61, 0x40}, le32(1), []byte{0}, le32(0)), InvalidRecord},
