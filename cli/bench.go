@@ -21,7 +21,7 @@ const farEnd = "far-end"
 
 const benchHelp = "produce: producers keep a window of records in flight; records per second until acknowledged.\n" +
 	"latency: each producer has one record in flight; time to the acknowledgement.\n" +
-	"consume: one consumer reads from a place, 1.5 GiB unless --records says otherwise, after it has produced that. --from says which place:\n" +
+	"consume: one consumer reads from a place, 2 GiB unless --records says otherwise, after it has produced that. --from says which place:\n" +
 	"  tail: the server's memory, the newest 96 MiB over and over.\n" +
 	"  log: the server's write-ahead log. By default the log lets go of what the tail does not hold any more, since the object store has it: to " +
 	"measure it, start the server with RUSTMQ_MEMORY_TAIL_SIZE=1MiB, RUSTMQ_OBJECT_STORE_FLUSH_SIZE=4GiB and RUSTMQ_OBJECT_STORE_FLUSH_AGE=1h.\n" +
@@ -53,8 +53,8 @@ func (a *app) benchCommand() *cli.Command {
 			&cli.IntFlag{Name: "window", Value: 256, Usage: "`NUMBER` of records that a producer has in flight (produce and consume)"},
 			&cli.IntFlag{Name: "connections", Value: client.DefaultConnections, Usage: "`NUMBER` of the client's connections, and of those of the QUIC bounds"},
 			&cli.Int64Flag{Name: "records", Usage: "produce or consume `NUMBER` records in all rounds together"},
-			&cli.DurationFlag{Name: "duration", Usage: "`TIME` of each measurement, all its rounds together (default 10s)"},
-			&cli.IntFlag{Name: "rounds", Value: 5, Usage: "`NUMBER` of rounds in which bounds and figures take turns"},
+			&cli.DurationFlag{Name: "duration", Usage: "`TIME` of each measurement, all its rounds together (default 8s)"},
+			&cli.IntFlag{Name: "rounds", Value: 8, Usage: "`NUMBER` of rounds in which bounds and figures take turns"},
 			&cli.StringFlag{Name: "topic", Value: "rustmq-bench", Usage: "`TOPIC` to use; it is created if missing, and stays"},
 			&cli.IntFlag{Name: "partitions", Value: 4, Usage: "`NUMBER` of partitions, if the topic is created"},
 			&cli.StringFlag{Name: "acks", Value: "all", Usage: "`DURABILITY`: none, leader, all, object"},

@@ -49,9 +49,9 @@ type Options struct {
 	Size        int             // of a record's value, bytes; default 1024
 	Producers   int             // default 16
 	Window      int             // records in flight per producer, for Produce and to fill for Consume; default 256
-	Records     int64           // to produce, or to consume, in all rounds; 0: Produce goes by Duration, Consume reads 1.5 GiB
-	Duration    time.Duration   // of each measurement, all its rounds together; default 10 s
-	Rounds      int             // default 5
+	Records     int64           // to produce, or to consume, in all rounds; 0: Produce goes by Duration, Consume reads 2 GiB
+	Duration    time.Duration   // of each measurement, all its rounds together; default 8 s
+	Rounds      int             // default 8
 	Acks        mq.Durability
 }
 
@@ -59,10 +59,10 @@ const (
 	defaultRecordSize   = 1 << 10
 	defaultProducers    = 16
 	defaultWindow       = 256
-	defaultDuration     = 10 * time.Second
-	defaultRounds       = 5
+	defaultDuration     = 8 * time.Second
+	defaultRounds       = 8
 	defaultPartitions   = 4
-	defaultConsumeBytes = 3 << 29 // far above all windows and buffers
+	defaultConsumeBytes = 2 << 30 // far above all windows and buffers
 )
 
 func (o Options) withDefaults() Options {

@@ -1,0 +1,91 @@
+#!/usr/bin/env bash
+# The figures of docs/benchmarks.md that `rustmq bench` measures, each beside its bound. Nothing else should run meanwhile.
+#
+#   testdata/bench/figures.sh [produce|latency|consume_tail|consume_log|consume_store|idle ...]     default: all
+#
+# BENCH_DIR is a directory on the disk to measure (default /var/tmp). WITH is a command to run each measurement under.
+# COLD=yes drops the system's page cache before the object store is read (Linux, as root).
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+
+what=${*:-produce latency consume_tail consume_log consume_store idle}
+work=$(mktemp -d "${BENCH_DIR:-/var/tmp}/rustmq-bench.XXXXXX")
+server=
+cleanup() {
+	[ -z "$server" ] || kill "$server" 2>/dev/null || true
+	[ -z "$server" ] || wait "$server" 2>/dev/null || true
+	rm -rf "$work"
+}
+trap cleanup EXIT
+
+go build -o "$work/rustmq" .
+export HOME=$work XDG_CONFIG_HOME=$work/config RUSTMQ_SERVER=127.0.0.1:29192
+admin=127.0.0.1:29742
+
+# start NAME=VALUE...: a server on an empty directory, with settings.
+start() {
+	rm -rf "$work/data"
+	env "$@" "$work/rustmq" serve --data-dir "$work/data" --listen "$RUSTMQ_SERVER" --admin-listen "$admin" >"$work/ready" 2>>"$work/server.log" &
+	server=$!
+	for _ in $(seq 200); do
+		grep -q '^ready' "$work/ready" && return
+		sleep 0.05
+	done
+	tail -n 20 "$work/server.log" >&2
+	echo "figures: the server does not start" >&2
+	exit 1
+}
+stop() {
+	kill "$server"
+	wait "$server" || true
+	server=
+}
+bench() { ${WITH:-} "$work/rustmq" bench "$@" --limits --dir "$work" --admin "$admin"; }
+
+for figure in $what; do
+	echo "== $figure"
+	case $figure in
+	produce)
+		start
+		bench produce
+		stop
+		;;
+	latency)
+		for producers in 1 16 256; do
+			start
+			bench latency --producers $producers
+			stop
+		done
+		;;
+	consume_tail)
+		start
+		bench consume --from tail
+		stop
+		;;
+	consume_log) # the log keeps what neither the tail nor the object store has
+		start RUSTMQ_MEMORY_TAIL_SIZE=1MiB RUSTMQ_OBJECT_STORE_FLUSH_SIZE=4GiB RUSTMQ_OBJECT_STORE_FLUSH_AGE=1h
+		bench consume --from log
+		stop
+		;;
+	consume_store)
+		start
+		if [ "${COLD:-}" = yes ]; then
+			(while sleep 0.2; do echo 3 >/proc/sys/vm/drop_caches; done) &
+			dropper=$!
+		fi
+		bench consume --from store || { [ -z "${dropper:-}" ] || kill "$dropper"; exit 1; }
+		[ -z "${dropper:-}" ] || kill "$dropper"
+		stop
+		;;
+	idle)
+		start
+		sleep 10
+		awk '/^(VmRSS|RssAnon)/ {print}' "/proc/$server/status"
+		stop
+		;;
+	*)
+		echo "figures: there is no figure $figure" >&2
+		exit 2
+		;;
+	esac
+done
