@@ -63,7 +63,7 @@ run_rustmq() {
 	peer=$!
 	started "$work/log" '^ready'
 	measure "$work/rustmq" bench produce --server 127.0.0.1:29292 --admin 127.0.0.1:29842 --size $size --producers 16 --window 256 \
-		--rounds 1 --duration 8s -o json
+		--rounds 1 --duration 6s -o json
 	figure=$(awk -F'[:,]' '/"value"/ {print int($2)}' "$work/output")
 	stop
 }
@@ -81,7 +81,7 @@ run_redis() {
 	redis-server --bind 127.0.0.1 --port 29294 --dir "$work/data" --appendonly yes --appendfsync always --save "" >"$work/log" 2>&1 &
 	peer=$!
 	started "$work/log" 'Ready to accept connections'
-	measure redis-benchmark -h 127.0.0.1 -p 29294 -c 16 -P 100 -n 600000 XADD bench '*' v "$(head -c $((size * 3 / 4)) /dev/urandom | base64 -w 0)" --csv
+	measure redis-benchmark -h 127.0.0.1 -p 29294 -c 16 -P 100 -n 400000 --csv XADD bench '*' v "$(head -c $((size * 3 / 4)) /dev/urandom | base64 -w 0)"
 	figure=$(awk -F'","' '/XADD/ {print int($2)}' "$work/output")
 	stop
 }
@@ -92,8 +92,8 @@ for round in $(seq "$rounds"); do
 	for name in rustmq nats nats-always redis; do
 		case $name in
 		rustmq) run_rustmq ;;
-		nats) run_nats 600000 "" ;;
-		nats-always) run_nats 20000 "sync_interval: always" ;;
+		nats) run_nats 400000 "" ;;
+		nats-always) run_nats 12000 "sync_interval: always" ;;
 		redis) run_redis ;;
 		esac
 		[ -n "$figure" ] || { cat "$work/output" >&2; echo "peers: no figure of $name" >&2; exit 1; }
