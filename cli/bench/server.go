@@ -19,7 +19,7 @@ type server struct {
 }
 
 func newServer(addr string) *server {
-	return &server{addr: addr, http: http.Client{Timeout: 10 * time.Second}}
+	return &server{addr: addr, http: http.Client{Timeout: time.Minute}}
 }
 
 // metrics are values by name, with the labels as they are written: `rustmq_read_bytes_total{source="log"}`.
@@ -32,11 +32,11 @@ func (s *server) metrics(ctx context.Context) (metrics, error) {
 	}
 	resp, err := s.http.Do(req)
 	if err != nil {
-		return nil, mq.Errorf(mq.NetworkException, "ask the server for its metrics: %w", err)
+		return nil, mq.Errorf(mq.InvalidRequest, "ask for the server's metrics, is this its admin listener? %w", err)
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
-		return nil, mq.Errorf(mq.NetworkException, "ask %s for the server's metrics: HTTP status %s", s.addr, resp.Status)
+		return nil, mq.Errorf(mq.InvalidRequest, "ask %s for the server's metrics: HTTP status %s", s.addr, resp.Status)
 	}
 	m := metrics{}
 	lines := bufio.NewScanner(resp.Body)
@@ -48,7 +48,7 @@ func (s *server) metrics(ctx context.Context) (metrics, error) {
 		}
 		value, err := strconv.ParseFloat(line[at+1:], 64)
 		if err != nil {
-			return nil, mq.Errorf(mq.NetworkException, "%s is no metric: %w", strconv.Quote(line), err)
+			return nil, mq.Errorf(mq.InvalidRequest, "the server's metrics: %s is none: %w", strconv.Quote(line), err)
 		}
 		m[line[:at]] = value
 	}

@@ -19,8 +19,8 @@ cleanup() {
 trap cleanup EXIT
 
 go build -o "$work/rustmq" .
-export HOME=$work XDG_CONFIG_HOME=$work/config RUSTMQ_SERVER=127.0.0.1:29192
-admin=127.0.0.1:29742
+export HOME=$work XDG_CONFIG_HOME=$work/config RUSTMQ_SERVER=127.0.0.1:29195
+admin=127.0.0.1:29745
 
 # start NAME=VALUE...: a server on an empty directory, with settings.
 start() {
