@@ -237,6 +237,7 @@ func (r *readAhead) fetch(pos int64) bool {
 	c := r.next
 	r.next, r.whole, r.passed = nil, c.whole, 0
 	carry := r.win[min(pos-r.base, int64(len(r.win))):]
+	base := c.pos - int64(len(carry)) // c may be another chunk once it was given back
 	if len(carry) <= carryBytes {
 		at := carryBytes - len(carry)
 		copy(c.buf[at:], carry)
@@ -252,7 +253,7 @@ func (r *readAhead) fetch(pos int64) bool {
 		r.win, r.whole = append(carry, data...), nil
 		r.give(c)
 	}
-	r.base = c.pos - int64(len(carry))
+	r.base = base
 	return true
 }
 
