@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 
 	"go.etcd.io/bbolt"
 
@@ -25,6 +26,8 @@ type Options struct {
 	// AfterCommit, when set, is called after each durable change of the database file, before anything else changes it and
 	// before anybody hears of the change: tests copy the file then, to have what a power cut would leave.
 	AfterCommit func(path string)
+	// BeforeCommit, when set, is called before each commit of commands, and its error fails the commit: a disk without room, in tests.
+	BeforeCommit func(path string) error
 	// Logger may be nil.
 	Logger *slog.Logger
 }
@@ -56,6 +59,9 @@ func Open(opts Options) (*Store, error) {
 	}
 	if opts.AfterCommit == nil {
 		opts.AfterCommit = func(string) {}
+	}
+	if opts.BeforeCommit == nil {
+		opts.BeforeCommit = func(string) error { return nil }
 	}
 	if err := sweep(opts.Path); err != nil {
 		return nil, mq.Errorf(mq.KafkaStorageError, "open metadata database %s: %w", opts.Path, err)
@@ -124,8 +130,8 @@ func (s *Store) Image() *Image { return s.state.Load().image }
 // Position implements raft.StateMachine.
 func (s *Store) Position() raft.Position { return s.state.Load().position }
 
-// Apply implements raft.StateMachine: all entries in one transaction, synced on return. An error means that this replica cannot go
-// on, and that nothing of the batch was applied.
+// Apply implements raft.StateMachine: all entries in one transaction, synced on return. StorageFull means that the disk had no room
+// for it, and that it may be tried again; any other error, that this replica cannot go on. Nothing of the batch was applied then.
 func (s *Store) Apply(entries []raft.Entry, at raft.Position) (results [][]byte, err error) {
 	before := s.state.Load()
 	if at.Index < before.position.Index || len(entries) > 0 && entries[0].Index <= before.position.Index {
@@ -135,8 +141,10 @@ func (s *Store) Apply(entries []raft.Entry, at raft.Position) (results [][]byte,
 	b := s.bolt.Load()
 	err = guard(s.opts.Path, func() error {
 		return b.Update(func(tx *bbolt.Tx) (err error) {
-			image, results, err = applyIn(tx, before.image, entries, at)
-			return err
+			if image, results, err = applyIn(tx, before.image, entries, at); err != nil {
+				return err
+			}
+			return s.opts.BeforeCommit(s.opts.Path)
 		})
 	})
 	if err != nil {
@@ -152,7 +160,17 @@ func storageError(err error) error {
 	if _, ok := errors.AsType[*mq.Error](err); ok {
 		return err
 	}
+	if noRoom(err) {
+		return mq.Errorf(mq.StorageFull, "%w", err)
+	}
 	return mq.Errorf(mq.KafkaStorageError, "%w", err)
+}
+
+// noRoom says whether a write found no room on the disk: bbolt has undone the transaction then, and its last commit is whole, for the page
+// that names it is written last. A sync that reports it is another matter: nobody knows what it wrote, and trying again proves nothing.
+func noRoom(err error) bool {
+	write, ok := errors.AsType[*fs.PathError](err)
+	return ok && write.Op == "write" && (errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT))
 }
 
 func applyIn(tx *bbolt.Tx, base *Image, entries []raft.Entry, at raft.Position) (*Image, [][]byte, error) {

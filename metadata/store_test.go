@@ -5,11 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"runtime"
 	"slices"
+	"syscall"
 	"testing"
 
 	"go.etcd.io/bbolt"
@@ -302,6 +304,34 @@ func TestApplyRefusesWhatWasApplied(t *testing.T) {
 	if _, err := b.store.Apply(nil, raft.Position{Index: before - 1}); mq.CodeOf(err) != mq.Internal {
 		t.Errorf("back: %v", err)
 	}
+}
+
+func TestFullDiskRefusesACommitAndHeals(t *testing.T) {
+	b := newCluster(t, 1)
+	before := dump(t, b.store)
+	full := func(string) error { return &fs.PathError{Op: "write", Path: "metadata.db", Err: syscall.ENOSPC} }
+	b.store.opts.BeforeCommit = full
+	entries := entriesOf(b.index+1, encode(t, createCommand(1, "orders", []int32{1})))
+	at := positionAt(b.index + 1)
+	if _, err := b.store.Apply(entries, at); mq.CodeOf(err) != mq.StorageFull || !errors.Is(err, syscall.ENOSPC) {
+		t.Fatalf("a full disk gives %v", err)
+	}
+	if after := dump(t, b.store); !slices.Equal(before, after) {
+		t.Error("a refused commit left something")
+	}
+	// A sync that fails is not tried again, whatever it says.
+	b.store.opts.BeforeCommit = func(string) error { return syscall.ENOSPC }
+	if _, err := b.store.Apply(entries, at); mq.CodeOf(err) != mq.KafkaStorageError {
+		t.Errorf("a failed sync gives %v", err)
+	}
+	b.store.opts.BeforeCommit = func(string) error { return nil }
+	if _, err := b.store.Apply(entries, at); err != nil {
+		t.Fatal(err)
+	}
+	if b.store.Image().TopicByName("orders") == nil {
+		t.Error("no topic after the disk had room again")
+	}
+	checkReload(t, b.store)
 }
 
 func TestWatchersSeeTheLatestImage(t *testing.T) {

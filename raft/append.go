@@ -11,7 +11,7 @@ import (
 	"github.com/rustmq/rustmq/wal"
 )
 
-// fullRetry is how long the appender waits before it asks a full log for room again.
+// fullRetry is how long the appender waits before it asks a full log for room again, and the applier a full state machine.
 const fullRetry = 100 * time.Millisecond
 
 // appendJob is what the appender writes for the loop: all of it durable, in this order, before the loop hears of it.
@@ -64,8 +64,7 @@ func (n *Node) appendLoop() {
 	a := &appender{n: n}
 	for {
 		for _, job := range n.appender.takeAll() {
-			if err := a.append(job); err != nil {
-				n.fail(err)
+			if n.gaveUp(a.append(job)) {
 				return
 			}
 		}
@@ -75,6 +74,19 @@ func (n *Node) appendLoop() {
 			return
 		}
 	}
+}
+
+// gaveUp says whether appender or applier has to end with this error. Not to have waited any longer for room when the node is
+// closed is no failure: what was not done is still in the log, or was never answered.
+func (n *Node) gaveUp(err error) bool {
+	if err == nil {
+		return false
+	}
+	code := mq.CodeOf(err)
+	if n.stopped.Err() == nil || code != mq.ShuttingDown && code != mq.Canceled {
+		n.fail(err)
+	}
+	return true
 }
 
 // appender is the state of the appender's goroutine.

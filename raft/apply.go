@@ -1,6 +1,8 @@
 package raft
 
 import (
+	"time"
+
 	"go.etcd.io/raft/v3/raftpb"
 	"google.golang.org/protobuf/proto"
 
@@ -71,8 +73,7 @@ func (n *Node) applyLoop() {
 				jobs[0].install.done <- err
 				jobs = jobs[1:]
 			}
-			if err != nil {
-				n.fail(err)
+			if n.gaveUp(err) {
 				return
 			}
 		}
@@ -96,7 +97,7 @@ func (n *Node) apply(jobs []applyJob) error {
 		}
 	}
 	at := jobs[len(jobs)-1].at
-	results, err := n.cfg.SM.Apply(entries, at)
+	results, err := n.applyEntries(entries, at)
 	if err != nil {
 		return err
 	}
@@ -116,6 +117,28 @@ func (n *Node) apply(jobs []applyJob) error {
 		n.inbox.push(&applied{at: job.at, responses: job.responses})
 	}
 	return nil
+}
+
+// applyEntries has the state machine apply entries, and waits while that finds no room on the disk: what is committed cannot be given up.
+// Propose says so meanwhile.
+func (n *Node) applyEntries(entries []Entry, at Position) ([][]byte, error) {
+	for {
+		results, err := n.cfg.SM.Apply(entries, at)
+		if mq.CodeOf(err) != mq.StorageFull {
+			if err == nil && n.stuck.Swap(nil) != nil {
+				n.log.Info("the state machine has room again")
+			}
+			return results, err
+		}
+		if n.stuck.Swap(mq.Errorf(mq.StorageFull, "raft: %w", err)) == nil {
+			n.log.Warn("the state machine has no room", "err", err)
+		}
+		select {
+		case <-time.After(fullRetry):
+		case <-n.stopped.Done():
+			return nil, mq.Errorf(mq.ShuttingDown, "raft: node %d is closing", n.cfg.ID)
+		}
+	}
 }
 
 // appendProposals takes an entry apart. Elections and changes of membership are nothing to the state machine but a position.

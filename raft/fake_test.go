@@ -12,12 +12,14 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"go.etcd.io/raft/v3/raftpb"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/rustmq/rustmq/mq"
 	"github.com/rustmq/rustmq/wal"
 	"github.com/rustmq/rustmq/wal/crashfs"
 )
@@ -31,6 +33,7 @@ type journal struct {
 	state  journalState
 	stages int
 	slow   chan struct{} // when set, Apply waits for it
+	full   atomic.Bool   // Apply finds no room
 }
 
 type journalState struct {
@@ -54,6 +57,9 @@ func (j *journal) Apply(entries []Entry, at Position) ([][]byte, error) {
 	}
 	if j.cut() {
 		return nil, errPower
+	}
+	if j.full.Load() {
+		return nil, mq.Errorf(mq.StorageFull, "no room for the journal")
 	}
 	j.mu.Lock()
 	defer j.mu.Unlock()

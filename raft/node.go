@@ -30,6 +30,7 @@ type Node struct {
 
 	status atomic.Pointer[Status]
 	full   atomic.Pointer[mq.Error] // why the log takes nothing more, nil while it does
+	stuck  atomic.Pointer[mq.Error] // why the state machine takes nothing more, nil while it does
 
 	stop       context.CancelFunc
 	stopped    context.Context // done when Close was called

@@ -49,7 +49,7 @@ func makeUndecided(err error) error {
 // not be changed until Propose returns, nor after an error for which Undecided is true.
 //
 // Errors: NotController (retriable) when this node does not lead, or ceased to while the proposal was on its way; StorageFull (retriable) when
-// the log has no room; MessageTooLarge beyond Config.MaxProposal; ShuttingDown and KafkaStorageError at the node's end; those of ctx. See Undecided.
+// the log or the state machine has no room; MessageTooLarge beyond Config.MaxProposal; ShuttingDown and KafkaStorageError at the node's end; those of ctx. See Undecided.
 func (n *Node) Propose(ctx context.Context, data []byte) (result []byte, err error) {
 	if len(data) > n.cfg.MaxProposal {
 		return nil, mq.Errorf(mq.MessageTooLarge, "raft: a proposal of %d bytes: at most %d are allowed", len(data), n.cfg.MaxProposal)
@@ -58,8 +58,10 @@ func (n *Node) Propose(ctx context.Context, data []byte) (result []byte, err err
 }
 
 func (n *Node) submit(ctx context.Context, p *proposal) ([]byte, error) {
-	if full := n.full.Load(); full != nil {
-		return nil, full
+	for _, full := range []*mq.Error{n.full.Load(), n.stuck.Load()} {
+		if full != nil {
+			return nil, full
+		}
 	}
 	if err := n.room.Acquire(ctx, p.cost()); err != nil {
 		return nil, mq.Wrapf(err, "raft: wait to propose")

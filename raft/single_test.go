@@ -271,6 +271,51 @@ func TestFullLogRefusesAndHealsByItself(t *testing.T) {
 	})
 }
 
+func TestFullStateMachineRefusesAndHealsByItself(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMachine(t, nil)
+		m.propose(t, "before")
+		m.sm.full.Store(true)
+		caught := make(chan error, 1)
+		go func() {
+			_, err := m.node.Propose(t.Context(), []byte("caught by it"))
+			caught <- err
+		}()
+		time.Sleep(time.Second)
+		if _, err := m.node.Propose(t.Context(), []byte("refused")); mq.CodeOf(err) != mq.StorageFull || Undecided(err) {
+			t.Errorf("a full state machine is reported as %v", err)
+		}
+		if err := m.node.Err(); err != nil {
+			t.Fatalf("a full disk ends the node: %v", err)
+		}
+		m.sm.full.Store(false)
+		time.Sleep(time.Second)
+		if err := <-caught; err != nil {
+			t.Errorf("what was committed while there was no room ended with %v", err)
+		}
+		m.propose(t, "after")
+		if got := m.sm.applied(); !slices.Equal(got, []string{"before", "caught by it", "after"}) {
+			t.Errorf("applied %q", got)
+		}
+	})
+}
+
+func TestNodeWithoutRoomCloses(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMachine(t, nil)
+		m.sm.full.Store(true)
+		go m.node.Propose(t.Context(), []byte("never applied"))
+		m.fs.SetSpace(m.fs.Used())
+		for range 20 {
+			go m.node.Propose(t.Context(), make([]byte, 60<<10))
+		}
+		time.Sleep(5 * time.Second)
+		if err := m.node.Close(); err != nil {
+			t.Errorf("a node that waits for room closes with %v", err)
+		}
+	})
+}
+
 func TestProposalsAreRefusedThatCannotBe(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newMachine(t, nil)

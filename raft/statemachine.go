@@ -25,7 +25,8 @@ type StateMachine interface {
 
 	// Apply applies entries in order and then stands at position at: one durable transaction, both or nothing. There
 	// may be no entries at all (elections and changes of membership move the position too). Results are in the order
-	// of entries; a refused proposal is a result, not an error. After an error the node stops for good.
+	// of entries; a refused proposal is a result, not an error. After StorageFull, with which nothing was applied, it is called
+	// again until there is room; after any other error the node stops for good.
 	Apply(entries []Entry, at Position) (results [][]byte, err error)
 
 	// Snapshot is a copy of the state and the position at which it stands. The caller closes the reader.
