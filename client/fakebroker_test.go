@@ -27,6 +27,7 @@ type fakeBroker struct {
 	// leader, if set, is who metadata says leads.
 	leader  func() mq.NodeID
 	inits   int
+	noIDs   error // what InitProducerID answers instead of an id
 	discard bool // keep nothing: for benchmarks
 }
 
@@ -414,9 +415,18 @@ func (f *fakeBroker) asked() int {
 	return f.inits
 }
 
+func (f *fakeBroker) setNoIDs(err error) {
+	f.mu.Lock()
+	f.noIDs = err
+	f.mu.Unlock()
+}
+
 func (f *fakeBroker) InitProducerID(context.Context, *server.Session, *quicproto.InitProducerIDRequest) (*quicproto.InitProducerIDResponse, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if f.noIDs != nil {
+		return nil, f.noIDs
+	}
 	f.nextID++
 	f.inits++
 	return &quicproto.InitProducerIDResponse{ProducerID: f.nextID}, nil

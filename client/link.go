@@ -10,6 +10,7 @@ import (
 	"github.com/cenkalti/backoff/v5"
 
 	"github.com/rustmq/rustmq/mq"
+	"github.com/rustmq/rustmq/quicproto"
 )
 
 // link is one lane to one node for producing: it has a produce stream while partitions need it, and makes a new one when it is lost. While it
@@ -83,6 +84,12 @@ func (l *link) open() (*produceStream, error) {
 	defer cancel()
 	stream, err := sess.conn.OpenStreamSync(ctx)
 	if err != nil {
+		return nil, mq.Wrapf(transportError(ctx, err), "open a produce stream to node %d", l.key.node)
+	}
+	// At once, and not with the first batch, which may have to wait for a producer id: any later stream that is written to opens this
+	// one at the server too, and a stream that does not say what it is soon costs the session.
+	if _, err := stream.Write(quicproto.AppendFrame(nil, &quicproto.OpenProduce{})); err != nil {
+		abort(stream)
 		return nil, mq.Wrapf(transportError(ctx, err), "open a produce stream to node %d", l.key.node)
 	}
 	return newProduceStream(l.c, l, sess, stream), nil

@@ -14,14 +14,15 @@ import (
 // more than once; otherwise one whose answer was lost is not sent again.
 func (c *Client) ask(ctx context.Context, req quicproto.RequestBody, resp quicproto.Body, repeatable bool) error {
 	wait := newBackoff()
+	var refusal error
 	for {
 		sess, err := c.pool.any(ctx)
 		if err != nil {
-			return err
+			return outOfTime(ctx, err, refusal)
 		}
 		sent, err := sess.request(ctx, req, resp)
 		if err == nil || ctx.Err() != nil {
-			return err
+			return outOfTime(ctx, err, refusal)
 		}
 		switch code := mq.CodeOf(err); {
 		case !code.Retriable(), code == mq.UnknownTopicOrPartition, code == mq.UnknownTopicID:
@@ -29,10 +30,20 @@ func (c *Client) ask(ctx context.Context, req quicproto.RequestBody, resp quicpr
 		case sent && !repeatable && maybeDone(code):
 			return err
 		}
+		c.noteTrouble(err)
+		refusal = err
 		if !sleep(ctx, wait.NextBackOff()) {
-			return err
+			return outOfTime(ctx, ctx.Err(), refusal)
 		}
 	}
+}
+
+// outOfTime is what a request ends with for which there was no more time: it says why the last attempt came to nothing, if one did.
+func outOfTime(ctx context.Context, err, refusal error) error {
+	if err == nil || ctx.Err() == nil || refusal == nil {
+		return err
+	}
+	return mq.Errorf(mq.CodeOf(ctx.Err()), "%w; last trouble: %w", context.Cause(ctx), refusal)
 }
 
 // maybeDone reports whether a request that failed with code may have been carried out all the same.

@@ -64,13 +64,11 @@ func newProduceStream(c *Client, l *link, sess *session, stream *quic.Stream) *p
 	if limit == 0 {
 		limit = 1
 	}
-	st := &produceStream{
+	return &produceStream{
 		c: c, link: l, sess: sess, stream: stream, limit: limit,
 		flight: make(map[uint64]*batch), handles: make(map[*topic]uint32),
 		idle: make(chan struct{}), handover: make(chan struct{}, 1),
 	}
-	st.buf = quicproto.AppendFrame(st.buf, &quicproto.OpenProduce{})
-	return st
 }
 
 // enqueue puts p, which is not there yet, into the ready list, and sends if nobody does.

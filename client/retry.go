@@ -46,12 +46,15 @@ func (p *partition) answered(st *produceStream, b *batch, ack *quicproto.Ack, ou
 // refuse decides what becomes of a batch that the server did not take. The mutex is held.
 func (p *partition) refuse(b *batch, err error, out []verdict) []verdict {
 	p.refused = true
-	p.c.noteTrouble(&PartitionError{Topic: p.topic.name, Partition: p.index, Err: err})
 	code := mq.CodeOf(err)
+	missed := (code == mq.OutOfOrderSequence || code == mq.UnknownProducerID) && (p.broken || p.behind(b))
+	if !missed { // what is missed is told of by the one before it that is to blame
+		p.c.noteTrouble(&PartitionError{Topic: p.topic.name, Partition: p.index, Err: err})
+	}
 	switch code {
 	case mq.OutOfOrderSequence, mq.UnknownProducerID:
 		switch {
-		case p.broken || p.behind(b): // only for want of one before it
+		case missed: // only for want of one before it
 		case code == mq.UnknownProducerID && !b.unsure: // forgotten by the server, and so certainly not appended
 			p.broken = true
 		default:

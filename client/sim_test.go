@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"math/rand/v2"
 	"net"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -119,6 +120,35 @@ func TestSilentServerIsGivenUpSoon(t *testing.T) {
 			t.Errorf("%d records, want 2", n)
 		}
 	})
+}
+
+// A cluster whose metadata has no room gives out no producer ids for a while. The stream on which nothing can be sent yet
+// must not look to the server like one that never says what it is: that costs the session, and all that goes on in it.
+func TestWaitForAProducerIDKeepsTheSession(t *testing.T) {
+	b := newFakeBroker()
+	b.create("t", 1)
+	b.setNoIDs(mq.Errorf(mq.StorageFull, "no room in the log"))
+	inSim(t, 1, 0, b, func(t *testing.T, _ *simNet, c *Client) {
+		time.AfterFunc(30*time.Second, func() { b.setNoIDs(nil) })
+		if err := c.ProduceSync(context.Background(), &Record{Topic: "t", Value: []byte("1")}).FirstErr(); err != nil {
+			t.Fatal(err)
+		}
+		if s := c.Stats(); s.Disconnects != 0 {
+			t.Errorf("%d disconnects, want none", s.Disconnects)
+		}
+	})
+}
+
+func TestRecordThatGetsNoProducerIDSaysWhy(t *testing.T) {
+	b := newFakeBroker()
+	b.create("t", 1)
+	b.setNoIDs(mq.Errorf(mq.StorageFull, "no room in the log"))
+	inSim(t, 1, 0, b, func(t *testing.T, _ *simNet, c *Client) {
+		err := c.ProduceSync(context.Background(), &Record{Topic: "t", Value: []byte("1")}).FirstErr()
+		if mq.CodeOf(err) != mq.RequestTimedOut || !strings.Contains(err.Error(), mq.StorageFull.String()) {
+			t.Errorf("got %v", err)
+		}
+	}, DeliveryTimeout(20*time.Second))
 }
 
 func TestSlowAcknowledgementIsNotSilence(t *testing.T) {

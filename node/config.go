@@ -59,7 +59,7 @@ type PKIConfig struct {
 
 // WALConfig bounds the write-ahead log.
 type WALConfig struct {
-	SegmentSize Size `koanf:"segment_size" doc:"Size of one segment file. Space is freed segment by segment."`
+	SegmentSize Size `koanf:"segment_size" doc:"Size of one segment file. Space is freed segment by segment, and a batch takes half of one at most."`
 	MaxSize     Size `koanf:"max_size"     doc:"Bound of the whole log. When it is reached because the object store does not keep up, producing waits, and then gets the retriable error STORAGE_FULL."`
 	QueueSize   Size `koanf:"queue_size"   doc:"Bytes that may wait for the disk in memory."`
 }

@@ -30,7 +30,7 @@ func (c *Config) Validate() error {
 		hostPort("rpc.listen", c.RPC.Listen, 0),
 		hostPort("admin.listen", c.Admin.Listen, 0),
 
-		sizeBetween("wal.segment_size", c.WAL.SegmentSize, MiB, 4*GiB),
+		sizeBetween("wal.segment_size", c.WAL.SegmentSize, MiB, GiB),
 		sizeBetween("wal.max_size", c.WAL.MaxSize, 4*c.WAL.SegmentSize, 64*TiB),
 		sizeBetween("wal.queue_size", c.WAL.QueueSize, 4*MiB, 16*GiB),
 		between("raft.tick", c.Raft.Tick, 10*time.Millisecond, 10*time.Second),

@@ -29,7 +29,7 @@ type room struct {
 	sweeper  *time.Timer
 	waiters  []*waiter
 	refused  uint64 // reservations, so far
-	refusing bool   // the last one, and nothing has changed since
+	refusing bool   // one was refused, and there is no room for another segment yet
 }
 
 // waiter is a reservation that waits, in the order of asking.
@@ -113,7 +113,6 @@ func (r *room) refusal(n int64, now time.Time) error {
 }
 
 func (r *room) take(n int64) {
-	r.refusing = false
 	if r.claimed == 0 {
 		r.largest = 0
 	}
