@@ -28,7 +28,7 @@ type fakeBroker struct {
 	leader  func() mq.NodeID
 	inits   int
 	noIDs   error // what InitProducerID answers instead of an id
-	discard bool // keep nothing: for benchmarks
+	discard bool  // keep nothing: for benchmarks
 }
 
 // fault is what happens to one append.

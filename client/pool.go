@@ -262,7 +262,7 @@ func (p *pool) ended(sess *session) {
 	}
 	p.mu.Unlock()
 	cause := sess.cause()
-	if closed || mq.CodeOf(cause) == mq.Canceled {
+	if closed || mq.CodeOf(cause) == mq.Canceled || sess.closedHere() {
 		return
 	}
 	p.count.disconnects.Add(1)

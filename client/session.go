@@ -167,6 +167,12 @@ func (s *session) close(code mq.Code, why string) {
 	_ = s.conn.CloseWithError(quic.ApplicationErrorCode(quicproto.ErrorCode(code)), why)
 }
 
+// closedHere says whether the connection ended because it was not needed any more.
+func (s *session) closedHere() bool {
+	app, ok := errors.AsType[*quic.ApplicationError](context.Cause(s.conn.Context()))
+	return ok && !app.Remote && quicproto.CodeOfError(uint64(app.ErrorCode)) == mq.None
+}
+
 // cause is why the connection ended.
 func (s *session) cause() error {
 	return transportError(context.Background(), context.Cause(s.conn.Context()))

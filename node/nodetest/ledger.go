@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 	"sync"
 
@@ -88,6 +89,9 @@ func (l *Ledger) Acked() (acked, sent int, lastErr error) {
 // Check reads every partition with a consumer of c, from the start to where it ends now: offsets have no holes, no record
 // is there twice, and each acknowledged one is where its acknowledgement says. A record without one may be there or not.
 func (l *Ledger) Check(ctx context.Context, c *client.Client) error {
+	l.mu.Lock()
+	before := slices.Clone(l.fates) // more may be acknowledged while this reads
+	l.mu.Unlock()
 	var from []client.ConsumerOption
 	for p := range l.Partitions {
 		from = append(from, client.Assign(l.Topic, p, client.Start()))
@@ -121,19 +125,21 @@ func (l *Ledger) Check(ctx context.Context, c *client.Client) error {
 		}
 		found[number] = fate{partition: rec.Partition, acked: true, offset: rec.Offset}
 	}
-	return l.compare(found)
+	return l.compare(before, found)
 }
 
-func (l *Ledger) compare(found map[int]fate) error {
+// compare looks for what had been acknowledged before the reading began.
+func (l *Ledger) compare(before []fate, found map[int]fate) error {
 	l.mu.Lock()
-	defer l.mu.Unlock()
-	for number, f := range l.fates {
+	sent := len(l.fates)
+	l.mu.Unlock()
+	for number, f := range before {
 		if got, ok := found[number]; f.acked && (!ok || got != f) {
 			return fmt.Errorf("record %d was acknowledged at offset %d of partition %d; found there or elsewhere: %v, %+v", number, f.offset, f.partition, ok, got)
 		}
 	}
 	for number := range found {
-		if number >= len(l.fates) {
+		if number >= sent {
 			return fmt.Errorf("record %d was never sent", number)
 		}
 	}
