@@ -25,12 +25,14 @@ const (
 	maxScrapes = 4
 )
 
-// Config says what a server tells. All fields but Profiles are required.
+// Config says what a server tells. All fields but Notes and Profiles are required.
 type Config struct {
 	// Live is nil while the process works, or why it should be restarted.
 	Live func() error
 	// Ready is nil while the node serves clients, or why it does not.
-	Ready   func() error
+	Ready func() error
+	// Notes are what whoever runs the node should know although it is ready: a line each in /readyz. Nil has none.
+	Notes   func() []string
 	Metrics prometheus.Gatherer
 	// Profiles adds the Go runtime's profiles. One costs CPU as long as it is taken.
 	Profiles bool
@@ -83,8 +85,8 @@ func (s *Server) Close(ctx context.Context) error {
 // Handler answers the paths of the package comment.
 func Handler(cfg Config) http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /livez", health(cfg.Live))
-	mux.HandleFunc("GET /readyz", health(cfg.Ready))
+	mux.HandleFunc("GET /livez", health(cfg.Live, nil))
+	mux.HandleFunc("GET /readyz", health(cfg.Ready, cfg.Notes))
 	mux.Handle("GET /metrics", promhttp.HandlerFor(cfg.Metrics, promhttp.HandlerOpts{MaxRequestsInFlight: maxScrapes}))
 	if cfg.Profiles {
 		mux.HandleFunc("GET /debug/pprof/", pprof.Index)
@@ -94,7 +96,7 @@ func Handler(cfg Config) http.Handler {
 	return mux
 }
 
-func health(check func() error) http.HandlerFunc {
+func health(check func() error, notes func() []string) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 		w.Header().Set("Cache-Control", "no-store")
@@ -104,5 +106,11 @@ func health(check func() error) http.HandlerFunc {
 			return
 		}
 		fmt.Fprintln(w, "ok")
+		if notes == nil {
+			return
+		}
+		for _, note := range notes() {
+			fmt.Fprintln(w, note)
+		}
 	}
 }

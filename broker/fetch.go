@@ -37,6 +37,8 @@ func checkEpoch(part *partition.Partition, topic string, index int32, epoch mq.E
 	switch {
 	case epoch < 0 || epoch == current:
 		return nil
+	case current == mq.NoEpoch:
+		return nil // it does not lead: a read says why, and a quarantined one still gives what is in the object store
 	case epoch < current:
 		return mq.Errorf(mq.FencedLeaderEpoch, "partition %d of topic %q is in leader epoch %d, not %d any more", index, topic, current, epoch)
 	default:

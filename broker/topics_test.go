@@ -44,12 +44,21 @@ func TestCreateTopicNamesWhatIsWrong(t *testing.T) {
 		{"no replicas", quicproto.CreateTopicRequest{Name: "new", Partitions: 1, Replicas: 0}, mq.InvalidReplicationFactor, "0 replicas"},
 		{"fewer replicas than none", quicproto.CreateTopicRequest{Name: "new", Partitions: 1, Replicas: -2}, mq.InvalidReplicationFactor, "-2"},
 		{"more replicas than brokers", quicproto.CreateTopicRequest{Name: "new", Partitions: 1, Replicas: 3}, mq.InvalidReplicationFactor, "2 live brokers"},
-		{"an unknown setting", quicproto.CreateTopicRequest{Name: "new", Partitions: 1, Replicas: 1, Configs: pairs("retention.msec", "1")},
-			mq.InvalidConfig, `"retention.msec": did you mean "retention.ms"`},
-		{"a value that cannot be", quicproto.CreateTopicRequest{Name: "new", Partitions: 1, Replicas: 1, Configs: pairs("retention.ms", "-2")},
-			mq.InvalidConfig, "retention.ms"},
-		{"a setting twice", quicproto.CreateTopicRequest{Name: "new", Partitions: 1, Replicas: 1, Configs: pairs("retention.ms", "1", "retention.ms", "2")},
-			mq.InvalidConfig, `"retention.ms"`},
+		{
+			"an unknown setting",
+			quicproto.CreateTopicRequest{Name: "new", Partitions: 1, Replicas: 1, Configs: pairs("retention.msec", "1")},
+			mq.InvalidConfig, `"retention.msec": did you mean "retention.ms"`,
+		},
+		{
+			"a value that cannot be",
+			quicproto.CreateTopicRequest{Name: "new", Partitions: 1, Replicas: 1, Configs: pairs("retention.ms", "-2")},
+			mq.InvalidConfig, "retention.ms",
+		},
+		{
+			"a setting twice",
+			quicproto.CreateTopicRequest{Name: "new", Partitions: 1, Replicas: 1, Configs: pairs("retention.ms", "1", "retention.ms", "2")},
+			mq.InvalidConfig, `"retention.ms"`,
+		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			for _, dry := range []bool{true, false} { // a dry run finds the same

@@ -404,7 +404,7 @@ func (n *Node) openAdmin(context.Context) error {
 		return err
 	}
 	s, err := admin.Listen(n.cfg.Admin.Listen, admin.Config{
-		Live: n.healthy, Ready: n.healthy, Metrics: registry, Profiles: n.cfg.Admin.Pprof, Logger: n.logger,
+		Live: n.healthy, Ready: n.healthy, Notes: n.notes, Metrics: registry, Profiles: n.cfg.Admin.Pprof, Logger: n.logger,
 	})
 	if err != nil {
 		return err
@@ -417,4 +417,16 @@ func (n *Node) openAdmin(context.Context) error {
 // healthy is nil while the disks work; a node that is up and not healthy has to be restarted.
 func (n *Node) healthy() error {
 	return errors.Join(n.dataLog.Err(), n.raftLog.Err(), n.raft.Err())
+}
+
+// notes are the partitions that are stopped on this node: it serves all others.
+func (n *Node) notes() []string {
+	var notes []string
+	for _, p := range n.partitions.Table().All() {
+		if state, err := p.State(); state == partition.StateQuarantined {
+			notes = append(notes, err.Error())
+		}
+	}
+	slices.Sort(notes)
+	return notes
 }

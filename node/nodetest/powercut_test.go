@@ -34,7 +34,7 @@ type cutter struct {
 	*machine
 	ctx    context.Context
 	group  *errgroup.Group
-	copies int // per moment
+	copies int            // per moment
 	plant  func(*machine) // puts a bug into a copy
 
 	mu   sync.Mutex
