@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"github.com/urfave/cli/v2"
+
+	"github.com/rustmq/rustmq/mq"
 )
 
 // leaves calls f with each command that has an action of its own.
@@ -93,7 +95,7 @@ func TestReorderKeepsWhatIsNoFlag(t *testing.T) {
 		"rustmq consume t -n5 --from -1h --follow":     "rustmq consume -n 5 --from -1h --follow -- t",
 		"rustmq produce t -Ha=1,b=2 -H c=3":            "rustmq produce -H a=1,b=2 -H c=3 -- t",
 		"rustmq topic create t --partitions 3":         "rustmq topic create --partitions 3 -- t",
-		"rustmq topic describe t --help":               "rustmq topic describe --help -- t",
+		"rustmq topic describe t --help":               "rustmq topic describe --help",
 		"rustmq consume t --bogus x":                   "rustmq consume --bogus -- t x",
 		"rustmq topic nonsense x":                      "rustmq topic -- nonsense x",
 		"rustmq consume t -f %s\\n --partition 1 -p 2": "rustmq consume -f %s\\n --partition 1 -p 2 -- t",
@@ -140,6 +142,37 @@ func TestEveryCommandHasHelpWithAnExample(t *testing.T) {
 			}
 		}
 	})
+}
+
+func TestHelpIsShownWhereverItIsAskedFor(t *testing.T) {
+	for _, args := range [][]string{
+		{"produce", "orders", "--help"},
+		{"produce", "--help", "orders"},
+		{"topic", "describe", "orders", "-h"},
+		{"bench", "latency", "--help"},
+		{"bench", "produce", "--help"},
+	} {
+		a, stdout, stderr := testApp()
+		status := a.run(t.Context(), append([]string{"rustmq"}, args...))
+		want := "rustmq " + args[0]
+		if args[0] == "topic" {
+			want += " describe"
+		}
+		if status != exitDone || !strings.Contains(stdout.String(), want+" ") || stderr.Len() > 0 {
+			t.Errorf("%v: status %d, %q, %q", args, status, stdout.String(), stderr.String())
+		}
+	}
+}
+
+func TestTimeoutsSayWhatTheServerSaid(t *testing.T) {
+	conn := connection{profile: profile{Server: []string{"127.0.0.1:9092"}}}
+	refused := mq.Errorf(mq.StorageFull, "no room in the log")
+	if got := conn.explain(mq.Errorf(mq.RequestTimedOut, "create topic: %w", mq.Wrapf(refused, "last trouble"))).Error(); strings.Contains(got, "no answer") {
+		t.Errorf("a server that refused is said not to answer: %s", got)
+	}
+	if got := conn.explain(mq.Errorf(mq.RequestTimedOut, "create topic: %w", context.DeadlineExceeded)).Error(); !strings.Contains(got, "no answer") {
+		t.Errorf("a server that did not answer: %s", got)
+	}
 }
 
 func TestUsageErrorsExit2WithOneLineOnStderr(t *testing.T) {

@@ -148,6 +148,7 @@ func reorder(commands []*cli.Command, args []string) []string {
 	out := args[:1:1]
 	rest := args[1:]
 	var current *cli.Command
+	depth := 0
 	for len(rest) > 0 {
 		i := slices.IndexFunc(commands, func(c *cli.Command) bool { return c.HasName(rest[0]) })
 		if i < 0 {
@@ -155,6 +156,7 @@ func reorder(commands []*cli.Command, args []string) []string {
 		}
 		current, commands = commands[i], commands[i].Subcommands
 		out, rest = append(out, rest[0]), rest[1:]
+		depth++
 	}
 	if current == nil {
 		return args
@@ -166,6 +168,9 @@ func reorder(commands []*cli.Command, args []string) []string {
 		if word == "--" {
 			arguments = append(arguments, rest...)
 			break
+		}
+		if word == "--help" || word == "-h" {
+			return append(args[:1+depth:1+depth], "--help") // the library would take an argument for a topic of its help
 		}
 		if len(word) < 2 || word[0] != '-' {
 			arguments = append(arguments, word)

@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"time"
 
@@ -121,11 +122,35 @@ func (a *app) withClient(c *cli.Context, f func(ctx context.Context, cl *client.
 
 // explain adds what helps when nothing answers.
 func (conn connection) explain(err error) error {
+	if answered(err) {
+		return err
+	}
 	switch mq.CodeOf(err) {
 	case mq.RequestTimedOut, mq.NetworkException:
 		return mq.Wrapf(err, "no answer from %s in %s (is it running? rustmq serve)", strings.Join(conn.Server, ", "), conn.timeout)
 	}
 	return err
+}
+
+// answered says whether an error holds what a server said: the last trouble of a request that was tried again until its time was up.
+func answered(err error) bool {
+	switch e := err.(type) {
+	case *mq.Error:
+		switch e.Code {
+		case mq.RequestTimedOut, mq.NetworkException, mq.Canceled:
+		default:
+			return true
+		}
+	case nil:
+		return false
+	}
+	switch e := err.(type) {
+	case interface{ Unwrap() error }:
+		return answered(e.Unwrap())
+	case interface{ Unwrap() []error }:
+		return slices.ContainsFunc(e.Unwrap(), answered)
+	}
+	return false
 }
 
 // usageIfInvalid makes a usage error of an option that the client refused.

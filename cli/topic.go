@@ -102,7 +102,7 @@ func (a *app) topicCreate(c *cli.Context) error {
 		_, err := cl.CreateTopic(ctx, client.NewTopic{
 			Name: name, Partitions: int32(c.Int("partitions")), Replicas: int16(c.Int("replicas")), Configs: configs,
 		})
-		return mq.Wrapf(err, "create topic %s", name)
+		return err
 	})
 }
 
@@ -132,7 +132,7 @@ func (a *app) topicAlter(c *cli.Context) error {
 	return a.withClient(c, func(ctx context.Context, cl *client.Client) error {
 		if len(set) > 0 || len(unset) > 0 {
 			if err := cl.AlterTopicConfigs(ctx, name, client.ConfigChanges{Set: set, Unset: unset}); err != nil {
-				return mq.Wrapf(err, "alter topic %s", name)
+				return err
 			}
 		}
 		if c.IsSet("partitions") {
@@ -216,7 +216,7 @@ func (a *app) topicDescribe(c *cli.Context) error {
 	return a.withClient(c, func(ctx context.Context, cl *client.Client) error {
 		t, err := cl.DescribeTopic(ctx, name)
 		if err != nil {
-			return mq.Wrapf(err, "describe topic %s", name)
+			return err
 		}
 		details := describe(t)
 		return a.show(c, details, details.table)

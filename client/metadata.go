@@ -43,7 +43,7 @@ func outOfTime(ctx context.Context, err, refusal error) error {
 	if err == nil || ctx.Err() == nil || refusal == nil {
 		return err
 	}
-	return mq.Errorf(mq.CodeOf(ctx.Err()), "%w; last trouble: %w", context.Cause(ctx), refusal)
+	return mq.Errorf(mq.CodeOf(ctx.Err()), "%v; last trouble: %w", context.Cause(ctx), refusal)
 }
 
 // maybeDone reports whether a request that failed with code may have been carried out all the same.
