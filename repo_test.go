@@ -375,13 +375,15 @@ func TestDocsNameTestsThatExist(t *testing.T) {
 }
 
 func TestGoModIsPlain(t *testing.T) {
-	text, err := os.ReadFile("go.mod")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for line := range strings.Lines(string(text)) {
-		if word, _, _ := strings.Cut(strings.TrimSpace(line), " "); word == "replace" || word == "exclude" {
-			t.Errorf("go.mod: %s", line)
+	for _, name := range []string{"go.mod", "tools/go.mod"} {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for line := range strings.Lines(string(text)) {
+			if word, _, _ := strings.Cut(strings.TrimSpace(line), " "); word == "replace" || word == "exclude" {
+				t.Errorf("%s: %s", name, line)
+			}
 		}
 	}
 }

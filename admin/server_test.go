@@ -57,7 +57,8 @@ func TestHealthFollowsTheNode(t *testing.T) {
 	if err := s.Close(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := http.Get("http://" + s.Addr().String() + "/livez"); err == nil {
+	if resp, err := http.Get("http://" + s.Addr().String() + "/livez"); err == nil {
+		_ = resp.Body.Close()
 		t.Error("it answers after Close")
 	}
 }

@@ -4,6 +4,14 @@
 //
 //	buf lint && buf generate
 //
-// buf runs protoc-gen-go from the tool line of go.mod and needs no network. Field and oneof numbers are never
-// reused: removed ones are reserved.
+// buf is in tools/go.mod (task generate runs both), runs protoc-gen-go from the tool line of go.mod, and needs no network.
+//
+// # What it does not do
+//
+// It holds no code of its own: what a command does is in package metadata.
+//
+// # Invariants
+//
+//  1. Field and oneof numbers are never reused: removed ones are reserved.
+//  2. The generated code is what these files and that generator give, byte for byte.
 package api

@@ -31,8 +31,12 @@ func (b *Broker) OpenFetch(_ context.Context, s *server.Session, topic string, i
 	return &reader{grant: g, part: part, iso: iso}, nil
 }
 
-// checkEpoch refuses a client that knows another leader epoch than ours.
+// checkEpoch refuses a client that knows another leader epoch than ours. A quarantined partition takes part in no epoch any more, and
+// what it still serves lies in the object store and is the same in all of them.
 func checkEpoch(part *partition.Partition, topic string, index int32, epoch mq.Epoch) error {
+	if state, _ := part.State(); state == partition.StateQuarantined {
+		return nil
+	}
 	current := part.LeaderEpoch()
 	switch {
 	case epoch < 0 || epoch == current:

@@ -160,6 +160,12 @@ func TestQuarantinedPartitionServesWhatTheObjectStoreHas(t *testing.T) {
 	wantCode(t, "below the tiered end", err, mq.ObjectStoreUnavailable)
 	_, err = r.Read(t.Context(), 1, 1000, nil)
 	wantCode(t, "above it", err, mq.PartitionQuarantined, "rot at 7")
+	// After a restart the metadata names an epoch that the partition never began.
+	next, err := f.OpenFetch(t.Context(), alice, "orders", 0, part.LeaderEpoch()+1, mq.IsolationCommitted)
+	f.must(err)
+	defer next.Close()
+	_, err = next.Read(t.Context(), 0, 1000, nil)
+	wantCode(t, "in the next epoch", err, mq.ObjectStoreUnavailable)
 	d, err := f.DescribeTopic(t.Context(), alice, "orders")
 	if err != nil || d.Partitions[0].Code != mq.PartitionQuarantined {
 		t.Errorf("described as %+v, %v", d, err)

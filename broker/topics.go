@@ -88,7 +88,7 @@ func orDefault(n int) int {
 func distinct(set []quicproto.Config, unset []string) error {
 	seen := make(map[string]bool, len(set)+len(unset))
 	for i := range len(set) + len(unset) {
-		key := ""
+		var key string
 		if i < len(set) {
 			key = set[i].Key
 		} else {

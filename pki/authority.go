@@ -59,7 +59,7 @@ func newAuthority(cluster mq.ClusterID, now time.Time) (pair, error) {
 }
 
 // issue makes a node's certificate.
-func (ca pair) issue(s Subject, now time.Time) (pair, error) {
+func (p pair) issue(s Subject, now time.Time) (pair, error) {
 	template := &x509.Certificate{
 		Subject:     pkix.Name{CommonName: fmt.Sprintf("node-%d", s.Node)},
 		NotBefore:   now.Add(-backdate),
@@ -75,7 +75,7 @@ func (ca pair) issue(s Subject, now time.Time) (pair, error) {
 			template.DNSNames = append(template.DNSNames, h)
 		}
 	}
-	return sign(template, &ca)
+	return sign(template, &p)
 }
 
 // sign completes the template with a new key; a nil authority signs itself.

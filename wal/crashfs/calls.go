@@ -10,6 +10,7 @@ import (
 // Op is a kind of call that changes something.
 type Op string
 
+// The kinds of calls.
 const (
 	OpMkdir    Op = "mkdir"
 	OpCreate   Op = "create"

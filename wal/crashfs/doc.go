@@ -31,6 +31,13 @@
 // scripts. A Sync that fails has lost what it was to write for good, although
 // it is still seen in the live image, which is what Linux does.
 //
-// All methods may be called by any goroutine. It does no I/O, starts no
-// goroutine and reads no clock, so it can be used in a testing/synctest bubble.
+// # What it does not do
+//
+// It does no I/O, starts no goroutine and reads no clock, so it can be used in a testing/synctest bubble.
+//
+// # Invariants
+//
+//  1. What was synced, and whose name was, is there after any crash.
+//  2. The same seed and the same calls give the same disk.
+//  3. All methods may be called by any goroutine.
 package crashfs

@@ -112,6 +112,7 @@ func (f *FS) Clone(seed uint64) *FS {
 	return c
 }
 
+// MkdirAll implements [wal.FS].
 func (f *FS) MkdirAll(dir string) error {
 	return f.do(Call{Op: OpMkdir, Path: dir}, func() error {
 		for d := filepath.Clean(dir); f.dirs[d] == nil; d = filepath.Dir(d) {
@@ -121,6 +122,7 @@ func (f *FS) MkdirAll(dir string) error {
 	}, nil)
 }
 
+// Create implements [wal.FS].
 func (f *FS) Create(path string) (wal.File, error) {
 	path = filepath.Clean(path)
 	var h *handle
@@ -146,7 +148,10 @@ func (f *FS) Create(path string) (wal.File, error) {
 	return h, nil
 }
 
-func (f *FS) Open(path string) (wal.File, error)     { return f.open(path, true) }
+// Open implements [wal.FS].
+func (f *FS) Open(path string) (wal.File, error) { return f.open(path, true) }
+
+// OpenRead implements [wal.FS].
 func (f *FS) OpenRead(path string) (wal.File, error) { return f.open(path, false) }
 
 func (f *FS) open(path string, write bool) (wal.File, error) {
@@ -166,6 +171,7 @@ func (f *FS) handle(n *inode, write bool) *handle {
 	return &handle{fs: f, node: n, life: f.life, write: write}
 }
 
+// Remove implements [wal.FS].
 func (f *FS) Remove(path string) error {
 	path = filepath.Clean(path)
 	remove := func() error {
@@ -183,6 +189,7 @@ func (f *FS) Remove(path string) error {
 	return f.do(Call{Op: OpRemove, Path: path}, remove, remove)
 }
 
+// Rename implements [wal.FS].
 func (f *FS) Rename(from, to string) error {
 	from, to = filepath.Clean(from), filepath.Clean(to)
 	rename := func() error {
@@ -205,6 +212,7 @@ func (f *FS) Rename(from, to string) error {
 	return f.do(Call{Op: OpRename, Path: from, To: to}, rename, rename)
 }
 
+// ReadDir implements [wal.FS].
 func (f *FS) ReadDir(dir string) ([]string, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -225,6 +233,7 @@ func (f *FS) ReadDir(dir string) ([]string, error) {
 	return names, nil
 }
 
+// SyncDir implements [wal.FS].
 func (f *FS) SyncDir(dir string) error {
 	dir = filepath.Clean(dir)
 	return f.do(Call{Op: OpSyncDir, Path: dir}, func() error {
@@ -250,6 +259,7 @@ func (f *FS) settle(d *directory, n int) {
 	d.pending = nil
 }
 
+// Lock implements [wal.FS].
 func (f *FS) Lock(path string) (io.Closer, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
