@@ -94,12 +94,10 @@ func (b *bench) fill(ctx context.Context, records int64) error {
 		return err
 	}
 	defer c.Close()
-	var claimed, turn atomic.Int64
-	more := func() bool { return claimed.Add(1) <= records }
+	var turn atomic.Int64
 	partitions := int64(len(at))
-	_, err = b.pumpAll(ctx, c, more, func(value []byte) *client.Record {
-		// Some in a row to one partition, so that batches fill.
-		return &client.Record{Topic: b.Topic, Value: value, Partition: int32(turn.Add(1) / 64 % partitions)}
+	_, err = b.pumpAll(ctx, c, &supply{records: records}, func(rec *client.Record) {
+		rec.Partition = int32(turn.Add(1) / 64 % partitions) // some in a row to one partition, so that batches fill
 	})
 	if err != nil {
 		return err
