@@ -48,6 +48,7 @@ var floors = []struct {
 	{"quicproto/udp", 1, "sockets for both ends of the native protocol"},
 	{"quicproto/server", 2, "listener and sessions: declares the broker it needs"},
 	{"mq", 0, "the vocabulary: imports nothing of ours"},
+	{"directio", 0, "what the log and the directory of objects share to go past the page cache"},
 	{"wal", 1, "the log of opaque entries, the file-system seam"},
 	{"wal/crashfs", 1, "a file system that crashes, for tests"},
 	{"wal/walbench", 1, "the WAL alone against a raw group-commit loop"},

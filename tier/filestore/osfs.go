@@ -6,6 +6,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"github.com/rustmq/rustmq/directio"
 )
 
 // attrName is the extended attribute that holds an object's attributes.
@@ -68,7 +70,7 @@ func (s osFS) Open(name string) (File, error) {
 	if err != nil {
 		return nil, err
 	}
-	return osFile{&directFile{File: f}}, nil
+	return s.file(f, name, os.O_RDONLY), nil
 }
 
 func (s osFS) Create(name string) (File, error) {
@@ -76,7 +78,11 @@ func (s osFS) Create(name string) (File, error) {
 	if err != nil {
 		return nil, err
 	}
-	return osFile{&directFile{File: f}}, nil
+	return s.file(f, name, os.O_WRONLY), nil
+}
+
+func (s osFS) file(f *os.File, name string, mode int) File {
+	return osFile{&directFile{File: f, open: func() (*os.File, error) { return s.root.OpenFile(name, mode|directio.Flag, 0) }}}
 }
 
 func (s osFS) Mkdir(name string) error              { return s.root.Mkdir(name, 0o755) }

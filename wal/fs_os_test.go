@@ -1,0 +1,62 @@
+package wal
+
+import (
+	"bytes"
+	"math/rand/v2"
+	"path/filepath"
+	"testing"
+
+	"github.com/rustmq/rustmq/directio"
+)
+
+// Whole blocks go past the page cache and all else through it: whatever the mixture, a reader sees the last bytes written, at once.
+func TestDirectAndOtherWritesMakeOneFile(t *testing.T) {
+	for _, refused := range []bool{false, true} {
+		name := map[bool]string{false: "direct", true: "refused"}[refused]
+		t.Run(name, func(t *testing.T) {
+			f, err := OS().Create(filepath.Join(t.TempDir(), "f"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer f.Close()
+			o := f.(*osFile)
+			if directio.Flag != 0 && o.direct == nil {
+				t.Log("the file system of the test has no direct I/O")
+			}
+			if refused && o.direct != nil {
+				o.direct.Close()
+				o.direct = nil
+			}
+			const size = 1 << 20
+			if err := f.Allocate(size); err != nil {
+				t.Fatal(err)
+			}
+			rng := rand.New(rand.NewPCG(1, 2))
+			want, got, buf := make([]byte, size), make([]byte, size), make([]byte, 128<<10)
+			for i := range 400 {
+				at, n := rng.IntN(size-len(buf)), 1+rng.IntN(len(buf))
+				if i%2 == 0 {
+					at, n = at&^(directio.Align-1), max(1, n/directio.Align)*directio.Align
+				}
+				for j := range buf[:n] {
+					buf[j] = byte(rng.Uint32())
+				}
+				if m, err := f.WriteAt(buf[:n], int64(at)); err != nil || m != n {
+					t.Fatalf("write %d at %d: %d, %v", n, at, m, err)
+				}
+				copy(want[at:], buf[:n])
+				if _, err := f.ReadAt(got[at:at+n], int64(at)); err != nil || !bytes.Equal(got[at:at+n], want[at:at+n]) {
+					t.Fatalf("after the write of %d at %d others are read: %v", n, at, err)
+				}
+				if i%16 == 0 {
+					if err := f.Sync(); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+			if _, err := f.ReadAt(got, 0); err != nil || !bytes.Equal(got, want) {
+				t.Fatalf("the file is not what was written: %v", err)
+			}
+		})
+	}
+}
