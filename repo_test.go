@@ -305,6 +305,32 @@ func TestEveryPackageHasADoc(t *testing.T) {
 	}
 }
 
+// limits and promises are how a package's doc says what it is not for and what must stay true.
+var (
+	limitsOfPackage   = regexp.MustCompile(`(?m)\b(does not|do not|[Nn]ot here|decides nothing|knows nothing)\b`)
+	promisesOfPackage = regexp.MustCompile(`(?m)^# (Invariants|What (it promises|is promised))$`)
+)
+
+func TestPackageDocsSayWhatIsNotThereAndWhatMustHold(t *testing.T) {
+	sources, _, _ := repository(t)
+	generated := map[string]bool{}
+	for _, s := range sources {
+		generated[s.pkg] = generated[s.pkg] || s.generated()
+	}
+	for _, s := range sources {
+		if s.test || s.file.Doc == nil || generated[s.pkg] || s.file.Name.Name == "main" { // nobody imports a command
+			continue
+		}
+		text := s.file.Doc.Text()
+		if !limitsOfPackage.MatchString(text) {
+			t.Errorf("%s: the package's doc does not say what it does not do", s.path)
+		}
+		if !promisesOfPackage.MatchString(text) {
+			t.Errorf("%s: the package's doc has no section of invariants", s.path)
+		}
+	}
+}
+
 func TestNothingIsLeftUndone(t *testing.T) {
 	// In pieces, so that this file does not hold them itself.
 	marks := []string{"TO" + "DO", "FIX" + "ME", "XX" + "X", `panic("not ` + `yet")`}

@@ -56,7 +56,7 @@ func startNode(t *testing.T, settings ...string) *testNode {
 		case "console":
 			n.console = strings.TrimSpace(rest)
 		case "ready":
-			go io.Copy(io.Discard, out)
+			go func() { _, _ = io.Copy(io.Discard, out) }()
 			return n
 		}
 	}

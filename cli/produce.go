@@ -190,7 +190,7 @@ func (p *producing) lines(ctx context.Context, r io.Reader, name string) error {
 	in := newLineReader(r)
 	for {
 		line, err := in.next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return nil
 		}
 		if err != nil {

@@ -149,13 +149,13 @@ func lockProfiles(path string) (unlock func(), err error) {
 	for range lockTries {
 		f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 		if err == nil {
-			return func() { os.Remove(path) }, f.Close()
+			return func() { _ = os.Remove(path) }, f.Close()
 		}
 		if !errors.Is(err, fs.ErrExist) {
 			return nil, fmt.Errorf("write profile: %w", err)
 		}
 		if info, err := os.Stat(path); err == nil && time.Since(info.ModTime()) > lockStale {
-			os.Remove(path)
+			_ = os.Remove(path)
 		}
 		time.Sleep(lockPause)
 	}

@@ -23,7 +23,7 @@ func readLines(r io.Reader) (lines []string, err error) {
 	in := newLineReader(r)
 	for {
 		line, err := in.next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return lines, nil
 		}
 		if err != nil {

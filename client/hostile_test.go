@@ -71,11 +71,11 @@ func serveHostile(s *quic.Stream, broker *fakeBroker, misbehave func(*quic.Strea
 	}
 	switch f := f.(type) {
 	case *quicproto.Hello:
-		s.Write(quicproto.AppendFrame(nil, &quicproto.Welcome{
+		_, _ = s.Write(quicproto.AppendFrame(nil, &quicproto.Welcome{
 			Version: 1, ClusterID: mq.ClusterID{1}, NodeID: 1,
 			Limits: quicproto.Limits{BatchBytes: 1 << 20, WindowBytes: 1 << 20, WindowCount: 16, RecordsBytes: 1 << 20, Streams: 16, Handles: 16},
 		}))
-		frames.Read()
+		_, _ = frames.Read()
 	case *quicproto.Request:
 		req, err := quicproto.ParseRequest(f)
 		if err != nil {
@@ -90,7 +90,7 @@ func serveHostile(s *quic.Stream, broker *fakeBroker, misbehave func(*quic.Strea
 		default:
 			return
 		}
-		s.Write(quicproto.AppendFrame(nil, &quicproto.Response{Body: body.AppendTo(nil)}))
+		_, _ = s.Write(quicproto.AppendFrame(nil, &quicproto.Response{Body: body.AppendTo(nil)}))
 		s.Close()
 	default:
 		misbehave(s)
@@ -100,24 +100,24 @@ func serveHostile(s *quic.Stream, broker *fakeBroker, misbehave func(*quic.Strea
 func TestHostileServersEndInErrorsAndNeverHang(t *testing.T) {
 	bound := quicproto.AppendFrame(nil, &quicproto.Bound{TopicID: mq.TopicID{1}, Partitions: 1, BatchBytes: 1 << 20})
 	for name, misbehave := range map[string]func(s *quic.Stream){
-		"silence":     func(s *quic.Stream) { s.Read(make([]byte, 1)) },
+		"silence":     func(s *quic.Stream) { _, _ = s.Read(make([]byte, 1)) },
 		"reset":       func(s *quic.Stream) { s.CancelWrite(7); s.CancelRead(7) },
 		"ended":       func(s *quic.Stream) { s.Close() },
-		"garbage":     func(s *quic.Stream) { s.Write([]byte("HTTP/1.1 400 Bad Request\r\n\r\n")) },
-		"half frame":  func(s *quic.Stream) { s.Write(bound[:7]); s.Close() },
-		"huge frame":  func(s *quic.Stream) { s.Write([]byte{0xff, 0xff, 0xff, 0xff, byte(quicproto.TypeProduceAcks)}) },
-		"wrong frame": func(s *quic.Stream) { s.Write(quicproto.AppendFrame(nil, &quicproto.GoAway{})) },
+		"garbage":     func(s *quic.Stream) { _, _ = s.Write([]byte("HTTP/1.1 400 Bad Request\r\n\r\n")) },
+		"half frame":  func(s *quic.Stream) { _, _ = s.Write(bound[:7]); s.Close() },
+		"huge frame":  func(s *quic.Stream) { _, _ = s.Write([]byte{0xff, 0xff, 0xff, 0xff, byte(quicproto.TypeProduceAcks)}) },
+		"wrong frame": func(s *quic.Stream) { _, _ = s.Write(quicproto.AppendFrame(nil, &quicproto.GoAway{})) },
 		"unasked ack": func(s *quic.Stream) {
-			s.Write(quicproto.AppendFrame(append([]byte(nil), bound...), &quicproto.ProduceAcks{Acks: []quicproto.Ack{{Request: 4711}}}))
+			_, _ = s.Write(quicproto.AppendFrame(append([]byte(nil), bound...), &quicproto.ProduceAcks{Acks: []quicproto.Ack{{Request: 4711}}}))
 		},
 		"unasked handle": func(s *quic.Stream) {
-			s.Write(quicproto.AppendFrame(nil, &quicproto.Bound{Handle: 9}))
+			_, _ = s.Write(quicproto.AppendFrame(nil, &quicproto.Bound{Handle: 9}))
 		},
 		"unasked records": func(s *quic.Stream) {
-			s.Write(quicproto.AppendFrame(nil, &quicproto.Records{Handle: 9, Generation: 1, Batches: []byte("xx")}))
+			_, _ = s.Write(quicproto.AppendFrame(nil, &quicproto.Records{Handle: 9, Generation: 1, Batches: []byte("xx")}))
 		},
 		"close frame": func(s *quic.Stream) {
-			s.Write(quicproto.AppendFrame(nil, &quicproto.Close{Code: mq.Internal, Msg: "boom"}))
+			_, _ = s.Write(quicproto.AppendFrame(nil, &quicproto.Close{Code: mq.Internal, Msg: "boom"}))
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -24,7 +24,7 @@ func (c *Client) listOffsets(ctx context.Context, topic string, at Position, iso
 		}
 		if !sleep(ctx, wait.NextBackOff()) {
 			if err == nil && ctx.Err() != nil {
-				return found, nil // what is missing says why in its answer
+				return found, nil //nolint:nilerr // what is missing says why in its answer
 			}
 			return nil, err
 		}

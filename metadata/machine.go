@@ -96,7 +96,7 @@ func (m *machine) dispatch(command *metadatapb.Command) (*metadatapb.Result, err
 
 // message is what a refusal says, without the code that travels beside it.
 func message(err error) string {
-	if e, ok := err.(*mq.Error); ok {
+	if e, ok := err.(*mq.Error); ok { //nolint:errorlint // of what wraps it the text would be lost
 		return e.Msg
 	}
 	return err.Error()

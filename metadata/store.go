@@ -12,6 +12,7 @@ import (
 	"syscall"
 
 	"go.etcd.io/bbolt"
+	bolterrors "go.etcd.io/bbolt/errors"
 
 	"github.com/rustmq/rustmq/mq"
 	"github.com/rustmq/rustmq/raft"
@@ -220,7 +221,7 @@ func (s *Store) viewTx(f func(*bbolt.Tx) error) error {
 	for {
 		b := s.bolt.Load()
 		err := guard(s.opts.Path, func() error { return b.View(f) })
-		if errors.Is(err, bbolt.ErrDatabaseNotOpen) && b != s.bolt.Load() {
+		if errors.Is(err, bolterrors.ErrDatabaseNotOpen) && b != s.bolt.Load() {
 			continue
 		}
 		return err

@@ -370,6 +370,9 @@ func TestWatchersSeeTheLatestImage(t *testing.T) {
 
 // TestImageIsSmall measures an image of 10,000 partitions, as one topic and as 10,000.
 func TestImageIsSmall(t *testing.T) {
+	if testing.Short() {
+		t.Skip("measures memory")
+	}
 	b := newCluster(t, 3)
 	one := make([][]int32, 10_000)
 	for i := range one {

@@ -1,6 +1,7 @@
 package mq
 
 import (
+	"errors"
 	"io"
 
 	"github.com/klauspost/compress/gzip"
@@ -30,7 +31,7 @@ func (d *DecodeBuffer) decompressGzip(src []byte) (err error) {
 		}
 		n, err := d.gzip.Read(d.data[len(d.data):min(cap(d.data), d.limit())])
 		d.data = d.data[:len(d.data)+n]
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return nil
 		}
 		if err != nil {
@@ -42,11 +43,11 @@ func (d *DecodeBuffer) decompressGzip(src []byte) (err error) {
 // endGzip is called when the limit is reached: nothing but the end may follow.
 func (d *DecodeBuffer) endGzip(src []byte) error {
 	var more [1]byte
-	switch _, err := io.ReadFull(d.gzip, more[:]); err {
-	case io.EOF:
-		return nil
-	case nil:
+	switch _, err := io.ReadFull(d.gzip, more[:]); {
+	case err == nil:
 		return d.bomb(CompressionGzip, src)
+	case errors.Is(err, io.EOF):
+		return nil
 	default:
 		return damaged(CompressionGzip, "%w", err)
 	}
@@ -54,7 +55,7 @@ func (d *DecodeBuffer) endGzip(src []byte) error {
 
 // noEOF keeps the end of the input within a header from looking like an end.
 func noEOF(err error) error {
-	if err == io.EOF {
+	if errors.Is(err, io.EOF) {
 		return io.ErrUnexpectedEOF
 	}
 	return err

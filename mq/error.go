@@ -27,7 +27,7 @@ func Errorf(code Code, format string, args ...any) *Error {
 	}
 	err := fmt.Errorf(format, args...)
 	cause := errors.Unwrap(err)
-	if u, ok := cause.(uncoded); ok {
+	if u, ok := errors.AsType[uncoded](cause); ok {
 		cause = u.err
 	}
 	return &Error{Code: code, Msg: err.Error(), Cause: cause}

@@ -188,7 +188,10 @@ func TestReadingMayStopAnywhere(t *testing.T) {
 	b := buildBatch(t, CompressionNone, sampleRecords())
 	for stop := range 4 {
 		n := 0
-		for range b.Records(nil) {
+		for _, err := range b.Records(nil) {
+			if err != nil {
+				t.Fatal(err)
+			}
 			if n++; n > stop {
 				break
 			}

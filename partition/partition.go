@@ -15,13 +15,13 @@ import (
 type State uint8
 
 const (
-	// StateOffline: neither leads nor follows, because nobody said so yet, or because the log failed.
+	// StateOffline neither leads nor follows, because nobody said so yet, or because the log failed.
 	StateOffline State = iota
 	// StateLeader takes appends and serves reads.
 	StateLeader
 	// StateFollower copies its leader's log.
 	StateFollower
-	// StateQuarantined: damage was found. Nothing is taken; what the object store holds is still served.
+	// StateQuarantined takes nothing, for damage was found; what the object store holds is still served.
 	StateQuarantined
 	// StateClosed is the end.
 	StateClosed

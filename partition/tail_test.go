@@ -3,7 +3,6 @@ package partition
 import (
 	"bytes"
 	"context"
-	"fmt"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -249,7 +248,7 @@ func TestIdlePartitionsAreSmall(t *testing.T) {
 	}
 	led := measure()
 	perOpened, perLed := (opened-before)/count, (led-before)/count
-	t.Log(fmt.Sprintf("%d bytes per partition opened, %d leading (its place in the log and on the test's disk included)", perOpened, perLed))
+	t.Logf("%d bytes per partition opened, %d leading (its place in the log and on the test's disk included)", perOpened, perLed)
 	if perLed > 4096 {
 		t.Fatalf("%d bytes per idle partition", perLed)
 	}

@@ -67,19 +67,22 @@ func FuzzStatus(f *testing.F)      { fuzzPayload(f, sampleOf[Status](f)) }
 func FuzzRequest(f *testing.F)     { fuzzPayload(f, sampleOf[Request](f)) }
 func FuzzResponse(f *testing.F)    { fuzzPayload(f, sampleOf[Response](f)) }
 
-func FuzzMetadataRequest(f *testing.F)         { fuzzPayload(f, sampleOf[MetadataRequest](f)) }
-func FuzzMetadataResponse(f *testing.F)        { fuzzPayload(f, sampleOf[MetadataResponse](f)) }
-func FuzzCreateTopicRequest(f *testing.F)      { fuzzPayload(f, sampleOf[CreateTopicRequest](f)) }
-func FuzzCreateTopicResponse(f *testing.F)     { fuzzPayload(f, sampleOf[CreateTopicResponse](f)) }
-func FuzzDeleteTopicRequest(f *testing.F)      { fuzzPayload(f, sampleOf[DeleteTopicRequest](f)) }
-func FuzzDescribeTopicRequest(f *testing.F)    { fuzzPayload(f, sampleOf[DescribeTopicRequest](f)) }
-func FuzzDescribeTopicResponse(f *testing.F)   { fuzzPayload(f, sampleOf[DescribeTopicResponse](f)) }
-func FuzzAlterTopicRequest(f *testing.F)       { fuzzPayload(f, sampleOf[AlterTopicRequest](f)) }
-func FuzzListOffsetsRequest(f *testing.F)      { fuzzPayload(f, sampleOf[ListOffsetsRequest](f)) }
-func FuzzListOffsetsResponse(f *testing.F)     { fuzzPayload(f, sampleOf[ListOffsetsResponse](f)) }
-func FuzzInitProducerIDRequest(f *testing.F)   { fuzzPayload(f, sampleOf[InitProducerIDRequest](f)) }
-func FuzzInitProducerIDResponse(f *testing.F)  { fuzzPayload(f, sampleOf[InitProducerIDResponse](f)) }
-func FuzzDescribeClusterRequest(f *testing.F)  { fuzzPayload(f, sampleOf[DescribeClusterRequest](f)) }
+func FuzzMetadataRequest(f *testing.F)       { fuzzPayload(f, sampleOf[MetadataRequest](f)) }
+func FuzzMetadataResponse(f *testing.F)      { fuzzPayload(f, sampleOf[MetadataResponse](f)) }
+func FuzzCreateTopicRequest(f *testing.F)    { fuzzPayload(f, sampleOf[CreateTopicRequest](f)) }
+func FuzzCreateTopicResponse(f *testing.F)   { fuzzPayload(f, sampleOf[CreateTopicResponse](f)) }
+func FuzzDeleteTopicRequest(f *testing.F)    { fuzzPayload(f, sampleOf[DeleteTopicRequest](f)) }
+func FuzzDescribeTopicRequest(f *testing.F)  { fuzzPayload(f, sampleOf[DescribeTopicRequest](f)) }
+func FuzzDescribeTopicResponse(f *testing.F) { fuzzPayload(f, sampleOf[DescribeTopicResponse](f)) }
+func FuzzAlterTopicRequest(f *testing.F)     { fuzzPayload(f, sampleOf[AlterTopicRequest](f)) }
+func FuzzListOffsetsRequest(f *testing.F)    { fuzzPayload(f, sampleOf[ListOffsetsRequest](f)) }
+func FuzzListOffsetsResponse(f *testing.F)   { fuzzPayload(f, sampleOf[ListOffsetsResponse](f)) }
+func FuzzInitProducerIDRequest(f *testing.F) { fuzzPayload(f, sampleOf[InitProducerIDRequest](f)) }
+
+func FuzzInitProducerIDResponse(f *testing.F) { fuzzPayload(f, sampleOf[InitProducerIDResponse](f)) }
+
+func FuzzDescribeClusterRequest(f *testing.F) { fuzzPayload(f, sampleOf[DescribeClusterRequest](f)) }
+
 func FuzzDescribeClusterResponse(f *testing.F) { fuzzPayload(f, sampleOf[DescribeClusterResponse](f)) }
 
 // FuzzStream reads any bytes as a stream of frames.
@@ -96,7 +99,7 @@ func FuzzStream(f *testing.F) {
 			frame, err := in.Read()
 			if err != nil {
 				var e *mq.Error
-				if err != io.EOF && !errors.Is(err, io.ErrUnexpectedEOF) && !errors.As(err, &e) {
+				if !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) && !errors.As(err, &e) {
 					t.Fatal(err)
 				}
 				return

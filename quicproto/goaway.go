@@ -2,7 +2,7 @@ package quicproto
 
 import "github.com/rustmq/rustmq/mq"
 
-// GoAway, on the control stream, tells that the server will end the session soon. The client opens no more streams on it,
+// GoAway on the control stream tells that the server will end the session soon. The client opens no more streams on it,
 // connects anew (elsewhere if it can) and may finish what is in flight.
 type GoAway struct {
 	Code  mq.Code // why, usually SHUTTING_DOWN
@@ -75,7 +75,7 @@ func CodeAndText(err error) (mq.Code, string) {
 	if err == nil {
 		return mq.None, ""
 	}
-	if e, ok := err.(*mq.Error); ok { // not errors.As: the text of what wraps it would be lost
+	if e, ok := err.(*mq.Error); ok { //nolint:errorlint // of what wraps it the text would be lost
 		return e.Code, e.Msg
 	}
 	return mq.CodeOf(err), err.Error()

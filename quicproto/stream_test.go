@@ -61,7 +61,7 @@ func TestFramesSurviveAnyFragmentation(t *testing.T) {
 					t.Fatalf("frame %d: got %.100s, want %.100s", i, fmt.Sprintf("%+v", got), fmt.Sprintf("%+v", want))
 				}
 			}
-			if _, err := in.Read(); err != io.EOF {
+			if _, err := in.Read(); !errors.Is(err, io.EOF) {
 				t.Errorf("at the end: %v", err)
 			}
 		})
@@ -93,7 +93,7 @@ func TestNextSkipsWhatWasNotRead(t *testing.T) {
 	var types []Type
 	for {
 		typ, n, err := in.Next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			break
 		}
 		if err != nil {

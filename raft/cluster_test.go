@@ -265,7 +265,11 @@ func TestDamagedMemberOfAGroupIsRefused(t *testing.T) {
 
 // TestThreeVotersWithPowerCutsAndPartitions is a story by seed: whatever happens, what was acknowledged is applied everywhere, once.
 func TestThreeVotersWithPowerCutsAndPartitions(t *testing.T) {
-	for seed := range uint64(10) {
+	seeds := uint64(10)
+	if testing.Short() {
+		seeds = 2
+	}
+	for seed := range seeds {
 		synctest.Test(t, func(t *testing.T) {
 			random := rand.New(rand.NewPCG(seed, 0))
 			c := newCluster(t, 3, func(cfg *Config) { cfg.CompactEntries, cfg.KeepEntries = 20, 4 })

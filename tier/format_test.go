@@ -163,30 +163,30 @@ func TestEncoderRefusesWhatIsNotALog(t *testing.T) {
 	bad := bytes.Clone(good)
 	bad[len(bad)-1] ^= 1
 	for name, use := range map[string]func(*Encoder) error{
-		"damaged batch": func(e *Encoder) error { e.Begin(p, 5, 1); return e.Append(bad) },
-		"gap":           func(e *Encoder) error { e.Begin(p, 4, 1); return e.Append(good) },
-		"half a batch":  func(e *Encoder) error { e.Begin(p, 5, 1); return e.Append(good[:len(good)-1]) },
-		"no batches":    func(e *Encoder) error { e.Begin(p, 5, 1); _, err := e.End(nil, nil); return err },
+		"damaged batch": func(e *Encoder) error { _ = e.Begin(p, 5, 1); return e.Append(bad) },
+		"gap":           func(e *Encoder) error { _ = e.Begin(p, 4, 1); return e.Append(good) },
+		"half a batch":  func(e *Encoder) error { _ = e.Begin(p, 5, 1); return e.Append(good[:len(good)-1]) },
+		"no batches":    func(e *Encoder) error { _ = e.Begin(p, 5, 1); _, err := e.End(nil, nil); return err },
 		"too much state": func(e *Encoder) error {
-			e.Begin(p, 5, 1)
-			e.Append(good)
+			_ = e.Begin(p, 5, 1)
+			_ = e.Append(good)
 			_, err := e.End(make([]byte, MaxStateBytes+1), nil)
 			return err
 		},
 		"partitions out of order": func(e *Encoder) error {
-			e.Begin(p, 5, 1)
-			e.Append(good)
-			e.End(nil, nil)
+			_ = e.Begin(p, 5, 1)
+			_ = e.Append(good)
+			_, _ = e.End(nil, nil)
 			return e.Begin(testPartition(0), 5, 1)
 		},
 		"overlap": func(e *Encoder) error {
-			e.Begin(p, 5, 1)
-			e.Append(good)
-			e.End(nil, nil)
+			_ = e.Begin(p, 5, 1)
+			_ = e.Append(good)
+			_, _ = e.End(nil, nil)
 			return e.Begin(p, 5, 1)
 		},
 		"no ranges":  func(e *Encoder) error { _, err := e.Close(); return err },
-		"open range": func(e *Encoder) error { e.Begin(p, 5, 1); e.Append(good); _, err := e.Close(); return err },
+		"open range": func(e *Encoder) error { _ = e.Begin(p, 5, 1); _ = e.Append(good); _, err := e.Close(); return err },
 	} {
 		if err := use(NewEncoder(&bytes.Buffer{}, ObjectInfo{ID: 1})); err == nil {
 			t.Errorf("%s: taken", name)
@@ -200,8 +200,8 @@ func TestIndexFindsRuns(t *testing.T) {
 	log, end := testLog(rng, 100, 1, 400, 2000)
 	var out bytes.Buffer
 	enc := NewEncoder(&out, ObjectInfo{ID: 1})
-	enc.Begin(testPartition(0), 100, 1)
-	enc.Append(log)
+	_ = enc.Begin(testPartition(0), 100, 1)
+	_ = enc.Append(log)
 	info := must[RangeInfo](t)(enc.End(nil, nil))
 	must[*Footer](t)(enc.Close())
 	at := info.Position + info.Bytes

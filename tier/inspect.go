@@ -77,7 +77,7 @@ func OpenObjectFile(path string) (Object, error) {
 		err = fmt.Errorf("%s is not a file", path)
 	}
 	if err != nil {
-		f.Close()
+		_ = f.Close()
 		return nil, mq.Errorf(mq.InvalidRequest, "open object: %w", err)
 	}
 	return fileObject{f, st.Size()}, nil

@@ -316,7 +316,7 @@ func (c *testCatalog) commitFooter(f *Footer, key string, size int64) {
 	for i := range f.Ranges {
 		o.Ranges = append(o.Ranges, f.Ranges[i].commit())
 	}
-	c.CommitObject(context.Background(), o)
+	_, _ = c.CommitObject(context.Background(), o)
 }
 
 func must[T any](t testing.TB) func(T, error) T {

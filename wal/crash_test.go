@@ -103,7 +103,7 @@ func TestEveryPowerCutKeepsWhatWasAcknowledged(t *testing.T) {
 		w := run(t, fs, o, lifeOfALog)
 		for fate := range 6 {
 			after := fs.Clone(uint64(k*10 + fate))
-			what := ""
+			var what string
 			switch fate {
 			case 0:
 				after.CrashWith(crashfs.Lose())

@@ -1,6 +1,7 @@
 package wal
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"sync"
@@ -193,7 +194,7 @@ func (r *frameReader) at(in *segment, pos int64, n int, until int64) ([]byte, er
 	}
 	got, err := in.file.ReadAt(r.buf[:want], pos)
 	r.in, r.base, r.n = in, pos, got
-	if err != nil && (err != io.EOF || got < n) {
+	if err != nil && (!errors.Is(err, io.EOF) || got < n) {
 		r.n = 0
 		return nil, mq.Errorf(mq.KafkaStorageError, "read %s at %d: %w", in.path, pos, err)
 	}

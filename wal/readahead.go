@@ -1,6 +1,7 @@
 package wal
 
 import (
+	"errors"
 	"io"
 	"sync"
 )
@@ -185,14 +186,14 @@ func readOrZero(f File, b []byte, pos int64) error {
 	if err == nil {
 		return nil
 	}
-	if err == io.EOF {
+	if errors.Is(err, io.EOF) {
 		clear(b[n:])
 		return nil
 	}
 	for i := 0; i < len(b); i += blockSize {
 		part := b[i:min(i+blockSize, len(b))]
 		if n, err := f.ReadAt(part, pos+int64(i)); err != nil {
-			if err != io.EOF {
+			if !errors.Is(err, io.EOF) {
 				n = 0
 			}
 			clear(part[n:])

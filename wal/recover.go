@@ -162,7 +162,7 @@ func onlyZeros(s *segment, from int64) error {
 	buf := make([]byte, min(1<<20, s.size))
 	for pos := from; pos < s.size; pos += int64(len(buf)) {
 		n, err := s.file.ReadAt(buf[:min(int64(len(buf)), s.size-pos)], pos)
-		if err != nil && err != io.EOF {
+		if err != nil && !errors.Is(err, io.EOF) {
 			return mq.Errorf(mq.KafkaStorageError, "read %s at %d: %w", s.path, pos, err)
 		}
 		for i, c := range buf[:n] {
@@ -357,7 +357,7 @@ func (r *recovery) settleTail(tail *segment) error {
 	}
 	out.active = tail
 	out.block = make([]byte, u.end%blockSize)
-	if _, err := tail.file.ReadAt(out.block, u.end-int64(len(out.block))); err != nil && err != io.EOF {
+	if _, err := tail.file.ReadAt(out.block, u.end-int64(len(out.block))); err != nil && !errors.Is(err, io.EOF) {
 		return mq.Errorf(mq.KafkaStorageError, "read the end of %s: %w", tail.path, err)
 	}
 	return nil

@@ -133,7 +133,7 @@ func (s *segment) readHead() (h segmentHead, copies int, err error) {
 	var failed error
 	for i := range int64(2) {
 		n, err := s.file.ReadAt(b[:], i*blockSize)
-		if err != nil && err != io.EOF {
+		if err != nil && !errors.Is(err, io.EOF) {
 			failed = err
 			continue
 		}

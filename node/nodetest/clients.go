@@ -160,8 +160,8 @@ func (c *clients) wait(ctx context.Context) error {
 	}()
 	select {
 	case <-idle:
-	case <-c.node.Done():
-		return errDead
+	case err := <-c.node.Done():
+		return fmt.Errorf("%w: %w", errDead, err)
 	case <-ctx.Done():
 		return fmt.Errorf("wait for acknowledgements: %w", ctx.Err())
 	}

@@ -6,4 +6,8 @@
 // It is for tests only, and asserts nothing by itself: a [Rig] starts, cuts and
 // restarts a node, a [Workload] knows what was acknowledged and compares it
 // with what is there.
+//
+// # Invariants
+//
+// A workload holds the node to what it acknowledged, and to nothing else.
 package nodetest

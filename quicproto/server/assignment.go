@@ -177,8 +177,8 @@ func (a *assignment) waitOut() {
 
 // trouble handles a failed Read: what passes by itself is waited out, the rest is told and stops delivery.
 func (a *assignment) trouble(err error) error {
-	if a.sub.ctx.Err() != nil { // the subscription is over
-		return nil
+	if over := a.sub.ctx.Err(); over != nil {
+		return nil //nolint:nilerr // nobody is left to tell: the subscription is over
 	}
 	switch code := mq.CodeOf(err); code {
 	case mq.ObjectStoreUnavailable, mq.ThrottlingQuotaExceeded, mq.RequestTimedOut, mq.OffsetNotAvailable, mq.Canceled:

@@ -2,7 +2,7 @@ package server_test
 
 import (
 	"context"
-	"fmt"
+	"errors"
 	"io"
 	"runtime"
 	"sync/atomic"
@@ -199,7 +199,7 @@ func TestUnassignStopsAndClosesTheReader(t *testing.T) {
 		t.Errorf("%d readers are open", n)
 	}
 	must(t, s.st.Close())
-	if _, err := s.next(); err != io.EOF {
+	if _, err := s.next(); !errors.Is(err, io.EOF) {
 		t.Errorf("after the end of the subscription: %v", err)
 	}
 	if n := f.broker.openReaders(); n != 0 {
@@ -497,7 +497,7 @@ func TestRandomCommandsNeverBreakOrderWithinAGeneration(t *testing.T) {
 				done++
 			}
 		default:
-			t.Fatal(fmt.Sprintf("%+v", fr))
+			t.Fatalf("%+v", fr)
 		}
 	}
 }

@@ -3,6 +3,7 @@ package server_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"io"
 	"slices"
 	"sync"
@@ -280,7 +281,7 @@ func TestEndingAProduceStreamStillBringsAllAcks(t *testing.T) {
 		a.done.Complete(server.Appended{})
 	}
 	s.acks(2)
-	if _, err := s.next(); err != io.EOF {
+	if _, err := s.next(); !errors.Is(err, io.EOF) {
 		t.Errorf("after the last ack: %v", err)
 	}
 }

@@ -54,7 +54,7 @@ func Listen(addr string, cfg Config) (*Server, error) {
 	}
 	s, err := Serve(conn, cfg)
 	if err != nil {
-		conn.Close()
+		_ = conn.Close()
 	}
 	return s, err
 }
@@ -93,7 +93,7 @@ func Serve(conn net.PacketConn, cfg Config) (*Server, error) {
 	}
 	var err error
 	if s.listener, err = s.transport.Listen(tlsConfig(cfg.TLS), s.quicConfig()); err != nil {
-		s.transport.Close()
+		_ = s.transport.Close()
 		return nil, mq.Errorf(mq.InvalidConfig, "listen for QUIC on %v: %w", conn.LocalAddr(), err)
 	}
 	s.wg.Add(1)
@@ -231,7 +231,7 @@ const drainPoll = 25 * time.Millisecond
 // error, at the end of ctx, whatever was still going on.
 func (s *Server) Shutdown(ctx context.Context) error {
 	if !s.draining.Swap(true) {
-		s.listener.Close()
+		_ = s.listener.Close()
 		drain := time.Duration(0)
 		if deadline, ok := ctx.Deadline(); ok {
 			drain = max(0, time.Until(deadline))
@@ -268,11 +268,11 @@ func (s *Server) Shutdown(ctx context.Context) error {
 // Close ends all sessions at once, with SHUTTING_DOWN, and returns when every goroutine has ended and the socket is closed.
 func (s *Server) Close() {
 	s.draining.Store(true)
-	s.listener.Close()
+	_ = s.listener.Close()
 	for _, ss := range s.all() {
 		ss.fail(mq.Errorf(mq.ShuttingDown, "the server is shutting down"))
 	}
 	s.wg.Wait()
-	s.transport.Close()
-	s.conn.Close()
+	_ = s.transport.Close()
+	_ = s.conn.Close()
 }

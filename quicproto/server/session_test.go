@@ -266,7 +266,7 @@ func TestStreamsBeyondTheLimitWaitAndCountAgainWhenOthersEnd(t *testing.T) {
 		t.Fatalf("a fourth stream %v", st.StreamID())
 	}
 	must(t, first.st.Close())
-	if _, err := first.next(); err != io.EOF {
+	if _, err := first.next(); !errors.Is(err, io.EOF) {
 		t.Fatalf("an ended subscription: %v", err)
 	}
 	c.open(&quicproto.OpenFetch{})

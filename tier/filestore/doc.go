@@ -2,7 +2,9 @@
 // object store of a laptop, a single node, or a mounted network file system.
 //
 // It exists because gocloud's own fileblob lets several writers of one key win
-// with IfNotExist and never syncs. Here:
+// with IfNotExist and never syncs.
+//
+// # Invariants
 //
 //   - An object is durable, with every directory above it, when its writer's
 //     Close returns nil. Until then it cannot be seen.
@@ -12,6 +14,8 @@
 //     crash, a file in the directory .tmp that a later Open removes.
 //   - A key never leaves the directory, whatever it is and whatever symbolic
 //     links lie about (os.Root).
+//
+// # What it does not do
 //
 // It does not offer signed URLs. A key that is also a prefix of another with a
 // slash ("a" and "a/b") cannot be stored beside it. A component of a key longer

@@ -25,7 +25,7 @@ func (s *Store) NewRangeReader(_ context.Context, key string, offset, length int
 		a, err = loadAttrs(f)
 	}
 	if err != nil {
-		f.Close()
+		_ = f.Close()
 		return nil, err
 	}
 	r.attrs = driver.ReaderAttributes{ContentType: a.ContentType, ModTime: info.ModTime, Size: info.Size}

@@ -110,14 +110,14 @@ func (w *writer) fail(err error) error {
 // Close publishes the object, unless anything failed before.
 func (w *writer) Close() error {
 	if err := w.ctx.Err(); err != nil {
-		w.fail(err)
+		_ = w.fail(err)
 	}
 	if w.err == nil {
-		w.fail(w.seal())
+		_ = w.fail(w.seal())
 	}
-	w.fail(w.file.Close())
+	_ = w.fail(w.file.Close())
 	if w.err == nil {
-		w.fail(w.publish())
+		_ = w.fail(w.publish())
 	}
 	// After a rename there is nothing to remove, and what cannot be removed is
 	// for the next Open.
