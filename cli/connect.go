@@ -134,7 +134,7 @@ func (conn connection) explain(err error) error {
 
 // answered says whether an error holds what a server said: the last trouble of a request that was tried again until its time was up.
 func answered(err error) bool {
-	switch e := err.(type) {
+	switch e := err.(type) { //nolint:errorlint // it unwraps by itself, below
 	case *mq.Error:
 		switch e.Code {
 		case mq.RequestTimedOut, mq.NetworkException, mq.Canceled:
@@ -144,7 +144,7 @@ func answered(err error) bool {
 	case nil:
 		return false
 	}
-	switch e := err.(type) {
+	switch e := err.(type) { //nolint:errorlint // this is the unwrapping
 	case interface{ Unwrap() error }:
 		return answered(e.Unwrap())
 	case interface{ Unwrap() []error }:

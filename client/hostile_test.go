@@ -153,7 +153,7 @@ func TestServerOfAnotherVersionIsNamedAtOnce(t *testing.T) {
 			if _, err := quicproto.NewFrameReader(s, 0).Read(); err != nil {
 				return true
 			}
-			s.Write(quicproto.AppendFrame(nil, &w))
+			_, _ = s.Write(quicproto.AppendFrame(nil, &w))
 			return true
 		}
 	}

@@ -21,8 +21,16 @@ func TestOnlyWholeBlocksAreAligned(t *testing.T) {
 		at   int64
 		want bool
 	}{
-		{p, 0, true}, {p, Align, true}, {p[:Align], 7 * Align, true}, {p[Align : 3*Align], 0, true},
-		{p, 1, false}, {p, Align / 2, false}, {p[1:], 0, false}, {p[:Align-1], 0, false}, {p[512:], 0, false}, {nil, 0, false},
+		{p, 0, true},
+		{p, Align, true},
+		{p[:Align], 7 * Align, true},
+		{p[Align : 3*Align], 0, true},
+		{p, 1, false},
+		{p, Align / 2, false},
+		{p[1:], 0, false},
+		{p[:Align-1], 0, false},
+		{p[512:], 0, false},
+		{nil, 0, false},
 	} {
 		if got := Aligned(c.p, c.at); got != c.want {
 			t.Errorf("%d bytes at %d: %v", len(c.p), c.at, got)

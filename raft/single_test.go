@@ -307,10 +307,10 @@ func TestNodeWithoutRoomCloses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newMachine(t, nil)
 		m.sm.full.Store(true)
-		go m.node.Propose(t.Context(), []byte("never applied"))
+		go func() { _, _ = m.node.Propose(t.Context(), []byte("never applied")) }()
 		m.fs.SetSpace(m.fs.Used())
 		for range 20 {
-			go m.node.Propose(t.Context(), make([]byte, 60<<10))
+			go func() { _, _ = m.node.Propose(t.Context(), make([]byte, 60<<10)) }()
 		}
 		time.Sleep(5 * time.Second)
 		if err := m.node.Close(); err != nil {

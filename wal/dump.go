@@ -65,7 +65,8 @@ const (
 // file, in the order of the log. It changes nothing, and may read a log that is in use. An error of
 // visit ends it and is returned as it is.
 func Frames(fs FS, path string, visit func(Frame) error) error {
-	dir, names := path, []string(nil)
+	dir := path
+	var names []string
 	if strings.HasSuffix(path, segmentSuffix) {
 		dir, names = filepath.Dir(path), []string{filepath.Base(path)}
 	} else {

@@ -2,6 +2,7 @@ package nodetest
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -102,7 +103,7 @@ func readLog(b *testing.B, dir string) (bytes int64) {
 		for used := buf[0] != 0; err == nil && used; n, err = f.Read(buf) {
 			bytes += int64(n)
 		}
-		if err != nil && err != io.EOF {
+		if err != nil && !errors.Is(err, io.EOF) {
 			b.Fatal(err)
 		}
 		if err := f.Close(); err != nil {

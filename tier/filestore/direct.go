@@ -52,7 +52,7 @@ func (f *directFile) refuse(err error) bool {
 		return false
 	}
 	f.refused = true
-	f.direct.Close()
+	_ = f.direct.Close() // what it wrote is with the device
 	f.direct = nil
 	return true
 }
@@ -87,7 +87,7 @@ func (f *directFile) ReadAt(p []byte, at int64) (int, error) {
 // Close implements [File].
 func (f *directFile) Close() error {
 	if f.direct != nil {
-		f.direct.Close() // what was written by it is synced, or given up, already
+		_ = f.direct.Close() // what was written by it is synced, or given up, already
 	}
 	return f.File.Close()
 }
