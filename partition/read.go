@@ -161,6 +161,10 @@ func (p *Partition) readCold(ctx context.Context, res ReadResult, maxBytes int, 
 		return res, mq.Errorf(mq.ObjectStoreUnavailable, "partition %s: read at %d: no object store is configured", p.name(), res.Next)
 	}
 	data, _, err := p.cfg.Cold.Read(ctx, p.cfg.ID, res.Next, maxBytes)
+	if mq.CodeOf(err) == mq.OffsetOutOfRange && res.Next >= p.marks.logStart() {
+		// It was committed, so it is there: a reader that heard it was out of range would go on elsewhere, and skip it.
+		err = mq.Errorf(mq.ObjectStoreUnavailable, "it was committed, and the index does not have it: %w", err)
+	}
 	if err != nil {
 		return res, mq.Wrapf(err, "partition %s: read at %d from the object store", p.name(), res.Next)
 	}

@@ -125,6 +125,25 @@ func TestTroubleOfTheBucketIsNotAbsence(t *testing.T) {
 	codeWanted(t, err, mq.ObjectStoreUnavailable)
 }
 
+// TestIndexThatLacksWhatIsTieredIsNotAbsence: a consumer that hears OFFSET_OUT_OF_RANGE goes on at another place.
+func TestIndexThatLacksWhatIsTieredIsNotAbsence(t *testing.T) {
+	store := &bucket{}
+	n := newNode(t, 1, store)
+	n.lead()
+	n.must(plain(1))
+	n.must(plain(1))
+	store.upload(t, n.p, 2)
+	n.evict()
+	committed := store.batches
+	store.batches = nil
+	_, err := n.p.Read(context.Background(), 0, 1000, mq.IsolationCommitted, nil)
+	codeWanted(t, err, mq.ObjectStoreUnavailable)
+	store.batches = committed
+	if data, source := n.readFrom(0, 1000); len(data) == 0 || source != "bucket" {
+		t.Errorf("%d bytes from the %s when the index is whole again", len(data), source)
+	}
+}
+
 // wrongBatch is a bucket that answers with another batch than the one asked for.
 type wrongBatch struct {
 	bucket
