@@ -44,7 +44,7 @@ func TestTornAppendIsNoDamageAndForgetsNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		torn, whole := 0, 0
 		for _, voted := range []bool{true, false} {
-			for bytes := 0; bytes <= 1536; bytes += 64 {
+			for bytes := 0; bytes <= 2048; bytes += 64 {
 				switch last := tornAppend(t, bytes, voted); last {
 				case 6:
 					whole++
