@@ -116,7 +116,7 @@ func (f *fetcher) subscribe() error {
 // tell sends what is wanted, and again whenever that changes.
 func (f *fetcher) tell(ctx context.Context, stream *quic.Stream) error {
 	buf := quicproto.AppendFrame(nil, &quicproto.OpenFetch{
-		Isolation: f.k.cfg.isolation, RecordsBytes: uint32(f.k.window() / framesAhead),
+		Isolation: f.k.cfg.isolation, RecordsBytes: uint32(max(f.k.window()/framesAhead, leastFrame)),
 	})
 	for {
 		buf = f.wishes(buf)
@@ -134,8 +134,13 @@ func (f *fetcher) tell(ctx context.Context, stream *quic.Stream) error {
 	}
 }
 
-// framesAhead is how many Records frames of usual size fit into what is fetched ahead.
-const framesAhead = 4
+const (
+	// framesAhead is how many Records frames of usual size fit into a receive window: many, so that one is read while it is in the processor's
+	// cache.
+	framesAhead = 64
+	// leastFrame is the least that a Records frame is asked to hold, bytes, however small the window.
+	leastFrame = 16 << 10
+)
 
 // wishes appends what the server has not been told yet.
 func (f *fetcher) wishes(buf []byte) []byte {

@@ -26,7 +26,7 @@ const (
 	DefaultMaxBufferedBytes = 32 << 20
 	DefaultWindow           = 256
 	DefaultConnections      = 2
-	DefaultPrefetchBytes    = 4 << 20
+	DefaultPrefetchBytes    = 16 << 20
 )
 
 // Bounds of what options take.
