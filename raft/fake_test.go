@@ -32,7 +32,7 @@ type journal struct {
 	mu     sync.Mutex
 	state  journalState
 	stages int
-	slow   chan struct{} // when set, Apply waits for it
+	slow   chan struct{} // when set, Apply and Install wait for it
 	full   atomic.Bool   // Apply finds no room
 }
 
@@ -101,6 +101,9 @@ type stagedJournal struct {
 func (s *stagedJournal) Position() Position { return s.state.At }
 func (s *stagedJournal) Discard()           {}
 func (s *stagedJournal) Install() error {
+	if s.j.slow != nil {
+		<-s.j.slow
+	}
 	if s.j.cut() {
 		return errPower
 	}

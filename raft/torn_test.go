@@ -222,6 +222,33 @@ func installAndCut(t *testing.T, k int) (m *machine, cut, acknowledged bool) {
 	return m, cut, acknowledged
 }
 
+// TestLogIsWholeWhileASnapshotIsInstalled cuts the power when the state machine has a snapshot in hand and not in its place.
+func TestLogIsWholeWhileASnapshotIsInstalled(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m, r := newVoter(t)
+		m.node.Step(appendOf(2, 7, 1, 1, 3, entry(2, 7, "a"), entry(3, 7, "b"), entry(4, 7, "c")))
+		r.take(raftpb.MsgAppResp)
+		installing := make(chan struct{})
+		m.sm.slow = installing
+		before := m.sm.reborn(m.fs.Cut)
+		message, body := snapshotOf(t, 20, "w", "x", "y", "z")
+		node := m.node
+		go node.ReceiveSnapshot(t.Context(), message, strings.NewReader(string(body)))
+		time.Sleep(time.Second)
+		m.fs.CrashWith(crashfs.Lose())
+		close(installing)
+		m.halt()
+		m.sm = before
+		if err := boot(m, r.config); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		if s := m.node.Status(); s.Last != 4 || s.Term < 7 || !slices.Equal(m.sm.applied(), []string{"a", "b"}) {
+			t.Errorf("%+v, applied %q", *s, m.sm.applied())
+		}
+	})
+}
+
 // TestLogIsReleasedOnlyWhenWhatSupersedesItIsDurable holds up first the state machine, and then the log's own note of what is gone.
 func TestLogIsReleasedOnlyWhenWhatSupersedesItIsDurable(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
