@@ -21,7 +21,7 @@ const (
 // It is for one goroutine, as a writer or a reader of gocloud is.
 type directFile struct {
 	*os.File
-	open     func() (*os.File, error) // the same file once more, for direct I/O
+	open     func() (*os.File, error) // what has its name now, for direct I/O
 	direct   *os.File                 // nil: not open, or refused
 	refused  bool
 	position int64 // where the next Write goes
@@ -38,12 +38,24 @@ func large(p []byte, at int64) []byte {
 
 // ready says whether the file is open for direct I/O.
 func (f *directFile) ready() bool {
-	if f.direct == nil && !f.refused {
-		var err error
-		f.direct, err = f.open()
-		f.refused = err != nil
+	if f.direct != nil || f.refused {
+		return f.direct != nil
 	}
-	return f.direct != nil
+	if direct, err := f.open(); err == nil {
+		if sameFile(f.File, direct) {
+			f.direct = direct
+		} else {
+			direct.Close() // the name was given to another one since
+		}
+	}
+	f.refused = f.direct == nil
+	return !f.refused
+}
+
+func sameFile(a, b *os.File) bool {
+	x, errA := a.Stat()
+	y, errB := b.Stat()
+	return errA == nil && errB == nil && os.SameFile(x, y)
 }
 
 // refuse says whether an error means only that there is no direct I/O here, and gives it up.

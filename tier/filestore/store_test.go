@@ -260,3 +260,29 @@ func TestListMatchesSortedKeys(t *testing.T) {
 		}
 	}
 }
+
+// Large pieces are read by a second open file, which is opened when the first of them is wanted: the key may hold another object by then.
+func TestReaderGoesOnReadingWhatItOpened(t *testing.T) {
+	b := openTest(t, t.TempDir(), Options{})
+	const small, size = 4 << 10, 2 << 20
+	first, second := bytes.Repeat([]byte{1}, size), bytes.Repeat([]byte{2}, size)
+	if err := put(b, "k", first, false); err != nil {
+		t.Fatal(err)
+	}
+	r, err := b.NewRangeReader(context.Background(), "k", 0, -1, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	n, err := io.ReadFull(r, make([]byte, small))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := put(b, "k", second, false); err != nil {
+		t.Fatal(err)
+	}
+	rest := make([]byte, size-n)
+	if _, err := io.ReadFull(r, rest); err != nil || !bytes.Equal(rest, first[n:]) {
+		t.Errorf("the rest of the object is another's: %v, %d", err, rest[:4])
+	}
+}
