@@ -8,6 +8,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/rustmq/rustmq/mq"
 	"github.com/rustmq/rustmq/wal"
@@ -249,6 +250,42 @@ func TestUnreadableSectorIsDamageBelowThePromiseAndAnErrorAboveIt(t *testing.T) 
 	fs.Unreadable(list[0].path, end, end+100)
 	if _, _, err := wal.Open(options(fs), nil); !errors.Is(err, syscall.EIO) {
 		t.Errorf("the end of the log cannot be read, and it is opened: %v", err)
+	}
+}
+
+// A disk that cannot read something for a moment, and then can: what it hid at the log's end, and no promise covers yet, is not taken for torn.
+func TestReadThatFailsForAWhileCutsNothing(t *testing.T) {
+	o := options(crashfs.New(1))
+	o.PromiseDelay = time.Hour
+	l := mustOpen(t, o)
+	const entries = 6
+	for i := range uint64(entries) {
+		mustAdd(t, l, data(1, i, i+1, 3000))
+	}
+	base := o.FS.(*crashfs.FS).Clone(1)
+	blocks := wal.MinSegmentBytes / 4096
+	refused := 0
+	for k := 1; k <= 8; k++ { // one of them is the recovery's read of the segment, and it tries again block by block
+		for again := 1; again <= blocks; again++ {
+			fs := base.Clone(1)
+			fs.FailReadAt(k, syscall.EIO)
+			fs.FailReadAt(k+again, syscall.EIO)
+			l, r, err := wal.Open(options(fs), nil)
+			if err != nil {
+				refused++
+				continue
+			}
+			// An entry that a later one promised is damaged, and said to be.
+			if _, end, _ := l.Bounds(id(1)); end != entries && len(r.Damage) == 0 {
+				t.Errorf("reads %d and %d failed, and %d of %d entries are left", k, k+again, end, entries)
+			}
+			if err := l.Close(); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if refused == 0 {
+		t.Error("no failed read mattered")
 	}
 }
 

@@ -26,6 +26,13 @@ type chunk struct {
 	pos     int64
 	buf     []byte
 	whole   []placed // frames in it that were checked and are whole, ascending; perhaps not all
+	failed  failedRead
+}
+
+// failedRead is what could not be read of a piece although it was tried block by block.
+type failedRead struct {
+	before int64 // the last such block ends here; 0: all could be read
+	err    error
 }
 
 // placed is a header with its position in the segment.
@@ -53,14 +60,15 @@ type readAhead struct {
 	empty   []*chunk
 
 	// The scan's.
-	wanted int      // stretch that is shown
-	next   *chunk   // of a later stretch, if it came
-	shown  *chunk   // nil: win is memory of its own
-	win    []byte   // what is shown
-	base   int64    // position of win
-	whole  []placed // what is known of the frames in it
-	passed int      // of whole
-	ended  bool     // there is nothing more of this stretch
+	wanted int        // stretch that is shown
+	next   *chunk     // of a later stretch, if it came
+	shown  *chunk     // nil: win is memory of its own
+	win    []byte     // what is shown
+	base   int64      // position of win
+	whole  []placed   // what is known of the frames in it
+	passed int        // of whole
+	ended  bool       // there is nothing more of this stretch
+	failed failedRead // the last one of this stretch, as far as it was shown
 }
 
 func newReadAhead(list []stretch) *readAhead {
@@ -124,7 +132,7 @@ func (r *readAhead) fill(c *chunk) {
 	seg := r.list[c.stretch].seg
 	r.mu.Unlock()
 	b := c.buf[carryBytes:]
-	_ = readOrZero(seg.file, b, c.pos) // a scan looks again where it matters
+	c.failed, _ = readOrZero(seg.file, b, c.pos) // what could be read after all is as good
 	c.whole = wholeFrames(c.whole, b, seg.seed, c.pos)
 	r.mu.Lock()
 	r.filled[c.number%aheadChunks] = c
@@ -181,31 +189,31 @@ func wholeFrames(list []placed, b []byte, seed uint32, pos int64) []placed {
 
 // readOrZero fills b from the file. What cannot be read is zero, and damaged
 // like anything else if it was promised; the error is for who would cut it off.
-func readOrZero(f File, b []byte, pos int64) error {
+func readOrZero(f File, b []byte, pos int64) (failed failedRead, err error) {
 	n, err := f.ReadAt(b, pos)
 	if err == nil {
-		return nil
+		return failed, nil
 	}
 	if errors.Is(err, io.EOF) {
 		clear(b[n:])
-		return nil
+		return failed, nil
 	}
 	for i := 0; i < len(b); i += blockSize {
 		part := b[i:min(i+blockSize, len(b))]
 		if n, err := f.ReadAt(part, pos+int64(i)); err != nil {
 			if !errors.Is(err, io.EOF) {
-				n = 0
+				n, failed = 0, failedRead{before: pos + int64(i+len(part)), err: err}
 			}
 			clear(part[n:])
 		}
 	}
-	return err
+	return failed, err
 }
 
 // start shows the next stretch, from its beginning.
 func (r *readAhead) start(i int) {
 	r.hide()
-	r.wanted, r.base, r.win, r.whole, r.passed, r.ended = i, 0, nil, nil, 0, false
+	r.wanted, r.base, r.win, r.whole, r.passed, r.ended, r.failed = i, 0, nil, nil, 0, false, failedRead{}
 }
 
 // hide gives back the chunk that is shown.
@@ -237,6 +245,9 @@ func (r *readAhead) fetch(pos int64) bool {
 	}
 	c := r.next
 	r.next, r.whole, r.passed = nil, c.whole, 0
+	if c.failed.err != nil {
+		r.failed = c.failed
+	}
 	carry := r.win[min(pos-r.base, int64(len(r.win))):]
 	base := c.pos - int64(len(carry)) // c may be another chunk once it was given back
 	if len(carry) <= carryBytes {

@@ -69,6 +69,10 @@ func scanSegment(r *readAhead, seg *segment, end int64, last bool, to sink) (u e
 		if pos >= u.promised {
 			ahead, err := lookAhead(seg, pos)
 			if u.promised = max(u.promised, ahead.promised); pos >= u.promised {
+				if err == nil && r.failed.before > pos {
+					// It may be whole, and have been shown as zeros: another read of it is no proof.
+					err = unreadableEnd(seg, pos, r.failed.err)
+				}
 				if err != nil {
 					return u, err
 				}
@@ -145,8 +149,8 @@ func lookAhead(seg *segment, pos int64) (b beyond, failed error) {
 	buf := make([]byte, min(1<<20, seg.size))
 	for pos+headerSize <= seg.size {
 		part := buf[:min(int64(len(buf)), seg.size-pos)]
-		if err := readOrZero(seg.file, part, pos); err != nil && failed == nil {
-			failed = mq.Errorf(mq.KafkaStorageError, "read %s at %d or behind, to see whether the log ends there: %w", seg.path, pos, err)
+		if _, err := readOrZero(seg.file, part, pos); err != nil && failed == nil {
+			failed = unreadableEnd(seg, pos, err)
 		}
 		for len(part) >= headerSize {
 			i, h, ok := findHeader(part, seg.seed, pos)
@@ -160,4 +164,8 @@ func lookAhead(seg *segment, pos int64) (b beyond, failed error) {
 		}
 	}
 	return b, failed
+}
+
+func unreadableEnd(seg *segment, pos int64, err error) error {
+	return mq.Errorf(mq.KafkaStorageError, "read %s at %d or behind, to see whether the log ends there: %w", seg.path, pos, err)
 }
