@@ -284,3 +284,47 @@ func FuzzIndex(f *testing.F) {
 		}
 	})
 }
+
+// What an upload is verified by is the checksum of the object's bytes, whatever was begun and taken back, read in place or copied.
+func TestEncodersSumIsOfTheObjectsBytes(t *testing.T) {
+	rng := rand.New(rand.NewPCG(8, 1))
+	for _, size := range []int{64, 3000, 2 * mq.CombineCRCFrom} {
+		out := &objectBuffer{b: make([]byte, 0, 1<<20)}
+		enc := NewEncoder(out, ObjectInfo{ID: 7})
+		for n := range 4 {
+			if err := enc.Begin(testPartition(n), 100, 1); err != nil {
+				t.Fatal(err)
+			}
+			at := mq.Offset(100)
+			for piece := range 3 {
+				batches, end := testLog(rng, at, 1, 5, size)
+				if piece > 0 {
+					batches = append(out.room(), batches...)
+				}
+				if err := enc.Append(batches); err != nil {
+					t.Fatal(err)
+				}
+				at = end
+			}
+			if n == 1 {
+				if enc.Append([]byte("no batch")) == nil {
+					t.Fatal("the object takes what is no batch")
+				}
+				out.b = out.b[:enc.abandon()]
+				continue
+			}
+			if _, err := enc.End([]byte("state"), nil); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, err := enc.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if got, want := enc.Sum(), checksum(out.b); got != want {
+			t.Errorf("records of %d bytes, object of %d: %08x, want %08x", size, len(out.b), got, want)
+		}
+		if enc.position != int64(len(out.b)) {
+			t.Errorf("the object has %d bytes, the encoder wrote %d", len(out.b), enc.position)
+		}
+	}
+}
