@@ -124,6 +124,12 @@ func benchOptions(c *cli.Context) (bench.Options, error) {
 			return o, usagef("bench: --%s %d is not a number above 0", flag, c.Int(flag))
 		}
 	}
+	if o.Records < 0 || o.Records > 0 && o.Records < int64(o.Rounds) {
+		return o, usagef("bench: --records %d is less than one for each of %d rounds", o.Records, o.Rounds)
+	}
+	if o.Duration < 0 {
+		return o, usagef("bench: --duration %s is below 0", o.Duration)
+	}
 	if o.Admin = c.String("admin"); o.Admin == "none" {
 		o.Admin = ""
 	}

@@ -9,7 +9,7 @@ import (
 )
 
 // ackQueue gathers what is to be told on a produce stream, and bounds how much that can be: what is in flight and what is
-// not yet written are together at most twice window.
+// not yet written are together at most twice window, and as much again is written without waiting.
 //
 // A goroutine writes what has gathered. While the server has little to do the one that completes a batch writes its ack
 // itself, if the stream takes it without waiting: for who waits for a lone record that is one hand-off less.
@@ -29,6 +29,7 @@ type ackQueue struct {
 	dead     bool // no more answers are wanted
 	busy     bool // the writer has taken something out
 	inline   bool // somebody who completes writes
+	inlined  int  // written inline since the writer last wrote
 
 	// Of whoever writes inline.
 	one   quicproto.ProduceAcks
@@ -81,7 +82,8 @@ func (q *ackQueue) completed(a quicproto.Ack) {
 	if !q.dead {
 		q.acks = append(q.acks, a)
 	}
-	inline := few && q.try != nil && !q.busy && !q.inline && len(q.acks) == 1 && len(q.bounds) == 0
+	// A client may take all into QUIC's buffer and confirm nothing. The writer waits for it, so now and then it is the writer's turn.
+	inline := few && q.try != nil && !q.busy && !q.inline && q.inlined < q.window && len(q.acks) == 1 && len(q.bounds) == 0
 	q.inline = q.inline || inline
 	q.mu.Unlock()
 	if !inline || q.writeInline(a) {
@@ -101,6 +103,7 @@ func (q *ackQueue) writeInline(a quicproto.Ack) (more bool) {
 	q.inline = false
 	if err == nil && !q.dead {
 		q.acks = slices.Delete(q.acks, 0, 1)
+		q.inlined++
 		q.taken(1)
 	}
 	return len(q.acks)+len(q.bounds) > 0 || q.finished
@@ -149,6 +152,9 @@ func (q *ackQueue) swap(acks []quicproto.Ack, bounds []quicproto.Bound) (_ []qui
 	defer q.mu.Unlock()
 	if q.inline { // who is at it signals if there is more
 		return acks[:0], bounds[:0], false
+	}
+	if q.busy {
+		q.inlined = 0 // what was taken out before is written, and so was what stood before it
 	}
 	acks, q.acks = q.acks, acks[:0]
 	bounds, q.bounds = q.bounds, bounds[:0]

@@ -104,3 +104,48 @@ func TestEachAckIsWrittenOnceByWhomever(t *testing.T) {
 		t.Error("no ack was written inline")
 	}
 }
+
+// congested is a stream whose client lets the server send what it wants and confirms nothing of it: QUIC's buffer takes all that does not
+// wait, and who waits does so for ever.
+type congested struct {
+	ackStream
+	blocked chan struct{}
+}
+
+func (s *congested) Write([]byte) (int, error) {
+	<-s.blocked
+	return 0, errNoRoom
+}
+
+func (s *congested) TryWriteAll(p []byte) error {
+	s.buf.Write(p)
+	return nil
+}
+
+// What waits in QUIC's buffer is not in the window any more, so that as much again could come, and again.
+func TestAcksWrittenInlineToAClientThatTakesNoneAreBounded(t *testing.T) {
+	const window = 100
+	st := &congested{blocked: make(chan struct{})}
+	q := newAckQueue(&session{srv: &Server{}}, st, window)
+	written := make(chan error, 1)
+	go func() { written <- q.write(t.Context(), quicproto.NewFrameWriter(st)) }()
+	taken := 0
+	for ; taken < 100*window; taken++ {
+		q.mu.Lock()
+		full := q.open >= window
+		q.mu.Unlock()
+		if full {
+			break
+		}
+		q.submitted()
+		q.completed(quicproto.Ack{Request: uint64(taken)})
+	}
+	if most := 3 * window; taken > most {
+		t.Errorf("%d batches were taken and answered into a buffer of %d bytes, want at most %d", taken, st.buf.Len(), most)
+	}
+	q.finish()
+	close(st.blocked)
+	if err := <-written; !errors.Is(err, errNoRoom) {
+		t.Fatal(err)
+	}
+}
