@@ -2,6 +2,7 @@ package wal_test
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"testing"
 	"time"
 
@@ -215,5 +216,27 @@ func (w *workload) random(rt *rapid.T) {
 		w.release(n, s.end-min(s.end, uint64(rapid.IntRange(0, 3).Draw(rt, "behind"))))
 	default:
 		w.wait()
+	}
+}
+
+// A recovery that cuts a torn beginning of a segment may be cut itself, as often as it likes.
+func TestTornHeadIsCutAgainAfterAnotherCut(t *testing.T) {
+	for seed := range uint64(2000) {
+		fs := crashfs.New(seed)
+		random := rand.New(rand.NewPCG(seed, 3))
+		for life := range 4 {
+			if life < 3 {
+				fs.CutAt(1 + random.IntN(16))
+			}
+			l, _, err := wal.Open(options(fs), nil)
+			switch {
+			case err == nil:
+				_ = add(t, l, wal.Entry{Stream: id(1), Type: wal.EntryState, Payload: body(1, 0, 3000)})
+				_ = l.Close()
+			case !fs.Cut():
+				t.Fatalf("seed %d, life %d: %v", seed, life, err)
+			}
+			fs.Crash()
+		}
 	}
 }

@@ -315,7 +315,7 @@ func (r *recovery) settle() error {
 			out.prevEnd = segs[len(segs)-1].end
 		}
 		if !r.readOnly {
-			if err := scrub(tail, 0, max(firstFrame, out.last.end+out.last.torn)); err != nil {
+			if err := unbegin(tail, out.last.end+out.last.torn); err != nil {
 				return err
 			}
 		}
@@ -359,6 +359,21 @@ func (r *recovery) settleTail(tail *segment) error {
 	out.block = make([]byte, u.end%blockSize)
 	if _, err := tail.file.ReadAt(out.block, u.end-int64(len(out.block))); err != nil && !errors.Is(err, io.EOF) {
 		return mq.Errorf(mq.KafkaStorageError, "read the end of %s: %w", tail.path, err)
+	}
+	return nil
+}
+
+// unbegin zeroes the torn head of a segment, up to end, and its header last, one copy and then the other: as long as that can be read, the
+// next recovery does this again when the power is cut in it. Without it, what is left behind it would look like data of a lost segment.
+func unbegin(s *segment, end int64) error {
+	parts := [][2]int64{{firstFrame, end}, {blockSize, firstFrame}, {0, blockSize}}
+	for _, p := range parts {
+		if p[0] >= p[1] {
+			continue
+		}
+		if err := scrub(s, p[0], p[1]-p[0]); err != nil {
+			return err
+		}
 	}
 	return nil
 }
