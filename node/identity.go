@@ -69,6 +69,11 @@ func identify(fsys wal.FS, dir string, node mq.NodeID, random io.Reader) (identi
 	if err != nil {
 		return identity{}, err
 	}
+	// Its name may be one that a crash of the machine would take away again, from what is made beside it now: whoever wrote it may
+	// have been killed before the sync.
+	if err := fsys.SyncDir(dir); err != nil {
+		return identity{}, mq.Errorf(mq.KafkaStorageError, "sync the data directory %s: %w", dir, err)
+	}
 	return id, id.check(fsys, dir, node)
 }
 
