@@ -32,6 +32,10 @@ import (
 // Software is what a node calls itself.
 const Software = "rustmq"
 
+// raftCutFraction: the controller's log is cut when the entries that were applied take this part of its bound. What stays until
+// whole segments are free, and what is on its way, has room in the rest.
+const raftCutFraction = 8
+
 // Seams are the places where a test puts something else under a whole node: a disk that crashes, a bucket in memory. The zero
 // value is the real thing.
 type Seams struct {
@@ -175,7 +179,7 @@ func (n *Node) openController(context.Context) error {
 	node := uint64(n.cfg.Node.ID)
 	n.raft, err = raft.Open(raft.Config{
 		ID: node, Peers: []uint64{node}, Log: log, SM: n.store, Tick: n.cfg.Raft.Tick, Logger: n.logger, Rand: n.seams.Random,
-		MaxProposal: maxProposal(n.cfg.Raft.SegmentSize),
+		MaxProposal: maxProposal(n.cfg.Raft.SegmentSize), CompactBytes: int64(n.cfg.Raft.MaxSize) / raftCutFraction,
 	})
 	if err != nil {
 		return mq.Wrapf(err, "open the controller")
