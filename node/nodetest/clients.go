@@ -16,11 +16,12 @@ import (
 
 // clients use one run of a node, and write the history.
 type clients struct {
-	h     *history
-	rig   *Rig
-	node  *node.Node
-	rand  *rand.Rand
-	spoil func(mq.Batch) // what a planted bug does to a batch that is sent again; nil: nothing
+	h    *history
+	rig  *Rig
+	node *node.Node
+	rand *rand.Rand
+
+	forgetful bool // see machine
 
 	streams map[int]server.Producer // per topic
 	sending sync.WaitGroup
@@ -99,15 +100,12 @@ func (c *clients) send(ctx context.Context, b *batch, again bool) error {
 		c.streams[b.topic] = stream
 	}
 	var p *producer
-	if b.producer != loose {
+	if b.producer != loose && !(again && c.forgetful) {
 		p = c.h.producers[b.producer]
 	}
 	data, err := b.build(p)
 	if err != nil {
 		return err
-	}
-	if again && c.spoil != nil {
-		c.spoil(data)
 	}
 	c.sending.Add(1)
 	stream.Append(ctx, b.partition, data, b.acks, &outcome{c, b, again})

@@ -5,7 +5,7 @@
 //
 // It is for tests only, and asserts nothing by itself: a [Rig] starts, cuts and
 // restarts a node, a [Workload] knows what was acknowledged and compares it
-// with what is there.
+// with what is there. So does a history for clients that do everything at once.
 //
 // # Invariants
 //

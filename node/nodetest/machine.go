@@ -11,10 +11,11 @@ import (
 // machine is a machine and what clients know of it, over all the lives of its node.
 type machine struct {
 	*Rig
-	h     *history
-	rand  *rand.Rand
-	spoil func(*clients) // plants a bug in what clients send; nil: none
-	cuts  int
+	h    *history
+	rand *rand.Rand
+	cuts int
+
+	forgetful bool // plants a bug: who has sent a batch is forgotten when it comes again
 }
 
 func newMachine(seed uint64, scratch string) *machine {
@@ -53,9 +54,7 @@ func (m *machine) run(ctx context.Context, work func(context.Context, *clients) 
 		return fmt.Errorf("the node does not start: %w", err)
 	}
 	c := newClients(m.h, m.Rig, n, m.rand)
-	if m.spoil != nil {
-		m.spoil(c)
-	}
+	c.forgetful = m.forgetful
 	err = work(ctx, c)
 	if closed := n.Close(ctx); err == nil && closed != nil {
 		err = fmt.Errorf("close the node: %w", closed)
