@@ -306,14 +306,15 @@ func TestFullStateMachineRefusesAndHealsByItself(t *testing.T) {
 func TestNodeWithoutRoomCloses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newMachine(t, nil)
+		node := m.node
 		m.sm.full.Store(true)
-		go func() { _, _ = m.node.Propose(t.Context(), []byte("never applied")) }()
+		go func() { _, _ = node.Propose(t.Context(), []byte("never applied")) }()
 		m.fs.SetSpace(m.fs.Used())
 		for range 20 {
-			go func() { _, _ = m.node.Propose(t.Context(), make([]byte, 60<<10)) }()
+			go func() { _, _ = node.Propose(t.Context(), make([]byte, 60<<10)) }()
 		}
 		time.Sleep(5 * time.Second)
-		if err := m.node.Close(); err != nil {
+		if err := node.Close(); err != nil {
 			t.Errorf("a node that waits for room closes with %v", err)
 		}
 	})

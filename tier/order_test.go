@@ -3,6 +3,7 @@ package tier
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -15,13 +16,13 @@ import (
 type journey struct {
 	r                                    *rig
 	written, looked, readBack, committed int
-	failing                              string // the step that fails, "" for none
+	failing                              atomic.Pointer[string] // the step that fails, "" for none
 }
 
 // step notes the begin of a step of the object's, and says whether it fails.
 func (j *journey) step(name string, count *int) error {
 	*count++
-	if j.failing == name {
+	if *j.failing.Load() == name {
 		return errors.New("it fails")
 	}
 	return nil
@@ -55,7 +56,7 @@ func (j *journey) follow() {
 		if op != "commit" {
 			return nil, nil
 		}
-		if len(j.r.store.Keys()) == 0 || j.looked == 0 || j.readBack == 0 && j.r.store.NoMD5 || j.failing == "look" || j.failing == "read back" {
+		if len(j.r.store.Keys()) == 0 || j.looked == 0 || j.readBack == 0 && j.r.store.NoMD5 || *j.failing.Load() == "look" || *j.failing.Load() == "read back" {
 			t.Error("committed before it was uploaded and verified")
 		}
 		if len(j.r.sources[0].verdicts) > 0 {
@@ -75,7 +76,8 @@ func TestObjectIsUploadedVerifiedCommittedAndReleasedInThisOrder(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				r := newRig(t, 1)
 				r.store.NoMD5 = noMD5
-				j := &journey{r: r, failing: failing}
+				j := &journey{r: r}
+				j.failing.Store(&failing)
 				j.follow()
 				defer r.start(nil).Close()
 				r.append(0, value(1))
@@ -85,7 +87,7 @@ func TestObjectIsUploadedVerifiedCommittedAndReleasedInThisOrder(t *testing.T) {
 					if got := r.sources[0].tieredEnd(); got != 0 || r.catalog.tieredEnd(r.sources[0].id) != 0 {
 						t.Errorf("%s fails, and up to %d was released", failing, got)
 					}
-					j.failing = ""
+					j.failing.Store(new(string))
 					time.Sleep(time.Minute)
 				}
 				ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
@@ -95,7 +97,7 @@ func TestObjectIsUploadedVerifiedCommittedAndReleasedInThisOrder(t *testing.T) {
 				}
 				synctest.Wait()
 				if j.written == 0 || j.looked == 0 || j.committed == 0 || len(r.sources[0].verdicts) != 1 {
-					t.Errorf("%s: %+v, verdicts %v", failing, *j, r.sources[0].verdicts)
+					t.Errorf("%s: %d written, %d looked at, %d committed, verdicts %v", failing, j.written, j.looked, j.committed, r.sources[0].verdicts)
 				}
 				r.catalog.fault = nil
 				r.checkAll()
