@@ -73,7 +73,10 @@ func (w *wire) look(partition int32, b mq.Batch) *sending {
 	}
 	if s == nil {
 		s = &sending{name: name, data: bytes.Clone(b)}
-		for rec := range b.Records(nil) {
+		for rec, err := range b.Records(nil) {
+			if err != nil {
+				w.t.Errorf("%+v: %v", name, err)
+			}
 			w.values[string(rec.Value)] = s
 		}
 		return s

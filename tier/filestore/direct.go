@@ -45,7 +45,7 @@ func (f *directFile) ready() bool {
 		if sameFile(f.File, direct) {
 			f.direct = direct
 		} else {
-			direct.Close() // the name was given to another one since
+			_ = direct.Close() // the name was given to another one since
 		}
 	}
 	f.refused = f.direct == nil
