@@ -217,7 +217,7 @@ func installAndCut(t *testing.T, k int) (m *machine, cut, acknowledged bool) {
 	if err := m.crashAndBoot(m.sm, crashfs.Lose(), r.config); err != nil {
 		t.Fatalf("cut at call %d: %v", k, err)
 	}
-	_ = <-received // it may have been cut off
+	<-received //nolint:errcheck // it may have been cut off
 	synctest.Wait()
 	return m, cut, acknowledged
 }
