@@ -79,6 +79,39 @@ func loseEachSector(t *testing.T, sector int64) {
 	}
 }
 
+// TestCopyLostWithTheFreeBehindItWasNotReleased spoils a copy and the free frame behind it at once, as one lost sector does: what the copy held
+// is missing at its stream's front then, and nobody knows any more that it was not released.
+func TestCopyLostWithTheFreeBehindItWasNotReleased(t *testing.T) {
+	spoilt := 0
+	for range 200 {
+		base := bigLog(t)
+		list := frames(t, base)
+		for i := 1; i < len(list); i++ {
+			held, free := list[i-1], list[i]
+			if held.kind != "data+copy" || free.kind != "free" || held.path != free.path {
+				continue
+			}
+			spoilt++
+			fs := spoil(t, base, free.path, func(b []byte) []byte {
+				clear(b[held.end-16 : free.pos+16])
+				return b
+			})
+			l, r, err := wal.Open(options(fs), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			neverServed(t, fmt.Sprintf("%s, copy at %d", filepath.Base(free.path), held.pos), l, r, originals(t, base))
+			if err := l.Close(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if spoilt >= 5 {
+			return
+		}
+	}
+	t.Errorf("%d copies with a free frame behind them, want some", spoilt)
+}
+
 func TestMissingSegmentIsFound(t *testing.T) {
 	base := bigLog(t)
 	want := originals(t, base)

@@ -10,16 +10,19 @@ import (
 // next entry, or whose number in the next checkpoint or seal, follows on what
 // was read is proven whole; what is not is quarantined.
 type replay struct {
-	index   *index
-	visit   func(Entry) error
-	report  *Recovery
-	recent  [recentStreams]*stream // by their slots: mostly the next entry is of one of them
-	copied  map[StreamID]bool
-	oldest  uint64 // segment, as the latest checkpoint or free frame has it
-	first   uint64 // segment of the scan
-	head    int64  // where the checkpoint of the segment being read ends
-	doubt   map[*stream]int
-	unknown int // damage that may have held a stream's first entries; 0: none, else its number + 1
+	index  *index
+	visit  func(Entry) error
+	report *Recovery
+	recent [recentStreams]*stream // by their slots: mostly the next entry is of one of them
+	copied map[StreamID]bool
+	// maybeCopies are streams of which a copy cannot be read, or may be among what cannot: what is missing at their fronts was perhaps not released.
+	maybeCopies map[StreamID]bool
+	anyCopies   bool   // the same of all streams
+	oldest      uint64 // segment, as the latest checkpoint or free frame has it
+	first       uint64 // segment of the scan
+	head        int64  // where the checkpoint of the segment being read ends
+	doubt       map[*stream]int
+	unknown     int // damage that may have held a stream's first entries; 0: none, else its number + 1
 
 	// freeLost says that a free frame may be among what was lost, and nothing
 	// else with it: then what is missing at a stream's front was released.
@@ -33,7 +36,7 @@ type replay struct {
 }
 
 func newReplay(visit func(Entry) error, report *Recovery) *replay {
-	return &replay{index: newIndex(), visit: visit, report: report, copied: map[StreamID]bool{}, doubt: map[*stream]int{}}
+	return &replay{index: newIndex(), visit: visit, report: report, copied: map[StreamID]bool{}, maybeCopies: map[StreamID]bool{}, doubt: map[*stream]int{}}
 }
 
 // damage adds to the report and returns its number.
@@ -154,6 +157,7 @@ func (r *replay) rotten(seg *segment, pos int64, h *header) error {
 		return nil
 	case h.copied():
 		r.blame(n, &stream{id: h.stream}, h.first, h.end())
+		r.maybeCopies[h.stream] = true
 		return nil // if it was needed, it will be found missing
 	}
 	s := r.follow(seg, pos, h)
@@ -188,6 +192,7 @@ func (r *replay) hole(seg *segment, from, to int64, next *header) {
 			if s.tag == next.prevTag {
 				r.doubt[s] = n
 				r.blame(n, s, 0, 0)
+				r.maybeCopies[s.id] = true
 				found = true
 			}
 		}
@@ -215,6 +220,7 @@ func (r *replay) everything(n int) {
 		}
 	}
 	r.unknown = n + 1
+	r.anyCopies = true
 }
 
 // follow checks that an entry is the next of its stream, and makes of it what
@@ -463,7 +469,7 @@ func (r *replay) covered(s *stream) {
 	for front < len(s.extents) && s.extents[front].seg == 0 {
 		front++
 	}
-	if front > 0 && r.freeLost && s.bad.Load() == nil {
+	if front > 0 && r.freeLost && s.bad.Load() == nil && !r.anyCopies && !r.maybeCopies[s.id] {
 		r.index.release(s, s.limit(front-1))
 		return
 	}
