@@ -7,6 +7,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/rustmq/rustmq/directio"
 	"github.com/rustmq/rustmq/wal"
 )
 
@@ -34,6 +35,9 @@ type rawItem struct {
 
 // rawBytes is the length of the file, which is written round and round.
 const rawBytes = 128 << 20
+
+// blank fills up the last block of a group.
+var blank [directio.Align]byte
 
 // OpenRaw makes the file in a directory and starts the goroutine.
 func OpenRaw(dir string) (*Raw, error) {
@@ -92,7 +96,7 @@ func (c *Raw) Close() error {
 func (c *Raw) run() {
 	var (
 		items []rawItem
-		buf   []byte
+		buf   = make([]byte, 0, 1<<20)
 		pos   int64
 	)
 	for {
@@ -112,6 +116,8 @@ func (c *Raw) run() {
 		for _, it := range items {
 			buf = append(buf, it.record...)
 		}
+		// Whole blocks, as the log writes them: they go past the page cache.
+		buf = append(buf, blank[:-len(buf)&(len(blank)-1)]...)
 		if pos+int64(len(buf)) > rawBytes {
 			pos = 0
 		}
