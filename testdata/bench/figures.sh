@@ -25,6 +25,7 @@ admin=127.0.0.1:29745
 # start NAME=VALUE...: a server on an empty directory, with settings.
 start() {
 	rm -rf "$work/data"
+	: >"$work/ready" # of the server before
 	env "$@" "$work/rustmq" serve --data-dir "$work/data" --listen "$RUSTMQ_SERVER" --admin-listen "$admin" >"$work/ready" 2>>"$work/server.log" &
 	server=$!
 	for _ in $(seq 200); do
