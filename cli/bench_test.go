@@ -14,13 +14,11 @@ func smallTail() []string {
 }
 
 func TestBenchReadsFromWhereItSays(t *testing.T) {
-	t.Parallel() // it mostly waits for the server to come to rest
 	for from, settings := range map[string][]string{
 		"tail": nil, "log": smallTail(),
 		"store": {"RUSTMQ_MEMORY_TAIL_SIZE=1MiB", "RUSTMQ_MEMORY_CACHE_SIZE=1MiB", "RUSTMQ_WAL_SEGMENT_SIZE=1MiB", "RUSTMQ_OBJECT_STORE_FLUSH_SIZE=1MiB"},
 	} {
 		t.Run(from, func(t *testing.T) {
-			t.Parallel()
 			n := startNode(t, settings...)
 			out := n.must("", "bench", "consume", "--from", from, "--records", "4000", "--rounds", "2", "--admin", n.admin(), "-o", "json")
 			var results []bench.Result
@@ -39,7 +37,6 @@ func TestBenchReadsFromWhereItSays(t *testing.T) {
 }
 
 func TestBenchRefusesAFigureFromElsewhere(t *testing.T) {
-	t.Parallel() // it mostly waits for the server to come to rest
 	n := startNode(t, smallTail()...)
 	status, out, stderr := n.run("", "bench", "consume", "--from", "tail", "--records", "8000", "--admin", n.admin())
 	if status != exitFailed || out != "" || !strings.Contains(stderr, "memory.tail_size") {
@@ -48,7 +45,6 @@ func TestBenchRefusesAFigureFromElsewhere(t *testing.T) {
 }
 
 func TestBenchPrintsRatiosToItsBounds(t *testing.T) {
-	t.Parallel() // it mostly waits for the server to come to rest
 	n := startNode(t)
 	for kind, bounds := range map[string]map[string]string{
 		"produce": {"produce_throughput": "quic_bulk_2"},
