@@ -2,7 +2,6 @@ package partition
 
 import (
 	"bytes"
-	"encoding/binary"
 	"slices"
 	"time"
 
@@ -15,7 +14,7 @@ import (
 type Recovery struct {
 	now     int64 // milliseconds since 1970
 	streams map[wal.StreamID]*Recovered
-	recent  [recentStreams]*Recovered // by their slots: mostly the next entry is of one of them
+	recent  [wal.StreamSlots]*Recovered // by their slots: mostly the next entry is of one of them
 	suspect map[wal.StreamID]bool
 	doubt   bool
 }
@@ -44,10 +43,10 @@ func NewRecovery(now time.Time) *Recovery {
 func (r *Recovery) Visit(e wal.Entry) error {
 	if e.Type == wal.EntryDrop {
 		delete(r.streams, e.Stream)
-		r.recent[slot(&e.Stream)] = nil
+		r.recent[e.Stream.Slot()] = nil
 		return nil
 	}
-	recent := &r.recent[slot(&e.Stream)]
+	recent := &r.recent[e.Stream.Slot()]
 	if *recent == nil || (*recent).stream != e.Stream {
 		*recent = r.stream(e.Stream)
 	}
@@ -63,15 +62,6 @@ func (r *Recovery) Visit(e wal.Entry) error {
 		s.reset(mq.Offset(e.First))
 	}
 	return nil
-}
-
-// recentStreams is how many streams are found without a map, a power of two.
-const recentStreams = 256
-
-// slot is where a stream is looked for first. A topic's id is random, a partition's number stands at the end.
-func slot(id *wal.StreamID) int {
-	le := binary.LittleEndian
-	return int((le.Uint64(id[8:]) ^ uint64(le.Uint32(id[16:]))) * 0x9e3779b97f4a7c15 >> 56 % recentStreams)
 }
 
 func (r *Recovery) stream(id wal.StreamID) *Recovered {

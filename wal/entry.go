@@ -1,8 +1,21 @@
 package wal
 
+import "encoding/binary"
+
 // StreamID names one stream of entries inside a log: a partition's key, or a
 // fixed one for the raft log.
 type StreamID [20]byte
+
+// StreamSlots is how many slots there are for streams to be looked for first,
+// before a map: a power of two.
+const StreamSlots = 256
+
+// Slot is where a stream is looked for first, below [StreamSlots]. Keys of
+// partitions differ in a topic's random id, and at their end in a number.
+func (id *StreamID) Slot() int {
+	le := binary.LittleEndian
+	return int((le.Uint64(id[8:]) ^ uint64(le.Uint32(id[16:]))) * 0x9e3779b97f4a7c15 >> 56 % StreamSlots)
+}
 
 // EntryType says what an entry does to its stream. The numbers are on disk and
 // never change; those above 63 are the log's own.

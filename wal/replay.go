@@ -1,7 +1,6 @@
 package wal
 
 import (
-	"encoding/binary"
 	"slices"
 )
 
@@ -13,7 +12,7 @@ type replay struct {
 	index  *index
 	visit  func(Entry) error
 	report *Recovery
-	recent [recentStreams]*stream // by their slots: mostly the next entry is of one of them
+	recent [StreamSlots]*stream // by their slots: mostly the next entry is of one of them
 	copied map[StreamID]bool
 	// maybeCopies are streams of which a copy cannot be read, or may be among what cannot: what is missing at their fronts was perhaps not released.
 	maybeCopies map[StreamID]bool
@@ -85,18 +84,9 @@ func (r *replay) tell(s *stream, e Entry) error {
 	return r.visit(e)
 }
 
-// recentStreams is how many streams are found without a map, a power of two.
-const recentStreams = 256
-
-// slot is where a stream is looked for first: keys mostly differ at their end.
-func slot(id *StreamID) int {
-	le := binary.LittleEndian
-	return int((le.Uint64(id[8:]) ^ uint64(le.Uint32(id[16:]))) * 0x9e3779b97f4a7c15 >> 56 % recentStreams)
-}
-
 // stream finds or adds a stream; fresh is true for one that was not known.
 func (r *replay) stream(id *StreamID) (s *stream, fresh bool) {
-	recent := &r.recent[slot(id)]
+	recent := &r.recent[id.Slot()]
 	if *recent != nil && (*recent).id == *id {
 		return *recent, false
 	}
@@ -300,7 +290,7 @@ func (r *replay) forget(s *stream) {
 	r.index.drop(s)
 	delete(r.doubt, s)
 	delete(r.copied, s.id)
-	r.recent[slot(&s.id)] = nil
+	r.recent[s.id.Slot()] = nil
 }
 
 func (r *replay) free(h *header, payload []byte) error {
