@@ -46,7 +46,7 @@ func (ids *identities) after(generation uint64, p *partition) *identity {
 
 // fetch asks for an identity until there is one or the client is closed.
 func (ids *identities) fetch() {
-	wait := newBackoff()
+	wait := ids.c.produceBackoff()
 	for {
 		var resp quicproto.InitProducerIDResponse
 		req := quicproto.InitProducerIDRequest{ProducerID: mq.NoProducerID, ProducerEpoch: mq.NoProducerEpoch}

@@ -68,7 +68,7 @@ func (l *link) pause() time.Duration {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.retry == nil {
-		l.retry = newBackoff()
+		l.retry = l.c.produceBackoff()
 		return 0
 	}
 	return l.retry.NextBackOff()

@@ -369,6 +369,17 @@ func TestDeliveryTimeoutFailsRecordsAndGoesOn(t *testing.T) {
 	}
 }
 
+func TestPausesLeaveRoomInTheDeliveryTimeout(t *testing.T) {
+	h := startCluster(t)
+	const timeout = 1500 * time.Millisecond
+	wait := h.client(DeliveryTimeout(timeout)).produceBackoff()
+	for range 50 {
+		if d := wait.NextBackOff(); d > timeout/4 {
+			t.Fatalf("a pause of %v in a delivery timeout of %v", d, timeout)
+		}
+	}
+}
+
 func TestUnknownTopicFailsSoon(t *testing.T) {
 	h := startCluster(t)
 	c := h.client()

@@ -23,6 +23,14 @@ func newBackoff() *backoff.ExponentialBackOff {
 	return b
 }
 
+// produceBackoff is newBackoff for what records wait for: no pause takes much of the time that a record has, or one that is produced as the
+// trouble ends would expire before it is tried once.
+func (c *Client) produceBackoff() *backoff.ExponentialBackOff {
+	b := newBackoff()
+	b.MaxInterval = min(maxBackoff, max(firstBackoff, c.cfg.deliveryTimeout/8))
+	return b
+}
+
 // answered takes the answer to b and adds the verdicts that it leads to.
 func (p *partition) answered(st *produceStream, b *batch, ack *quicproto.Ack, out []verdict) []verdict {
 	p.mu.Lock()
@@ -189,7 +197,7 @@ func (p *partition) detach() {
 // pause waits before anything is sent again. The mutex is held.
 func (p *partition) pause() {
 	if p.retry == nil {
-		p.retry = newBackoff()
+		p.retry = p.c.produceBackoff()
 	}
 	p.paused = true
 	time.AfterFunc(p.retry.NextBackOff(), func() {

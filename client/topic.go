@@ -80,7 +80,7 @@ func (t *topic) load(ctx context.Context) error {
 func (t *topic) find(l *loading) {
 	ctx, cancel := context.WithTimeout(t.c.ctx, t.c.cfg.deliveryTimeout)
 	defer cancel()
-	wait := newBackoff()
+	wait := t.c.produceBackoff()
 	for {
 		t.learnLimit(ctx)
 		err := t.look(ctx)
