@@ -113,7 +113,9 @@ type source struct {
 	file *ast.File
 }
 
-func (s source) generated() bool { return strings.HasSuffix(s.path, ".pb.go") }
+func (s source) generated() bool {
+	return strings.HasSuffix(s.path, ".pb.go") || strings.HasSuffix(s.path, ".connect.go")
+}
 
 // repository gives what [readRepository] read, once for all tests.
 func repository(t *testing.T) (sources []source, others map[string][]byte, positions *token.FileSet) {
