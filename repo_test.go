@@ -54,6 +54,7 @@ var floors = []struct {
 	{"wal/walbench", 1, "the WAL alone against a raw group-commit loop"},
 	{"api", 1, "the .proto files"},
 	{"api/metadata/v1", 1, "generated from them"},
+	{"api/rpcerr", 1, "mq's errors over Connect and back"},
 }
 
 // neverReaches are rules about everything that a package is built from.
