@@ -90,6 +90,7 @@ func (a *app) commands() *cli.App {
 			a.produceCommand(),
 			a.consumeCommand(),
 			a.benchCommand(),
+			a.verifyCommand(),
 			a.walCommand(),
 			a.objectCommand(),
 			a.raftCommand(),

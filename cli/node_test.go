@@ -351,3 +351,27 @@ func TestFlippedBitIsNamedByCheck(t *testing.T) {
 		t.Errorf("stderr does not name the place: %s", stderr)
 	}
 }
+
+func TestVerifyFindsNothingWrongWithAHealthyNode(t *testing.T) {
+	n := startNode(t)
+	report := filepath.Join(t.TempDir(), "report.json")
+	n.must("", "verify", "--topic", "proof", "--partitions", "2", "--duration", "1s", "--rate", "300", "--report", report)
+	text, err := os.ReadFile(report)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got struct {
+		Sent  int   `json:"sent_records"`
+		Acked int   `json:"acknowledged_records"`
+		Read  int   `json:"read_records"`
+		Found []any `json:"anomalies"`
+	}
+	if err := json.Unmarshal(text, &got); err != nil {
+		t.Fatal(err)
+	}
+	if got.Sent == 0 || got.Acked != got.Sent || got.Read == 0 || len(got.Found) > 0 {
+		t.Fatalf("report: %s", text)
+	}
+	// The topic goes on: what earlier runs left is not this one's.
+	n.must("", "verify", "--topic", "proof", "--duration", "200ms", "--rate", "300")
+}
