@@ -151,6 +151,14 @@ func TestPlantedBugsAreFound(t *testing.T) {
 			t.Log(err)
 		})
 	}
+	t.Run("what is torn off is left", func(t *testing.T) {
+		t.Parallel()
+		err := tornEnd(t, func(m *machine) { m.Under = leaveTorn })
+		if err == nil {
+			t.Fatal("nobody noticed")
+		}
+		t.Log(err)
+	})
 }
 
 // TestCheckerKnowsWhatIsWrong shows the checker logs with one thing wrong each.
