@@ -144,7 +144,7 @@ func TestPlantedBugsAreFound(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			_, err := cutEverywhere(t, 3, plant)
+			_, err := cutEverywhere(t, 3, 0, plant)
 			if err == nil {
 				t.Fatal("nobody noticed")
 			}

@@ -40,11 +40,12 @@ type cutter struct {
 	mu   sync.Mutex
 	seen map[string]int // moments by kind
 	done int            // cuts that were survived
+	want int            // the run goes on until there were so many
 }
 
 func newCutter(ctx context.Context, m *machine, copies int) *cutter {
 	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(8) // a node mostly waits
+	group.SetLimit(16) // a node mostly waits
 	c := &cutter{machine: m, ctx: ctx, group: group, copies: copies, seen: make(map[string]int)}
 	m.moment = c.cut
 	m.FS.Hook(func(call crashfs.Call) error {
@@ -108,8 +109,16 @@ func (c *cutter) cut(what string) {
 	}
 }
 
-// short is a run that does everything once: topics come and go, segments are filled, uploaded, freed and used again.
-func short(ctx context.Context, c *clients) error {
+// more says whether there were not enough cuts yet. How many a run has is a matter of time: of how much waits together for a sync.
+func (c *cutter) more() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.done < c.want && c.ctx.Err() == nil
+}
+
+// short is a run that does everything once: topics come and go, segments are filled, uploaded, freed and used again. It goes on as long as
+// there were not enough cuts.
+func (x *cutter) short(ctx context.Context, c *clients) error {
 	orders, err := c.create(ctx, "orders", 2)
 	if err != nil {
 		return err
@@ -149,18 +158,23 @@ func short(ctx context.Context, c *clients) error {
 	if err := bursts(orders, 8); err != nil {
 		return err
 	}
+	for x.more() {
+		if err := bursts(payments, 2); err != nil {
+			return err
+		}
+	}
 	return c.check(ctx)
 }
 
-// cutEverywhere is a short run of a node, cut at each of its moments.
-func cutEverywhere(t *testing.T, copies int, plant func(*machine)) (c *cutter, err error) {
+// cutEverywhere is a short run of a node, cut at each of its moments, and at least so many times if none does harm.
+func cutEverywhere(t *testing.T, copies, want int, plant func(*machine)) (c *cutter, err error) {
 	t.Helper()
 	m := newMachine(1, scratchDir(t))
 	defer m.Close()
 	plant(m)
 	c = newCutter(t.Context(), m, copies)
-	c.plant = plant
-	err = m.live(t.Context(), 0, short)
+	c.plant, c.want = plant, want
+	err = m.live(t.Context(), 0, c.short)
 	if lost := c.group.Wait(); lost != nil {
 		return c, lost
 	}
@@ -174,11 +188,11 @@ func cutEverywhere(t *testing.T, copies int, plant func(*machine)) (c *cutter, e
 // every object of a short run, several times each: what survives of the last calls, how writes are torn, and whether the recovery is
 // cut as well, is another each time.
 func TestPowerCutAtEveryCallLosesNothing(t *testing.T) {
-	copies := 6
+	copies, want := 5, 2000
 	if raceEnabled {
-		copies = 1
+		copies, want = 1, 200
 	}
-	c, err := cutEverywhere(t, copies, func(*machine) {})
+	c, err := cutEverywhere(t, copies, want, func(*machine) {})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -191,7 +205,7 @@ func TestPowerCutAtEveryCallLosesNothing(t *testing.T) {
 			t.Errorf("the run had no %s", what)
 		}
 	}
-	if want := 200 * copies; c.done < want { // how many moments there are is a matter of time
+	if c.done < want {
 		t.Errorf("%d cuts, want %d", c.done, want)
 	}
 }
