@@ -19,10 +19,12 @@ const (
 // order, from the entry that holds offset from until maxBytes are reached (one
 // entry at least). It returns the grown slice and the offset to go on at. At
 // the stream's end there is nothing, and no error. Every byte returned was
-// verified.
+// verified. What is good before an entry that cannot be read is returned without
+// an error: who goes on from there learns of it.
 //
 // Errors: OffsetOutOfRange outside of [first, end]; Corrupt, with segment and
-// position, where the entry at from cannot be read any more.
+// position, where the entry at from cannot be read any more; KafkaStorageError,
+// with them, where the disk does not give it.
 func (l *Log) Read(stream StreamID, from uint64, maxBytes int, dst []byte) (data []byte, next uint64, err error) {
 	next, err = l.scan(stream, from, maxBytes, func(_ *header, payload []byte) error {
 		dst = append(dst, payload...)
@@ -52,11 +54,12 @@ func (l *Log) scan(stream StreamID, from uint64, maxBytes int, emit func(*header
 	defer func() { l.frames.Put(r.release()) }()
 	var steps [readSteps]step
 	total, cur, full := 0, from, false
+	var stopped error // by emit
 	maxBytes = max(maxBytes, 1)
 	for !full {
 		n, err := l.plan(stream, cur, maxBytes-total, steps[:])
 		if n == 0 || err != nil {
-			return cur, keepGoing(err, total)
+			return cur, unlessRead(err, total)
 		}
 		before := cur
 		for i := 0; i < n && !full && err == nil; i++ {
@@ -65,28 +68,33 @@ func (l *Log) scan(stream StreamID, from uint64, maxBytes int, emit func(*header
 					full = true
 					return leave, nil
 				}
+				if stopped = emit(h, payload); stopped != nil {
+					return leave, stopped
+				}
 				total += len(payload)
 				if full = total >= maxBytes; full {
-					return last, emit(h, payload)
+					return last, nil
 				}
-				return more, emit(h, payload)
+				return more, nil
 			})
 		}
 		l.unpin(steps[:n])
-		if err == nil && cur == before && !full {
+		switch {
+		case stopped != nil:
+			return cur, stopped
+		case err == nil && cur == before && !full:
 			err = mq.Errorf(mq.Internal, "read stream %x at %d: the index leads nowhere", stream, cur)
 		}
 		if err != nil {
-			return cur, keepGoing(err, total)
+			return cur, unlessRead(err, total)
 		}
 	}
 	return cur, nil
 }
 
-// keepGoing hides damage behind what could be read: who goes on from there
-// will learn of it.
-func keepGoing(err error, total int) error {
-	if total > 0 && mq.CodeOf(err) == mq.Corrupt {
+// unlessRead hides what is wrong behind what could be read: who goes on from there will learn of it.
+func unlessRead(err error, total int) error {
+	if total > 0 {
 		return nil
 	}
 	return err
@@ -182,8 +190,8 @@ func (r *frameReader) release() *frameReader {
 	return r
 }
 
-// at returns the n bytes at pos, and reads on up to until while it is there.
-// They are valid until the next call. At the end of the file there are less.
+// at returns the n bytes at pos, and reads on up to until while it is there: what cannot be read behind
+// them is of no concern yet. They are valid until the next call.
 func (r *frameReader) at(in *segment, pos int64, n int, until int64) ([]byte, error) {
 	if r.in == in && pos >= r.base && pos+int64(n) <= r.base+int64(r.n) {
 		return r.buf[pos-r.base:][:n], nil
@@ -193,8 +201,11 @@ func (r *frameReader) at(in *segment, pos int64, n int, until int64) ([]byte, er
 		r.buf = make([]byte, max(want, min(readBytes, 2*want)))
 	}
 	got, err := in.file.ReadAt(r.buf[:want], pos)
+	if got < n && want > n && !errors.Is(err, io.EOF) {
+		got, err = in.file.ReadAt(r.buf[:n], pos)
+	}
 	r.in, r.base, r.n = in, pos, got
-	if err != nil && (!errors.Is(err, io.EOF) || got < n) {
+	if err != nil && got < n {
 		r.n = 0
 		return nil, mq.Errorf(mq.KafkaStorageError, "read %s at %d: %w", in.path, pos, err)
 	}
@@ -215,14 +226,19 @@ const (
 // emit wanted no more.
 func (r *frameReader) extent(s *step, id StreamID, cur uint64, emit func(*header, []byte) (verdict, error)) (uint64, error) {
 	pos, stop, bad := int64(s.pos), int64(s.pos)+int64(s.span), int64(-1)
+	var unread error
 	for cur < s.limit && pos+headerSize <= stop {
+		// Somebody's header cannot be read or is damaged: perhaps not one that is wanted.
 		b, err := r.at(s.in, pos, headerSize, s.until)
 		if err != nil {
-			return cur, err
+			if unread == nil {
+				unread = err
+			}
+			pos = roundUp(pos+1, blockSize)
+			continue
 		}
 		h := &r.head
 		if !h.decode(b, s.in.seed, pos) || pos+h.size() > stop {
-			// Somebody's header is damaged: perhaps not one that is wanted.
 			if bad < 0 {
 				bad = pos
 			}
@@ -248,6 +264,9 @@ func (r *frameReader) extent(s *step, id StreamID, cur uint64, emit func(*header
 		pos += h.size()
 	}
 	if cur < s.limit {
+		if unread != nil {
+			return cur, unread
+		}
 		if bad < 0 {
 			bad = int64(s.pos)
 		}
