@@ -41,6 +41,7 @@ var floors = []struct {
 	{"metadata", 3, "pure replicated state"},
 	{"client", 3, "the Go client library"},
 	{"raft", 2, "the replicated log on the WAL"},
+	{"raft/form", 2, "how controllers become one group, once"},
 	{"tier", 2, "objects in a bucket"},
 	{"tier/filestore", 1, "the durable driver of file:// buckets"},
 	{"tier/faultstore", 2, "a bucket that fails, for tests"},
