@@ -21,7 +21,7 @@ func (f *fixture) opened(topic string, iso mq.Isolation) server.Reader {
 func TestOpenFetchNamesWhyItIsRefused(t *testing.T) {
 	f := newFixture(t, 1)
 	f.create("orders", 2)
-	f.must(f.partition("orders", 0).Lead(5, []partition.Replica{{Node: self, Incarnation: 1}}))
+	f.must(f.partition("orders", 0).Lead(5, 0, []partition.Replica{{Node: self, Incarnation: 1}}))
 	f.hide("orders", 1)
 	for _, c := range []struct {
 		name      string
@@ -252,7 +252,7 @@ func TestEndIsNotToldBeforeANewLeaderKnowsIt(t *testing.T) {
 	f.must(f.produce("orders", 0, batch(t, 1, 1), mq.DurabilityLeader).Err)
 	part := f.partition("orders", 0)
 	both := []partition.Replica{{Node: self, Incarnation: 1}, {Node: other, Incarnation: 1}}
-	f.must(part.Lead(1, both))
+	f.must(part.Lead(1, 0, both))
 	latest := &quicproto.ListOffsetsRequest{Topic: "orders", Queries: []quicproto.OffsetQuery{{Timestamp: quicproto.TimestampLatest}}}
 	resp, err := f.ListOffsets(t.Context(), alice, latest)
 	if err != nil || resp.Answers[0].Code != mq.OffsetNotAvailable || !mq.OffsetNotAvailable.Retriable() {

@@ -194,7 +194,7 @@ func (f *fixture) open(t *metadata.Topic, id mq.PartitionID, wanted *metadata.Pa
 	for i, n := range wanted.ISR {
 		isr[i] = partition.Replica{Node: n, Incarnation: 1}
 	}
-	f.must(p.Lead(wanted.LeaderEpoch, isr))
+	f.must(p.Lead(wanted.LeaderEpoch, wanted.PartitionEpoch, isr))
 	return p
 }
 

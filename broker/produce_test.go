@@ -37,7 +37,7 @@ func TestAppendNamesWhyItIsRefused(t *testing.T) {
 	if followed < 0 || led < 0 {
 		t.Fatal("the test wants a partition that each of the two brokers leads")
 	}
-	f.must(f.partition("pairs", led).Lead(1, []partition.Replica{{Node: self, Incarnation: 1}}))
+	f.must(f.partition("pairs", led).Lead(1, 0, []partition.Replica{{Node: self, Incarnation: 1}}))
 
 	for _, c := range []struct {
 		name      string

@@ -215,7 +215,7 @@ func (p *partitions) lead(part *partition.Partition, wanted *metadata.Partition)
 	}
 	switch wanted.Leader {
 	case p.node:
-		if err := part.Lead(wanted.LeaderEpoch, p.replicas(wanted.ISR)); err != nil {
+		if err := part.Lead(wanted.LeaderEpoch, wanted.PartitionEpoch, p.replicas(wanted.ISR)); err != nil {
 			return err
 		}
 		part.TieredTo(wanted.TieredEnd) // in case the answer to our own commit was lost

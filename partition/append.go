@@ -21,7 +21,7 @@ func LogBytes(b mq.Batch) int64 { return int64(len(b)) }
 // this request asks for, and not before the request that appended it.
 //
 // Errors before anything was appended: NotLeaderOrFollower, PartitionQuarantined, KafkaStorageError, ShuttingDown and other
-// reasons not to lead; MessageTooLarge; InvalidRequiredAcks; NotEnoughReplicas for want all or object while the in-sync set is
+// reasons not to lead, the lease among them; MessageTooLarge; InvalidRequiredAcks; NotEnoughReplicas for want all or object while the in-sync set is
 // below min.insync.replicas; OutOfOrderSequence, DuplicateSequence (older than what is retained), InvalidProducerEpoch,
 // UnknownProducerID, InvalidRequest (overlaps a batch without being it). After it was appended, so that whether
 // it survives is not known: NotLeaderOrFollower, KafkaStorageError, ShuttingDown, PartitionQuarantined.
@@ -70,14 +70,8 @@ func (p *Partition) append(b mq.Batch, want mq.Durability, settings Settings, ti
 	b.SetLeaderEpoch(p.epoch)
 	e := p.publish(b, base, ms)
 	p.wait(waiting{done: done, base: base, last: e.end - 1, timestamp: timestamp}, want.Mark())
-	entry := wal.Entry{Stream: p.stream, Type: wal.EntryData, First: uint64(base), End: uint64(e.end), Payload: b}
-	if len(b) >= mq.CombineCRCFrom {
-		entry.CRC = b.Sum() // nearly free: of a small one the log is as quick
-	}
-	p.cfg.Log.Append(entry, e)
-	if p.cfg.Appended != nil {
-		p.cfg.Appended(p)
-	}
+	p.cfg.Log.Append(p.entry(b, e), e)
+	p.tell(NewsAppended)
 	if c := p.cfg.Counters; c != nil {
 		c.AppendedBatches.Add(1)
 		c.AppendedBytes.Add(int64(len(b)))
@@ -85,9 +79,21 @@ func (p *Partition) append(b mq.Batch, want mq.Durability, settings Settings, ti
 	return true, nil
 }
 
+// entry is what the log gets of a batch.
+func (p *Partition) entry(b mq.Batch, e *tailEntry) wal.Entry {
+	entry := wal.Entry{Stream: p.stream, Type: wal.EntryData, First: uint64(e.base), End: uint64(e.end), Payload: b}
+	if len(b) >= mq.CombineCRCFrom {
+		entry.CRC = b.Sum() // nearly free: of a small one the log is as quick
+	}
+	return entry
+}
+
 // admit refuses what this partition can not or may not take now. The caller holds mu.
 func (p *Partition) admit(b mq.Batch, want mq.Durability, settings Settings) error {
 	if err := p.mustLead(); err != nil {
+		return err
+	}
+	if err := p.lease(); err != nil && want != mq.DurabilityNone {
 		return err
 	}
 	limit := settings.MaxBatchBytes

@@ -207,7 +207,7 @@ func TestDuplicateWithLowerMarkWaitsForTheOriginal(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newNode(t, 1, nil)
 		n.set(Settings{MinISR: 2})
-		if err := n.p.Lead(1, []Replica{{1, 1}, {2, 1}}); err != nil {
+		if err := n.p.Lead(1, 0, []Replica{{1, 1}, {2, 1}}); err != nil {
 			t.Fatal(err)
 		}
 		b := func() mq.Batch { return batch(producedBy{3, 0, 0}, 1, 'd', 10, 0) }

@@ -137,7 +137,7 @@ func benchPartition(b *testing.B) *Partition {
 		b.Fatal(err)
 	}
 	b.Cleanup(p.Close)
-	if err := p.Lead(0, []Replica{{1, 1}}); err != nil {
+	if err := p.Lead(0, 0, []Replica{{1, 1}}); err != nil {
 		b.Fatal(err)
 	}
 	return p

@@ -34,10 +34,9 @@ type Config struct {
 
 	// Committed: the high watermark moved, or this node began to lead. For tier.Uploader.Notify.
 	Committed func(*Partition)
-	// Appended: this node leads and the log end moved. To wake the peers that replicate from here.
-	Appended func(*Partition)
-	// Persisted: this node follows, and Durable has something new to acknowledge.
-	Persisted func(*Partition)
+	// Lease says why this node may not acknowledge anything now, for it may have been replaced as the leader without knowing; nil, and a
+	// nil func: it may. Asked once more after the sync, just before an acknowledgement: a few loads, no lock, no wait.
+	Lease func() error
 
 	// ProducerTTL is how long an idle producer is remembered; 0: DefaultProducerTTL.
 	ProducerTTL time.Duration

@@ -6,7 +6,7 @@
 //   - [Partition.Append]: dedup, offsets, stamps, hot tail, log; completion when the mark asked for has passed
 //   - [Partition.Read] from hot tail, log or object store; [Partition.Await] and [Partition.Wait] for more
 //   - roles: [Partition.Lead], [Partition.Follow], [Partition.Acked], [Partition.ProposeISR], [Partition.Replicate], [Partition.Truncate],
-//     [Partition.Reset]
+//     [Partition.Reset], [Partition.Refetch]; whoever carries batches and acknowledgements between replicas is told of news by [Partition.Watch]
 //   - [tier.Source]: what the uploader reads, and the checkpoint that each commit carries
 //   - [Recovery] and [Open]: the same again after a restart
 //
@@ -28,7 +28,7 @@
 //
 // One mutex per partition, held for memory work only. Under it all marks are written, and log entries are queued, so that
 // their order in the log is that of their offsets. Without it marks and hot tail are read: see the tail type for why that is sound.
-// Completions are called without it, one at a time, in order (see unlock); waiters and the hooks of [Config] with it. Lock order:
+// Completions are called without it, one at a time, in order (see unlock); waiters, watchers and the hooks of [Config] with it. Lock order:
 // partition, then tail budget, uploads, or the log's own.
 //
 // # In the log
@@ -44,5 +44,8 @@
 //   - The state of the producers is that of the batches in the log, whatever was truncated, lost or recovered; except that
 //     idle producers are forgotten.
 //   - The epoch a replica last took part in is synced before it acknowledges anything in it, and is never gone back behind.
+//   - A follower acknowledges, takes and releases nothing in an epoch before its log was found to be the beginning of that leader's.
+//   - The watermark passes only what all in-sync replicas have, of every set that may be in force, and none of which is below
+//     min.insync.replicas.
 //   - Whatever is damaged stops its own partition, and is never served.
 package partition

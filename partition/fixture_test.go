@@ -234,7 +234,7 @@ func (n *node) restart(tiered Checkpoint) {
 // lead makes the node the only replica and leader, in the epoch after the last.
 func (n *node) lead() {
 	n.t.Helper()
-	if err := n.p.Lead(n.p.Epoch()+1, []Replica{{n.id, 1}}); err != nil {
+	if err := n.p.Lead(n.p.Epoch()+1, 0, []Replica{{n.id, 1}}); err != nil {
 		n.t.Fatal(err)
 	}
 }

@@ -28,6 +28,11 @@ func replicate(t testing.TB, l, f *node, epoch mq.Epoch) {
 	}
 }
 
+// newsFunc is a Watcher.
+type newsFunc func(News)
+
+func (f newsFunc) News(n News) { f(n) }
+
 func copyOnce(t testing.TB, l, f *node, epoch mq.Epoch) {
 	t.Helper()
 	for {
@@ -62,7 +67,7 @@ func both() []Replica { return []Replica{{1, 1}, {2, 1}} }
 
 func TestFollowerHasTheSameLogAndTakesOver(t *testing.T) {
 	l, f := newNode(t, 1, nil), newNode(t, 2, nil)
-	if err := l.p.Lead(1, both()); err != nil {
+	if err := l.p.Lead(1, 0, both()); err != nil {
 		t.Fatal(err)
 	}
 	if err := f.p.Follow(1, 1); err != nil {
@@ -87,7 +92,7 @@ func TestFollowerHasTheSameLogAndTakesOver(t *testing.T) {
 	_, err := f.p.Read(context.Background(), 0, 100, mq.IsolationCommitted, nil)
 	codeWanted(t, err, mq.NotLeaderOrFollower)
 
-	if err := f.p.Lead(2, []Replica{{2, 1}}); err != nil {
+	if err := f.p.Lead(2, 0, []Replica{{2, 1}}); err != nil {
 		t.Fatal(err)
 	}
 	if err := l.p.Follow(2, 2); err != nil {
@@ -106,7 +111,7 @@ func TestFollowerHasTheSameLogAndTakesOver(t *testing.T) {
 
 func TestFollowerTruncatesByEpochHistoryAndRollsProducersBack(t *testing.T) {
 	l, f := newNode(t, 1, nil), newNode(t, 2, nil)
-	if err := l.p.Lead(1, both()); err != nil {
+	if err := l.p.Lead(1, 0, both()); err != nil {
 		t.Fatal(err)
 	}
 	if err := f.p.Follow(1, 1); err != nil {
@@ -124,7 +129,7 @@ func TestFollowerTruncatesByEpochHistoryAndRollsProducersBack(t *testing.T) {
 	}
 	waits := make(future, 1)
 	l.send(batch(producedBy{6, 0, 0}, 1, 'u', 10, 0), mq.DurabilityAll, waits)
-	if err := f.p.Lead(2, []Replica{{2, 1}}); err != nil {
+	if err := f.p.Lead(2, 0, []Replica{{2, 1}}); err != nil {
 		t.Fatal(err)
 	}
 	f.must(batch(producedBy{5, 0, 3}, 1, 'n', 10, 0))
@@ -137,7 +142,7 @@ func TestFollowerTruncatesByEpochHistoryAndRollsProducersBack(t *testing.T) {
 	}
 	replicate(t, f, l, 2)
 	check := func(when string) {
-		if err := l.p.Lead(l.p.Epoch()+1, []Replica{{1, 1}}); err != nil {
+		if err := l.p.Lead(l.p.Epoch()+1, 0, []Replica{{1, 1}}); err != nil {
 			t.Fatal(err)
 		}
 		if got, want := l.read(0), f.read(0); !bytes.Equal(got, want) {
@@ -173,7 +178,7 @@ func TestTruncationAsksAgainWhenHistoriesInterleave(t *testing.T) {
 	}
 	feed(l, 0, 1, 1, 2, 2, 5)
 	feed(f, 0, 1, 1, 1, 3, 4, 4)
-	if err := l.p.Lead(10, both()); err != nil {
+	if err := l.p.Lead(10, 0, both()); err != nil {
 		t.Fatal(err)
 	}
 	if err := f.p.Follow(10, 1); err != nil {
@@ -206,7 +211,7 @@ func TestEpochInWhichNothingWasWrittenLeavesNoTrace(t *testing.T) {
 	if err := n.p.Replicate(context.Background(), 6, stamped(plain(1), 0, 6), 0, 0); err != nil {
 		t.Fatal(err)
 	}
-	if err := n.p.Lead(7, both()); err != nil {
+	if err := n.p.Lead(7, 0, both()); err != nil {
 		t.Fatal(err)
 	}
 	if err := n.p.Follow(8, 2); err != nil {
@@ -214,6 +219,9 @@ func TestEpochInWhichNothingWasWrittenLeavesNoTrace(t *testing.T) {
 	}
 	if e := n.p.LastEpoch(); e != 6 {
 		t.Fatalf("the last batch is of epoch 6, not %d", e)
+	}
+	if _, err := n.p.Truncate(8, 6, 1); err != nil {
+		t.Fatal(err)
 	}
 	if err := n.p.Replicate(context.Background(), 8, stamped(plain(1), 1, 6), 0, 0); err != nil {
 		t.Fatal(err)
@@ -296,7 +304,11 @@ func TestFollowerAcknowledgesOnlyWhatIsSyncedEpochIncluded(t *testing.T) {
 		f := newNode(t, 2, nil)
 		open := f.gate()
 		persisted := 0
-		f.p.cfg.Persisted = func(*Partition) { persisted++ }
+		f.p.Watch(newsFunc(func(n News) {
+			if n == NewsDurable {
+				persisted++
+			}
+		}))
 		if err := f.p.Follow(3, 1); err != nil {
 			t.Fatal(err)
 		}
@@ -360,7 +372,7 @@ func TestSyncOfCutRecordsDoesNotCountForTheirSuccessors(t *testing.T) {
 func TestReplicaBehindTheTieredEndResetsToIt(t *testing.T) {
 	store := &bucket{}
 	l, f := newNode(t, 1, store), newNode(t, 2, store)
-	if err := l.p.Lead(1, []Replica{{1, 1}}); err != nil {
+	if err := l.p.Lead(1, 0, []Replica{{1, 1}}); err != nil {
 		t.Fatal(err)
 	}
 	if err := f.p.Follow(1, 1); err != nil {
@@ -388,7 +400,7 @@ func TestReplicaBehindTheTieredEndResetsToIt(t *testing.T) {
 	}
 	replicate(t, l, f, 1)
 	f.restart(store.checkpoint)
-	if err := f.p.Lead(2, []Replica{{2, 2}}); err != nil {
+	if err := f.p.Lead(2, 0, []Replica{{2, 2}}); err != nil {
 		t.Fatal(err)
 	}
 	if !bytes.Equal(f.read(0), l.read(0)) {
@@ -402,7 +414,7 @@ func TestReplicaBehindTheTieredEndResetsToIt(t *testing.T) {
 func TestFollowerReleasesWhatTheLeaderConfirmed(t *testing.T) {
 	store := &bucket{}
 	l, f := newNode(t, 1, store), newNode(t, 2, store)
-	if err := l.p.Lead(1, both()); err != nil {
+	if err := l.p.Lead(1, 0, both()); err != nil {
 		t.Fatal(err)
 	}
 	if err := f.p.Follow(1, 1); err != nil {
@@ -417,12 +429,15 @@ func TestFollowerReleasesWhatTheLeaderConfirmed(t *testing.T) {
 	if _, _, _, object := f.p.Offsets(); object != 0 {
 		t.Fatal("a follower took a verdict")
 	}
-	f.p.TieredTo(4)
+	codeWanted(t, f.p.Confirmed(0, 4), mq.FencedLeaderEpoch)
+	if err := f.p.Confirmed(1, 4); err != nil {
+		t.Fatal(err)
+	}
 	if _, _, _, object := f.p.Offsets(); object != 4 {
 		t.Fatalf("object mark %d", object)
 	}
 	// As the new leader it fetches the checkpoint before it uploads on.
-	if err := f.p.Lead(2, []Replica{{2, 1}}); err != nil {
+	if err := f.p.Lead(2, 0, []Replica{{2, 1}}); err != nil {
 		t.Fatal(err)
 	}
 	f.must(batch(producedBy{8, 0, 0}, 1, 'z', 10, 0))
@@ -434,16 +449,16 @@ func TestFollowerReleasesWhatTheLeaderConfirmed(t *testing.T) {
 
 func TestLeaderDoesNotGoOnAfterAStaleFollow(t *testing.T) {
 	n := newNode(t, 1, nil)
-	if err := n.p.Lead(5, []Replica{{1, 1}}); err != nil {
+	if err := n.p.Lead(5, 0, []Replica{{1, 1}}); err != nil {
 		t.Fatal(err)
 	}
 	codeWanted(t, n.p.Follow(5, 2), mq.FencedLeaderEpoch)
 	codeWanted(t, n.p.Follow(4, 2), mq.FencedLeaderEpoch)
-	codeWanted(t, n.p.Lead(4, []Replica{{1, 1}}), mq.FencedLeaderEpoch)
+	codeWanted(t, n.p.Lead(4, 0, []Replica{{1, 1}}), mq.FencedLeaderEpoch)
 	if n.p.LeaderEpoch() != 5 {
 		t.Fatal(n.p.LeaderEpoch())
 	}
-	if err := n.p.Lead(5, []Replica{{1, 1}}); err != nil {
+	if err := n.p.Lead(5, 0, []Replica{{1, 1}}); err != nil {
 		t.Fatal(err)
 	}
 	n.must(plain(1))

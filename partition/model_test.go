@@ -70,7 +70,7 @@ func (m *model) end() mq.Offset {
 // isr makes the watermark depend on what the model acknowledges as node 2.
 func (m *model) lead() {
 	m.epoch++
-	if err := m.n.p.Lead(m.epoch, both()); err != nil {
+	if err := m.n.p.Lead(m.epoch, 0, both()); err != nil {
 		m.t.Fatalf("lead in epoch %d: %v", m.epoch, err)
 	}
 	m.ack(m.high)

@@ -31,6 +31,7 @@ func Open(cfg Config, found *Recovered, tiered Checkpoint) (*Partition, error) {
 	p.setMarks(found, tiered)
 	if err := p.resume(found, tiered); err != nil {
 		p.quarantine(err)
+		p.damaged = true
 		return p, nil
 	}
 	if n := len(p.epochs); n > 0 {

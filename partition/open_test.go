@@ -19,7 +19,7 @@ func TestRestartBringsEverythingBack(t *testing.T) {
 	if s, _ := n.p.State(); s != StateOffline {
 		t.Fatal(s)
 	}
-	codeWanted(t, n.p.Lead(n.p.Epoch(), []Replica{{1, 2}}), mq.FencedLeaderEpoch)
+	codeWanted(t, n.p.Lead(n.p.Epoch(), 0, []Replica{{1, 2}}), mq.FencedLeaderEpoch)
 	n.lead()
 	if string(n.read(0)) != string(before) {
 		t.Fatal("other bytes")
@@ -41,7 +41,7 @@ func TestRestartBringsEverythingBack(t *testing.T) {
 // A leader that was elected, wrote nothing and was restarted must not lead in that epoch again.
 func TestEpochWithoutRecordsIsRemembered(t *testing.T) {
 	n := newNode(t, 1, nil)
-	if err := n.p.Lead(7, []Replica{{1, 1}}); err != nil {
+	if err := n.p.Lead(7, 0, []Replica{{1, 1}}); err != nil {
 		t.Fatal(err)
 	}
 	if err := n.log.Sync(context.Background()); err != nil {
@@ -49,9 +49,9 @@ func TestEpochWithoutRecordsIsRemembered(t *testing.T) {
 	}
 	n.disk.Kill()
 	n.restart(Checkpoint{})
-	codeWanted(t, n.p.Lead(7, []Replica{{1, 2}}), mq.FencedLeaderEpoch)
+	codeWanted(t, n.p.Lead(7, 0, []Replica{{1, 2}}), mq.FencedLeaderEpoch)
 	codeWanted(t, n.p.Follow(6, 2), mq.FencedLeaderEpoch)
-	if err := n.p.Lead(8, []Replica{{1, 2}}); err != nil {
+	if err := n.p.Lead(8, 0, []Replica{{1, 2}}); err != nil {
 		t.Fatal(err)
 	}
 }

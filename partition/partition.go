@@ -47,8 +47,12 @@ type Partition struct {
 	mu      sync.Mutex
 	stopped error // why offline, quarantined or closed
 
-	epoch        mq.Epoch // newest leader epoch taken part in
-	durableEpoch mq.Epoch // newest one whose state entry is synced
+	epoch        mq.Epoch  // newest leader epoch taken part in
+	durableEpoch mq.Epoch  // newest one whose state entry is synced
+	aligned      bool      // while following: as far as this log goes it is the same as the leader's of this epoch
+	damaged      bool      // quarantined by what Open found
+	blank        bool      // while following: nothing of the log may be believed before a Reset
+	confirmed    mq.Offset // while following: the tiered end that the leader of this epoch has confirmed
 	epochStart   mq.Offset
 	epochs       mq.EpochHistory
 	leader       mq.NodeID
@@ -65,6 +69,7 @@ type Partition struct {
 	spare    []outcome
 	telling  bool
 	waits    *Wait
+	watchers []Watcher
 	moved    chan struct{} // closed when something becomes visible; nil while nobody waits
 }
 
@@ -169,6 +174,7 @@ func (p *Partition) advance() {
 		if ok && high > p.marks.high() {
 			p.marks.setHigh(high)
 			p.wake(false)
+			p.tell(NewsMarks)
 			if p.cfg.Committed != nil {
 				p.cfg.Committed(p)
 			}
@@ -201,8 +207,9 @@ func (p *Partition) persisted(end mq.Offset) {
 	}
 	p.marks.setLocal(end)
 	p.advance()
-	if p.cfg.Persisted != nil && State(p.state.Load()) == StateFollower {
-		p.cfg.Persisted(p)
+	if State(p.state.Load()) == StateFollower {
+		p.release()
+		p.tell(NewsDurable)
 	}
 }
 

@@ -19,33 +19,86 @@ type FollowerProgress struct {
 	End mq.Offset // what it holds on its disk; -1: has not said yet
 }
 
-// progress is what a leader knows of its followers, within one epoch. It is pure: no clock, no lock.
-type progress struct {
-	self      mq.NodeID
-	isr       []mq.NodeID
-	proposed  []mq.NodeID // while a change of the in-sync set is being decided; nil: none is
-	followers []FollowerProgress
+// Progress is what a leader knows of its replicas, at one moment.
+type Progress struct {
+	Epoch          mq.Epoch
+	PartitionEpoch int32 // of the in-sync set
+	EpochStart     mq.Offset
+	HighWatermark  mq.Offset
+	LogEnd         mq.Offset
+	ISR            []mq.NodeID
+	Followers      []FollowerProgress
+	Asked          bool // another in-sync set was proposed, and it is not told yet what came of it
+	Doubt          bool // of an earlier proposal it will not be told: it may still be decided
 }
 
-func newProgress(self mq.NodeID, isr []Replica) *progress {
-	g := &progress{self: self}
-	g.decide(isr)
+// maxDoubted bounds the different sets whose fate is unknown; only after so many outcomes were lost in a row, with none decided between.
+const maxDoubted = 16
+
+// progress is what a leader knows of its followers, within one epoch. It is pure: no clock, no lock.
+//
+// The controllers decide about the in-sync set by compare-and-set on the partition epoch, so of all that was proposed at one partition epoch
+// at most one is decided, and a newer partition epoch ends them all. Until then each of them may be the set that the next leader is
+// chosen from.
+type progress struct {
+	self           mq.NodeID
+	partitionEpoch int32
+	isr            []mq.NodeID
+	proposed       []mq.NodeID   // asked for, the answer is awaited; nil: none is
+	doubted        [][]mq.NodeID // asked for, the answer was lost
+	followers      []FollowerProgress
+}
+
+func newProgress(self mq.NodeID, partitionEpoch int32, isr []Replica) *progress {
+	g := &progress{self: self, partitionEpoch: partitionEpoch}
+	g.isr = g.nodes(isr)
 	return g
 }
 
-// decide notes the in-sync set that the controllers decided on; a proposal is over with that.
-func (g *progress) decide(isr []Replica) {
-	g.isr, g.proposed = g.nodes(isr), nil
+// decide notes the in-sync set that the controllers decided on: what was proposed is over with that. What is known already changes nothing
+// but the incarnations, and what is older than that nothing at all.
+func (g *progress) decide(partitionEpoch int32, isr []Replica) {
+	switch {
+	case partitionEpoch == g.partitionEpoch:
+		g.nodes(isr)
+	case partitionEpoch > g.partitionEpoch:
+		g.partitionEpoch, g.isr = partitionEpoch, g.nodes(isr)
+		g.proposed, g.doubted = nil, nil
+	}
 }
 
-// propose notes an in-sync set that was asked for, nil that the request was refused. As long as it is not known what came of
-// it, either set may be the one that the next leader is chosen from.
-func (g *progress) propose(isr []Replica) {
-	if isr == nil {
-		g.proposed = nil
-		return
+// propose notes an in-sync set that is asked for. One whose answer is still awaited becomes one of the doubted.
+func (g *progress) propose(partitionEpoch int32, isr []Replica) error {
+	if partitionEpoch != g.partitionEpoch {
+		return mq.Errorf(mq.FencedLeaderEpoch, "in-sync set proposed at partition epoch %d, it is %d", partitionEpoch, g.partitionEpoch)
+	}
+	nodes := make([]mq.NodeID, len(isr))
+	for i, r := range isr {
+		nodes[i] = r.Node
+	}
+	if !slices.Contains(nodes, g.self) {
+		return mq.Errorf(mq.InvalidRequest, "in-sync set %v without the leader %d", nodes, g.self)
+	}
+	g.unsettled()
+	if len(g.doubted) >= maxDoubted && !slices.Equal(nodes, g.isr) {
+		return mq.Errorf(mq.TooManyRequests, "it is not known what came of %d proposed in-sync sets", len(g.doubted))
 	}
 	g.proposed = g.nodes(isr)
+	return nil
+}
+
+// refused forgets the proposal whose answer is awaited: it was not decided, and will not be.
+func (g *progress) refused() { g.proposed = nil }
+
+// unsettled notes that the answer to the proposal will not come.
+func (g *progress) unsettled() {
+	if g.proposed == nil {
+		return
+	}
+	if !slices.ContainsFunc(g.doubted, func(s []mq.NodeID) bool { return slices.Equal(s, g.proposed) }) {
+		g.doubted = append(g.doubted, g.proposed)
+	}
+	g.proposed = nil
 }
 
 // nodes are the nodes of a set. A member in a newer incarnation than the one heard of has to speak again.
@@ -83,17 +136,28 @@ func (g *progress) acked(r Replica, end mq.Offset) error {
 	return nil
 }
 
-// replicated is the end of what every in-sync replica holds, those of a proposed set included, and this node. ok is false
-// while the set is smaller than minISR.
+// replicated is the end of what every replica holds that is in sync, or may be by what was proposed, and this node. ok is false
+// while one of these sets is smaller than minISR.
 func (g *progress) replicated(local mq.Offset, minISR int) (end mq.Offset, ok bool) {
-	if len(g.isr) < minISR {
+	if len(g.isr) < minISR || g.proposed != nil && len(g.proposed) < minISR {
 		return 0, false
+	}
+	for _, set := range g.doubted {
+		if len(set) < minISR {
+			return 0, false
+		}
 	}
 	end = local
 	for _, f := range g.followers {
-		if slices.Contains(g.isr, f.Node) || slices.Contains(g.proposed, f.Node) {
-			end = min(end, f.End)
+		if f.End < end && g.counts(f.Node) {
+			end = f.End
 		}
 	}
 	return end, true
+}
+
+// counts says whether the watermark waits for node.
+func (g *progress) counts(node mq.NodeID) bool {
+	return slices.Contains(g.isr, node) || slices.Contains(g.proposed, node) ||
+		slices.ContainsFunc(g.doubted, func(set []mq.NodeID) bool { return slices.Contains(set, node) })
 }

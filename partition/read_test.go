@@ -252,7 +252,7 @@ func TestDamageInTheLogIsNotServedAndQuarantines(t *testing.T) {
 	if data, source := n.readFrom(3, 10); source != "bucket" || split(t, data)[0].BaseOffset() != 3 {
 		t.Fatal("what the bucket has must still be served after a restart")
 	}
-	codeWanted(t, n.p.Lead(99, []Replica{{1, 1}}), mq.PartitionQuarantined)
+	codeWanted(t, n.p.Lead(99, 0, []Replica{{1, 1}}), mq.PartitionQuarantined)
 }
 
 func TestOffsetByTime(t *testing.T) {

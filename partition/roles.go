@@ -1,6 +1,8 @@
 package partition
 
 import (
+	"slices"
+
 	"github.com/rustmq/rustmq/mq"
 	"github.com/rustmq/rustmq/wal"
 )
@@ -9,15 +11,16 @@ import (
 // replica took part in: neither may a leader go on in an epoch after a restart (what it had not synced may live on at a follower
 // under the same offsets), nor take over one that another leads. The error is FencedLeaderEpoch then.
 //
-// Lead again with the epoch that it leads in tells it of another in-sync set, or that a proposed one was decided.
-func (p *Partition) Lead(epoch mq.Epoch, isr []Replica) error {
+// partitionEpoch is the one of the in-sync set. Lead again in the same epoch with a newer partition epoch tells of another in-sync set, whoever
+// asked for it: whatever was proposed before is over. With the same or an older one it changes nothing.
+func (p *Partition) Lead(epoch mq.Epoch, partitionEpoch int32, isr []Replica) error {
 	p.mu.Lock()
 	defer p.unlock()
 	if err := p.mustRun(); err != nil {
 		return err
 	}
 	if State(p.state.Load()) == StateLeader && epoch == p.epoch {
-		p.progress.decide(isr)
+		p.progress.decide(partitionEpoch, isr)
 		p.advance()
 		return nil
 	}
@@ -31,7 +34,7 @@ func (p *Partition) Lead(epoch mq.Epoch, isr []Replica) error {
 	p.leave(mq.Errorf(mq.NotLeaderOrFollower, "partition %s: epoch %d began", p.name(), epoch))
 	p.epoch, p.epochs, p.epochStart = epoch, epochs, p.marks.logEnd()
 	p.leader, p.stopped = p.cfg.Node, nil
-	p.progress = newProgress(p.cfg.Node, isr)
+	p.progress = newProgress(p.cfg.Node, partitionEpoch, isr)
 	p.state.Store(uint32(StateLeader))
 	p.leadingEpoch.Store(int32(epoch))
 	p.remember(&epochDone{p, epoch})
@@ -42,17 +45,41 @@ func (p *Partition) Lead(epoch mq.Epoch, isr []Replica) error {
 	return nil
 }
 
-// ProposeISR says that another in-sync set was asked of the controllers. Until Lead tells what was decided, or ProposeISR(nil)
-// that it was refused, the watermark only passes what both sets have.
-func (p *Partition) ProposeISR(isr []Replica) error {
+// ProposeISR says that another in-sync set is about to be asked of the controllers, by compare-and-set on partitionEpoch. Until Lead tells of a
+// newer partition epoch, or ISRRefused that it was refused, the watermark only passes what both sets have. Errors, and then nothing may be asked:
+// those of a replica that does not lead; FencedLeaderEpoch when the partition epoch is another one; InvalidRequest for a set without this node;
+// TooManyRequests when the answers to too many earlier ones were lost: the present set may still be asked for, which ends their doubt.
+func (p *Partition) ProposeISR(partitionEpoch int32, isr []Replica) error {
 	p.mu.Lock()
 	defer p.unlock()
 	if err := p.mustLead(); err != nil {
 		return err
 	}
-	p.progress.propose(isr)
+	if err := p.progress.propose(partitionEpoch, isr); err != nil {
+		return mq.Wrapf(err, "partition %s", p.name())
+	}
 	p.advance()
 	return nil
+}
+
+// ISRRefused says that the controllers decided against what was proposed last, at partitionEpoch: it will never be.
+func (p *Partition) ISRRefused(partitionEpoch int32) {
+	p.answered(partitionEpoch, (*progress).refused)
+}
+
+// ISRUnsettled says that it will not be known whether what was proposed last, at partitionEpoch, was decided or still will be, but by a newer
+// partition epoch: until then it counts.
+func (p *Partition) ISRUnsettled(partitionEpoch int32) {
+	p.answered(partitionEpoch, (*progress).unsettled)
+}
+
+func (p *Partition) answered(partitionEpoch int32, note func(*progress)) {
+	p.mu.Lock()
+	defer p.unlock()
+	if p.mustLead() == nil && p.progress.partitionEpoch == partitionEpoch {
+		note(p.progress)
+		p.advance()
+	}
 }
 
 // Acked notes that a follower holds everything below end on its disk, as it said in this epoch. Errors: FencedLeaderEpoch and
@@ -76,14 +103,18 @@ func (p *Partition) Acked(from Replica, epoch mq.Epoch, end mq.Offset) error {
 	return nil
 }
 
-// Followers is how far each follower has come in this epoch; nil when this node does not lead.
-func (p *Partition) Followers() []FollowerProgress {
+// Progress is how far each follower has come in this epoch; ok is false when this node does not lead.
+func (p *Partition) Progress() (now Progress, ok bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.progress == nil {
-		return nil
+	g := p.progress
+	if g == nil {
+		return now, false
 	}
-	return append([]FollowerProgress(nil), p.progress.followers...)
+	return Progress{
+		Epoch: p.epoch, PartitionEpoch: g.partitionEpoch, EpochStart: p.epochStart, HighWatermark: p.marks.high(), LogEnd: p.marks.logEnd(),
+		ISR: g.isr, Followers: slices.Clone(g.followers), Asked: g.proposed != nil, Doubt: len(g.doubted) > 0,
+	}, true
 }
 
 // Follow makes this node a follower of leader in epoch. What waits to be acknowledged fails with NotLeaderOrFollower. An epoch
@@ -104,6 +135,29 @@ func (p *Partition) Follow(epoch mq.Epoch, leader mq.NodeID) error {
 	// An epoch that was begun here and wrote nothing is not part of the log.
 	p.epochs = p.epochs.TruncateEnd(p.marks.logEnd())
 	p.epoch, p.leader, p.stopped = epoch, leader, nil
+	p.aligned, p.confirmed = p.marks.logEnd() == p.firstHeld(), 0 // nothing to compare where there is nothing
+	p.state.Store(uint32(StateFollower))
+	p.remember(&epochDone{p, epoch})
+	return nil
+}
+
+// Refetch is Follow for a replica that is quarantined because of what Open found, once the controllers have taken it out of the in-sync set and
+// the eligible replicas for that: it goes on as a follower that has everything to fetch again, which Reset begins. Nobody may count on anything
+// that this replica acknowledged; that is so for one that damage was found in by Open, as its node says so when it registers, and not for one
+// that is damaged later, which is InvalidRequest: that waits for the next start.
+func (p *Partition) Refetch(epoch mq.Epoch, leader mq.NodeID) error {
+	p.mu.Lock()
+	defer p.unlock()
+	switch {
+	case State(p.state.Load()) != StateQuarantined || !p.damaged:
+		return mq.Errorf(mq.InvalidRequest, "partition %s: refetch, but it is not damaged since the start", p.name())
+	case epoch < p.epoch:
+		return mq.Errorf(mq.FencedLeaderEpoch, "partition %s: follow node %d in epoch %d, but it took part in epoch %d already", p.name(), leader, epoch, p.epoch)
+	}
+	p.logger().Warn("the log is damaged: everything above the tiered end is fetched again", "leader", leader, "leader_epoch", epoch, "err", p.stopped)
+	p.damaged = false
+	p.epoch, p.leader, p.stopped = epoch, leader, nil
+	p.aligned, p.confirmed, p.blank = false, 0, true
 	p.state.Store(uint32(StateFollower))
 	p.remember(&epochDone{p, epoch})
 	return nil
@@ -176,7 +230,8 @@ func (p *Partition) stop(s State, err error) {
 // next state set before or in the same critical section.
 func (p *Partition) leave(err error) {
 	p.leadingEpoch.Store(int32(mq.NoEpoch))
-	p.progress = nil
+	p.progress, p.aligned = nil, false
+	p.tell(NewsRole)
 	p.abandon(err)
 	p.wake(true)
 	p.uploads.forget()

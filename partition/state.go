@@ -84,4 +84,7 @@ func (d *epochDone) Appended(err error) {
 	}
 	p.durableEpoch = max(p.durableEpoch, d.epoch)
 	p.advance()
+	if State(p.state.Load()) == StateFollower {
+		p.tell(NewsDurable)
+	}
 }

@@ -108,7 +108,7 @@ func TestTailsStayWithinTheirBudget(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer q.Close()
-	if err := q.Lead(0, []Replica{{1, 1}}); err != nil {
+	if err := q.Lead(0, 0, []Replica{{1, 1}}); err != nil {
 		t.Fatal(err)
 	}
 	for i := range 3000 {
@@ -139,7 +139,7 @@ func TestTailKeepsWhatIsNotSyncedWhateverTheBudget(t *testing.T) {
 		n := newNode(t, 1, nil)
 		n.set(Settings{MinISR: 2})
 		n.cfg.Tail.max = 1000
-		if err := n.p.Lead(1, both()); err != nil {
+		if err := n.p.Lead(1, 0, both()); err != nil {
 			t.Fatal(err)
 		}
 		open := n.gate()
@@ -239,7 +239,7 @@ func TestIdlePartitionsAreSmall(t *testing.T) {
 	}
 	opened := measure()
 	for _, p := range all {
-		if err := p.Lead(0, []Replica{{1, 1}}); err != nil {
+		if err := p.Lead(0, 0, []Replica{{1, 1}}); err != nil {
 			t.Fatal(err)
 		}
 	}

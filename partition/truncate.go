@@ -18,6 +18,9 @@ func (p *Partition) Truncate(epoch, leaderEpoch mq.Epoch, leaderEnd mq.Offset) (
 	if err := p.mustFollow(epoch); err != nil {
 		return false, err
 	}
+	if p.blank {
+		return false, mq.Errorf(mq.OffsetOutOfRange, "partition %s: the log was damaged and has to be fetched again", p.name())
+	}
 	to, again, err := p.partingPoint(leaderEpoch, leaderEnd)
 	if err != nil {
 		return false, err
@@ -29,6 +32,7 @@ func (p *Partition) Truncate(epoch, leaderEpoch mq.Epoch, leaderEnd mq.Offset) (
 	if to < p.marks.logEnd() {
 		p.truncate(to)
 	}
+	p.aligned = !again || p.marks.logEnd() == p.firstHeld()
 	return again, nil
 }
 
@@ -105,6 +109,7 @@ func (p *Partition) Reset(epoch mq.Epoch, tiered Checkpoint) error {
 	}
 	p.logger().Warn("reset to the tiered end", "to", tiered.End, "log_end", p.marks.logEnd(), "leader_epoch", p.epoch)
 	p.restart(tiered, restored)
+	p.aligned, p.blank = true, false
 	return nil
 }
 
@@ -159,6 +164,7 @@ func (p *Partition) raiseLogStart(to mq.Offset) {
 	p.epochs = p.epochs.TruncateStart(to)
 	p.remember(nil)
 	p.releaseLog()
+	p.tell(NewsMarks)
 }
 
 // releaseLog lets the log free what this replica needs no more. The caller holds mu.
@@ -186,9 +192,8 @@ func (p *Partition) SetLogStart(to mq.Offset) error {
 	return nil
 }
 
-// TieredTo notes how far the partition is committed to the object store, as the metadata says: for a follower, once the leader of its epoch
-// has confirmed that their logs are the same so far, and for a leader that missed its own commit's answer. What lies beyond
-// this replica's log is left to Reset.
+// TieredTo notes how far the partition is committed to the object store, as the metadata says: for a leader that missed its own commit's
+// answer. A follower waits for its leader's word: see Confirmed. What lies beyond this replica's log is left to Reset.
 func (p *Partition) TieredTo(end mq.Offset) {
 	p.mu.Lock()
 	defer p.unlock()
@@ -207,5 +212,6 @@ func (p *Partition) tieredTo(end mq.Offset) {
 	p.remember(nil)
 	p.releaseLog()
 	p.wake(false)
+	p.tell(NewsMarks)
 	p.complete()
 }

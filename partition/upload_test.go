@@ -15,7 +15,7 @@ func TestUploadReadsOnlyBelowTheWatermark(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newNode(t, 1, &bucket{})
 		n.set(Settings{MinISR: 2})
-		if err := n.p.Lead(1, both()); err != nil {
+		if err := n.p.Lead(1, 0, both()); err != nil {
 			t.Fatal(err)
 		}
 		for range 4 {

@@ -68,7 +68,7 @@ func TestWaitersAreWokenExactly(t *testing.T) {
 func TestWaitersAreWokenWhenThereIsNothingToWaitForAnyMore(t *testing.T) {
 	for name, end := range map[string]func(*Partition){
 		"another leads": func(p *Partition) { _ = p.Follow(9, 2) },
-		"a new epoch":   func(p *Partition) { _ = p.Lead(9, []Replica{{1, 1}}) },
+		"a new epoch":   func(p *Partition) { _ = p.Lead(9, 0, []Replica{{1, 1}}) },
 		"offline":       func(p *Partition) { p.Offline(mq.Errorf(mq.LeaderNotAvailable, "drained")) },
 		"quarantine":    func(p *Partition) { p.Quarantine(mq.Errorf(mq.Corrupt, "rot")) },
 		"close":         func(p *Partition) { p.Close() },

@@ -87,6 +87,8 @@ type outcome struct {
 
 // complete has every append completed whose mark was passed. The caller holds mu and unlocks with unlock.
 func (p *Partition) complete() {
+	var lease error
+	asked := false
 	for m, mark := range [...]mq.Offset{mq.MarkLocal: p.marks.local(), mq.MarkReplicated: p.marks.high(), mq.MarkObject: p.marks.object()} {
 		q := &p.waiting[m]
 		for {
@@ -94,13 +96,31 @@ func (p *Partition) complete() {
 			if !ok {
 				break
 			}
-			p.settle(w)
+			if !asked {
+				lease, asked = p.lease(), true
+			}
+			p.settle(w, lease)
 		}
 	}
 }
 
-// settle queues the good news. The caller holds mu.
-func (p *Partition) settle(w waiting) {
+// lease is why nothing may be acknowledged now, or nil. The caller holds mu.
+func (p *Partition) lease() error {
+	if p.cfg.Lease == nil {
+		return nil
+	}
+	if err := p.cfg.Lease(); err != nil {
+		return mq.Errorf(mq.NotLeaderOrFollower, "partition %s: another may lead it by now: %w", p.name(), err)
+	}
+	return nil
+}
+
+// settle queues the good news, or with a lease that ran out that whether the batch survives is not known. The caller holds mu.
+func (p *Partition) settle(w waiting, lease error) {
+	if lease != nil {
+		p.outcomes = append(p.outcomes, outcome{w.done, AppendResult{Err: lease, Timestamp: -1, LogStart: p.marks.logStart()}})
+		return
+	}
 	p.outcomes = append(p.outcomes, outcome{w.done, AppendResult{
 		Base: w.base, Last: w.last, Reached: p.reached(w.last), LogStart: p.marks.logStart(), Timestamp: w.timestamp, Duplicate: w.duplicate,
 	}})
@@ -121,8 +141,12 @@ func (p *Partition) reached(offset mq.Offset) mq.Mark {
 
 // wait completes w when mark passes it: at once if it has. The caller holds mu.
 func (p *Partition) wait(w waiting, mark mq.Mark) {
-	if mark == mq.MarkNone || p.reached(w.last) >= mark {
-		p.settle(w)
+	switch {
+	case mark == mq.MarkNone:
+		p.settle(w, nil) // nothing is promised
+		return
+	case p.reached(w.last) >= mark:
+		p.settle(w, p.lease())
 		return
 	}
 	p.waiting[mark].push(w)
