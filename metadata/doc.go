@@ -30,6 +30,11 @@
 //   - A new incarnation of a broker never continues a leader epoch of the one before.
 //   - An object is garbage when its last range went, or when no range of it was accepted; it is never used again then.
 //
+// # How an image travels
+//
+// [ImagePages] gives what turns one image into a later one, as messages of api/metadata/v1 (ImagePage); a whole image is what turns nothing
+// into it. [ImageReader] makes images of them, and keeps what did not change. What is derived is derived at the other end, by the same code.
+//
 // # The database
 //
 // One bbolt file. Integers in keys are big-endian, so that they sort. Every value starts with the CRC32C of bucket name, key and

@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"syscall"
 
@@ -40,8 +39,7 @@ type Store struct {
 	bolt  atomic.Pointer[bbolt.DB]
 	state atomic.Pointer[state]
 
-	watching sync.Mutex
-	watches  []*Watch
+	watchers watchers
 }
 
 // state is what belongs together: what one transaction left.
@@ -192,14 +190,7 @@ func applyIn(tx *bbolt.Tx, base *Image, entries []raft.Entry, at raft.Position) 
 
 func (s *Store) publish(next *state) {
 	s.state.Store(next)
-	s.watching.Lock()
-	defer s.watching.Unlock()
-	for _, w := range s.watches {
-		select {
-		case w.wake <- struct{}{}:
-		default:
-		}
-	}
+	s.watchers.tell()
 }
 
 // view runs f over a consistent state of the database.
