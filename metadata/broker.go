@@ -29,12 +29,11 @@ func (m *machine) registerBroker(c *metadatapb.RegisterBroker) (*metadatapb.Resu
 	}
 	b.Epoch = m.index
 	m.putBroker(b)
-	otherDisk := before != nil && before.Dir != b.Dir
 	for _, t := range m.topics.t.all() {
 		for i, p := range t.All() {
 			id := mq.PartitionID{Topic: t.ID, Index: i}
 			_, suspect := slices.BinarySearchFunc(suspects, id, comparePartitions)
-			if changed := m.returnReplica(p, b.ID, suspect, otherDisk); changed != nil {
+			if changed := m.returnReplica(t, p, before, b, suspect); changed != nil {
 				m.putPartition(id, changed)
 			}
 		}
@@ -53,8 +52,8 @@ func (m *machine) checkRegistration(c *metadatapb.RegisterBroker) (*Broker, erro
 		return nil, mq.Errorf(mq.InconsistentClusterID, "register broker %d: it belongs to another cluster than %s", id, m.img.ClusterID)
 	case id < 0:
 		return nil, mq.Errorf(mq.InvalidRequest, "register broker %d: a node id is not negative", id)
-	case len(c.GetDirId()) != len(mq.DirID{}):
-		return nil, mq.Errorf(mq.InvalidRequest, "register broker %d: a directory id has 16 bytes", id)
+	case len(c.GetDirId()) != len(mq.DirID{}) || mq.DirID(c.GetDirId()).IsZero():
+		return nil, mq.Errorf(mq.InvalidRequest, "register broker %d: a directory id has 16 bytes that are not all zero", id)
 	case len(c.GetRack()) > maxRackBytes || len(c.GetEndpoints()) > maxEndpoints:
 		return nil, mq.Errorf(mq.InvalidRequest, "register broker %d: at most %d endpoints, and %d bytes of rack", id, maxEndpoints, maxRackBytes)
 	case c.GetMaxFeatureLevel() < m.img.FeatureLevel:
@@ -91,31 +90,6 @@ func comparePartitions(a, b mq.PartitionID) int {
 	return slices.Compare(ka[:], kb[:])
 }
 
-// returnReplica is a partition after a new incarnation of a node appeared, nil when nothing changes. A replica that did not find
-// all it had promised leaves the in-sync set; if it is the last there, it keeps the place, and leads only what is left on the
-// same disk: its broker shows the damage. On another disk there is nothing left, and leading would hide the loss.
-func (m *machine) returnReplica(p *Partition, node mq.NodeID, suspect, otherDisk bool) *Partition {
-	if !slices.Contains(p.ISR, node) {
-		return nil
-	}
-	changed := *p
-	if (suspect || otherDisk) && len(p.ISR) > 1 {
-		changed.ISR = without(p.ISR, node)
-	}
-	if p.Leader == node || p.Leader == mq.NoNode {
-		changed.Leader = m.elect(&changed)
-		if otherDisk && changed.Leader == node {
-			changed.Leader = mq.NoNode
-		}
-		changed.LeaderEpoch++
-	} else if len(changed.ISR) == len(p.ISR) {
-		return nil
-	}
-	changed.PartitionEpoch++
-	changed.shareLists(p)
-	return &changed
-}
-
 func (m *machine) fenceBroker(c *metadatapb.FenceBroker) error {
 	id := mq.NodeID(c.GetNodeId())
 	b := m.img.broker(id)
@@ -132,46 +106,10 @@ func (m *machine) fenceBroker(c *metadatapb.FenceBroker) error {
 	m.putBroker(&fenced)
 	for _, t := range m.topics.t.all() {
 		for i, p := range t.All() {
-			if changed := m.loseReplica(p, id); changed != nil {
+			if changed := m.loseReplica(t, p, id); changed != nil {
 				m.putPartition(mq.PartitionID{Topic: t.ID, Index: i}, changed)
 			}
 		}
 	}
 	return nil
-}
-
-// loseReplica is a partition after a node was fenced, nil when nothing changes. The last in-sync replica keeps its place: only it
-// can be elected when it is back.
-func (m *machine) loseReplica(p *Partition, node mq.NodeID) *Partition {
-	inSync := slices.Contains(p.ISR, node)
-	if p.Leader != node && (!inSync || len(p.ISR) == 1) {
-		return nil
-	}
-	changed := *p
-	if inSync && len(p.ISR) > 1 {
-		changed.ISR = without(p.ISR, node)
-	}
-	if p.Leader == node {
-		changed.Leader = m.elect(&changed)
-		changed.LeaderEpoch++
-	}
-	changed.PartitionEpoch++
-	changed.shareLists(p)
-	return &changed
-}
-
-// elect is the first replica that is in sync and not fenced, or none.
-func (m *machine) elect(p *Partition) mq.NodeID { return electFrom(&m.img, p.Replicas, p.ISR) }
-
-func electFrom(img *Image, replicas, isr []mq.NodeID) mq.NodeID {
-	for _, id := range replicas {
-		if b := img.broker(id); b != nil && !b.Fenced && slices.Contains(isr, id) {
-			return id
-		}
-	}
-	return mq.NoNode
-}
-
-func without(ids []mq.NodeID, gone mq.NodeID) []mq.NodeID {
-	return slices.DeleteFunc(slices.Clone(ids), func(id mq.NodeID) bool { return id == gone })
 }

@@ -188,16 +188,3 @@ func TestPlacementSpreadsLeadersReplicasAndRacks(t *testing.T) {
 		t.Errorf("defaults: %v, %v", placed, err)
 	}
 }
-
-func TestFailoverPlanGivesLeadersWhereItCan(t *testing.T) {
-	b := newCluster(t, 3)
-	b.must(createCommand(1, "t", []int32{1, 2}, []int32{2, 1}))
-	b.must(createCommand(2, "dead", []int32{3}))
-	b.must(fenceCommand(3, b.brokerEpoch(3)))
-	change := &metadatapb.PartitionChange{Partition: PartitionRecord(partitionOf(1, 0)), LeaderEpoch: -1, Leader: new(int32(2))}
-	b.must(changeCommand(change))
-	plan := PlanFailover(b.store.Image())
-	if want := []LeaderChange{{partitionOf(1, 0), 1, 1}}; !slices.Equal(plan, want) {
-		t.Errorf("got %+v, want %+v", plan, want)
-	}
-}

@@ -90,6 +90,7 @@ func (m *machine) resolveTopics() error {
 		}
 		if config != t.Config {
 			m.ownTopic(id).Config = config
+			m.settleTopic(id)
 		}
 	}
 	return nil

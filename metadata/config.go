@@ -29,6 +29,9 @@ type TopicConfig struct {
 	MinISR int32
 	// LogAppendTime says that the leader stamps the time. "message.timestamp.type": CreateTime or LogAppendTime
 	LogAppendTime bool
+	// UncleanElection lets a replica lead that may lack committed records, when nobody is alive who has them all.
+	// "unclean.leader.election.enable"
+	UncleanElection bool
 }
 
 // MinInSync is the number of in-sync replicas below which a partition with so many replicas takes nothing for DurabilityAll.
@@ -99,6 +102,9 @@ func topicKeys() []ConfigKey {
 			func(c *ClusterConfig) *int64 { return &c.Topic.RetentionBytes }),
 		intKey("retention.ms", "Milliseconds that a record is kept; -1: for ever.", -1, math.MaxInt64,
 			func(c *ClusterConfig) *int64 { return &c.Topic.RetentionMs }),
+		choiceKey("unclean.leader.election.enable",
+			"Whether a replica that may lack acknowledged records can lead when nobody is alive who has them all: false or true.",
+			[]string{"false", "true"}, func(c *ClusterConfig) *bool { return &c.Topic.UncleanElection }),
 	}
 }
 

@@ -64,10 +64,15 @@ func configChangesFrom(records []*metadatapb.ConfigChange) []configChange {
 }
 
 func partitionRecord(p *Partition) *metadatapb.Partition {
-	return &metadatapb.Partition{
+	r := &metadatapb.Partition{
 		Leader: int32(p.Leader), LeaderEpoch: int32(p.LeaderEpoch), PartitionEpoch: p.PartitionEpoch,
 		Replicas: nodeNumbers(p.Replicas), Isr: nodeNumbers(p.ISR), LogStart: int64(p.LogStart), TieredEnd: int64(p.TieredEnd),
+		Eligible: nodeNumbers(p.Eligible), UncleanEpoch: int32(p.UncleanEpoch),
 	}
+	if p.lost() {
+		r.LostDir = p.LostDir[:]
+	}
+	return r
 }
 
 // partitionFrom shares node lists with last where they are equal: most partitions of a topic have the lists of a neighbour.
@@ -75,8 +80,10 @@ func partitionFrom(r *metadatapb.Partition, last *Partition) *Partition {
 	p := &Partition{
 		Leader: mq.NodeID(r.GetLeader()), LeaderEpoch: mq.Epoch(r.GetLeaderEpoch()), PartitionEpoch: r.GetPartitionEpoch(),
 		LogStart: mq.Offset(r.GetLogStart()), TieredEnd: mq.Offset(r.GetTieredEnd()),
-		Replicas: nodeIDs(r.GetReplicas()), ISR: nodeIDs(r.GetIsr()),
+		Replicas: nodeIDs(r.GetReplicas()), ISR: nodeIDs(r.GetIsr()), Eligible: nodeIDs(r.GetEligible()),
+		UncleanEpoch: mq.Epoch(r.GetUncleanEpoch()),
 	}
+	copy(p.LostDir[:], r.GetLostDir())
 	p.shareLists(last)
 	return p
 }
@@ -92,9 +99,15 @@ func (p *Partition) shareLists(neighbour *Partition) {
 	case neighbour != nil && slices.Equal(p.ISR, neighbour.ISR):
 		p.ISR = neighbour.ISR
 	}
+	if neighbour != nil && len(p.Eligible) > 0 && slices.Equal(p.Eligible, neighbour.Eligible) {
+		p.Eligible = neighbour.Eligible
+	}
 }
 
 func nodeNumbers(ids []mq.NodeID) []int32 {
+	if len(ids) == 0 {
+		return nil
+	}
 	numbers := make([]int32, len(ids))
 	for i, id := range ids {
 		numbers[i] = int32(id)
@@ -103,6 +116,9 @@ func nodeNumbers(ids []mq.NodeID) []int32 {
 }
 
 func nodeIDs(numbers []int32) []mq.NodeID {
+	if len(numbers) == 0 {
+		return nil
+	}
 	ids := make([]mq.NodeID, len(numbers))
 	for i, n := range numbers {
 		ids[i] = mq.NodeID(n)

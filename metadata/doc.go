@@ -28,6 +28,8 @@
 //   - Log start, tiered end, leader epoch, partition epoch, broker epoch and ids only grow.
 //   - A partition's ranges are contiguous up to its tiered end, but for gaps below its log start.
 //   - A new incarnation of a broker never continues a leader epoch of the one before.
+//   - Who leads is in sync. Leaders are elected from the in-sync set, then from the eligible replicas (election.go), and from others only
+//     where unclean.leader.election.enable is on; the partition says then in which epoch that was. The in-sync set is never empty.
 //   - An object is garbage when its last range went, or when no range of it was accepted; it is never used again then.
 //
 // # How an image travels

@@ -82,12 +82,24 @@ type Topic struct {
 type Partition struct {
 	Leader         mq.NodeID // mq.NoNode: none
 	LeaderEpoch    mq.Epoch
-	PartitionEpoch int32 // moves with each change of leader, in-sync set or replicas
+	PartitionEpoch int32 // moves with each change of leader, in-sync set, eligible replicas or replicas
 	LogStart       mq.Offset
 	TieredEnd      mq.Offset
 	Replicas       []mq.NodeID // preferred leader first
 	ISR            []mq.NodeID // in the order of Replicas
+	// Eligible replicas are out of sync and hold all that was committed: they are elected when nobody in sync is alive. There are
+	// some only while the partition has no leader or fewer in-sync replicas than the minimum. In the order of Replicas.
+	Eligible []mq.NodeID
+	// LostDir is not zero when the last in-sync replica came back with another directory than this one. Nobody leads then, until this
+	// directory is back or an unclean election is allowed.
+	LostDir mq.DirID
+	// UncleanEpoch is the last leader epoch that began with a replica which may have lacked committed records; 0: none ever did. Whoever
+	// leads in this epoch says what was lost.
+	UncleanEpoch mq.Epoch
 }
+
+// MinInSync is the number of in-sync replicas below which one of the topic's partitions commits nothing.
+func (t *Topic) MinInSync(p *Partition) int { return t.Config.MinInSync(len(p.Replicas)) }
 
 // Partitions is how many partitions the topic has; they are numbered from 0.
 func (t *Topic) Partitions() int32 { return t.count }

@@ -33,6 +33,8 @@ type modelBroker struct {
 
 type modelTopic struct {
 	name       string
+	min        int // min.insync.replicas, 0: unset
+	unclean    bool
 	partitions []*modelPartition
 }
 
@@ -41,6 +43,9 @@ type modelPartition struct {
 	leaderEpoch   int32
 	epoch         int32
 	replicas, isr []int32
+	eligible      []int32
+	lostDir       int32 // where the last copy of all that was committed is, 0: it is not lost
+	uncleanEpoch  int32
 	logStart, end int64
 	ranges        []modelRange
 }
@@ -50,26 +55,98 @@ type modelRange struct {
 	object     uint64
 }
 
-func (m *model) eachPartition(f func(p *modelPartition)) {
+func (m *model) eachPartition(f func(t *modelTopic, p *modelPartition)) {
 	for _, t := range m.topics {
 		for _, p := range t.partitions {
-			f(p)
+			f(t, p)
 		}
 	}
 }
 
-func (m *model) elect(p *modelPartition) int32 {
-	for _, r := range p.replicas {
-		if slices.Contains(p.isr, r) && !m.brokers[r].fenced {
-			return r
-		}
-	}
-	return -1
+func (m *model) alive(ids []int32) []int32 {
+	return slices.DeleteFunc(slices.Clone(ids), func(id int32) bool { return m.brokers[id].fenced })
 }
 
-func (p *modelPartition) drop(node int32) {
-	if len(p.isr) > 1 {
-		p.isr = slices.DeleteFunc(slices.Clone(p.isr), func(n int32) bool { return n == node })
+func (t *modelTopic) minInSync(p *modelPartition) int {
+	switch {
+	case t.min > 0:
+		return t.min
+	case len(p.replicas) >= 3:
+		return 2
+	}
+	return 1
+}
+
+// candidates are those of whom the next leader is the first: who is in sync, or else eligible, or else there at all.
+func (m *model) candidates(t *modelTopic, p *modelPartition) (ids []int32, how string) {
+	if ids = m.alive(p.isr); len(ids) > 0 && p.lostDir == 0 {
+		return ids, "in sync"
+	}
+	if ids = m.alive(p.eligible); len(ids) > 0 {
+		return ids, "eligible"
+	}
+	if ids = m.alive(p.replicas); len(ids) > 0 && t.unclean {
+		if some := p.without(ids, p.isr...); len(some) > 0 { // who is in sync here lost all
+			ids = some
+		}
+		return ids, "unclean"
+	}
+	return nil, ""
+}
+
+// without is a list without some, in the order of the replicas.
+func (p *modelPartition) without(ids []int32, gone ...int32) []int32 {
+	var rest []int32
+	for _, id := range p.replicas {
+		if slices.Contains(ids, id) && !slices.Contains(gone, id) {
+			rest = append(rest, id)
+		}
+	}
+	return rest
+}
+
+// elect finds a leader for a partition without one.
+func (m *model) elect(t *modelTopic, p *modelPartition) {
+	if ids, how := m.candidates(t, p); len(ids) > 0 {
+		m.lead(p, ids[0], how)
+	}
+}
+
+func (m *model) lead(p *modelPartition, id int32, how string) {
+	p.leader = id
+	switch how {
+	case "eligible":
+		p.eligible = append(p.eligible, p.isr...)
+		p.isr = []int32{id}
+	case "unclean":
+		p.isr, p.eligible, p.lostDir, p.uncleanEpoch = []int32{id}, nil, 0, p.leaderEpoch+1
+	}
+}
+
+// change does something to a partition, and what follows from it. left are those who leave the in-sync set with all that they had.
+// With newEpoch the leader gets a new epoch even if it stays.
+func (m *model) change(t *modelTopic, p *modelPartition, newEpoch bool, do func() (left []int32)) {
+	before := fmt.Sprint(*p)
+	leader := p.leader
+	p.eligible = append(p.eligible, do()...)
+	p.finish(t)
+	if p.leader == -1 {
+		m.elect(t, p)
+		p.finish(t)
+	}
+	if p.leader != leader || newEpoch {
+		p.leaderEpoch++
+	}
+	if fmt.Sprint(*p) != before {
+		p.epoch++
+	}
+}
+
+// finish forgets the eligible when commits go on without them.
+func (p *modelPartition) finish(t *modelTopic) {
+	p.eligible = p.without(p.eligible, p.isr...)
+	if p.leader != -1 && len(p.isr) >= t.minInSync(p) {
+		p.eligible = nil
 	}
 }
 
@@ -79,25 +156,38 @@ func (m *model) register(node int32, incarnation uint64, dir int32, suspect func
 		return
 	}
 	m.brokers[node] = &modelBroker{incarnation: incarnation, dir: dir}
-	lost := old != nil && old.dir != dir
-	m.eachPartition(func(p *modelPartition) {
-		if !slices.Contains(p.isr, node) {
+	otherDir := old != nil && old.dir != dir
+	m.eachPartition(func(t *modelTopic, p *modelPartition) {
+		if !slices.Contains(p.replicas, node) {
 			return
 		}
-		before := len(p.isr)
-		if lost || suspect(p) {
-			p.drop(node)
-		}
-		if p.leader == node || p.leader == -1 {
-			p.leader = m.elect(p)
-			if lost && p.leader == node {
+		m.change(t, p, p.leader == node, func() []int32 {
+			if p.leader == node {
 				p.leader = -1
 			}
-			p.leaderEpoch++
-		} else if len(p.isr) == before {
-			return
-		}
-		p.epoch++
+			switch {
+			case slices.Contains(p.isr, node) && p.lostDir != 0:
+				if p.lostDir == dir {
+					p.lostDir = 0
+				}
+				return nil
+			case !otherDir && !suspect(p):
+				return nil
+			}
+			p.eligible = p.without(p.eligible, node)
+			switch {
+			case !slices.Contains(p.isr, node):
+			case len(p.isr) > 1:
+				p.isr = p.without(p.isr, node)
+			case len(m.alive(p.eligible)) > 0:
+				p.isr = m.alive(p.eligible)[:1]
+			case len(p.eligible) > 0:
+				p.isr = p.eligible[:1]
+			case otherDir:
+				p.lostDir = old.dir
+			}
+			return nil
+		})
 	})
 }
 
@@ -106,18 +196,20 @@ func (m *model) fence(node int32) {
 		return
 	}
 	m.brokers[node].fenced = true
-	m.eachPartition(func(p *modelPartition) {
-		before := len(p.isr)
-		if slices.Contains(p.isr, node) {
-			p.drop(node)
-		}
-		if p.leader == node {
-			p.leader = m.elect(p)
-			p.leaderEpoch++
-		} else if len(p.isr) == before {
+	m.eachPartition(func(t *modelTopic, p *modelPartition) {
+		if !slices.Contains(p.isr, node) {
 			return
 		}
-		p.epoch++
+		m.change(t, p, false, func() (left []int32) {
+			if p.leader == node {
+				p.leader = -1
+			}
+			if len(p.isr) > 1 {
+				p.isr = p.without(p.isr, node)
+				left = []int32{node}
+			}
+			return left
+		})
 	})
 }
 
@@ -172,7 +264,7 @@ func (m *model) reclaimAll() {
 			m.garbage[r.object] = true
 		}
 	}
-	m.eachPartition(func(p *modelPartition) {
+	m.eachPartition(func(_ *modelTopic, p *modelPartition) {
 		p.ranges = slices.DeleteFunc(p.ranges, func(r modelRange) bool {
 			if r.end <= p.logStart {
 				drop(r)
@@ -191,7 +283,8 @@ func (m *model) reclaimAll() {
 type modelRun struct {
 	*rapid.T
 	*model
-	b *bench
+	b    *bench
+	last *Image // as of the last check
 }
 
 func (r *modelRun) node() int32 {
@@ -265,7 +358,7 @@ func (r *modelRun) Create(*rapid.T) {
 	}
 	r.want(code, createCommand(id, name, assignments...))
 	if code == mq.None {
-		r.topics[id], r.names[name] = &modelTopic{name, partitions}, id
+		r.topics[id], r.names[name] = &modelTopic{name: name, partitions: partitions}, id
 	}
 }
 
@@ -383,23 +476,112 @@ func (r *modelRun) Elect(*rapid.T) {
 	}
 	leader := rapid.SampledFrom(append(slices.Clone(p.replicas), -1)).Draw(r.T, "leader")
 	stale := int32(rapid.SampledFrom([]int{0, 0, 0, 1}).Draw(r.T, "stale"))
-	verdicts := r.want(mq.None, changeCommand(&metadatapb.PartitionChange{
+	got := r.changePartition(&metadatapb.PartitionChange{
 		Partition: PartitionRecord(id), PartitionEpoch: p.epoch + stale, LeaderEpoch: -1, Leader: new(leader),
-	})).GetChangePartitions().GetVerdicts()
+	})
+	t := r.topics[id.Topic[1]]
+	who, how := r.candidates(t, p)
 	want := mq.None
 	switch {
 	case stale != 0:
 		want = mq.FencedLeaderEpoch
-	case leader >= 0 && (!slices.Contains(p.isr, leader) || r.brokers[leader].fenced):
+	case leader == -1:
+		p.leader = -1
+		p.leaderEpoch++
+		p.epoch++
+	case !slices.Contains(who, leader):
 		want = mq.InvalidRequest
 	default:
-		p.leader = leader
+		r.lead(p, leader, how)
+		p.finish(t)
 		p.leaderEpoch++
 		p.epoch++
 	}
-	if got := codes(verdicts)[0]; got != want {
+	if got != want {
 		r.Fatalf("elect %d: got %v, want %v", leader, got, want)
 	}
+}
+
+// ChangeISR is what a leader proposes.
+func (r *modelRun) ChangeISR(*rapid.T) {
+	id := partitionOf(r.topic(), int32(rapid.IntRange(0, 2).Draw(r.T, "partition")))
+	p := r.at(id)
+	if p == nil || p.leader == -1 {
+		return
+	}
+	change := &metadatapb.PartitionChange{Partition: PartitionRecord(id), PartitionEpoch: p.epoch, LeaderEpoch: p.leaderEpoch}
+	isr := rapid.SliceOfNDistinct(rapid.SampledFrom(p.replicas), 1, len(p.replicas), rapid.ID).Draw(r.T, "isr")
+	want := mq.None
+	for _, id := range isr {
+		change.Isr = append(change.Isr, &metadatapb.ISRMember{NodeId: id, BrokerEpoch: r.b.brokerEpoch(mq.NodeID(id))})
+		if r.brokers[id].fenced && !slices.Contains(p.isr, id) {
+			want = mq.InvalidRequest
+		}
+	}
+	if !slices.Contains(isr, p.leader) {
+		want = mq.InvalidRequest
+	}
+	if got := r.changePartition(change); got != want {
+		r.Fatalf("in-sync set %v of %+v: got %v, want %v", isr, *p, got, want)
+	}
+	if want == mq.None {
+		p.eligible = append(p.eligible, p.isr...)
+		p.isr = p.without(isr)
+		p.finish(r.topics[id.Topic[1]])
+		p.epoch++
+	}
+}
+
+func (r *modelRun) changePartition(change *metadatapb.PartitionChange) mq.Code {
+	return codes(r.want(mq.None, changeCommand(change)).GetChangePartitions().GetVerdicts())[0]
+}
+
+// Configure changes the settings that elections depend on.
+func (r *modelRun) Configure(*rapid.T) {
+	id := r.topic()
+	t := r.topics[id]
+	if t == nil {
+		return
+	}
+	t.min = rapid.IntRange(0, 3).Draw(r.T, "min")
+	t.unclean = rapid.IntRange(0, 3).Draw(r.T, "unclean") == 0
+	topic := topicOf(id)
+	r.want(mq.None, &metadatapb.Command{Kind: &metadatapb.Command_AlterTopicConfigs{AlterTopicConfigs: &metadatapb.AlterTopicConfigs{
+		Id: topic[:], Changes: []*metadatapb.ConfigChange{
+			{Key: "min.insync.replicas", Value: fmt.Sprint(t.min)},
+			{Key: "unclean.leader.election.enable", Value: fmt.Sprint(t.unclean)},
+		},
+	}}})
+	for _, p := range t.partitions {
+		before := len(p.eligible)
+		if p.finish(t); len(p.eligible) != before {
+			p.epoch++
+		}
+	}
+}
+
+// PlanElections follows the plan to its end.
+func (r *modelRun) PlanElections(*rapid.T) {
+	for {
+		changes := PlanElections(r.b.store.Image(), 2)
+		if len(changes) == 0 {
+			break
+		}
+		for _, c := range changes {
+			if got := r.changePartition(c); got != mq.None {
+				r.Fatalf("%v: %v", c, got)
+			}
+		}
+	}
+	r.eachPartition(func(t *modelTopic, p *modelPartition) {
+		if p.leader == -1 {
+			if r.elect(t, p); p.leader != -1 {
+				p.finish(t)
+				p.leaderEpoch++
+				p.epoch++
+			}
+		}
+	})
 }
 
 // check compares all of the state.
@@ -417,12 +599,54 @@ func (r *modelRun) check() {
 			got := topic.Partition(int32(i))
 			if int32(got.Leader) != want.leader || int32(got.LeaderEpoch) != want.leaderEpoch || got.PartitionEpoch != want.epoch ||
 				int64(got.LogStart) != want.logStart || int64(got.TieredEnd) != want.end ||
-				!slices.Equal(nodeNumbers(got.ISR), want.isr) || !slices.Equal(nodeNumbers(got.Replicas), want.replicas) {
+				!slices.Equal(nodeNumbers(got.ISR), want.isr) || !slices.Equal(nodeNumbers(got.Replicas), want.replicas) ||
+				!slices.Equal(nodeNumbers(got.Eligible), want.eligible) || int32(got.UncleanEpoch) != want.uncleanEpoch ||
+				string(got.LostDir[:]) != string(want.lost()) {
 				r.Fatalf("topic %q, partition %d: got %+v, want %+v", t.name, i, *got, *want)
 			}
 			r.checkRanges(partitionOf(id, int32(i)), want)
+			r.checkMembership(partitionOf(id, int32(i)), topic, got)
 		}
 	}
+	r.last = img
+}
+
+// checkMembership holds a partition against what must be true of each, and of each and the one before.
+func (r *modelRun) checkMembership(id mq.PartitionID, t *Topic, p *Partition) {
+	subset := func(ids []mq.NodeID) bool {
+		return !slices.ContainsFunc(ids, func(id mq.NodeID) bool { return !slices.Contains(p.Replicas, id) })
+	}
+	switch {
+	case len(p.ISR) == 0 || !subset(p.ISR) || !subset(p.Eligible):
+		r.Fatalf("%v: in-sync set or eligible replicas: %+v", id, *p)
+	case slices.ContainsFunc(p.Eligible, func(id mq.NodeID) bool { return slices.Contains(p.ISR, id) }):
+		r.Fatalf("%v: in sync and eligible: %+v", id, *p)
+	case p.Leader != mq.NoNode && (!slices.Contains(p.ISR, p.Leader) || r.brokers[int32(p.Leader)].fenced || p.lost()):
+		r.Fatalf("%v: the leader is not in sync and alive: %+v", id, *p)
+	case len(p.Eligible) > 0 && p.Leader != mq.NoNode && len(p.ISR) >= t.MinInSync(p):
+		r.Fatalf("%v: eligible replicas while commits go on: %+v", id, *p)
+	}
+	before := r.last.Partition(id)
+	switch {
+	case before == nil || r.last.Topic(id.Topic).Name != t.Name:
+	case p.Leader != before.Leader && p.LeaderEpoch <= before.LeaderEpoch, p.LeaderEpoch < before.LeaderEpoch, p.PartitionEpoch < before.PartitionEpoch:
+		r.Fatalf("%v: an epoch does not grow: %+v, then %+v", id, *before, *p)
+	case p.PartitionEpoch == before.PartitionEpoch && !p.equal(&Partition{
+		Leader: before.Leader, LeaderEpoch: before.LeaderEpoch, PartitionEpoch: before.PartitionEpoch, LogStart: p.LogStart, TieredEnd: p.TieredEnd,
+		Replicas: before.Replicas, ISR: before.ISR, Eligible: before.Eligible, LostDir: before.LostDir, UncleanEpoch: before.UncleanEpoch,
+	}):
+		r.Fatalf("%v: the partition epoch stays: %+v, then %+v", id, *before, *p)
+	case p.Leader != mq.NoNode && p.Leader != before.Leader && p.UncleanEpoch != p.LeaderEpoch &&
+		!slices.Contains(before.ISR, p.Leader) && !slices.Contains(before.Eligible, p.Leader):
+		r.Fatalf("%v: leader %d held not all that was committed: %+v, then %+v", id, p.Leader, *before, *p)
+	}
+}
+
+func (p *modelPartition) lost() []byte {
+	if p.lostDir == 0 {
+		return make([]byte, len(mq.DirID{}))
+	}
+	return dirOf(p.lostDir)
 }
 
 // checkRanges compares what a reader from the log start on would see.
@@ -446,13 +670,14 @@ func TestStateMachineDoesWhatThePlainModelDoes(t *testing.T) {
 		b := &bench{t: t, store: openStore(t, filepath.Join(dir, fmt.Sprint(runs)))}
 		defer func() { _ = b.store.Close() }()
 		b.must(formCommand())
-		r := &modelRun{T: rt, b: b, model: &model{
+		r := &modelRun{T: rt, b: b, last: &Image{}, model: &model{
 			brokers: map[int32]*modelBroker{}, topics: map[byte]*modelTopic{}, names: map[string]byte{}, used: map[byte]bool{},
 			objects: map[uint64]int{}, garbage: map[uint64]bool{}, nextObject: 1,
 		}}
 		r.Register(rt)
 		actions := []func(*rapid.T){
-			r.Register, r.Fence, r.Create, r.Create, r.Delete, r.Commit, r.Commit, r.Commit, r.LogStart, r.ReclaimAll, r.Elect,
+			r.Register, r.Fence, r.Create, r.Create, r.Delete, r.Commit, r.Commit, r.Commit, r.LogStart, r.ReclaimAll, r.Elect, r.ChangeISR, r.ChangeISR,
+			r.Configure, r.PlanElections,
 		}
 		for range rapid.IntRange(1, 60).Draw(rt, "steps") {
 			actions[rapid.IntRange(0, len(actions)-1).Draw(rt, "action")](rt)

@@ -32,34 +32,68 @@ func (m *machine) changePartition(c *metadatapb.PartitionChange) error {
 			return err
 		}
 	}
-	changed := *p
+	next := m.transition(m.topic(id.Topic), p)
+	if err := m.applyChange(next, c); err != nil {
+		return mq.Wrapf(err, "partition %s", id)
+	}
+	changed := next.finish()
+	if changed == nil { // accepted all the same: whoever waits for it sees a new partition epoch
+		changed = &next.p
+		changed.PartitionEpoch++
+	}
+	m.putPartition(id, changed)
+	return nil
+}
+
+// applyChange brings a change of membership into a transition.
+func (m *machine) applyChange(next *transition, c *metadatapb.PartitionChange) (err error) {
+	p := &next.p
 	if len(c.GetReplicas()) > 0 {
-		changed.Replicas = nodeIDs(c.GetReplicas())
-		if err := m.checkReplicas(changed.Replicas); err != nil {
-			return mq.Wrapf(err, "partition %s", id)
+		p.Replicas = nodeIDs(c.GetReplicas())
+		if err := m.checkReplicas(p.Replicas); err != nil {
+			return err
 		}
 	}
 	if len(c.GetIsr()) > 0 {
-		if changed.ISR, err = m.newISR(&changed, c.GetIsr()); err != nil {
-			return mq.Wrapf(err, "partition %s", id)
+		if p.ISR, err = m.newISR(p, c.GetIsr()); err != nil {
+			return err
 		}
 	}
 	if c.Leader != nil {
-		changed.Leader = mq.NodeID(c.GetLeader())
-		changed.LeaderEpoch++
+		if err := next.choose(mq.NodeID(c.GetLeader())); err != nil {
+			return err
+		}
 	}
-	if err := m.checkMembership(&changed); err != nil {
-		return mq.Wrapf(err, "partition %s", id)
+	return m.checkMembership(p)
+}
+
+// choose makes a replica, or none, the leader, if nobody alive would be a better one.
+func (c *transition) choose(leader mq.NodeID) error {
+	c.newEpoch = true
+	if leader == mq.NoNode {
+		c.p.Leader, c.vacant = leader, true
+		return nil
 	}
-	changed.PartitionEpoch++
-	changed.shareLists(p)
-	m.putPartition(id, &changed)
+	if !slices.Contains(c.p.Replicas, leader) {
+		return mq.Errorf(mq.InvalidRequest, "leader %d is no replica", leader)
+	}
+	c.p.Leader = mq.NoNode
+	c.p.Eligible = c.eligible()
+	as := c.m.img.standingOf(c.topic, &c.p, leader)
+	if best, bestAs := c.m.img.elect(c.topic, &c.p); as == unelectable || as < bestAs {
+		return mq.Errorf(mq.InvalidRequest, "leader %d is fenced or out of sync: it could be %d", leader, best)
+	}
+	c.lead(leader, as)
 	return nil
 }
 
 // newISR checks proposed members and gives them in the order of the replicas. Nobody joins who is fenced, or whose incarnation is
 // not the one that was seen to be in sync.
 func (m *machine) newISR(p *Partition, members []*metadatapb.ISRMember) ([]mq.NodeID, error) {
+	if p.lost() {
+		return nil, mq.Errorf(mq.InvalidRequest, "broker %d, the last in sync, has lost its directory %s: bring that back, or allow an unclean election",
+			p.ISR[0], p.LostDir)
+	}
 	isr := make([]mq.NodeID, 0, len(p.Replicas))
 	for _, replica := range p.Replicas {
 		for _, member := range members {

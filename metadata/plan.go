@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"slices"
 
+	metadatapb "github.com/rustmq/rustmq/api/metadata/v1"
 	"github.com/rustmq/rustmq/mq"
 )
 
@@ -119,24 +120,48 @@ func inRack(loads []brokerLoad, chosen []int, rack string) int {
 	return n
 }
 
-// PlanFailover lists the changes that give new leaders to partitions without one, where an in-sync replica is alive, and back to their preferred
-// leader where that is in sync and alive: what ChangePartitions proposes. It is a pure function of the image.
-func PlanFailover(img *Image) []LeaderChange {
-	var changes []LeaderChange
-	for t := range img.Topics() {
+// PlanElections lists at most limit changes that give a leader to partitions without one, where there is somebody to elect: what
+// ChangePartitions proposes. The state machine elects by itself when brokers come and go; this is for what changed otherwise,
+// as unclean.leader.election.enable. It is a pure function of the image.
+func PlanElections(img *Image, limit int) []*metadatapb.PartitionChange {
+	return planLeaders(img, limit, func(t *Topic, p *Partition) mq.NodeID {
+		if p.Leader != mq.NoNode {
+			return mq.NoNode
+		}
+		leader, _ := img.elect(t, p)
+		return leader
+	})
+}
+
+// PlanBalance lists at most limit changes that bring leaderships back to preferred leaders that are alive and in sync. It is a pure
+// function of the image.
+func PlanBalance(img *Image, limit int) []*metadatapb.PartitionChange {
+	return planLeaders(img, limit, func(t *Topic, p *Partition) mq.NodeID {
+		preferred := p.Replicas[0]
+		if p.Leader == mq.NoNode || p.Leader == preferred || img.standingOf(t, p, preferred) != inSync {
+			return mq.NoNode
+		}
+		return preferred
+	})
+}
+
+// planLeaders asks for the leader that each partition should get, in the order of their ids.
+func planLeaders(img *Image, limit int, leaderOf func(*Topic, *Partition) mq.NodeID) []*metadatapb.PartitionChange {
+	var changes []*metadatapb.PartitionChange
+	for _, t := range sortedTopics(img) {
 		for i, p := range t.All() {
-			if leader := electFrom(img, p.Replicas, p.ISR); leader != p.Leader && leader != mq.NoNode {
-				changes = append(changes, LeaderChange{mq.PartitionID{Topic: t.ID, Index: i}, p.PartitionEpoch, leader})
+			if len(changes) >= limit {
+				return changes
+			}
+			if leader := leaderOf(t, p); leader != mq.NoNode {
+				changes = append(changes, &metadatapb.PartitionChange{
+					Partition: PartitionRecord(mq.PartitionID{Topic: t.ID, Index: i}), PartitionEpoch: p.PartitionEpoch,
+					LeaderEpoch: int32(mq.NoEpoch), Leader: new(int32(leader)),
+				})
 			}
 		}
 	}
-	slices.SortFunc(changes, func(a, b LeaderChange) int { return comparePartitions(a.Partition, b.Partition) })
 	return changes
 }
 
-// LeaderChange is a leader that a partition should have, if it still is at a partition epoch.
-type LeaderChange struct {
-	Partition      mq.PartitionID
-	PartitionEpoch int32
-	Leader         mq.NodeID
-}
+func sortedTopics(img *Image) []*Topic { return slices.SortedFunc(img.Topics(), compareTopics) }

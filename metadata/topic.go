@@ -153,6 +153,7 @@ func (m *machine) alterTopicConfigs(c *metadatapb.AlterTopicConfigs) error {
 		return err
 	}
 	m.setTopicConfig(t.ID, config, overrides)
+	m.settleTopic(t.ID)
 	return nil
 }
 

@@ -787,8 +787,8 @@ type RegisterBroker struct {
 	Endpoints       []*Endpoint            `protobuf:"bytes,5,rep,name=endpoints,proto3" json:"endpoints,omitempty"`
 	Rack            string                 `protobuf:"bytes,6,opt,name=rack,proto3" json:"rack,omitempty"`
 	MaxFeatureLevel uint32                 `protobuf:"varint,7,opt,name=max_feature_level,json=maxFeatureLevel,proto3" json:"max_feature_level,omitempty"`
-	// Partitions of which the node's recovery did not find everything it had promised: out of the in-sync set, unless it is
-	// the last one there.
+	// Partitions of which the node's recovery did not find everything it had promised: it is not eligible, and leaves the
+	// in-sync set unless nobody else holds what was committed.
 	Suspects      []*PartitionRef `protobuf:"bytes,8,rep,name=suspects,proto3" json:"suspects,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1360,7 +1360,9 @@ type PartitionChange struct {
 	PartitionEpoch int32 `protobuf:"varint,2,opt,name=partition_epoch,json=partitionEpoch,proto3" json:"partition_epoch,omitempty"`
 	// -1 when the controller itself proposes; otherwise must equal the partition's.
 	LeaderEpoch int32 `protobuf:"varint,3,opt,name=leader_epoch,json=leaderEpoch,proto3" json:"leader_epoch,omitempty"`
-	// Absent: unchanged. Present, even if the same node: a new leader epoch. -1: no leader.
+	// Absent: unchanged. Present, even if the same node: a new leader epoch. -1: no leader. A replica out of sync can be named
+	// only when no better one is alive: an eligible one when none is in sync; any other when none is eligible either, and
+	// unclean.leader.election.enable is on.
 	Leader *int32 `protobuf:"varint,4,opt,name=leader,proto3,oneof" json:"leader,omitempty"`
 	// Empty: unchanged.
 	Isr []*ISRMember `protobuf:"bytes,5,rep,name=isr,proto3" json:"isr,omitempty"`

@@ -383,8 +383,16 @@ type Partition struct {
 	Isr            []int32 `protobuf:"varint,5,rep,packed,name=isr,proto3" json:"isr,omitempty"`
 	LogStart       int64   `protobuf:"varint,6,opt,name=log_start,json=logStart,proto3" json:"log_start,omitempty"`
 	TieredEnd      int64   `protobuf:"varint,7,opt,name=tiered_end,json=tieredEnd,proto3" json:"tiered_end,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// Replicas that are out of sync and hold all that was ever committed, because they left when the in-sync set fell below
+	// min.insync.replicas, or later. In the order of the replicas.
+	Eligible []int32 `protobuf:"varint,8,rep,packed,name=eligible,proto3" json:"eligible,omitempty"`
+	// 16 bytes when the last in-sync replica came back with another directory than this one: then nobody holds all that was
+	// committed, but who brings this directory back.
+	LostDir []byte `protobuf:"bytes,9,opt,name=lost_dir,json=lostDir,proto3" json:"lost_dir,omitempty"`
+	// The last leader epoch that began with a replica which may lack committed records; 0: none ever did.
+	UncleanEpoch  int32 `protobuf:"varint,10,opt,name=unclean_epoch,json=uncleanEpoch,proto3" json:"unclean_epoch,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Partition) Reset() {
@@ -462,6 +470,27 @@ func (x *Partition) GetLogStart() int64 {
 func (x *Partition) GetTieredEnd() int64 {
 	if x != nil {
 		return x.TieredEnd
+	}
+	return 0
+}
+
+func (x *Partition) GetEligible() []int32 {
+	if x != nil {
+		return x.Eligible
+	}
+	return nil
+}
+
+func (x *Partition) GetLostDir() []byte {
+	if x != nil {
+		return x.LostDir
+	}
+	return nil
+}
+
+func (x *Partition) GetUncleanEpoch() int32 {
+	if x != nil {
+		return x.UncleanEpoch
 	}
 	return 0
 }
@@ -843,7 +872,7 @@ const file_metadata_v1_record_proto_rawDesc = "" +
 	"\n" +
 	"partitions\x18\x03 \x01(\x05R\n" +
 	"partitions\x129\n" +
-	"\aconfigs\x18\x04 \x03(\v2\x1f.rustmq.metadata.v1.ConfigEntryR\aconfigs\"\xd9\x01\n" +
+	"\aconfigs\x18\x04 \x03(\v2\x1f.rustmq.metadata.v1.ConfigEntryR\aconfigs\"\xb5\x02\n" +
 	"\tPartition\x12\x16\n" +
 	"\x06leader\x18\x01 \x01(\x05R\x06leader\x12!\n" +
 	"\fleader_epoch\x18\x02 \x01(\x05R\vleaderEpoch\x12'\n" +
@@ -852,7 +881,11 @@ const file_metadata_v1_record_proto_rawDesc = "" +
 	"\x03isr\x18\x05 \x03(\x05R\x03isr\x12\x1b\n" +
 	"\tlog_start\x18\x06 \x01(\x03R\blogStart\x12\x1d\n" +
 	"\n" +
-	"tiered_end\x18\a \x01(\x03R\ttieredEnd\"8\n" +
+	"tiered_end\x18\a \x01(\x03R\ttieredEnd\x12\x1a\n" +
+	"\beligible\x18\b \x03(\x05R\beligible\x12\x19\n" +
+	"\blost_dir\x18\t \x01(\fR\alostDir\x12#\n" +
+	"\runclean_epoch\x18\n" +
+	" \x01(\x05R\funcleanEpoch\"8\n" +
 	"\n" +
 	"EpochStart\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\x05R\x05epoch\x12\x14\n" +
