@@ -36,6 +36,7 @@ var floors = []struct {
 	{"testdata/scale", 6, "measures a server as clients see it"},
 	{"node", 5, "the only package that knows all others: composes, reconciles"},
 	{"broker", 4, "what a request means"},
+	{"replication", 4, "streams from leaders to followers, in-sync sets"},
 	{"admin", 4, "HTTP: health, metrics"},
 	{"partition", 3, "one topic-partition"},
 	{"metadata", 3, "pure replicated state"},
@@ -57,6 +58,8 @@ var floors = []struct {
 	{"wal/walbench", 1, "the WAL alone against a raw group-commit loop"},
 	{"api", 1, "the .proto files"},
 	{"api/metadata/v1", 1, "generated from them"},
+	{"api/replication/v1", 1, "generated from them"},
+	{"api/replication/v1/replicationpbconnect", 1, "generated from them"},
 	{"api/rpcerr", 1, "mq's errors over Connect and back"},
 }
 

@@ -1,6 +1,8 @@
 package partition
 
 import (
+	"context"
+
 	"github.com/rustmq/rustmq/mq"
 	"github.com/rustmq/rustmq/wal"
 )
@@ -111,6 +113,26 @@ func (p *Partition) Reset(epoch mq.Epoch, tiered Checkpoint) error {
 	p.restart(tiered, restored)
 	p.aligned, p.blank = true, false
 	return nil
+}
+
+// ResetToTiered is Reset to what the metadata says now, which it fetches. tieredEnd and logStart are the leader's: with metadata that is behind that
+// tiered end it fails with OffsetNotAvailable, and may be tried again. Without an object store the log goes on at the leader's log start,
+// with nothing known of what lies below.
+func (p *Partition) ResetToTiered(ctx context.Context, epoch mq.Epoch, tieredEnd, logStart mq.Offset) error {
+	var tiered Checkpoint
+	if p.cfg.Checkpoint != nil {
+		var err error
+		if tiered, err = p.cfg.Checkpoint(ctx, p.cfg.ID); err != nil {
+			return mq.Wrapf(err, "partition %s: fetch the checkpoint to reset to", p.name())
+		}
+	}
+	switch {
+	case tiered.End < tieredEnd:
+		return mq.Errorf(mq.OffsetNotAvailable, "partition %s: the leader's tiered end is %d, the metadata here is at %d", p.name(), tieredEnd, tiered.End)
+	case p.cfg.Cold == nil && tiered.End < logStart:
+		tiered = Checkpoint{End: logStart}
+	}
+	return p.Reset(epoch, tiered)
 }
 
 // restart empties the log and has it go on at the checkpoint. The caller holds mu.

@@ -1,0 +1,120 @@
+package replication
+
+import (
+	"slices"
+	"time"
+
+	"github.com/rustmq/rustmq/mq"
+	"github.com/rustmq/rustmq/partition"
+)
+
+// Change is an in-sync set that is to be asked of the controllers: a compare-and-set on the partition epoch.
+type Change struct {
+	Partition      mq.PartitionID
+	LeaderEpoch    mq.Epoch
+	PartitionEpoch int32
+	ISR            []partition.Replica // incarnation 0: not heard of
+}
+
+// Outcome is what is known of a Change that was proposed.
+type Outcome uint8
+
+const (
+	// OutcomeUnknown: it may be decided already, later or never. Only a newer partition epoch ends that.
+	OutcomeUnknown Outcome = iota
+	// OutcomeDecided: it is so. The image will tell.
+	OutcomeDecided
+	// OutcomeRefused: it is not so, and will not be.
+	OutcomeRefused
+)
+
+// standing is how a follower stands otherwise.
+type standing struct {
+	connected bool
+	since     time.Time // of that
+	fenced    bool
+}
+
+// lag is since when a follower has not had all of the log. Pure: time is an argument.
+type lag struct {
+	incarnation uint64
+	caughtUp    time.Time // when the log last ended where the follower has come to by now
+	target      mq.Offset // where the log ended
+	at          time.Time // at this time
+}
+
+// observe notes how far the follower has come.
+func (l *lag) observe(now time.Time, f partition.FollowerProgress, logEnd mq.Offset) {
+	switch {
+	case l.caughtUp.IsZero() || f.Incarnation != l.incarnation:
+		// It is given the time to show what it has.
+		*l = lag{incarnation: f.Incarnation, caughtUp: now, target: logEnd, at: now}
+	case f.End >= logEnd:
+		l.caughtUp, l.target, l.at = now, logEnd, now
+	case f.End >= l.target:
+		l.caughtUp, l.target, l.at = l.at, logEnd, now
+	}
+}
+
+// insync judges the in-sync set of one partition within one leader epoch.
+type insync struct {
+	epoch mq.Epoch
+	lags  map[mq.NodeID]*lag
+}
+
+// limits are how long a follower may lag.
+type lagLimits struct{ lag, broken time.Duration }
+
+// judge looks at a leader's progress and says which set should be asked for; nil: none. It keeps who lags since when.
+//
+//   - Out goes who is behind the log end, and has not reached for too long where it ended then: sooner if there is no stream to it.
+//   - In comes who has everything below the watermark and the beginning of the leader's epoch, is connected and not fenced.
+//   - An answer that was lost is made up for by asking for something, be it the present set: the partition epoch moves, and with that it
+//     is known what became of it.
+func (j *insync) judge(now time.Time, self partition.Replica, pr partition.Progress, standings map[mq.NodeID]standing, limits lagLimits) []partition.Replica {
+	if pr.Epoch != j.epoch || j.lags == nil {
+		j.epoch, j.lags = pr.Epoch, make(map[mq.NodeID]*lag)
+	}
+	known := make(map[mq.NodeID]partition.FollowerProgress, len(pr.Followers))
+	for _, f := range pr.Followers {
+		known[f.Node] = f
+		l := j.lags[f.Node]
+		if l == nil {
+			l = &lag{}
+			j.lags[f.Node] = l
+		}
+		l.observe(now, f, pr.LogEnd)
+	}
+	if pr.Asked {
+		return nil
+	}
+	wanted := make([]partition.Replica, 0, len(pr.ISR)+1)
+	changed := pr.Doubt
+	for _, node := range pr.ISR {
+		switch f, heard := known[node]; {
+		case node == self.Node:
+			wanted = append(wanted, self)
+		case heard && f.End < pr.LogEnd && j.lags[node].out(now, standings[node], limits):
+			changed = true
+		default:
+			wanted = append(wanted, partition.Replica{Node: node, Incarnation: f.Incarnation})
+		}
+	}
+	for _, f := range pr.Followers {
+		s, assigned := standings[f.Node]
+		if assigned && s.connected && !s.fenced && !slices.Contains(pr.ISR, f.Node) && f.End >= max(pr.HighWatermark, pr.EpochStart) {
+			wanted = append(wanted, f.Replica)
+			changed = true
+		}
+	}
+	if !changed {
+		return nil
+	}
+	return wanted
+}
+
+// out says whether a follower that is behind has been so for too long.
+func (l *lag) out(now time.Time, s standing, limits lagLimits) bool {
+	behind := now.Sub(l.caughtUp)
+	return behind > limits.lag || !s.connected && behind > limits.broken && now.Sub(s.since) > limits.broken
+}
