@@ -59,7 +59,9 @@ func (l *listener) Close() error {
 	return nil
 }
 
-func (l *listener) Addr() net.Addr { return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: int(l.node)} }
+func (l *listener) Addr() net.Addr {
+	return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: int(l.node)}
+}
 
 func (n *network) listen(node mq.NodeID) *listener {
 	l := &listener{node: node, arrived: make(chan net.Conn), closed: make(chan struct{})}

@@ -7,12 +7,13 @@
 package replicationpbconnect
 
 import (
-	connect "connectrpc.com/connect"
 	context "context"
 	errors "errors"
-	v1 "github.com/rustmq/rustmq/api/replication/v1"
 	http "net/http"
 	strings "strings"
+
+	connect "connectrpc.com/connect"
+	v1 "github.com/rustmq/rustmq/api/replication/v1"
 )
 
 // This is a compile-time assertion to ensure that this generated file and the connect package are

@@ -1,0 +1,101 @@
+package replication
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/rustmq/rustmq/mq"
+	"github.com/rustmq/rustmq/partition"
+)
+
+var (
+	self  = partition.Replica{Node: 1, Incarnation: 10}
+	early = time.Unix(1_000_000, 0)
+)
+
+// view is a leader's progress in epoch 3, which began at 50, with the watermark at 80 and the log's end at 100.
+func view(isr []mq.NodeID, followers ...partition.FollowerProgress) partition.Progress {
+	return partition.Progress{Epoch: 3, PartitionEpoch: 7, EpochStart: 50, HighWatermark: 80, LogEnd: 100, ISR: isr, Followers: followers}
+}
+
+func at(node mq.NodeID, incarnation uint64, end mq.Offset) partition.FollowerProgress {
+	return partition.FollowerProgress{Replica: partition.Replica{Node: node, Incarnation: incarnation}, End: end}
+}
+
+func TestInSyncSetIsJudged(t *testing.T) {
+	up := standing{connected: true, since: early}
+	limits := lagLimits{lag: 10 * time.Second, broken: 2 * time.Second}
+	set := func(nodes ...mq.NodeID) []mq.NodeID { return nodes }
+	doubtful, asked, lower := view(set(1, 2), at(2, 20, 100)), view(set(1, 2), at(2, 20, 100), at(3, 30, 100)), view(set(1), at(2, 20, 49))
+	doubtful.Doubt, asked.Asked, lower.HighWatermark = true, true, 40
+	for name, c := range map[string]struct {
+		progress partition.Progress
+		standing map[mq.NodeID]standing
+		after    time.Duration // with the same progress
+		want     []mq.NodeID   // nil: nothing is proposed
+	}{
+		"all have all":                           {view(set(1, 2, 3), at(2, 20, 100), at(3, 30, 100)), map[mq.NodeID]standing{2: up, 3: up}, time.Hour, nil},
+		"one lags, not for long":                 {view(set(1, 2, 3), at(2, 20, 100), at(3, 30, 99)), map[mq.NodeID]standing{2: up, 3: up}, 10 * time.Second, nil},
+		"one lags for too long":                  {view(set(1, 2, 3), at(2, 20, 100), at(3, 30, 99)), map[mq.NodeID]standing{2: up, 3: up}, 11 * time.Second, set(1, 2)},
+		"both lag for too long":                  {view(set(1, 2, 3), at(2, 20, 90), at(3, 30, 99)), map[mq.NodeID]standing{2: up, 3: up}, 11 * time.Second, set(1)},
+		"no stream to one that lags":             {view(set(1, 2), at(2, 20, 99)), map[mq.NodeID]standing{2: {since: early}}, 3 * time.Second, set(1)},
+		"no stream since just now":               {view(set(1, 2), at(2, 20, 99)), map[mq.NodeID]standing{2: {since: early.Add(2 * time.Second)}}, 3 * time.Second, nil},
+		"no stream, but nothing is missing":      {view(set(1, 2), at(2, 20, 100)), map[mq.NodeID]standing{2: {since: early}}, time.Hour, nil},
+		"one that has never spoken":              {view(set(1, 2), at(2, 20, -1)), map[mq.NodeID]standing{2: {since: early}}, 3 * time.Second, set(1)},
+		"one that is no replica any more":        {view(set(1, 2), at(2, 20, 99)), nil, 3 * time.Second, set(1)},
+		"one has caught up":                      {view(set(1), at(2, 20, 80)), map[mq.NodeID]standing{2: up}, 0, set(1, 2)},
+		"one is below the watermark":             {view(set(1), at(2, 20, 79)), map[mq.NodeID]standing{2: up}, time.Hour, nil},
+		"one is below the beginning of the term": {lower, map[mq.NodeID]standing{2: up}, time.Hour, nil},
+		"one has caught up and is fenced":        {view(set(1), at(2, 20, 100)), map[mq.NodeID]standing{2: {connected: true, since: early, fenced: true}}, 0, nil},
+		"one has caught up and is away":          {view(set(1), at(2, 20, 100)), map[mq.NodeID]standing{2: {since: early}}, 0, nil},
+		"one has caught up and is no replica":    {view(set(1), at(2, 20, 100)), nil, 0, nil},
+		"one goes, one comes":                    {view(set(1, 2), at(2, 20, 70), at(3, 30, 100)), map[mq.NodeID]standing{2: up, 3: up}, 11 * time.Second, set(1, 3)},
+		"an answer is awaited":                   {asked, map[mq.NodeID]standing{2: up, 3: up}, time.Hour, nil},
+		"an answer was lost":                     {doubtful, map[mq.NodeID]standing{2: up}, 0, set(1, 2)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			j := &insync{}
+			if c.after > 0 {
+				first := c.progress
+				first.Asked = true // so that only time passes
+				j.judge(early, self, first, c.standing, limits)
+			}
+			var nodes []mq.NodeID
+			for _, r := range j.judge(early.Add(c.after), self, c.progress, c.standing, limits) {
+				nodes = append(nodes, r.Node)
+				if r.Incarnation != 10*uint64(r.Node) {
+					t.Errorf("node %d is proposed as incarnation %d", r.Node, r.Incarnation)
+				}
+			}
+			if !slices.Equal(nodes, c.want) {
+				t.Errorf("proposed %v, want %v", nodes, c.want)
+			}
+		})
+	}
+}
+
+// Kafka's rule: a follower is in sync that reaches in time where the log ended some time ago, though it never reaches the end of a busy log.
+func TestFollowerOfABusyLogIsInSync(t *testing.T) {
+	j, up := &insync{}, map[mq.NodeID]standing{2: {connected: true, since: early}}
+	limits := lagLimits{lag: 10 * time.Second, broken: 2 * time.Second}
+	progress := func(end, logEnd mq.Offset, incarnation uint64) partition.Progress {
+		return partition.Progress{Epoch: 3, LogEnd: logEnd, HighWatermark: end, ISR: []mq.NodeID{1, 2}, Followers: []partition.FollowerProgress{at(2, incarnation, end)}}
+	}
+	now := early
+	for i := range mq.Offset(100) {
+		now = now.Add(time.Second)
+		if isr := j.judge(now, self, progress(100*i, 100*i+300, 20), up, limits); isr != nil {
+			t.Fatalf("proposed %v after %d s: it lags 3 s", isr, i)
+		}
+	}
+	for range 20 { // it restarts, and is given time anew
+		now = now.Add(500 * time.Millisecond)
+		if isr := j.judge(now, self, progress(-1, 20_000, 21), up, limits); isr != nil {
+			t.Fatalf("proposed %v", isr)
+		}
+	}
+	if isr := j.judge(now.Add(10*time.Second), self, progress(-1, 20_000, 21), up, limits); len(isr) != 1 {
+		t.Fatalf("proposed %v", isr)
+	}
+}
