@@ -91,25 +91,66 @@ func comparePartitions(a, b mq.PartitionID) int {
 }
 
 func (m *machine) fenceBroker(c *metadatapb.FenceBroker) error {
-	id := mq.NodeID(c.GetNodeId())
-	b := m.img.broker(id)
-	switch {
-	case b == nil:
-		return mq.Errorf(mq.InvalidRequest, "fence broker %d: it never registered", id)
-	case b.Epoch != c.GetBrokerEpoch():
-		return mq.Errorf(mq.StaleBrokerEpoch, "fence broker %d of epoch %d: its epoch is %d", id, c.GetBrokerEpoch(), b.Epoch)
-	case b.Fenced:
-		return nil
+	b, err := m.brokerOf("fence", c.GetNodeId(), c.GetBrokerEpoch())
+	if err != nil || b.Fenced {
+		return err
 	}
 	fenced := *b
 	fenced.Fenced = true
 	m.putBroker(&fenced)
 	for _, t := range m.topics.t.all() {
 		for i, p := range t.All() {
-			if changed := m.loseReplica(t, p, id); changed != nil {
+			if changed := m.loseReplica(t, p, b.ID); changed != nil {
 				m.putPartition(mq.PartitionID{Topic: t.ID, Index: i}, changed)
 			}
 		}
 	}
+	return nil
+}
+
+func (m *machine) requestShutdown(c *metadatapb.RequestShutdown) error {
+	b, err := m.brokerOf("shut down", c.GetNodeId(), c.GetBrokerEpoch())
+	if err != nil || b.ShuttingDown || b.Fenced {
+		return err
+	}
+	stopping := *b
+	stopping.ShuttingDown = true
+	m.putBroker(&stopping)
+	return nil
+}
+
+// brokerOf finds a broker by its node id and the epoch of the incarnation that is meant.
+func (m *machine) brokerOf(verb string, node int32, epoch uint64) (*Broker, error) {
+	b := m.img.broker(mq.NodeID(node))
+	switch {
+	case b == nil:
+		return nil, mq.Errorf(mq.InvalidRequest, "%s broker %d: it never registered", verb, node)
+	case b.Epoch != epoch:
+		return nil, mq.Errorf(mq.StaleBrokerEpoch, "%s broker %d of epoch %d: its epoch is %d", verb, node, epoch, b.Epoch)
+	}
+	return b, nil
+}
+
+func (m *machine) removeBroker(c *metadatapb.RemoveBroker) error {
+	id := mq.NodeID(c.GetNodeId())
+	b := m.img.broker(id)
+	switch {
+	case b == nil:
+		return nil
+	case !b.Fenced:
+		return mq.Errorf(mq.InvalidRequest, "remove broker %d: it is alive, stop it first", id)
+	}
+	held := 0
+	for _, t := range m.topics.t.all() {
+		for _, p := range t.All() {
+			if slices.Contains(p.Replicas, id) {
+				held++
+			}
+		}
+	}
+	if held > 0 {
+		return mq.Errorf(mq.InvalidRequest, "remove broker %d: it holds replicas of %d partitions, move them first", id, held)
+	}
+	m.removeBrokerRecord(id)
 	return nil
 }

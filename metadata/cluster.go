@@ -20,6 +20,10 @@ func (m *machine) formCluster(c *metadatapb.FormCluster) error {
 	case level == 0:
 		return mq.Errorf(mq.InvalidRequest, "form a cluster: the feature level must be 1 or more")
 	}
+	founders, err := m.checkFounders(c.GetControllers(), level)
+	if err != nil {
+		return err
+	}
 	if !m.knows(level) {
 		return nil
 	}
@@ -27,6 +31,10 @@ func (m *machine) formCluster(c *metadatapb.FormCluster) error {
 	m.putCluster()
 	m.db.putNumber(keyNextProducerID, 1)
 	m.db.putNumber(keyNextObjectID, 1)
+	for _, member := range founders {
+		m.db.putNumber(keyNextRaftID, firstRaftID)
+		m.putController(member)
+	}
 	return nil
 }
 
@@ -38,6 +46,11 @@ func (m *machine) setFeatureLevel(c *metadatapb.SetFeatureLevel) error {
 	for _, b := range m.img.brokers {
 		if b.MaxFeatureLevel < level {
 			return mq.Errorf(mq.UnsupportedVersion, "feature level %d: broker %d speaks %d at most", level, b.ID, b.MaxFeatureLevel)
+		}
+	}
+	for _, c := range m.img.controllers {
+		if c.MaxFeatureLevel < level {
+			return mq.Errorf(mq.UnsupportedVersion, "feature level %d: controller %d speaks %d at most", level, c.Node, c.MaxFeatureLevel)
 		}
 	}
 	if level == m.img.FeatureLevel || !m.knows(level) {

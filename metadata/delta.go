@@ -18,6 +18,10 @@ type Delta struct {
 	Brokers []*Broker
 	// RemovedBrokers as they were.
 	RemovedBrokers []*Broker
+	// Controllers that were added or changed, as they are now, by raft id.
+	Controllers []*Controller
+	// RemovedControllers as they were.
+	RemovedControllers []*Controller
 	// Cluster says that the id, feature level or defaults of the cluster changed.
 	Cluster bool
 }
@@ -33,7 +37,8 @@ type TopicChange struct {
 
 // Empty says that nothing differs but the index.
 func (d *Delta) Empty() bool {
-	return len(d.Created)+len(d.Deleted)+len(d.Changed)+len(d.Brokers)+len(d.RemovedBrokers) == 0 && !d.Cluster
+	return len(d.Created)+len(d.Deleted)+len(d.Changed)+len(d.Brokers)+len(d.RemovedBrokers)+len(d.Controllers)+
+		len(d.RemovedControllers) == 0 && !d.Cluster
 }
 
 // PartitionIDs lists the partitions of c that are new or differ.
@@ -50,6 +55,7 @@ func Diff(old, now *Image) *Delta {
 	d := &Delta{Old: old, New: now}
 	d.Cluster = old.ClusterID != now.ClusterID || old.FeatureLevel != now.FeatureLevel || !old.Defaults.equal(&now.Defaults)
 	d.diffBrokers()
+	d.diffControllers()
 	diffNodes(old.topics.root, now.topics.root, func(_ mq.TopicID, before, after *Topic) {
 		switch {
 		case before == nil:
@@ -89,9 +95,22 @@ func (d *Delta) diffBrokers() {
 	slices.SortFunc(d.Brokers, func(a, b *Broker) int { return cmp.Compare(a.ID, b.ID) })
 }
 
+func (d *Delta) diffControllers() {
+	for _, c := range d.New.controllers {
+		if before := d.Old.Controller(c.RaftID); before == nil || *before != *c {
+			d.Controllers = append(d.Controllers, c)
+		}
+	}
+	for _, c := range d.Old.controllers {
+		if d.New.Controller(c.RaftID) == nil {
+			d.RemovedControllers = append(d.RemovedControllers, c)
+		}
+	}
+}
+
 func (b *Broker) equal(o *Broker) bool {
 	return b.ID == o.ID && b.Incarnation == o.Incarnation && b.Epoch == o.Epoch && b.Dir == o.Dir && b.Rack == o.Rack &&
-		b.Fenced == o.Fenced && b.MaxFeatureLevel == o.MaxFeatureLevel && slices.Equal(b.Endpoints, o.Endpoints)
+		b.Fenced == o.Fenced && b.ShuttingDown == o.ShuttingDown && b.MaxFeatureLevel == o.MaxFeatureLevel && slices.Equal(b.Endpoints, o.Endpoints)
 }
 
 func diffTopic(before, after *Topic) (change TopicChange, changed bool) {

@@ -5,7 +5,8 @@
 //
 // It is a state machine. Commands (api/metadata/v1, [Command kinds] with numbers that never change) go in through raft, in one
 // order everywhere; out come a result per command, a new [Image], and the object index in the database. Commands go up, images
-// come down. Decisions that need judgement are pure functions of an Image and return what to propose ([PlaceReplicas]).
+// come down. Decisions that need judgement are pure functions of an Image and return what to propose ([PlaceTopic], [PlanElections],
+// [PlanBalance], [PlanShutdown]).
 //
 // # What it does not do
 //
@@ -25,6 +26,7 @@
 //     (ranges of an object, changes of partitions) says so, and each part is whole.
 //   - A command that any replica may not understand is refused by all: it carries the feature level that it needs, and that is
 //     compared with the cluster's level, not with the binary's.
+//   - A raft id stands for one data directory, and never comes again.
 //   - Log start, tiered end, leader epoch, partition epoch, broker epoch and ids only grow.
 //   - A partition's ranges are contiguous up to its tiered end, but for gaps below its log start.
 //   - A new incarnation of a broker never continues a leader epoch of the one before.
@@ -48,8 +50,10 @@
 //	            "cluster"                        Cluster
 //	            "next_producer_id"               u64
 //	            "next_object_id"                 u64
+//	            "next_raft_id"                   u64, missing before a controller was recorded
 //	configs     setting                          its text
 //	brokers     u32 node id                      Broker
+//	controllers u64 raft id                      Controller
 //	topics      16 topic id                      Topic
 //	partitions  16 topic id | u32 partition      Partition
 //	checkpoints 16 topic id | u32 partition      Checkpoint

@@ -57,6 +57,27 @@ func (d *draft) putBroker(b *Broker) {
 	d.db.put(bucketBrokers, brokerKey(b.ID), brokerRecord(b))
 }
 
+func (d *draft) removeBrokerRecord(id mq.NodeID) {
+	d.img.brokers = slices.DeleteFunc(slices.Clone(d.img.brokers), func(b *Broker) bool { return b.ID == id })
+	d.db.del(bucketBrokers, brokerKey(id))
+}
+
+func (d *draft) putController(c *Controller) {
+	controllers := slices.Clone(d.img.controllers)
+	if at, found := findController(controllers, c.RaftID); found {
+		controllers[at] = c
+	} else {
+		controllers = slices.Insert(controllers, at, c)
+	}
+	d.img.controllers = controllers
+	d.db.put(bucketControllers, controllerKey(c.RaftID), controllerRecord(c))
+}
+
+func (d *draft) removeControllerRecord(raftID uint64) {
+	d.img.controllers = slices.DeleteFunc(slices.Clone(d.img.controllers), func(c *Controller) bool { return c.RaftID == raftID })
+	d.db.del(bucketControllers, controllerKey(raftID))
+}
+
 // createTopic adds a topic without partitions.
 func (d *draft) createTopic(t Topic) {
 	t.owner = d.owner

@@ -47,11 +47,12 @@ func (img *Image) standingOf(t *Topic, p *Partition, id mq.NodeID) standing {
 	return unclean
 }
 
-// elect is the first replica of the best standing that any has, or none.
+// elect is the first replica of the best standing that any has, or none. Among these, brokers that want to stop come last.
 func (img *Image) elect(t *Topic, p *Partition) (leader mq.NodeID, as standing) {
 	leader = mq.NoNode
 	for _, id := range p.Replicas {
-		if s := img.standingOf(t, p, id); s > as {
+		s := img.standingOf(t, p, id)
+		if s > as || s == as && s > unelectable && img.broker(leader).ShuttingDown && !img.broker(id).ShuttingDown {
 			leader, as = id, s
 		}
 	}

@@ -1,6 +1,7 @@
 package metadata
 
 import (
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -9,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"go.etcd.io/bbolt"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 
@@ -91,6 +93,14 @@ func TestBytesOfCommandsAndDatabaseAreStable(t *testing.T) {
 			Partition: PartitionRecord(partitionOf(1, 0)), PartitionEpoch: 1, LeaderEpoch: -1, Leader: new(int32(1)),
 			Isr: []*metadatapb.ISRMember{{NodeId: 1, BrokerEpoch: 2}}, Replicas: []int32{1},
 		}),
+		registerControllerCommand(controllerRecordOf(1, 1, 0)),
+		addControllerCommand(2, 0),
+		addControllerCommand(3, 0),
+		removeControllerCommand(1 << 31),
+		registerCommand(3, 300),
+		shutdownCommand(1, 2),
+		fenceCommand(3, 26),
+		removeBrokerCommand(3),
 	}
 	var text strings.Builder
 	kinds := map[protoreflect.Name]bool{}
@@ -112,6 +122,52 @@ func TestBytesOfCommandsAndDatabaseAreStable(t *testing.T) {
 	}
 	golden(t, "commands.golden", text.String())
 	golden(t, "database.golden", strings.Join(dump(t, b.store), "\n")+"\n")
+}
+
+// TestDatabaseOfBeforeThereWereSeveralNodesOpens fills a database with what one was pinned to hold before the buckets and fields that several
+// nodes need. It opens as it is, and goes on.
+func TestDatabaseOfBeforeThereWereSeveralNodesOpens(t *testing.T) {
+	text, err := os.ReadFile(filepath.Join("testdata", "database_one_node.golden"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "metadata.db")
+	raw, err := openBolt(path, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = raw.Update(func(tx *bbolt.Tx) error {
+		kv := &boltKV{tx: tx}
+		d := &db{r: kv, w: kv}
+		for line := range strings.Lines(string(text)) {
+			var name bucket
+			var key, value []byte
+			if _, err := fmt.Sscanf(line, "%s %x %x", &name, &key, &value); err != nil {
+				return err
+			}
+			if _, err := tx.CreateBucketIfNotExists([]byte(name)); err != nil {
+				return err
+			}
+			d.putRaw(name, key, value)
+		}
+		return kv.err
+	})
+	if err := errors.Join(err, raw.Close()); err != nil {
+		t.Fatal(err)
+	}
+	b := &bench{t: t, store: openStore(t, path)}
+	if got := strings.Join(dump(t, b.store), "\n") + "\n"; got != string(text) {
+		t.Errorf("it changes when it is opened:\n%s", got)
+	}
+	if p := b.partition(1, 0); p == nil || p.Leader != 1 || p.Eligible != nil || p.lost() || p.UncleanEpoch != 0 || len(b.store.Image().Controllers()) != 0 {
+		t.Errorf("partition %+v, controllers %v", p, b.store.Image().Controllers())
+	}
+	b.must(registerControllerCommand(controllerRecordOf(1, 1, 0)))
+	b.restart(1, 0)
+	if p := b.partition(1, 0); p.Leader != 1 || p.LeaderEpoch != 2 {
+		t.Errorf("after a restart %+v", p)
+	}
+	checkReload(t, b.store)
 }
 
 // FuzzApply gives the machine arbitrary bytes on top of a small cluster. Nothing must panic, and what is refused must change nothing.

@@ -183,6 +183,40 @@ func fenceCommand(node int32, epoch uint64) *metadatapb.Command {
 	return &metadatapb.Command{Kind: &metadatapb.Command_FenceBroker{FenceBroker: &metadatapb.FenceBroker{NodeId: node, BrokerEpoch: epoch}}}
 }
 
+func shutdownCommand(node int32, epoch uint64) *metadatapb.Command {
+	return &metadatapb.Command{Kind: &metadatapb.Command_RequestShutdown{RequestShutdown: &metadatapb.RequestShutdown{NodeId: node, BrokerEpoch: epoch}}}
+}
+
+func removeBrokerCommand(node int32) *metadatapb.Command {
+	return &metadatapb.Command{Kind: &metadatapb.Command_RemoveBroker{RemoveBroker: &metadatapb.RemoveBroker{NodeId: node}}}
+}
+
+// controllerRecordOf is a controller with its endpoint; dir 0: the one that the node has always had.
+func controllerRecordOf(raftID uint64, node, dir int32) *metadatapb.Controller {
+	if dir == 0 {
+		dir = node
+	}
+	return &metadatapb.Controller{
+		RaftId: raftID, NodeId: node, DirId: dirOf(dir), MaxFeatureLevel: 1,
+		Endpoint: &metadatapb.Endpoint{Listener: "rpc", Host: "127.0.0.1", Port: uint32(9100 + node)},
+	}
+}
+
+func addControllerCommand(node, dir int32) *metadatapb.Command {
+	c := controllerRecordOf(0, node, dir)
+	return &metadatapb.Command{Kind: &metadatapb.Command_AddController{AddController: &metadatapb.AddController{
+		NodeId: c.GetNodeId(), DirId: c.GetDirId(), Endpoint: c.GetEndpoint(), MaxFeatureLevel: c.GetMaxFeatureLevel(),
+	}}}
+}
+
+func registerControllerCommand(c *metadatapb.Controller) *metadatapb.Command {
+	return &metadatapb.Command{Kind: &metadatapb.Command_RegisterController{RegisterController: &metadatapb.RegisterController{Controller: c}}}
+}
+
+func removeControllerCommand(raftID uint64) *metadatapb.Command {
+	return &metadatapb.Command{Kind: &metadatapb.Command_RemoveController{RemoveController: &metadatapb.RemoveController{RaftId: raftID}}}
+}
+
 func changeCommand(change *metadatapb.PartitionChange) *metadatapb.Command {
 	return &metadatapb.Command{Kind: &metadatapb.Command_ChangePartitions{ChangePartitions: &metadatapb.ChangePartitions{
 		Changes: []*metadatapb.PartitionChange{change},

@@ -18,10 +18,11 @@ type Image struct {
 	// Defaults are the cluster's settings.
 	Defaults ClusterConfig
 
-	brokers    []*Broker // by node id
-	topics     trie[mq.TopicID, *Topic]
-	names      trie[string, mq.TopicID]
-	partitions int
+	brokers     []*Broker     // by node id
+	controllers []*Controller // by raft id
+	topics      trie[mq.TopicID, *Topic]
+	names       trie[string, mq.TopicID]
+	partitions  int
 }
 
 // Broker is a registered broker. Immutable.
@@ -34,6 +35,19 @@ type Broker struct {
 	Endpoints       []Endpoint
 	Rack            string
 	Fenced          bool
+	MaxFeatureLevel uint32
+	// ShuttingDown brokers asked to stop: they lead only what nobody else can, and join no in-sync set any more.
+	ShuttingDown bool
+}
+
+// Controller is a member of the controllers' raft group. Immutable.
+type Controller struct {
+	// RaftID is the node id of a member that formed the cluster, and else one that nobody had before.
+	RaftID uint64
+	Node   mq.NodeID
+	// Dir is the directory that holds the member's log. With another one the node is another member.
+	Dir             mq.DirID
+	Endpoint        Endpoint // of its "rpc" listener
 	MaxFeatureLevel uint32
 }
 
@@ -176,6 +190,19 @@ func (img *Image) broker(id mq.NodeID) *Broker {
 		return nil
 	}
 	return img.brokers[i]
+}
+
+// Controllers lists the members of the raft group by ascending raft id. A node may be there twice, while a member with a new directory
+// takes the place of the old. There are none in a cluster of before they were recorded. The caller must not change the slice.
+func (img *Image) Controllers() []*Controller { return img.controllers }
+
+// Controller is the member with this raft id, or nil.
+func (img *Image) Controller(raftID uint64) *Controller {
+	i, ok := findController(img.controllers, raftID)
+	if !ok {
+		return nil
+	}
+	return img.controllers[i]
 }
 
 func findBroker(brokers []*Broker, id mq.NodeID) (int, bool) {

@@ -94,6 +94,15 @@ func (p *imagePager) image(d *Delta) {
 		p.room((*metadatapb.Topic)(nil))
 		p.page.RemovedBrokers = append(p.page.RemovedBrokers, int32(b.ID))
 	}
+	for _, c := range d.RemovedControllers {
+		p.room((*metadatapb.Topic)(nil))
+		p.page.RemovedControllers = append(p.page.RemovedControllers, c.RaftID)
+	}
+	for _, c := range d.Controllers {
+		record := controllerRecord(c)
+		p.room(record)
+		p.page.Controllers = append(p.page.Controllers, record)
+	}
 	deleted, created, changed := d.Deleted, d.Created, d.Changed
 	for _, c := range changed {
 		if c.remade() {

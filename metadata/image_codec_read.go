@@ -48,7 +48,7 @@ func (r *ImageReader) add(data []byte) (*Image, error) {
 	if err := r.follows(page); err != nil {
 		return nil, err
 	}
-	for _, step := range []func(*metadatapb.ImagePage) error{r.cluster, r.brokers, r.deletions, r.topics} {
+	for _, step := range []func(*metadatapb.ImagePage) error{r.cluster, r.brokers, r.controllers, r.deletions, r.topics} {
 		if err := step(page); err != nil {
 			return nil, mq.Wrapf(err, "page %d of the image at index %d", page.GetPage(), page.GetIndex())
 		}
@@ -152,6 +152,34 @@ func (r *ImageReader) brokers(page *metadatapb.ImagePage) error {
 		brokers = slices.Delete(brokers, at, at+1)
 	}
 	r.draft.img.brokers = brokers
+	return nil
+}
+
+func (r *ImageReader) controllers(page *metadatapb.ImagePage) error {
+	if len(page.GetControllers())+len(page.GetRemovedControllers()) == 0 {
+		return nil
+	}
+	controllers := slices.Clone(r.draft.img.controllers)
+	for _, id := range page.GetRemovedControllers() {
+		at, found := findController(controllers, id)
+		if !found {
+			return mq.Errorf(mq.ProtocolViolation, "the controller of raft id %d went, and was not there", id)
+		}
+		controllers = slices.Delete(controllers, at, at+1)
+	}
+	for _, record := range page.GetControllers() {
+		c := controllerFrom(record)
+		at, found := findController(controllers, c.RaftID)
+		switch {
+		case found:
+			controllers[at] = c
+		case len(controllers) == maxControllers:
+			return mq.Errorf(mq.ProtocolViolation, "there are more than %d controllers", maxControllers)
+		default:
+			controllers = slices.Insert(controllers, at, c)
+		}
+	}
+	r.draft.img.controllers = controllers
 	return nil
 }
 

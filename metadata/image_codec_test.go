@@ -345,7 +345,7 @@ func TestEveryFieldTravels(t *testing.T) {
 		}
 		return names
 	}
-	known := []string{"Index", "ClusterID", "FeatureLevel", "Defaults", "brokers", "topics", "names", "partitions"}
+	known := []string{"Index", "ClusterID", "FeatureLevel", "Defaults", "brokers", "controllers", "topics", "names", "partitions"}
 	if got := fields(Image{}); !slices.Equal(got, known) {
 		t.Errorf("an image has the fields %v, the codec knows %v", got, known)
 	}

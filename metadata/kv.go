@@ -16,6 +16,7 @@ const (
 	bucketMeta        bucket = "meta"
 	bucketConfigs     bucket = "configs"
 	bucketBrokers     bucket = "brokers"
+	bucketControllers bucket = "controllers"
 	bucketTopics      bucket = "topics"
 	bucketPartitions  bucket = "partitions"
 	bucketCheckpoints bucket = "checkpoints"
@@ -28,7 +29,7 @@ const (
 func allBuckets() []bucket {
 	return []bucket{
 		bucketMeta, bucketConfigs, bucketBrokers, bucketTopics, bucketPartitions, bucketCheckpoints, bucketRanges,
-		bucketObjects, bucketGarbage, bucketReclaim,
+		bucketObjects, bucketGarbage, bucketReclaim, bucketControllers,
 	}
 }
 
@@ -39,6 +40,7 @@ const (
 	keyCluster        = "cluster"
 	keyNextProducerID = "next_producer_id"
 	keyNextObjectID   = "next_object_id"
+	keyNextRaftID     = "next_raft_id"
 )
 
 // reader is the database as a reader sees it. What it gives is valid until the transaction ends, and must not be changed.
@@ -170,6 +172,8 @@ func (d *db) putNumber(key string, n uint64) {
 }
 
 func brokerKey(id mq.NodeID) []byte { return binary.BigEndian.AppendUint32(nil, uint32(id)) }
+
+func controllerKey(raftID uint64) []byte { return binary.BigEndian.AppendUint64(nil, raftID) }
 
 func objectKey(id uint64) []byte { return binary.BigEndian.AppendUint64(nil, id) }
 

@@ -103,6 +103,9 @@ func (d *db) image(index uint64) *Image {
 		img.brokers = append(img.brokers, brokerFrom(r))
 	})
 	slices.SortFunc(img.brokers, func(a, b *Broker) int { return cmp.Compare(a.ID, b.ID) })
+	each(d, bucketControllers, &metadatapb.Controller{}, func(_ []byte, r *metadatapb.Controller) {
+		img.controllers = append(img.controllers, controllerFrom(r))
+	})
 	owner := &trieOwner{}
 	topics, names := img.topics.edit(owner), img.names.edit(owner)
 	each(d, bucketTopics, &metadatapb.Topic{}, func(_ []byte, r *metadatapb.Topic) {

@@ -67,6 +67,10 @@ func (m *machine) dispatch(command *metadatapb.Command) (*metadatapb.Result, err
 		return m.registerBroker(c.RegisterBroker)
 	case *metadatapb.Command_FenceBroker:
 		return nil, m.fenceBroker(c.FenceBroker)
+	case *metadatapb.Command_RequestShutdown:
+		return nil, m.requestShutdown(c.RequestShutdown)
+	case *metadatapb.Command_RemoveBroker:
+		return nil, m.removeBroker(c.RemoveBroker)
 	case *metadatapb.Command_CreateTopic:
 		return m.createTopicCommand(c.CreateTopic)
 	case *metadatapb.Command_DeleteTopic:
@@ -89,6 +93,12 @@ func (m *machine) dispatch(command *metadatapb.Command) (*metadatapb.Result, err
 		return m.reclaimRanges(c.ReclaimRanges)
 	case *metadatapb.Command_RemoveObjects:
 		return nil, m.removeObjects(c.RemoveObjects)
+	case *metadatapb.Command_AddController:
+		return m.addController(c.AddController)
+	case *metadatapb.Command_RegisterController:
+		return nil, m.registerController(c.RegisterController)
+	case *metadatapb.Command_RemoveController:
+		return nil, m.removeController(c.RemoveController)
 	}
 	// This code knows every kind up to the cluster's level (see setFeatureLevel), so no replica knows this one.
 	return nil, mq.Errorf(mq.InvalidRequest, "a metadata command without a kind")

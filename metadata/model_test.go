@@ -23,12 +23,16 @@ type model struct {
 	garbage    map[uint64]bool
 	nextObject uint64
 	orphans    []modelRange // ranges of deleted topics
+	// controllers are nodes and their directories by raft id.
+	controllers map[uint64][2]int32
+	nextRaft    uint64
 }
 
 type modelBroker struct {
 	incarnation uint64
 	dir         int32
 	fenced      bool
+	stopping    bool
 }
 
 type modelTopic struct {
@@ -77,6 +81,15 @@ func (t *modelTopic) minInSync(p *modelPartition) int {
 	return 1
 }
 
+// running are those that do not want to stop, or all when none is.
+func (m *model) running(ids []int32) []int32 {
+	running := slices.DeleteFunc(slices.Clone(ids), func(id int32) bool { return m.brokers[id].stopping })
+	if len(running) == 0 {
+		return ids
+	}
+	return running
+}
+
 // candidates are those of whom the next leader is the first: who is in sync, or else eligible, or else there at all.
 func (m *model) candidates(t *modelTopic, p *modelPartition) (ids []int32, how string) {
 	if ids = m.alive(p.isr); len(ids) > 0 && p.lostDir == 0 {
@@ -108,7 +121,7 @@ func (p *modelPartition) without(ids []int32, gone ...int32) []int32 {
 // elect finds a leader for a partition without one.
 func (m *model) elect(t *modelTopic, p *modelPartition) {
 	if ids, how := m.candidates(t, p); len(ids) > 0 {
-		m.lead(p, ids[0], how)
+		m.lead(p, m.running(ids)[0], how)
 	}
 }
 
@@ -215,11 +228,7 @@ func (m *model) fence(node int32) {
 
 func (m *model) newPartition(replicas []int32) *modelPartition {
 	p := &modelPartition{leader: -1, replicas: replicas}
-	for _, r := range replicas {
-		if !m.brokers[r].fenced {
-			p.isr = append(p.isr, r)
-		}
-	}
+	p.isr = m.running(m.alive(replicas))
 	if len(p.isr) == 0 {
 		return nil
 	}
@@ -468,125 +477,24 @@ func (r *modelRun) RemoveGarbage(*rapid.T) {
 	delete(r.garbage, id)
 }
 
-func (r *modelRun) Elect(*rapid.T) {
-	id := partitionOf(r.topic(), int32(rapid.IntRange(0, 2).Draw(r.T, "partition")))
-	p := r.at(id)
-	if p == nil {
-		return
-	}
-	leader := rapid.SampledFrom(append(slices.Clone(p.replicas), -1)).Draw(r.T, "leader")
-	stale := int32(rapid.SampledFrom([]int{0, 0, 0, 1}).Draw(r.T, "stale"))
-	got := r.changePartition(&metadatapb.PartitionChange{
-		Partition: PartitionRecord(id), PartitionEpoch: p.epoch + stale, LeaderEpoch: -1, Leader: new(leader),
-	})
-	t := r.topics[id.Topic[1]]
-	who, how := r.candidates(t, p)
-	want := mq.None
-	switch {
-	case stale != 0:
-		want = mq.FencedLeaderEpoch
-	case leader == -1:
-		p.leader = -1
-		p.leaderEpoch++
-		p.epoch++
-	case !slices.Contains(who, leader):
-		want = mq.InvalidRequest
-	default:
-		r.lead(p, leader, how)
-		p.finish(t)
-		p.leaderEpoch++
-		p.epoch++
-	}
-	if got != want {
-		r.Fatalf("elect %d: got %v, want %v", leader, got, want)
-	}
-}
-
-// ChangeISR is what a leader proposes.
-func (r *modelRun) ChangeISR(*rapid.T) {
-	id := partitionOf(r.topic(), int32(rapid.IntRange(0, 2).Draw(r.T, "partition")))
-	p := r.at(id)
-	if p == nil || p.leader == -1 {
-		return
-	}
-	change := &metadatapb.PartitionChange{Partition: PartitionRecord(id), PartitionEpoch: p.epoch, LeaderEpoch: p.leaderEpoch}
-	isr := rapid.SliceOfNDistinct(rapid.SampledFrom(p.replicas), 1, len(p.replicas), rapid.ID).Draw(r.T, "isr")
-	want := mq.None
-	for _, id := range isr {
-		change.Isr = append(change.Isr, &metadatapb.ISRMember{NodeId: id, BrokerEpoch: r.b.brokerEpoch(mq.NodeID(id))})
-		if r.brokers[id].fenced && !slices.Contains(p.isr, id) {
-			want = mq.InvalidRequest
-		}
-	}
-	if !slices.Contains(isr, p.leader) {
-		want = mq.InvalidRequest
-	}
-	if got := r.changePartition(change); got != want {
-		r.Fatalf("in-sync set %v of %+v: got %v, want %v", isr, *p, got, want)
-	}
-	if want == mq.None {
-		p.eligible = append(p.eligible, p.isr...)
-		p.isr = p.without(isr)
-		p.finish(r.topics[id.Topic[1]])
-		p.epoch++
-	}
-}
-
-func (r *modelRun) changePartition(change *metadatapb.PartitionChange) mq.Code {
-	return codes(r.want(mq.None, changeCommand(change)).GetChangePartitions().GetVerdicts())[0]
-}
-
-// Configure changes the settings that elections depend on.
-func (r *modelRun) Configure(*rapid.T) {
-	id := r.topic()
-	t := r.topics[id]
-	if t == nil {
-		return
-	}
-	t.min = rapid.IntRange(0, 3).Draw(r.T, "min")
-	t.unclean = rapid.IntRange(0, 3).Draw(r.T, "unclean") == 0
-	topic := topicOf(id)
-	r.want(mq.None, &metadatapb.Command{Kind: &metadatapb.Command_AlterTopicConfigs{AlterTopicConfigs: &metadatapb.AlterTopicConfigs{
-		Id: topic[:], Changes: []*metadatapb.ConfigChange{
-			{Key: "min.insync.replicas", Value: fmt.Sprint(t.min)},
-			{Key: "unclean.leader.election.enable", Value: fmt.Sprint(t.unclean)},
-		},
-	}}})
-	for _, p := range t.partitions {
-		before := len(p.eligible)
-		if p.finish(t); len(p.eligible) != before {
-			p.epoch++
-		}
-	}
-}
-
-// PlanElections follows the plan to its end.
-func (r *modelRun) PlanElections(*rapid.T) {
-	for {
-		changes := PlanElections(r.b.store.Image(), 2)
-		if len(changes) == 0 {
-			break
-		}
-		for _, c := range changes {
-			if got := r.changePartition(c); got != mq.None {
-				r.Fatalf("%v: %v", c, got)
-			}
-		}
-	}
-	r.eachPartition(func(t *modelTopic, p *modelPartition) {
-		if p.leader == -1 {
-			if r.elect(t, p); p.leader != -1 {
-				p.finish(t)
-				p.leaderEpoch++
-				p.epoch++
-			}
-		}
-	})
-}
-
 // check compares all of the state.
 func (r *modelRun) check() {
 	img := r.b.store.Image()
+	controllers := map[uint64][2]int32{}
+	for _, c := range img.Controllers() {
+		controllers[c.RaftID] = [2]int32{int32(c.Node), int32(c.Dir[1])}
+	}
+	if !maps.Equal(controllers, r.controllers) {
+		r.Fatalf("controllers %v, want %v", controllers, r.controllers)
+	}
+	if len(img.Brokers()) != len(r.brokers) {
+		r.Fatalf("%d brokers, want %d", len(img.Brokers()), len(r.brokers))
+	}
+	for _, b := range img.Brokers() {
+		if want := r.brokers[int32(b.ID)]; b.Fenced != want.fenced || b.ShuttingDown != want.stopping {
+			r.Fatalf("broker %+v, want %+v", *b, *want)
+		}
+	}
 	if img.TopicCount() != len(r.topics) {
 		r.Fatalf("%d topics, want %d", img.TopicCount(), len(r.topics))
 	}
@@ -609,37 +517,6 @@ func (r *modelRun) check() {
 		}
 	}
 	r.last = img
-}
-
-// checkMembership holds a partition against what must be true of each, and of each and the one before.
-func (r *modelRun) checkMembership(id mq.PartitionID, t *Topic, p *Partition) {
-	subset := func(ids []mq.NodeID) bool {
-		return !slices.ContainsFunc(ids, func(id mq.NodeID) bool { return !slices.Contains(p.Replicas, id) })
-	}
-	switch {
-	case len(p.ISR) == 0 || !subset(p.ISR) || !subset(p.Eligible):
-		r.Fatalf("%v: in-sync set or eligible replicas: %+v", id, *p)
-	case slices.ContainsFunc(p.Eligible, func(id mq.NodeID) bool { return slices.Contains(p.ISR, id) }):
-		r.Fatalf("%v: in sync and eligible: %+v", id, *p)
-	case p.Leader != mq.NoNode && (!slices.Contains(p.ISR, p.Leader) || r.brokers[int32(p.Leader)].fenced || p.lost()):
-		r.Fatalf("%v: the leader is not in sync and alive: %+v", id, *p)
-	case len(p.Eligible) > 0 && p.Leader != mq.NoNode && len(p.ISR) >= t.MinInSync(p):
-		r.Fatalf("%v: eligible replicas while commits go on: %+v", id, *p)
-	}
-	before := r.last.Partition(id)
-	switch {
-	case before == nil || r.last.Topic(id.Topic).Name != t.Name:
-	case p.Leader != before.Leader && p.LeaderEpoch <= before.LeaderEpoch, p.LeaderEpoch < before.LeaderEpoch, p.PartitionEpoch < before.PartitionEpoch:
-		r.Fatalf("%v: an epoch does not grow: %+v, then %+v", id, *before, *p)
-	case p.PartitionEpoch == before.PartitionEpoch && !p.equal(&Partition{
-		Leader: before.Leader, LeaderEpoch: before.LeaderEpoch, PartitionEpoch: before.PartitionEpoch, LogStart: p.LogStart, TieredEnd: p.TieredEnd,
-		Replicas: before.Replicas, ISR: before.ISR, Eligible: before.Eligible, LostDir: before.LostDir, UncleanEpoch: before.UncleanEpoch,
-	}):
-		r.Fatalf("%v: the partition epoch stays: %+v, then %+v", id, *before, *p)
-	case p.Leader != mq.NoNode && p.Leader != before.Leader && p.UncleanEpoch != p.LeaderEpoch &&
-		!slices.Contains(before.ISR, p.Leader) && !slices.Contains(before.Eligible, p.Leader):
-		r.Fatalf("%v: leader %d held not all that was committed: %+v, then %+v", id, p.Leader, *before, *p)
-	}
 }
 
 func (p *modelPartition) lost() []byte {
@@ -672,12 +549,12 @@ func TestStateMachineDoesWhatThePlainModelDoes(t *testing.T) {
 		b.must(formCommand())
 		r := &modelRun{T: rt, b: b, last: &Image{}, model: &model{
 			brokers: map[int32]*modelBroker{}, topics: map[byte]*modelTopic{}, names: map[string]byte{}, used: map[byte]bool{},
-			objects: map[uint64]int{}, garbage: map[uint64]bool{}, nextObject: 1,
+			objects: map[uint64]int{}, garbage: map[uint64]bool{}, nextObject: 1, controllers: map[uint64][2]int32{},
 		}}
 		r.Register(rt)
 		actions := []func(*rapid.T){
 			r.Register, r.Fence, r.Create, r.Create, r.Delete, r.Commit, r.Commit, r.Commit, r.LogStart, r.ReclaimAll, r.Elect, r.ChangeISR, r.ChangeISR,
-			r.Configure, r.PlanElections,
+			r.Configure, r.PlanElections, r.Stop, r.RemoveBroker, r.AddController, r.RegisterController, r.RemoveController,
 		}
 		for range rapid.IntRange(1, 60).Draw(rt, "steps") {
 			actions[rapid.IntRange(0, len(actions)-1).Draw(rt, "action")](rt)

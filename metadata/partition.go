@@ -112,8 +112,8 @@ func (m *machine) newISR(p *Partition, members []*metadatapb.ISRMember) ([]mq.No
 		switch {
 		case slices.ContainsFunc(members[:i], func(o *metadatapb.ISRMember) bool { return o.GetNodeId() == member.GetNodeId() }):
 			return nil, mq.Errorf(mq.InvalidRequest, "the in-sync set must name replicas, each once")
-		case b == nil || joins && b.Fenced:
-			return nil, mq.Errorf(mq.InvalidRequest, "broker %d cannot join the in-sync set: it is fenced", id)
+		case b == nil || joins && (b.Fenced || b.ShuttingDown):
+			return nil, mq.Errorf(mq.InvalidRequest, "broker %d cannot join the in-sync set: it is fenced or shutting down", id)
 		case member.GetBrokerEpoch() != 0 && member.GetBrokerEpoch() != b.Epoch:
 			return nil, mq.Errorf(mq.StaleBrokerEpoch, "broker %d of epoch %d cannot be in the in-sync set: its epoch is %d", id,
 				member.GetBrokerEpoch(), b.Epoch)

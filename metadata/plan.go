@@ -51,7 +51,7 @@ type brokerLoad struct {
 func brokerLoads(img *Image) []brokerLoad {
 	var loads []brokerLoad
 	for _, b := range img.brokers {
-		if !b.Fenced {
+		if !b.Fenced && !b.ShuttingDown {
 			loads = append(loads, brokerLoad{id: b.ID, rack: b.Rack})
 		}
 	}
@@ -138,26 +138,66 @@ func PlanElections(img *Image, limit int) []*metadatapb.PartitionChange {
 func PlanBalance(img *Image, limit int) []*metadatapb.PartitionChange {
 	return planLeaders(img, limit, func(t *Topic, p *Partition) mq.NodeID {
 		preferred := p.Replicas[0]
-		if p.Leader == mq.NoNode || p.Leader == preferred || img.standingOf(t, p, preferred) != inSync {
+		if p.Leader == mq.NoNode || p.Leader == preferred || img.standingOf(t, p, preferred) != inSync ||
+			img.broker(preferred).ShuttingDown {
 			return mq.NoNode
 		}
 		return preferred
 	})
 }
 
-// planLeaders asks for the leader that each partition should get, in the order of their ids.
+// PlanShutdown lists at most limit changes that let a broker stop without anybody noticing: first its leaderships go to others in sync, then
+// it leaves in-sync sets that are large enough without it. An empty plan says that it may stop: what it still leads or holds
+// nobody else can. It is a pure function of the image.
+func PlanShutdown(img *Image, node mq.NodeID, limit int) []*metadatapb.PartitionChange {
+	changes := planLeaders(img, limit, func(t *Topic, p *Partition) mq.NodeID {
+		if p.Leader != node {
+			return mq.NoNode
+		}
+		others := *p
+		others.Replicas = without(p.Replicas, node)
+		if leader, as := img.elect(t, &others); as == inSync && !img.broker(leader).ShuttingDown {
+			return leader
+		}
+		return mq.NoNode
+	})
+	if len(changes) > 0 {
+		return changes
+	}
+	return planChanges(img, limit, func(t *Topic, p *Partition) *metadatapb.PartitionChange {
+		if p.Leader == mq.NoNode || p.Leader == node || !slices.Contains(p.ISR, node) || len(p.ISR) <= t.MinInSync(p) {
+			return nil
+		}
+		c := &metadatapb.PartitionChange{}
+		for _, id := range without(p.ISR, node) {
+			c.Isr = append(c.Isr, &metadatapb.ISRMember{NodeId: int32(id)})
+		}
+		return c
+	})
+}
+
+// planLeaders asks for the leader that each partition should get, or none for no change.
 func planLeaders(img *Image, limit int, leaderOf func(*Topic, *Partition) mq.NodeID) []*metadatapb.PartitionChange {
+	return planChanges(img, limit, func(t *Topic, p *Partition) *metadatapb.PartitionChange {
+		if leader := leaderOf(t, p); leader != mq.NoNode {
+			return &metadatapb.PartitionChange{Leader: new(int32(leader))}
+		}
+		return nil
+	})
+}
+
+// planChanges asks for what should change in each partition, nil for nothing, in the order of their ids.
+func planChanges(img *Image, limit int, change func(*Topic, *Partition) *metadatapb.PartitionChange) []*metadatapb.PartitionChange {
 	var changes []*metadatapb.PartitionChange
 	for _, t := range sortedTopics(img) {
 		for i, p := range t.All() {
 			if len(changes) >= limit {
 				return changes
 			}
-			if leader := leaderOf(t, p); leader != mq.NoNode {
-				changes = append(changes, &metadatapb.PartitionChange{
-					Partition: PartitionRecord(mq.PartitionID{Topic: t.ID, Index: i}), PartitionEpoch: p.PartitionEpoch,
-					LeaderEpoch: int32(mq.NoEpoch), Leader: new(int32(leader)),
-				})
+			if c := change(t, p); c != nil {
+				c.Partition = PartitionRecord(mq.PartitionID{Topic: t.ID, Index: i})
+				c.PartitionEpoch, c.LeaderEpoch = p.PartitionEpoch, int32(mq.NoEpoch)
+				changes = append(changes, c)
 			}
 		}
 	}

@@ -96,7 +96,11 @@ func (m *machine) newPartition(replicas []mq.NodeID) (*Partition, error) {
 	if len(alive) == 0 {
 		return nil, mq.Errorf(mq.InvalidReplicationFactor, "none of the brokers %v is alive", replicas)
 	}
-	return &Partition{Leader: alive[0], Replicas: replicas, ISR: alive}, nil
+	isr := slices.DeleteFunc(slices.Clone(alive), func(id mq.NodeID) bool { return m.img.broker(id).ShuttingDown })
+	if len(isr) == 0 {
+		isr = alive
+	}
+	return &Partition{Leader: isr[0], Replicas: replicas, ISR: isr}, nil
 }
 
 // checkReplicas wants registered brokers, each once.

@@ -36,6 +36,8 @@ type Command struct {
 	//	*Command_SetClusterConfigs
 	//	*Command_RegisterBroker
 	//	*Command_FenceBroker
+	//	*Command_RequestShutdown
+	//	*Command_RemoveBroker
 	//	*Command_CreateTopic
 	//	*Command_DeleteTopic
 	//	*Command_AlterTopicConfigs
@@ -47,6 +49,9 @@ type Command struct {
 	//	*Command_CommitObject
 	//	*Command_ReclaimRanges
 	//	*Command_RemoveObjects
+	//	*Command_AddController
+	//	*Command_RegisterController
+	//	*Command_RemoveController
 	Kind          isCommand_Kind `protobuf_oneof:"kind"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -136,6 +141,24 @@ func (x *Command) GetFenceBroker() *FenceBroker {
 	if x != nil {
 		if x, ok := x.Kind.(*Command_FenceBroker); ok {
 			return x.FenceBroker
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetRequestShutdown() *RequestShutdown {
+	if x != nil {
+		if x, ok := x.Kind.(*Command_RequestShutdown); ok {
+			return x.RequestShutdown
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetRemoveBroker() *RemoveBroker {
+	if x != nil {
+		if x, ok := x.Kind.(*Command_RemoveBroker); ok {
+			return x.RemoveBroker
 		}
 	}
 	return nil
@@ -240,6 +263,33 @@ func (x *Command) GetRemoveObjects() *RemoveObjects {
 	return nil
 }
 
+func (x *Command) GetAddController() *AddController {
+	if x != nil {
+		if x, ok := x.Kind.(*Command_AddController); ok {
+			return x.AddController
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetRegisterController() *RegisterController {
+	if x != nil {
+		if x, ok := x.Kind.(*Command_RegisterController); ok {
+			return x.RegisterController
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetRemoveController() *RemoveController {
+	if x != nil {
+		if x, ok := x.Kind.(*Command_RemoveController); ok {
+			return x.RemoveController
+		}
+	}
+	return nil
+}
+
 type isCommand_Kind interface {
 	isCommand_Kind()
 }
@@ -262,6 +312,14 @@ type Command_RegisterBroker struct {
 
 type Command_FenceBroker struct {
 	FenceBroker *FenceBroker `protobuf:"bytes,6,opt,name=fence_broker,json=fenceBroker,proto3,oneof"`
+}
+
+type Command_RequestShutdown struct {
+	RequestShutdown *RequestShutdown `protobuf:"bytes,7,opt,name=request_shutdown,json=requestShutdown,proto3,oneof"`
+}
+
+type Command_RemoveBroker struct {
+	RemoveBroker *RemoveBroker `protobuf:"bytes,8,opt,name=remove_broker,json=removeBroker,proto3,oneof"`
 }
 
 type Command_CreateTopic struct {
@@ -308,6 +366,18 @@ type Command_RemoveObjects struct {
 	RemoveObjects *RemoveObjects `protobuf:"bytes,42,opt,name=remove_objects,json=removeObjects,proto3,oneof"`
 }
 
+type Command_AddController struct {
+	AddController *AddController `protobuf:"bytes,50,opt,name=add_controller,json=addController,proto3,oneof"`
+}
+
+type Command_RegisterController struct {
+	RegisterController *RegisterController `protobuf:"bytes,51,opt,name=register_controller,json=registerController,proto3,oneof"`
+}
+
+type Command_RemoveController struct {
+	RemoveController *RemoveController `protobuf:"bytes,52,opt,name=remove_controller,json=removeController,proto3,oneof"`
+}
+
 func (*Command_FormCluster) isCommand_Kind() {}
 
 func (*Command_SetFeatureLevel) isCommand_Kind() {}
@@ -317,6 +387,10 @@ func (*Command_SetClusterConfigs) isCommand_Kind() {}
 func (*Command_RegisterBroker) isCommand_Kind() {}
 
 func (*Command_FenceBroker) isCommand_Kind() {}
+
+func (*Command_RequestShutdown) isCommand_Kind() {}
+
+func (*Command_RemoveBroker) isCommand_Kind() {}
 
 func (*Command_CreateTopic) isCommand_Kind() {}
 
@@ -340,6 +414,12 @@ func (*Command_ReclaimRanges) isCommand_Kind() {}
 
 func (*Command_RemoveObjects) isCommand_Kind() {}
 
+func (*Command_AddController) isCommand_Kind() {}
+
+func (*Command_RegisterController) isCommand_Kind() {}
+
+func (*Command_RemoveController) isCommand_Kind() {}
+
 // Result is what applying a command gave. Code zero is success; others are mq.Code.
 type Result struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
@@ -354,6 +434,7 @@ type Result struct {
 	//	*Result_Allocate
 	//	*Result_CommitObject
 	//	*Result_ReclaimRanges
+	//	*Result_AddController
 	Value         isResult_Value `protobuf_oneof:"value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -473,6 +554,15 @@ func (x *Result) GetReclaimRanges() *ReclaimRangesResult {
 	return nil
 }
 
+func (x *Result) GetAddController() *AddControllerResult {
+	if x != nil {
+		if x, ok := x.Value.(*Result_AddController); ok {
+			return x.AddController
+		}
+	}
+	return nil
+}
+
 type isResult_Value interface {
 	isResult_Value()
 }
@@ -505,6 +595,10 @@ type Result_ReclaimRanges struct {
 	ReclaimRanges *ReclaimRangesResult `protobuf:"bytes,41,opt,name=reclaim_ranges,json=reclaimRanges,proto3,oneof"`
 }
 
+type Result_AddController struct {
+	AddController *AddControllerResult `protobuf:"bytes,50,opt,name=add_controller,json=addController,proto3,oneof"`
+}
+
 func (*Result_RegisterBroker) isResult_Value() {}
 
 func (*Result_CreateTopic) isResult_Value() {}
@@ -519,11 +613,15 @@ func (*Result_CommitObject) isResult_Value() {}
 
 func (*Result_ReclaimRanges) isResult_Value() {}
 
+func (*Result_AddController) isResult_Value() {}
+
 // FormCluster gives the cluster its id, once. Proposing it again with the same id changes nothing.
 type FormCluster struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	ClusterId     []byte                 `protobuf:"bytes,1,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"`
-	FeatureLevel  uint32                 `protobuf:"varint,2,opt,name=feature_level,json=featureLevel,proto3" json:"feature_level,omitempty"`
+	state        protoimpl.MessageState `protogen:"open.v1"`
+	ClusterId    []byte                 `protobuf:"bytes,1,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"`
+	FeatureLevel uint32                 `protobuf:"varint,2,opt,name=feature_level,json=featureLevel,proto3" json:"feature_level,omitempty"`
+	// The controllers that form it, each with its node id as raft id.
+	Controllers   []*Controller `protobuf:"bytes,3,rep,name=controllers,proto3" json:"controllers,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -572,7 +670,14 @@ func (x *FormCluster) GetFeatureLevel() uint32 {
 	return 0
 }
 
-// SetFeatureLevel raises the feature level. It never falls, and no registered broker may be too old for it.
+func (x *FormCluster) GetControllers() []*Controller {
+	if x != nil {
+		return x.Controllers
+	}
+	return nil
+}
+
+// SetFeatureLevel raises the feature level. It never falls, and no broker or controller may be too old for it.
 type SetFeatureLevel struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	FeatureLevel  uint32                 `protobuf:"varint,1,opt,name=feature_level,json=featureLevel,proto3" json:"feature_level,omitempty"`
@@ -979,6 +1084,105 @@ func (x *FenceBroker) GetBrokerEpoch() uint64 {
 	return 0
 }
 
+// RequestShutdown says that a broker wants to stop in order. It gives up its leaderships by changes that others propose, and
+// joins no in-sync set any more.
+type RequestShutdown struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	NodeId        int32                  `protobuf:"varint,1,opt,name=node_id,json=nodeId,proto3" json:"node_id,omitempty"`
+	BrokerEpoch   uint64                 `protobuf:"varint,2,opt,name=broker_epoch,json=brokerEpoch,proto3" json:"broker_epoch,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RequestShutdown) Reset() {
+	*x = RequestShutdown{}
+	mi := &file_metadata_v1_command_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RequestShutdown) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RequestShutdown) ProtoMessage() {}
+
+func (x *RequestShutdown) ProtoReflect() protoreflect.Message {
+	mi := &file_metadata_v1_command_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RequestShutdown.ProtoReflect.Descriptor instead.
+func (*RequestShutdown) Descriptor() ([]byte, []int) {
+	return file_metadata_v1_command_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *RequestShutdown) GetNodeId() int32 {
+	if x != nil {
+		return x.NodeId
+	}
+	return 0
+}
+
+func (x *RequestShutdown) GetBrokerEpoch() uint64 {
+	if x != nil {
+		return x.BrokerEpoch
+	}
+	return 0
+}
+
+// RemoveBroker forgets a broker that is fenced and holds no replica any more. Forgetting one that is not known changes nothing.
+type RemoveBroker struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	NodeId        int32                  `protobuf:"varint,1,opt,name=node_id,json=nodeId,proto3" json:"node_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RemoveBroker) Reset() {
+	*x = RemoveBroker{}
+	mi := &file_metadata_v1_command_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RemoveBroker) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RemoveBroker) ProtoMessage() {}
+
+func (x *RemoveBroker) ProtoReflect() protoreflect.Message {
+	mi := &file_metadata_v1_command_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RemoveBroker.ProtoReflect.Descriptor instead.
+func (*RemoveBroker) Descriptor() ([]byte, []int) {
+	return file_metadata_v1_command_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *RemoveBroker) GetNodeId() int32 {
+	if x != nil {
+		return x.NodeId
+	}
+	return 0
+}
+
 // ReplicaAssignment lists the replicas of one partition, the preferred leader first.
 type ReplicaAssignment struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -989,7 +1193,7 @@ type ReplicaAssignment struct {
 
 func (x *ReplicaAssignment) Reset() {
 	*x = ReplicaAssignment{}
-	mi := &file_metadata_v1_command_proto_msgTypes[10]
+	mi := &file_metadata_v1_command_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1001,7 +1205,7 @@ func (x *ReplicaAssignment) String() string {
 func (*ReplicaAssignment) ProtoMessage() {}
 
 func (x *ReplicaAssignment) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_v1_command_proto_msgTypes[10]
+	mi := &file_metadata_v1_command_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1014,7 +1218,7 @@ func (x *ReplicaAssignment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplicaAssignment.ProtoReflect.Descriptor instead.
 func (*ReplicaAssignment) Descriptor() ([]byte, []int) {
-	return file_metadata_v1_command_proto_rawDescGZIP(), []int{10}
+	return file_metadata_v1_command_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *ReplicaAssignment) GetReplicas() []int32 {
@@ -1037,7 +1241,7 @@ type CreateTopic struct {
 
 func (x *CreateTopic) Reset() {
 	*x = CreateTopic{}
-	mi := &file_metadata_v1_command_proto_msgTypes[11]
+	mi := &file_metadata_v1_command_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1049,7 +1253,7 @@ func (x *CreateTopic) String() string {
 func (*CreateTopic) ProtoMessage() {}
 
 func (x *CreateTopic) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_v1_command_proto_msgTypes[11]
+	mi := &file_metadata_v1_command_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1062,7 +1266,7 @@ func (x *CreateTopic) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateTopic.ProtoReflect.Descriptor instead.
 func (*CreateTopic) Descriptor() ([]byte, []int) {
-	return file_metadata_v1_command_proto_rawDescGZIP(), []int{11}
+	return file_metadata_v1_command_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *CreateTopic) GetId() []byte {
@@ -1103,7 +1307,7 @@ type CreateTopicResult struct {
 
 func (x *CreateTopicResult) Reset() {
 	*x = CreateTopicResult{}
-	mi := &file_metadata_v1_command_proto_msgTypes[12]
+	mi := &file_metadata_v1_command_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1115,7 +1319,7 @@ func (x *CreateTopicResult) String() string {
 func (*CreateTopicResult) ProtoMessage() {}
 
 func (x *CreateTopicResult) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_v1_command_proto_msgTypes[12]
+	mi := &file_metadata_v1_command_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1128,7 +1332,7 @@ func (x *CreateTopicResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateTopicResult.ProtoReflect.Descriptor instead.
 func (*CreateTopicResult) Descriptor() ([]byte, []int) {
-	return file_metadata_v1_command_proto_rawDescGZIP(), []int{12}
+	return file_metadata_v1_command_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *CreateTopicResult) GetId() []byte {
@@ -1148,7 +1352,7 @@ type DeleteTopic struct {
 
 func (x *DeleteTopic) Reset() {
 	*x = DeleteTopic{}
-	mi := &file_metadata_v1_command_proto_msgTypes[13]
+	mi := &file_metadata_v1_command_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1160,7 +1364,7 @@ func (x *DeleteTopic) String() string {
 func (*DeleteTopic) ProtoMessage() {}
 
 func (x *DeleteTopic) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_v1_command_proto_msgTypes[13]
+	mi := &file_metadata_v1_command_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1173,7 +1377,7 @@ func (x *DeleteTopic) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteTopic.ProtoReflect.Descriptor instead.
 func (*DeleteTopic) Descriptor() ([]byte, []int) {
-	return file_metadata_v1_command_proto_rawDescGZIP(), []int{13}
+	return file_metadata_v1_command_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *DeleteTopic) GetId() []byte {
@@ -1194,7 +1398,7 @@ type AlterTopicConfigs struct {
 
 func (x *AlterTopicConfigs) Reset() {
 	*x = AlterTopicConfigs{}
-	mi := &file_metadata_v1_command_proto_msgTypes[14]
+	mi := &file_metadata_v1_command_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1206,7 +1410,7 @@ func (x *AlterTopicConfigs) String() string {
 func (*AlterTopicConfigs) ProtoMessage() {}
 
 func (x *AlterTopicConfigs) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_v1_command_proto_msgTypes[14]
+	mi := &file_metadata_v1_command_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1219,7 +1423,7 @@ func (x *AlterTopicConfigs) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AlterTopicConfigs.ProtoReflect.Descriptor instead.
 func (*AlterTopicConfigs) Descriptor() ([]byte, []int) {
-	return file_metadata_v1_command_proto_rawDescGZIP(), []int{14}
+	return file_metadata_v1_command_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *AlterTopicConfigs) GetId() []byte {
@@ -1248,7 +1452,7 @@ type CreatePartitions struct {
 
 func (x *CreatePartitions) Reset() {
 	*x = CreatePartitions{}
-	mi := &file_metadata_v1_command_proto_msgTypes[15]
+	mi := &file_metadata_v1_command_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1260,7 +1464,7 @@ func (x *CreatePartitions) String() string {
 func (*CreatePartitions) ProtoMessage() {}
 
 func (x *CreatePartitions) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_v1_command_proto_msgTypes[15]
+	mi := &file_metadata_v1_command_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1273,7 +1477,7 @@ func (x *CreatePartitions) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreatePartitions.ProtoReflect.Descriptor instead.
 func (*CreatePartitions) Descriptor() ([]byte, []int) {
-	return file_metadata_v1_command_proto_rawDescGZIP(), []int{15}
+	return file_metadata_v1_command_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *CreatePartitions) GetId() []byte {
@@ -1310,7 +1514,7 @@ type ISRMember struct {
 
 func (x *ISRMember) Reset() {
 	*x = ISRMember{}
-	mi := &file_metadata_v1_command_proto_msgTypes[16]
+	mi := &file_metadata_v1_command_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1322,7 +1526,7 @@ func (x *ISRMember) String() string {
 func (*ISRMember) ProtoMessage() {}
 
 func (x *ISRMember) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_v1_command_proto_msgTypes[16]
+	mi := &file_metadata_v1_command_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1335,7 +1539,7 @@ func (x *ISRMember) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ISRMember.ProtoReflect.Descriptor instead.
 func (*ISRMember) Descriptor() ([]byte, []int) {
-	return file_metadata_v1_command_proto_rawDescGZIP(), []int{16}
+	return file_metadata_v1_command_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ISRMember) GetNodeId() int32 {
@@ -1374,7 +1578,7 @@ type PartitionChange struct {
 
 func (x *PartitionChange) Reset() {
 	*x = PartitionChange{}
-	mi := &file_metadata_v1_command_proto_msgTypes[17]
+	mi := &file_metadata_v1_command_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1386,7 +1590,7 @@ func (x *PartitionChange) String() string {
 func (*PartitionChange) ProtoMessage() {}
 
 func (x *PartitionChange) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_v1_command_proto_msgTypes[17]
+	mi := &file_metadata_v1_command_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1399,7 +1603,7 @@ func (x *PartitionChange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PartitionChange.ProtoReflect.Descriptor instead.
 func (*PartitionChange) Descriptor() ([]byte, []int) {
-	return file_metadata_v1_command_proto_rawDescGZIP(), []int{17}
+	return file_metadata_v1_command_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *PartitionChange) GetPartition() *PartitionRef {
@@ -1454,7 +1658,7 @@ type ChangePartitions struct {
 
 func (x *ChangePartitions) Reset() {
 	*x = ChangePartitions{}
-	mi := &file_metadata_v1_command_proto_msgTypes[18]
+	mi := &file_metadata_v1_command_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1466,7 +1670,7 @@ func (x *ChangePartitions) String() string {
 func (*ChangePartitions) ProtoMessage() {}
 
 func (x *ChangePartitions) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_v1_command_proto_msgTypes[18]
+	mi := &file_metadata_v1_command_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1479,7 +1683,7 @@ func (x *ChangePartitions) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChangePartitions.ProtoReflect.Descriptor instead.
 func (*ChangePartitions) Descriptor() ([]byte, []int) {
-	return file_metadata_v1_command_proto_rawDescGZIP(), []int{18}
+	return file_metadata_v1_command_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ChangePartitions) GetChanges() []*PartitionChange {
@@ -1500,7 +1704,7 @@ type Verdict struct {
 
 func (x *Verdict) Reset() {
 	*x = Verdict{}
-	mi := &file_metadata_v1_command_proto_msgTypes[19]
+	mi := &file_metadata_v1_command_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1512,7 +1716,7 @@ func (x *Verdict) String() string {
 func (*Verdict) ProtoMessage() {}
 
 func (x *Verdict) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_v1_command_proto_msgTypes[19]
+	mi := &file_metadata_v1_command_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1525,7 +1729,7 @@ func (x *Verdict) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Verdict.ProtoReflect.Descriptor instead.
 func (*Verdict) Descriptor() ([]byte, []int) {
-	return file_metadata_v1_command_proto_rawDescGZIP(), []int{19}
+	return file_metadata_v1_command_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Verdict) GetCode() int32 {
@@ -1552,7 +1756,7 @@ type ChangePartitionsResult struct {
 
 func (x *ChangePartitionsResult) Reset() {
 	*x = ChangePartitionsResult{}
-	mi := &file_metadata_v1_command_proto_msgTypes[20]
+	mi := &file_metadata_v1_command_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1564,7 +1768,7 @@ func (x *ChangePartitionsResult) String() string {
 func (*ChangePartitionsResult) ProtoMessage() {}
 
 func (x *ChangePartitionsResult) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_v1_command_proto_msgTypes[20]
+	mi := &file_metadata_v1_command_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1577,7 +1781,7 @@ func (x *ChangePartitionsResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChangePartitionsResult.ProtoReflect.Descriptor instead.
 func (*ChangePartitionsResult) Descriptor() ([]byte, []int) {
-	return file_metadata_v1_command_proto_rawDescGZIP(), []int{20}
+	return file_metadata_v1_command_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ChangePartitionsResult) GetVerdicts() []*Verdict {
@@ -1600,7 +1804,7 @@ type LogStart struct {
 
 func (x *LogStart) Reset() {
 	*x = LogStart{}
-	mi := &file_metadata_v1_command_proto_msgTypes[21]
+	mi := &file_metadata_v1_command_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1612,7 +1816,7 @@ func (x *LogStart) String() string {
 func (*LogStart) ProtoMessage() {}
 
 func (x *LogStart) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_v1_command_proto_msgTypes[21]
+	mi := &file_metadata_v1_command_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1625,7 +1829,7 @@ func (x *LogStart) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogStart.ProtoReflect.Descriptor instead.
 func (*LogStart) Descriptor() ([]byte, []int) {
-	return file_metadata_v1_command_proto_rawDescGZIP(), []int{21}
+	return file_metadata_v1_command_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *LogStart) GetPartition() *PartitionRef {
@@ -1659,7 +1863,7 @@ type SetLogStarts struct {
 
 func (x *SetLogStarts) Reset() {
 	*x = SetLogStarts{}
-	mi := &file_metadata_v1_command_proto_msgTypes[22]
+	mi := &file_metadata_v1_command_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1671,7 +1875,7 @@ func (x *SetLogStarts) String() string {
 func (*SetLogStarts) ProtoMessage() {}
 
 func (x *SetLogStarts) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_v1_command_proto_msgTypes[22]
+	mi := &file_metadata_v1_command_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1684,7 +1888,7 @@ func (x *SetLogStarts) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetLogStarts.ProtoReflect.Descriptor instead.
 func (*SetLogStarts) Descriptor() ([]byte, []int) {
-	return file_metadata_v1_command_proto_rawDescGZIP(), []int{22}
+	return file_metadata_v1_command_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *SetLogStarts) GetStarts() []*LogStart {
@@ -1704,7 +1908,7 @@ type SetLogStartsResult struct {
 
 func (x *SetLogStartsResult) Reset() {
 	*x = SetLogStartsResult{}
-	mi := &file_metadata_v1_command_proto_msgTypes[23]
+	mi := &file_metadata_v1_command_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1716,7 +1920,7 @@ func (x *SetLogStartsResult) String() string {
 func (*SetLogStartsResult) ProtoMessage() {}
 
 func (x *SetLogStartsResult) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_v1_command_proto_msgTypes[23]
+	mi := &file_metadata_v1_command_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1729,7 +1933,7 @@ func (x *SetLogStartsResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetLogStartsResult.ProtoReflect.Descriptor instead.
 func (*SetLogStartsResult) Descriptor() ([]byte, []int) {
-	return file_metadata_v1_command_proto_rawDescGZIP(), []int{23}
+	return file_metadata_v1_command_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *SetLogStartsResult) GetVerdicts() []*Verdict {
@@ -1749,7 +1953,7 @@ type AllocateProducerIDs struct {
 
 func (x *AllocateProducerIDs) Reset() {
 	*x = AllocateProducerIDs{}
-	mi := &file_metadata_v1_command_proto_msgTypes[24]
+	mi := &file_metadata_v1_command_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1761,7 +1965,7 @@ func (x *AllocateProducerIDs) String() string {
 func (*AllocateProducerIDs) ProtoMessage() {}
 
 func (x *AllocateProducerIDs) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_v1_command_proto_msgTypes[24]
+	mi := &file_metadata_v1_command_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1774,7 +1978,7 @@ func (x *AllocateProducerIDs) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AllocateProducerIDs.ProtoReflect.Descriptor instead.
 func (*AllocateProducerIDs) Descriptor() ([]byte, []int) {
-	return file_metadata_v1_command_proto_rawDescGZIP(), []int{24}
+	return file_metadata_v1_command_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *AllocateProducerIDs) GetCount() int32 {
@@ -1794,7 +1998,7 @@ type AllocateObjectIDs struct {
 
 func (x *AllocateObjectIDs) Reset() {
 	*x = AllocateObjectIDs{}
-	mi := &file_metadata_v1_command_proto_msgTypes[25]
+	mi := &file_metadata_v1_command_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1806,7 +2010,7 @@ func (x *AllocateObjectIDs) String() string {
 func (*AllocateObjectIDs) ProtoMessage() {}
 
 func (x *AllocateObjectIDs) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_v1_command_proto_msgTypes[25]
+	mi := &file_metadata_v1_command_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1819,7 +2023,7 @@ func (x *AllocateObjectIDs) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AllocateObjectIDs.ProtoReflect.Descriptor instead.
 func (*AllocateObjectIDs) Descriptor() ([]byte, []int) {
-	return file_metadata_v1_command_proto_rawDescGZIP(), []int{25}
+	return file_metadata_v1_command_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *AllocateObjectIDs) GetCount() int32 {
@@ -1840,7 +2044,7 @@ type AllocateResult struct {
 
 func (x *AllocateResult) Reset() {
 	*x = AllocateResult{}
-	mi := &file_metadata_v1_command_proto_msgTypes[26]
+	mi := &file_metadata_v1_command_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1852,7 +2056,7 @@ func (x *AllocateResult) String() string {
 func (*AllocateResult) ProtoMessage() {}
 
 func (x *AllocateResult) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_v1_command_proto_msgTypes[26]
+	mi := &file_metadata_v1_command_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1865,7 +2069,7 @@ func (x *AllocateResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AllocateResult.ProtoReflect.Descriptor instead.
 func (*AllocateResult) Descriptor() ([]byte, []int) {
-	return file_metadata_v1_command_proto_rawDescGZIP(), []int{26}
+	return file_metadata_v1_command_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *AllocateResult) GetFirst() uint64 {
@@ -1904,7 +2108,7 @@ type RangeCommit struct {
 
 func (x *RangeCommit) Reset() {
 	*x = RangeCommit{}
-	mi := &file_metadata_v1_command_proto_msgTypes[27]
+	mi := &file_metadata_v1_command_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1916,7 +2120,7 @@ func (x *RangeCommit) String() string {
 func (*RangeCommit) ProtoMessage() {}
 
 func (x *RangeCommit) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_v1_command_proto_msgTypes[27]
+	mi := &file_metadata_v1_command_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1929,7 +2133,7 @@ func (x *RangeCommit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RangeCommit.ProtoReflect.Descriptor instead.
 func (*RangeCommit) Descriptor() ([]byte, []int) {
-	return file_metadata_v1_command_proto_rawDescGZIP(), []int{27}
+	return file_metadata_v1_command_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *RangeCommit) GetPartition() *PartitionRef {
@@ -2024,7 +2228,7 @@ type CommitObject struct {
 
 func (x *CommitObject) Reset() {
 	*x = CommitObject{}
-	mi := &file_metadata_v1_command_proto_msgTypes[28]
+	mi := &file_metadata_v1_command_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2036,7 +2240,7 @@ func (x *CommitObject) String() string {
 func (*CommitObject) ProtoMessage() {}
 
 func (x *CommitObject) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_v1_command_proto_msgTypes[28]
+	mi := &file_metadata_v1_command_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2049,7 +2253,7 @@ func (x *CommitObject) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CommitObject.ProtoReflect.Descriptor instead.
 func (*CommitObject) Descriptor() ([]byte, []int) {
-	return file_metadata_v1_command_proto_rawDescGZIP(), []int{28}
+	return file_metadata_v1_command_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *CommitObject) GetObjectId() uint64 {
@@ -2097,7 +2301,7 @@ type CommitObjectResult struct {
 
 func (x *CommitObjectResult) Reset() {
 	*x = CommitObjectResult{}
-	mi := &file_metadata_v1_command_proto_msgTypes[29]
+	mi := &file_metadata_v1_command_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2109,7 +2313,7 @@ func (x *CommitObjectResult) String() string {
 func (*CommitObjectResult) ProtoMessage() {}
 
 func (x *CommitObjectResult) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_v1_command_proto_msgTypes[29]
+	mi := &file_metadata_v1_command_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2122,7 +2326,7 @@ func (x *CommitObjectResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CommitObjectResult.ProtoReflect.Descriptor instead.
 func (*CommitObjectResult) Descriptor() ([]byte, []int) {
-	return file_metadata_v1_command_proto_rawDescGZIP(), []int{29}
+	return file_metadata_v1_command_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *CommitObjectResult) GetVerdicts() []*Verdict {
@@ -2143,7 +2347,7 @@ type ReclaimRanges struct {
 
 func (x *ReclaimRanges) Reset() {
 	*x = ReclaimRanges{}
-	mi := &file_metadata_v1_command_proto_msgTypes[30]
+	mi := &file_metadata_v1_command_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2155,7 +2359,7 @@ func (x *ReclaimRanges) String() string {
 func (*ReclaimRanges) ProtoMessage() {}
 
 func (x *ReclaimRanges) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_v1_command_proto_msgTypes[30]
+	mi := &file_metadata_v1_command_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2168,7 +2372,7 @@ func (x *ReclaimRanges) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReclaimRanges.ProtoReflect.Descriptor instead.
 func (*ReclaimRanges) Descriptor() ([]byte, []int) {
-	return file_metadata_v1_command_proto_rawDescGZIP(), []int{30}
+	return file_metadata_v1_command_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *ReclaimRanges) GetLimit() int32 {
@@ -2189,7 +2393,7 @@ type ReclaimRangesResult struct {
 
 func (x *ReclaimRangesResult) Reset() {
 	*x = ReclaimRangesResult{}
-	mi := &file_metadata_v1_command_proto_msgTypes[31]
+	mi := &file_metadata_v1_command_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2201,7 +2405,7 @@ func (x *ReclaimRangesResult) String() string {
 func (*ReclaimRangesResult) ProtoMessage() {}
 
 func (x *ReclaimRangesResult) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_v1_command_proto_msgTypes[31]
+	mi := &file_metadata_v1_command_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2214,7 +2418,7 @@ func (x *ReclaimRangesResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReclaimRangesResult.ProtoReflect.Descriptor instead.
 func (*ReclaimRangesResult) Descriptor() ([]byte, []int) {
-	return file_metadata_v1_command_proto_rawDescGZIP(), []int{31}
+	return file_metadata_v1_command_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *ReclaimRangesResult) GetReclaimed() int32 {
@@ -2241,7 +2445,7 @@ type RemoveObjects struct {
 
 func (x *RemoveObjects) Reset() {
 	*x = RemoveObjects{}
-	mi := &file_metadata_v1_command_proto_msgTypes[32]
+	mi := &file_metadata_v1_command_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2253,7 +2457,7 @@ func (x *RemoveObjects) String() string {
 func (*RemoveObjects) ProtoMessage() {}
 
 func (x *RemoveObjects) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_v1_command_proto_msgTypes[32]
+	mi := &file_metadata_v1_command_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2266,7 +2470,7 @@ func (x *RemoveObjects) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveObjects.ProtoReflect.Descriptor instead.
 func (*RemoveObjects) Descriptor() ([]byte, []int) {
-	return file_metadata_v1_command_proto_rawDescGZIP(), []int{32}
+	return file_metadata_v1_command_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *RemoveObjects) GetObjectIds() []uint64 {
@@ -2276,19 +2480,227 @@ func (x *RemoveObjects) GetObjectIds() []uint64 {
 	return nil
 }
 
+// AddController gives a raft id to a controller that is to join the group, before it does. It had none: it is new, or lost its
+// directory. Adding the same node and directory again gives the same id.
+type AddController struct {
+	state           protoimpl.MessageState `protogen:"open.v1"`
+	NodeId          int32                  `protobuf:"varint,1,opt,name=node_id,json=nodeId,proto3" json:"node_id,omitempty"`
+	DirId           []byte                 `protobuf:"bytes,2,opt,name=dir_id,json=dirId,proto3" json:"dir_id,omitempty"`
+	Endpoint        *Endpoint              `protobuf:"bytes,3,opt,name=endpoint,proto3" json:"endpoint,omitempty"`
+	MaxFeatureLevel uint32                 `protobuf:"varint,4,opt,name=max_feature_level,json=maxFeatureLevel,proto3" json:"max_feature_level,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
+}
+
+func (x *AddController) Reset() {
+	*x = AddController{}
+	mi := &file_metadata_v1_command_proto_msgTypes[35]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AddController) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AddController) ProtoMessage() {}
+
+func (x *AddController) ProtoReflect() protoreflect.Message {
+	mi := &file_metadata_v1_command_proto_msgTypes[35]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AddController.ProtoReflect.Descriptor instead.
+func (*AddController) Descriptor() ([]byte, []int) {
+	return file_metadata_v1_command_proto_rawDescGZIP(), []int{35}
+}
+
+func (x *AddController) GetNodeId() int32 {
+	if x != nil {
+		return x.NodeId
+	}
+	return 0
+}
+
+func (x *AddController) GetDirId() []byte {
+	if x != nil {
+		return x.DirId
+	}
+	return nil
+}
+
+func (x *AddController) GetEndpoint() *Endpoint {
+	if x != nil {
+		return x.Endpoint
+	}
+	return nil
+}
+
+func (x *AddController) GetMaxFeatureLevel() uint32 {
+	if x != nil {
+		return x.MaxFeatureLevel
+	}
+	return 0
+}
+
+// AddControllerResult answers AddController.
+type AddControllerResult struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	RaftId        uint64                 `protobuf:"varint,1,opt,name=raft_id,json=raftId,proto3" json:"raft_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AddControllerResult) Reset() {
+	*x = AddControllerResult{}
+	mi := &file_metadata_v1_command_proto_msgTypes[36]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AddControllerResult) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AddControllerResult) ProtoMessage() {}
+
+func (x *AddControllerResult) ProtoReflect() protoreflect.Message {
+	mi := &file_metadata_v1_command_proto_msgTypes[36]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AddControllerResult.ProtoReflect.Descriptor instead.
+func (*AddControllerResult) Descriptor() ([]byte, []int) {
+	return file_metadata_v1_command_proto_rawDescGZIP(), []int{36}
+}
+
+func (x *AddControllerResult) GetRaftId() uint64 {
+	if x != nil {
+		return x.RaftId
+	}
+	return 0
+}
+
+// RegisterController says where a member is reached now, and what it speaks. In a cluster whose first controller was never
+// recorded, that one records itself.
+type RegisterController struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Controller    *Controller            `protobuf:"bytes,1,opt,name=controller,proto3" json:"controller,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RegisterController) Reset() {
+	*x = RegisterController{}
+	mi := &file_metadata_v1_command_proto_msgTypes[37]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RegisterController) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RegisterController) ProtoMessage() {}
+
+func (x *RegisterController) ProtoReflect() protoreflect.Message {
+	mi := &file_metadata_v1_command_proto_msgTypes[37]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RegisterController.ProtoReflect.Descriptor instead.
+func (*RegisterController) Descriptor() ([]byte, []int) {
+	return file_metadata_v1_command_proto_rawDescGZIP(), []int{37}
+}
+
+func (x *RegisterController) GetController() *Controller {
+	if x != nil {
+		return x.Controller
+	}
+	return nil
+}
+
+// RemoveController forgets a member, after it left the raft group. Its raft id never comes again. Forgetting one that is not known
+// changes nothing.
+type RemoveController struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	RaftId        uint64                 `protobuf:"varint,1,opt,name=raft_id,json=raftId,proto3" json:"raft_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RemoveController) Reset() {
+	*x = RemoveController{}
+	mi := &file_metadata_v1_command_proto_msgTypes[38]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RemoveController) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RemoveController) ProtoMessage() {}
+
+func (x *RemoveController) ProtoReflect() protoreflect.Message {
+	mi := &file_metadata_v1_command_proto_msgTypes[38]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RemoveController.ProtoReflect.Descriptor instead.
+func (*RemoveController) Descriptor() ([]byte, []int) {
+	return file_metadata_v1_command_proto_rawDescGZIP(), []int{38}
+}
+
+func (x *RemoveController) GetRaftId() uint64 {
+	if x != nil {
+		return x.RaftId
+	}
+	return 0
+}
+
 var File_metadata_v1_command_proto protoreflect.FileDescriptor
 
 const file_metadata_v1_command_proto_rawDesc = "" +
 	"\n" +
-	"\x19metadata/v1/command.proto\x12\x12rustmq.metadata.v1\x1a\x18metadata/v1/record.proto\"\xaf\n" +
-	"\n" +
+	"\x19metadata/v1/command.proto\x12\x12rustmq.metadata.v1\x1a\x18metadata/v1/record.proto\"\xc6\r\n" +
 	"\aCommand\x12#\n" +
 	"\rfeature_level\x18\x01 \x01(\rR\ffeatureLevel\x12D\n" +
 	"\fform_cluster\x18\x02 \x01(\v2\x1f.rustmq.metadata.v1.FormClusterH\x00R\vformCluster\x12Q\n" +
 	"\x11set_feature_level\x18\x03 \x01(\v2#.rustmq.metadata.v1.SetFeatureLevelH\x00R\x0fsetFeatureLevel\x12W\n" +
 	"\x13set_cluster_configs\x18\x04 \x01(\v2%.rustmq.metadata.v1.SetClusterConfigsH\x00R\x11setClusterConfigs\x12M\n" +
 	"\x0fregister_broker\x18\x05 \x01(\v2\".rustmq.metadata.v1.RegisterBrokerH\x00R\x0eregisterBroker\x12D\n" +
-	"\ffence_broker\x18\x06 \x01(\v2\x1f.rustmq.metadata.v1.FenceBrokerH\x00R\vfenceBroker\x12D\n" +
+	"\ffence_broker\x18\x06 \x01(\v2\x1f.rustmq.metadata.v1.FenceBrokerH\x00R\vfenceBroker\x12P\n" +
+	"\x10request_shutdown\x18\a \x01(\v2#.rustmq.metadata.v1.RequestShutdownH\x00R\x0frequestShutdown\x12G\n" +
+	"\rremove_broker\x18\b \x01(\v2 .rustmq.metadata.v1.RemoveBrokerH\x00R\fremoveBroker\x12D\n" +
 	"\fcreate_topic\x18\n" +
 	" \x01(\v2\x1f.rustmq.metadata.v1.CreateTopicH\x00R\vcreateTopic\x12D\n" +
 	"\fdelete_topic\x18\v \x01(\v2\x1f.rustmq.metadata.v1.DeleteTopicH\x00R\vdeleteTopic\x12W\n" +
@@ -2300,8 +2712,11 @@ const file_metadata_v1_command_proto_rawDesc = "" +
 	"\x13allocate_object_ids\x18\x1f \x01(\v2%.rustmq.metadata.v1.AllocateObjectIDsH\x00R\x11allocateObjectIds\x12G\n" +
 	"\rcommit_object\x18( \x01(\v2 .rustmq.metadata.v1.CommitObjectH\x00R\fcommitObject\x12J\n" +
 	"\x0ereclaim_ranges\x18) \x01(\v2!.rustmq.metadata.v1.ReclaimRangesH\x00R\rreclaimRanges\x12J\n" +
-	"\x0eremove_objects\x18* \x01(\v2!.rustmq.metadata.v1.RemoveObjectsH\x00R\rremoveObjectsB\x06\n" +
-	"\x04kind\"\xee\x04\n" +
+	"\x0eremove_objects\x18* \x01(\v2!.rustmq.metadata.v1.RemoveObjectsH\x00R\rremoveObjects\x12J\n" +
+	"\x0eadd_controller\x182 \x01(\v2!.rustmq.metadata.v1.AddControllerH\x00R\raddController\x12Y\n" +
+	"\x13register_controller\x183 \x01(\v2&.rustmq.metadata.v1.RegisterControllerH\x00R\x12registerController\x12S\n" +
+	"\x11remove_controller\x184 \x01(\v2$.rustmq.metadata.v1.RemoveControllerH\x00R\x10removeControllerB\x06\n" +
+	"\x04kind\"\xc0\x05\n" +
 	"\x06Result\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\x05R\x04code\x12\x18\n" +
 	"\amessage\x18\x02 \x01(\tR\amessage\x12S\n" +
@@ -2312,12 +2727,14 @@ const file_metadata_v1_command_proto_rawDesc = "" +
 	"\x0eset_log_starts\x18\x15 \x01(\v2&.rustmq.metadata.v1.SetLogStartsResultH\x00R\fsetLogStarts\x12@\n" +
 	"\ballocate\x18\x1e \x01(\v2\".rustmq.metadata.v1.AllocateResultH\x00R\ballocate\x12M\n" +
 	"\rcommit_object\x18( \x01(\v2&.rustmq.metadata.v1.CommitObjectResultH\x00R\fcommitObject\x12P\n" +
-	"\x0ereclaim_ranges\x18) \x01(\v2'.rustmq.metadata.v1.ReclaimRangesResultH\x00R\rreclaimRangesB\a\n" +
-	"\x05value\"Q\n" +
+	"\x0ereclaim_ranges\x18) \x01(\v2'.rustmq.metadata.v1.ReclaimRangesResultH\x00R\rreclaimRanges\x12P\n" +
+	"\x0eadd_controller\x182 \x01(\v2'.rustmq.metadata.v1.AddControllerResultH\x00R\raddControllerB\a\n" +
+	"\x05value\"\x93\x01\n" +
 	"\vFormCluster\x12\x1d\n" +
 	"\n" +
 	"cluster_id\x18\x01 \x01(\fR\tclusterId\x12#\n" +
-	"\rfeature_level\x18\x02 \x01(\rR\ffeatureLevel\"6\n" +
+	"\rfeature_level\x18\x02 \x01(\rR\ffeatureLevel\x12@\n" +
+	"\vcontrollers\x18\x03 \x03(\v2\x1e.rustmq.metadata.v1.ControllerR\vcontrollers\"6\n" +
 	"\x0fSetFeatureLevel\x12#\n" +
 	"\rfeature_level\x18\x01 \x01(\rR\ffeatureLevel\"N\n" +
 	"\fConfigChange\x12\x10\n" +
@@ -2343,7 +2760,12 @@ const file_metadata_v1_command_proto_rawDesc = "" +
 	"\fbroker_epoch\x18\x01 \x01(\x04R\vbrokerEpoch\"I\n" +
 	"\vFenceBroker\x12\x17\n" +
 	"\anode_id\x18\x01 \x01(\x05R\x06nodeId\x12!\n" +
-	"\fbroker_epoch\x18\x02 \x01(\x04R\vbrokerEpoch\"/\n" +
+	"\fbroker_epoch\x18\x02 \x01(\x04R\vbrokerEpoch\"M\n" +
+	"\x0fRequestShutdown\x12\x17\n" +
+	"\anode_id\x18\x01 \x01(\x05R\x06nodeId\x12!\n" +
+	"\fbroker_epoch\x18\x02 \x01(\x04R\vbrokerEpoch\"'\n" +
+	"\fRemoveBroker\x12\x17\n" +
+	"\anode_id\x18\x01 \x01(\x05R\x06nodeId\"/\n" +
 	"\x11ReplicaAssignment\x12\x1a\n" +
 	"\breplicas\x18\x01 \x03(\x05R\breplicas\"\xb5\x01\n" +
 	"\vCreateTopic\x12\x0e\n" +
@@ -2423,7 +2845,20 @@ const file_metadata_v1_command_proto_rawDesc = "" +
 	"\x04more\x18\x02 \x01(\bR\x04more\".\n" +
 	"\rRemoveObjects\x12\x1d\n" +
 	"\n" +
-	"object_ids\x18\x01 \x03(\x04R\tobjectIdsB5Z3github.com/rustmq/rustmq/api/metadata/v1;metadatapbb\x06proto3"
+	"object_ids\x18\x01 \x03(\x04R\tobjectIds\"\xa5\x01\n" +
+	"\rAddController\x12\x17\n" +
+	"\anode_id\x18\x01 \x01(\x05R\x06nodeId\x12\x15\n" +
+	"\x06dir_id\x18\x02 \x01(\fR\x05dirId\x128\n" +
+	"\bendpoint\x18\x03 \x01(\v2\x1c.rustmq.metadata.v1.EndpointR\bendpoint\x12*\n" +
+	"\x11max_feature_level\x18\x04 \x01(\rR\x0fmaxFeatureLevel\".\n" +
+	"\x13AddControllerResult\x12\x17\n" +
+	"\araft_id\x18\x01 \x01(\x04R\x06raftId\"T\n" +
+	"\x12RegisterController\x12>\n" +
+	"\n" +
+	"controller\x18\x01 \x01(\v2\x1e.rustmq.metadata.v1.ControllerR\n" +
+	"controller\"+\n" +
+	"\x10RemoveController\x12\x17\n" +
+	"\araft_id\x18\x01 \x01(\x04R\x06raftIdB5Z3github.com/rustmq/rustmq/api/metadata/v1;metadatapbb\x06proto3"
 
 var (
 	file_metadata_v1_command_proto_rawDescOnce sync.Once
@@ -2437,7 +2872,7 @@ func file_metadata_v1_command_proto_rawDescGZIP() []byte {
 	return file_metadata_v1_command_proto_rawDescData
 }
 
-var file_metadata_v1_command_proto_msgTypes = make([]protoimpl.MessageInfo, 33)
+var file_metadata_v1_command_proto_msgTypes = make([]protoimpl.MessageInfo, 39)
 var file_metadata_v1_command_proto_goTypes = []any{
 	(*Command)(nil),                // 0: rustmq.metadata.v1.Command
 	(*Result)(nil),                 // 1: rustmq.metadata.v1.Result
@@ -2449,32 +2884,39 @@ var file_metadata_v1_command_proto_goTypes = []any{
 	(*RegisterBroker)(nil),         // 7: rustmq.metadata.v1.RegisterBroker
 	(*RegisterBrokerResult)(nil),   // 8: rustmq.metadata.v1.RegisterBrokerResult
 	(*FenceBroker)(nil),            // 9: rustmq.metadata.v1.FenceBroker
-	(*ReplicaAssignment)(nil),      // 10: rustmq.metadata.v1.ReplicaAssignment
-	(*CreateTopic)(nil),            // 11: rustmq.metadata.v1.CreateTopic
-	(*CreateTopicResult)(nil),      // 12: rustmq.metadata.v1.CreateTopicResult
-	(*DeleteTopic)(nil),            // 13: rustmq.metadata.v1.DeleteTopic
-	(*AlterTopicConfigs)(nil),      // 14: rustmq.metadata.v1.AlterTopicConfigs
-	(*CreatePartitions)(nil),       // 15: rustmq.metadata.v1.CreatePartitions
-	(*ISRMember)(nil),              // 16: rustmq.metadata.v1.ISRMember
-	(*PartitionChange)(nil),        // 17: rustmq.metadata.v1.PartitionChange
-	(*ChangePartitions)(nil),       // 18: rustmq.metadata.v1.ChangePartitions
-	(*Verdict)(nil),                // 19: rustmq.metadata.v1.Verdict
-	(*ChangePartitionsResult)(nil), // 20: rustmq.metadata.v1.ChangePartitionsResult
-	(*LogStart)(nil),               // 21: rustmq.metadata.v1.LogStart
-	(*SetLogStarts)(nil),           // 22: rustmq.metadata.v1.SetLogStarts
-	(*SetLogStartsResult)(nil),     // 23: rustmq.metadata.v1.SetLogStartsResult
-	(*AllocateProducerIDs)(nil),    // 24: rustmq.metadata.v1.AllocateProducerIDs
-	(*AllocateObjectIDs)(nil),      // 25: rustmq.metadata.v1.AllocateObjectIDs
-	(*AllocateResult)(nil),         // 26: rustmq.metadata.v1.AllocateResult
-	(*RangeCommit)(nil),            // 27: rustmq.metadata.v1.RangeCommit
-	(*CommitObject)(nil),           // 28: rustmq.metadata.v1.CommitObject
-	(*CommitObjectResult)(nil),     // 29: rustmq.metadata.v1.CommitObjectResult
-	(*ReclaimRanges)(nil),          // 30: rustmq.metadata.v1.ReclaimRanges
-	(*ReclaimRangesResult)(nil),    // 31: rustmq.metadata.v1.ReclaimRangesResult
-	(*RemoveObjects)(nil),          // 32: rustmq.metadata.v1.RemoveObjects
-	(*Endpoint)(nil),               // 33: rustmq.metadata.v1.Endpoint
-	(*ConfigEntry)(nil),            // 34: rustmq.metadata.v1.ConfigEntry
-	(*EpochStart)(nil),             // 35: rustmq.metadata.v1.EpochStart
+	(*RequestShutdown)(nil),        // 10: rustmq.metadata.v1.RequestShutdown
+	(*RemoveBroker)(nil),           // 11: rustmq.metadata.v1.RemoveBroker
+	(*ReplicaAssignment)(nil),      // 12: rustmq.metadata.v1.ReplicaAssignment
+	(*CreateTopic)(nil),            // 13: rustmq.metadata.v1.CreateTopic
+	(*CreateTopicResult)(nil),      // 14: rustmq.metadata.v1.CreateTopicResult
+	(*DeleteTopic)(nil),            // 15: rustmq.metadata.v1.DeleteTopic
+	(*AlterTopicConfigs)(nil),      // 16: rustmq.metadata.v1.AlterTopicConfigs
+	(*CreatePartitions)(nil),       // 17: rustmq.metadata.v1.CreatePartitions
+	(*ISRMember)(nil),              // 18: rustmq.metadata.v1.ISRMember
+	(*PartitionChange)(nil),        // 19: rustmq.metadata.v1.PartitionChange
+	(*ChangePartitions)(nil),       // 20: rustmq.metadata.v1.ChangePartitions
+	(*Verdict)(nil),                // 21: rustmq.metadata.v1.Verdict
+	(*ChangePartitionsResult)(nil), // 22: rustmq.metadata.v1.ChangePartitionsResult
+	(*LogStart)(nil),               // 23: rustmq.metadata.v1.LogStart
+	(*SetLogStarts)(nil),           // 24: rustmq.metadata.v1.SetLogStarts
+	(*SetLogStartsResult)(nil),     // 25: rustmq.metadata.v1.SetLogStartsResult
+	(*AllocateProducerIDs)(nil),    // 26: rustmq.metadata.v1.AllocateProducerIDs
+	(*AllocateObjectIDs)(nil),      // 27: rustmq.metadata.v1.AllocateObjectIDs
+	(*AllocateResult)(nil),         // 28: rustmq.metadata.v1.AllocateResult
+	(*RangeCommit)(nil),            // 29: rustmq.metadata.v1.RangeCommit
+	(*CommitObject)(nil),           // 30: rustmq.metadata.v1.CommitObject
+	(*CommitObjectResult)(nil),     // 31: rustmq.metadata.v1.CommitObjectResult
+	(*ReclaimRanges)(nil),          // 32: rustmq.metadata.v1.ReclaimRanges
+	(*ReclaimRangesResult)(nil),    // 33: rustmq.metadata.v1.ReclaimRangesResult
+	(*RemoveObjects)(nil),          // 34: rustmq.metadata.v1.RemoveObjects
+	(*AddController)(nil),          // 35: rustmq.metadata.v1.AddController
+	(*AddControllerResult)(nil),    // 36: rustmq.metadata.v1.AddControllerResult
+	(*RegisterController)(nil),     // 37: rustmq.metadata.v1.RegisterController
+	(*RemoveController)(nil),       // 38: rustmq.metadata.v1.RemoveController
+	(*Controller)(nil),             // 39: rustmq.metadata.v1.Controller
+	(*Endpoint)(nil),               // 40: rustmq.metadata.v1.Endpoint
+	(*ConfigEntry)(nil),            // 41: rustmq.metadata.v1.ConfigEntry
+	(*EpochStart)(nil),             // 42: rustmq.metadata.v1.EpochStart
 }
 var file_metadata_v1_command_proto_depIdxs = []int32{
 	2,  // 0: rustmq.metadata.v1.Command.form_cluster:type_name -> rustmq.metadata.v1.FormCluster
@@ -2482,47 +2924,56 @@ var file_metadata_v1_command_proto_depIdxs = []int32{
 	5,  // 2: rustmq.metadata.v1.Command.set_cluster_configs:type_name -> rustmq.metadata.v1.SetClusterConfigs
 	7,  // 3: rustmq.metadata.v1.Command.register_broker:type_name -> rustmq.metadata.v1.RegisterBroker
 	9,  // 4: rustmq.metadata.v1.Command.fence_broker:type_name -> rustmq.metadata.v1.FenceBroker
-	11, // 5: rustmq.metadata.v1.Command.create_topic:type_name -> rustmq.metadata.v1.CreateTopic
-	13, // 6: rustmq.metadata.v1.Command.delete_topic:type_name -> rustmq.metadata.v1.DeleteTopic
-	14, // 7: rustmq.metadata.v1.Command.alter_topic_configs:type_name -> rustmq.metadata.v1.AlterTopicConfigs
-	15, // 8: rustmq.metadata.v1.Command.create_partitions:type_name -> rustmq.metadata.v1.CreatePartitions
-	18, // 9: rustmq.metadata.v1.Command.change_partitions:type_name -> rustmq.metadata.v1.ChangePartitions
-	22, // 10: rustmq.metadata.v1.Command.set_log_starts:type_name -> rustmq.metadata.v1.SetLogStarts
-	24, // 11: rustmq.metadata.v1.Command.allocate_producer_ids:type_name -> rustmq.metadata.v1.AllocateProducerIDs
-	25, // 12: rustmq.metadata.v1.Command.allocate_object_ids:type_name -> rustmq.metadata.v1.AllocateObjectIDs
-	28, // 13: rustmq.metadata.v1.Command.commit_object:type_name -> rustmq.metadata.v1.CommitObject
-	30, // 14: rustmq.metadata.v1.Command.reclaim_ranges:type_name -> rustmq.metadata.v1.ReclaimRanges
-	32, // 15: rustmq.metadata.v1.Command.remove_objects:type_name -> rustmq.metadata.v1.RemoveObjects
-	8,  // 16: rustmq.metadata.v1.Result.register_broker:type_name -> rustmq.metadata.v1.RegisterBrokerResult
-	12, // 17: rustmq.metadata.v1.Result.create_topic:type_name -> rustmq.metadata.v1.CreateTopicResult
-	20, // 18: rustmq.metadata.v1.Result.change_partitions:type_name -> rustmq.metadata.v1.ChangePartitionsResult
-	23, // 19: rustmq.metadata.v1.Result.set_log_starts:type_name -> rustmq.metadata.v1.SetLogStartsResult
-	26, // 20: rustmq.metadata.v1.Result.allocate:type_name -> rustmq.metadata.v1.AllocateResult
-	29, // 21: rustmq.metadata.v1.Result.commit_object:type_name -> rustmq.metadata.v1.CommitObjectResult
-	31, // 22: rustmq.metadata.v1.Result.reclaim_ranges:type_name -> rustmq.metadata.v1.ReclaimRangesResult
-	4,  // 23: rustmq.metadata.v1.SetClusterConfigs.changes:type_name -> rustmq.metadata.v1.ConfigChange
-	33, // 24: rustmq.metadata.v1.RegisterBroker.endpoints:type_name -> rustmq.metadata.v1.Endpoint
-	6,  // 25: rustmq.metadata.v1.RegisterBroker.suspects:type_name -> rustmq.metadata.v1.PartitionRef
-	10, // 26: rustmq.metadata.v1.CreateTopic.assignments:type_name -> rustmq.metadata.v1.ReplicaAssignment
-	34, // 27: rustmq.metadata.v1.CreateTopic.configs:type_name -> rustmq.metadata.v1.ConfigEntry
-	4,  // 28: rustmq.metadata.v1.AlterTopicConfigs.changes:type_name -> rustmq.metadata.v1.ConfigChange
-	10, // 29: rustmq.metadata.v1.CreatePartitions.assignments:type_name -> rustmq.metadata.v1.ReplicaAssignment
-	6,  // 30: rustmq.metadata.v1.PartitionChange.partition:type_name -> rustmq.metadata.v1.PartitionRef
-	16, // 31: rustmq.metadata.v1.PartitionChange.isr:type_name -> rustmq.metadata.v1.ISRMember
-	17, // 32: rustmq.metadata.v1.ChangePartitions.changes:type_name -> rustmq.metadata.v1.PartitionChange
-	19, // 33: rustmq.metadata.v1.ChangePartitionsResult.verdicts:type_name -> rustmq.metadata.v1.Verdict
-	6,  // 34: rustmq.metadata.v1.LogStart.partition:type_name -> rustmq.metadata.v1.PartitionRef
-	21, // 35: rustmq.metadata.v1.SetLogStarts.starts:type_name -> rustmq.metadata.v1.LogStart
-	19, // 36: rustmq.metadata.v1.SetLogStartsResult.verdicts:type_name -> rustmq.metadata.v1.Verdict
-	6,  // 37: rustmq.metadata.v1.RangeCommit.partition:type_name -> rustmq.metadata.v1.PartitionRef
-	35, // 38: rustmq.metadata.v1.RangeCommit.epochs:type_name -> rustmq.metadata.v1.EpochStart
-	27, // 39: rustmq.metadata.v1.CommitObject.ranges:type_name -> rustmq.metadata.v1.RangeCommit
-	19, // 40: rustmq.metadata.v1.CommitObjectResult.verdicts:type_name -> rustmq.metadata.v1.Verdict
-	41, // [41:41] is the sub-list for method output_type
-	41, // [41:41] is the sub-list for method input_type
-	41, // [41:41] is the sub-list for extension type_name
-	41, // [41:41] is the sub-list for extension extendee
-	0,  // [0:41] is the sub-list for field type_name
+	10, // 5: rustmq.metadata.v1.Command.request_shutdown:type_name -> rustmq.metadata.v1.RequestShutdown
+	11, // 6: rustmq.metadata.v1.Command.remove_broker:type_name -> rustmq.metadata.v1.RemoveBroker
+	13, // 7: rustmq.metadata.v1.Command.create_topic:type_name -> rustmq.metadata.v1.CreateTopic
+	15, // 8: rustmq.metadata.v1.Command.delete_topic:type_name -> rustmq.metadata.v1.DeleteTopic
+	16, // 9: rustmq.metadata.v1.Command.alter_topic_configs:type_name -> rustmq.metadata.v1.AlterTopicConfigs
+	17, // 10: rustmq.metadata.v1.Command.create_partitions:type_name -> rustmq.metadata.v1.CreatePartitions
+	20, // 11: rustmq.metadata.v1.Command.change_partitions:type_name -> rustmq.metadata.v1.ChangePartitions
+	24, // 12: rustmq.metadata.v1.Command.set_log_starts:type_name -> rustmq.metadata.v1.SetLogStarts
+	26, // 13: rustmq.metadata.v1.Command.allocate_producer_ids:type_name -> rustmq.metadata.v1.AllocateProducerIDs
+	27, // 14: rustmq.metadata.v1.Command.allocate_object_ids:type_name -> rustmq.metadata.v1.AllocateObjectIDs
+	30, // 15: rustmq.metadata.v1.Command.commit_object:type_name -> rustmq.metadata.v1.CommitObject
+	32, // 16: rustmq.metadata.v1.Command.reclaim_ranges:type_name -> rustmq.metadata.v1.ReclaimRanges
+	34, // 17: rustmq.metadata.v1.Command.remove_objects:type_name -> rustmq.metadata.v1.RemoveObjects
+	35, // 18: rustmq.metadata.v1.Command.add_controller:type_name -> rustmq.metadata.v1.AddController
+	37, // 19: rustmq.metadata.v1.Command.register_controller:type_name -> rustmq.metadata.v1.RegisterController
+	38, // 20: rustmq.metadata.v1.Command.remove_controller:type_name -> rustmq.metadata.v1.RemoveController
+	8,  // 21: rustmq.metadata.v1.Result.register_broker:type_name -> rustmq.metadata.v1.RegisterBrokerResult
+	14, // 22: rustmq.metadata.v1.Result.create_topic:type_name -> rustmq.metadata.v1.CreateTopicResult
+	22, // 23: rustmq.metadata.v1.Result.change_partitions:type_name -> rustmq.metadata.v1.ChangePartitionsResult
+	25, // 24: rustmq.metadata.v1.Result.set_log_starts:type_name -> rustmq.metadata.v1.SetLogStartsResult
+	28, // 25: rustmq.metadata.v1.Result.allocate:type_name -> rustmq.metadata.v1.AllocateResult
+	31, // 26: rustmq.metadata.v1.Result.commit_object:type_name -> rustmq.metadata.v1.CommitObjectResult
+	33, // 27: rustmq.metadata.v1.Result.reclaim_ranges:type_name -> rustmq.metadata.v1.ReclaimRangesResult
+	36, // 28: rustmq.metadata.v1.Result.add_controller:type_name -> rustmq.metadata.v1.AddControllerResult
+	39, // 29: rustmq.metadata.v1.FormCluster.controllers:type_name -> rustmq.metadata.v1.Controller
+	4,  // 30: rustmq.metadata.v1.SetClusterConfigs.changes:type_name -> rustmq.metadata.v1.ConfigChange
+	40, // 31: rustmq.metadata.v1.RegisterBroker.endpoints:type_name -> rustmq.metadata.v1.Endpoint
+	6,  // 32: rustmq.metadata.v1.RegisterBroker.suspects:type_name -> rustmq.metadata.v1.PartitionRef
+	12, // 33: rustmq.metadata.v1.CreateTopic.assignments:type_name -> rustmq.metadata.v1.ReplicaAssignment
+	41, // 34: rustmq.metadata.v1.CreateTopic.configs:type_name -> rustmq.metadata.v1.ConfigEntry
+	4,  // 35: rustmq.metadata.v1.AlterTopicConfigs.changes:type_name -> rustmq.metadata.v1.ConfigChange
+	12, // 36: rustmq.metadata.v1.CreatePartitions.assignments:type_name -> rustmq.metadata.v1.ReplicaAssignment
+	6,  // 37: rustmq.metadata.v1.PartitionChange.partition:type_name -> rustmq.metadata.v1.PartitionRef
+	18, // 38: rustmq.metadata.v1.PartitionChange.isr:type_name -> rustmq.metadata.v1.ISRMember
+	19, // 39: rustmq.metadata.v1.ChangePartitions.changes:type_name -> rustmq.metadata.v1.PartitionChange
+	21, // 40: rustmq.metadata.v1.ChangePartitionsResult.verdicts:type_name -> rustmq.metadata.v1.Verdict
+	6,  // 41: rustmq.metadata.v1.LogStart.partition:type_name -> rustmq.metadata.v1.PartitionRef
+	23, // 42: rustmq.metadata.v1.SetLogStarts.starts:type_name -> rustmq.metadata.v1.LogStart
+	21, // 43: rustmq.metadata.v1.SetLogStartsResult.verdicts:type_name -> rustmq.metadata.v1.Verdict
+	6,  // 44: rustmq.metadata.v1.RangeCommit.partition:type_name -> rustmq.metadata.v1.PartitionRef
+	42, // 45: rustmq.metadata.v1.RangeCommit.epochs:type_name -> rustmq.metadata.v1.EpochStart
+	29, // 46: rustmq.metadata.v1.CommitObject.ranges:type_name -> rustmq.metadata.v1.RangeCommit
+	21, // 47: rustmq.metadata.v1.CommitObjectResult.verdicts:type_name -> rustmq.metadata.v1.Verdict
+	40, // 48: rustmq.metadata.v1.AddController.endpoint:type_name -> rustmq.metadata.v1.Endpoint
+	39, // 49: rustmq.metadata.v1.RegisterController.controller:type_name -> rustmq.metadata.v1.Controller
+	50, // [50:50] is the sub-list for method output_type
+	50, // [50:50] is the sub-list for method input_type
+	50, // [50:50] is the sub-list for extension type_name
+	50, // [50:50] is the sub-list for extension extendee
+	0,  // [0:50] is the sub-list for field type_name
 }
 
 func init() { file_metadata_v1_command_proto_init() }
@@ -2537,6 +2988,8 @@ func file_metadata_v1_command_proto_init() {
 		(*Command_SetClusterConfigs)(nil),
 		(*Command_RegisterBroker)(nil),
 		(*Command_FenceBroker)(nil),
+		(*Command_RequestShutdown)(nil),
+		(*Command_RemoveBroker)(nil),
 		(*Command_CreateTopic)(nil),
 		(*Command_DeleteTopic)(nil),
 		(*Command_AlterTopicConfigs)(nil),
@@ -2548,6 +3001,9 @@ func file_metadata_v1_command_proto_init() {
 		(*Command_CommitObject)(nil),
 		(*Command_ReclaimRanges)(nil),
 		(*Command_RemoveObjects)(nil),
+		(*Command_AddController)(nil),
+		(*Command_RegisterController)(nil),
+		(*Command_RemoveController)(nil),
 	}
 	file_metadata_v1_command_proto_msgTypes[1].OneofWrappers = []any{
 		(*Result_RegisterBroker)(nil),
@@ -2557,15 +3013,16 @@ func file_metadata_v1_command_proto_init() {
 		(*Result_Allocate)(nil),
 		(*Result_CommitObject)(nil),
 		(*Result_ReclaimRanges)(nil),
+		(*Result_AddController)(nil),
 	}
-	file_metadata_v1_command_proto_msgTypes[17].OneofWrappers = []any{}
+	file_metadata_v1_command_proto_msgTypes[19].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_metadata_v1_command_proto_rawDesc), len(file_metadata_v1_command_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   33,
+			NumMessages:   39,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

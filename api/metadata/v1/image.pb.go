@@ -45,6 +45,10 @@ type ImagePage struct {
 	// 16 bytes each.
 	DeletedTopics [][]byte       `protobuf:"bytes,10,rep,name=deleted_topics,json=deletedTopics,proto3" json:"deleted_topics,omitempty"`
 	Topics        []*TopicChange `protobuf:"bytes,11,rep,name=topics,proto3" json:"topics,omitempty"`
+	// Their raft ids.
+	RemovedControllers []uint64 `protobuf:"varint,12,rep,packed,name=removed_controllers,json=removedControllers,proto3" json:"removed_controllers,omitempty"`
+	// Added or changed.
+	Controllers   []*Controller `protobuf:"bytes,13,rep,name=controllers,proto3" json:"controllers,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -152,6 +156,20 @@ func (x *ImagePage) GetDeletedTopics() [][]byte {
 func (x *ImagePage) GetTopics() []*TopicChange {
 	if x != nil {
 		return x.Topics
+	}
+	return nil
+}
+
+func (x *ImagePage) GetRemovedControllers() []uint64 {
+	if x != nil {
+		return x.RemovedControllers
+	}
+	return nil
+}
+
+func (x *ImagePage) GetControllers() []*Controller {
+	if x != nil {
+		return x.Controllers
 	}
 	return nil
 }
@@ -276,7 +294,7 @@ var File_metadata_v1_image_proto protoreflect.FileDescriptor
 
 const file_metadata_v1_image_proto_rawDesc = "" +
 	"\n" +
-	"\x17metadata/v1/image.proto\x12\x12rustmq.metadata.v1\x1a\x18metadata/v1/record.proto\"\xb7\x03\n" +
+	"\x17metadata/v1/image.proto\x12\x12rustmq.metadata.v1\x1a\x18metadata/v1/record.proto\"\xaa\x04\n" +
 	"\tImagePage\x12\x12\n" +
 	"\x04base\x18\x01 \x01(\x04R\x04base\x12\x14\n" +
 	"\x05index\x18\x02 \x01(\x04R\x05index\x12\x12\n" +
@@ -289,7 +307,9 @@ const file_metadata_v1_image_proto_rawDesc = "" +
 	"\x0fremoved_brokers\x18\t \x03(\x05R\x0eremovedBrokers\x12%\n" +
 	"\x0edeleted_topics\x18\n" +
 	" \x03(\fR\rdeletedTopics\x127\n" +
-	"\x06topics\x18\v \x03(\v2\x1f.rustmq.metadata.v1.TopicChangeR\x06topics\"\x92\x01\n" +
+	"\x06topics\x18\v \x03(\v2\x1f.rustmq.metadata.v1.TopicChangeR\x06topics\x12/\n" +
+	"\x13removed_controllers\x18\f \x03(\x04R\x12removedControllers\x12@\n" +
+	"\vcontrollers\x18\r \x03(\v2\x1e.rustmq.metadata.v1.ControllerR\vcontrollers\"\x92\x01\n" +
 	"\vTopicChange\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\fR\x02id\x12/\n" +
 	"\x05topic\x18\x02 \x01(\v2\x19.rustmq.metadata.v1.TopicR\x05topic\x12B\n" +
@@ -320,22 +340,24 @@ var file_metadata_v1_image_proto_goTypes = []any{
 	(*Cluster)(nil),        // 3: rustmq.metadata.v1.Cluster
 	(*ConfigEntry)(nil),    // 4: rustmq.metadata.v1.ConfigEntry
 	(*Broker)(nil),         // 5: rustmq.metadata.v1.Broker
-	(*Topic)(nil),          // 6: rustmq.metadata.v1.Topic
-	(*Partition)(nil),      // 7: rustmq.metadata.v1.Partition
+	(*Controller)(nil),     // 6: rustmq.metadata.v1.Controller
+	(*Topic)(nil),          // 7: rustmq.metadata.v1.Topic
+	(*Partition)(nil),      // 8: rustmq.metadata.v1.Partition
 }
 var file_metadata_v1_image_proto_depIdxs = []int32{
 	3, // 0: rustmq.metadata.v1.ImagePage.cluster:type_name -> rustmq.metadata.v1.Cluster
 	4, // 1: rustmq.metadata.v1.ImagePage.configs:type_name -> rustmq.metadata.v1.ConfigEntry
 	5, // 2: rustmq.metadata.v1.ImagePage.brokers:type_name -> rustmq.metadata.v1.Broker
 	1, // 3: rustmq.metadata.v1.ImagePage.topics:type_name -> rustmq.metadata.v1.TopicChange
-	6, // 4: rustmq.metadata.v1.TopicChange.topic:type_name -> rustmq.metadata.v1.Topic
-	2, // 5: rustmq.metadata.v1.TopicChange.partitions:type_name -> rustmq.metadata.v1.PartitionState
-	7, // 6: rustmq.metadata.v1.PartitionState.state:type_name -> rustmq.metadata.v1.Partition
-	7, // [7:7] is the sub-list for method output_type
-	7, // [7:7] is the sub-list for method input_type
-	7, // [7:7] is the sub-list for extension type_name
-	7, // [7:7] is the sub-list for extension extendee
-	0, // [0:7] is the sub-list for field type_name
+	6, // 4: rustmq.metadata.v1.ImagePage.controllers:type_name -> rustmq.metadata.v1.Controller
+	7, // 5: rustmq.metadata.v1.TopicChange.topic:type_name -> rustmq.metadata.v1.Topic
+	2, // 6: rustmq.metadata.v1.TopicChange.partitions:type_name -> rustmq.metadata.v1.PartitionState
+	8, // 7: rustmq.metadata.v1.PartitionState.state:type_name -> rustmq.metadata.v1.Partition
+	8, // [8:8] is the sub-list for method output_type
+	8, // [8:8] is the sub-list for method input_type
+	8, // [8:8] is the sub-list for extension type_name
+	8, // [8:8] is the sub-list for extension extendee
+	0, // [0:8] is the sub-list for field type_name
 }
 
 func init() { file_metadata_v1_image_proto_init() }

@@ -157,8 +157,10 @@ type Broker struct {
 	Fenced bool `protobuf:"varint,7,opt,name=fenced,proto3" json:"fenced,omitempty"`
 	// The highest feature level that the broker's binary speaks.
 	MaxFeatureLevel uint32 `protobuf:"varint,8,opt,name=max_feature_level,json=maxFeatureLevel,proto3" json:"max_feature_level,omitempty"`
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	// It asked to stop: it gives up its leaderships first and joins no in-sync set any more. Until it registers again.
+	ShuttingDown  bool `protobuf:"varint,9,opt,name=shutting_down,json=shuttingDown,proto3" json:"shutting_down,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Broker) Reset() {
@@ -247,6 +249,94 @@ func (x *Broker) GetMaxFeatureLevel() uint32 {
 	return 0
 }
 
+func (x *Broker) GetShuttingDown() bool {
+	if x != nil {
+		return x.ShuttingDown
+	}
+	return false
+}
+
+// Controller is a member of the controllers' raft group.
+type Controller struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The node id for those that formed the cluster; for others one that nobody had before.
+	RaftId uint64 `protobuf:"varint,1,opt,name=raft_id,json=raftId,proto3" json:"raft_id,omitempty"`
+	NodeId int32  `protobuf:"varint,2,opt,name=node_id,json=nodeId,proto3" json:"node_id,omitempty"`
+	// 16 bytes: identity of the data directory that holds its log. A node with another directory is another member.
+	DirId []byte `protobuf:"bytes,3,opt,name=dir_id,json=dirId,proto3" json:"dir_id,omitempty"`
+	// Where other nodes reach it; the listener is "rpc".
+	Endpoint *Endpoint `protobuf:"bytes,4,opt,name=endpoint,proto3" json:"endpoint,omitempty"`
+	// The highest feature level that the controller's binary speaks.
+	MaxFeatureLevel uint32 `protobuf:"varint,5,opt,name=max_feature_level,json=maxFeatureLevel,proto3" json:"max_feature_level,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
+}
+
+func (x *Controller) Reset() {
+	*x = Controller{}
+	mi := &file_metadata_v1_record_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Controller) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Controller) ProtoMessage() {}
+
+func (x *Controller) ProtoReflect() protoreflect.Message {
+	mi := &file_metadata_v1_record_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Controller.ProtoReflect.Descriptor instead.
+func (*Controller) Descriptor() ([]byte, []int) {
+	return file_metadata_v1_record_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *Controller) GetRaftId() uint64 {
+	if x != nil {
+		return x.RaftId
+	}
+	return 0
+}
+
+func (x *Controller) GetNodeId() int32 {
+	if x != nil {
+		return x.NodeId
+	}
+	return 0
+}
+
+func (x *Controller) GetDirId() []byte {
+	if x != nil {
+		return x.DirId
+	}
+	return nil
+}
+
+func (x *Controller) GetEndpoint() *Endpoint {
+	if x != nil {
+		return x.Endpoint
+	}
+	return nil
+}
+
+func (x *Controller) GetMaxFeatureLevel() uint32 {
+	if x != nil {
+		return x.MaxFeatureLevel
+	}
+	return 0
+}
+
 // ConfigEntry is one setting as it was given.
 type ConfigEntry struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -258,7 +348,7 @@ type ConfigEntry struct {
 
 func (x *ConfigEntry) Reset() {
 	*x = ConfigEntry{}
-	mi := &file_metadata_v1_record_proto_msgTypes[3]
+	mi := &file_metadata_v1_record_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -270,7 +360,7 @@ func (x *ConfigEntry) String() string {
 func (*ConfigEntry) ProtoMessage() {}
 
 func (x *ConfigEntry) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_v1_record_proto_msgTypes[3]
+	mi := &file_metadata_v1_record_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -283,7 +373,7 @@ func (x *ConfigEntry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfigEntry.ProtoReflect.Descriptor instead.
 func (*ConfigEntry) Descriptor() ([]byte, []int) {
-	return file_metadata_v1_record_proto_rawDescGZIP(), []int{3}
+	return file_metadata_v1_record_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *ConfigEntry) GetKey() string {
@@ -315,7 +405,7 @@ type Topic struct {
 
 func (x *Topic) Reset() {
 	*x = Topic{}
-	mi := &file_metadata_v1_record_proto_msgTypes[4]
+	mi := &file_metadata_v1_record_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -327,7 +417,7 @@ func (x *Topic) String() string {
 func (*Topic) ProtoMessage() {}
 
 func (x *Topic) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_v1_record_proto_msgTypes[4]
+	mi := &file_metadata_v1_record_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -340,7 +430,7 @@ func (x *Topic) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Topic.ProtoReflect.Descriptor instead.
 func (*Topic) Descriptor() ([]byte, []int) {
-	return file_metadata_v1_record_proto_rawDescGZIP(), []int{4}
+	return file_metadata_v1_record_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Topic) GetId() []byte {
@@ -397,7 +487,7 @@ type Partition struct {
 
 func (x *Partition) Reset() {
 	*x = Partition{}
-	mi := &file_metadata_v1_record_proto_msgTypes[5]
+	mi := &file_metadata_v1_record_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -409,7 +499,7 @@ func (x *Partition) String() string {
 func (*Partition) ProtoMessage() {}
 
 func (x *Partition) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_v1_record_proto_msgTypes[5]
+	mi := &file_metadata_v1_record_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -422,7 +512,7 @@ func (x *Partition) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Partition.ProtoReflect.Descriptor instead.
 func (*Partition) Descriptor() ([]byte, []int) {
-	return file_metadata_v1_record_proto_rawDescGZIP(), []int{5}
+	return file_metadata_v1_record_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Partition) GetLeader() int32 {
@@ -506,7 +596,7 @@ type EpochStart struct {
 
 func (x *EpochStart) Reset() {
 	*x = EpochStart{}
-	mi := &file_metadata_v1_record_proto_msgTypes[6]
+	mi := &file_metadata_v1_record_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -518,7 +608,7 @@ func (x *EpochStart) String() string {
 func (*EpochStart) ProtoMessage() {}
 
 func (x *EpochStart) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_v1_record_proto_msgTypes[6]
+	mi := &file_metadata_v1_record_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -531,7 +621,7 @@ func (x *EpochStart) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EpochStart.ProtoReflect.Descriptor instead.
 func (*EpochStart) Descriptor() ([]byte, []int) {
-	return file_metadata_v1_record_proto_rawDescGZIP(), []int{6}
+	return file_metadata_v1_record_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *EpochStart) GetEpoch() int32 {
@@ -562,7 +652,7 @@ type Checkpoint struct {
 
 func (x *Checkpoint) Reset() {
 	*x = Checkpoint{}
-	mi := &file_metadata_v1_record_proto_msgTypes[7]
+	mi := &file_metadata_v1_record_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -574,7 +664,7 @@ func (x *Checkpoint) String() string {
 func (*Checkpoint) ProtoMessage() {}
 
 func (x *Checkpoint) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_v1_record_proto_msgTypes[7]
+	mi := &file_metadata_v1_record_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -587,7 +677,7 @@ func (x *Checkpoint) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Checkpoint.ProtoReflect.Descriptor instead.
 func (*Checkpoint) Descriptor() ([]byte, []int) {
-	return file_metadata_v1_record_proto_rawDescGZIP(), []int{7}
+	return file_metadata_v1_record_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Checkpoint) GetEnd() int64 {
@@ -632,7 +722,7 @@ type Range struct {
 
 func (x *Range) Reset() {
 	*x = Range{}
-	mi := &file_metadata_v1_record_proto_msgTypes[8]
+	mi := &file_metadata_v1_record_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -644,7 +734,7 @@ func (x *Range) String() string {
 func (*Range) ProtoMessage() {}
 
 func (x *Range) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_v1_record_proto_msgTypes[8]
+	mi := &file_metadata_v1_record_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -657,7 +747,7 @@ func (x *Range) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Range.ProtoReflect.Descriptor instead.
 func (*Range) Descriptor() ([]byte, []int) {
-	return file_metadata_v1_record_proto_rawDescGZIP(), []int{8}
+	return file_metadata_v1_record_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Range) GetFirst() int64 {
@@ -736,7 +826,7 @@ type Object struct {
 
 func (x *Object) Reset() {
 	*x = Object{}
-	mi := &file_metadata_v1_record_proto_msgTypes[9]
+	mi := &file_metadata_v1_record_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -748,7 +838,7 @@ func (x *Object) String() string {
 func (*Object) ProtoMessage() {}
 
 func (x *Object) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_v1_record_proto_msgTypes[9]
+	mi := &file_metadata_v1_record_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -761,7 +851,7 @@ func (x *Object) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Object.ProtoReflect.Descriptor instead.
 func (*Object) Descriptor() ([]byte, []int) {
-	return file_metadata_v1_record_proto_rawDescGZIP(), []int{9}
+	return file_metadata_v1_record_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Object) GetKey() string {
@@ -799,7 +889,7 @@ type Reclaim struct {
 
 func (x *Reclaim) Reset() {
 	*x = Reclaim{}
-	mi := &file_metadata_v1_record_proto_msgTypes[10]
+	mi := &file_metadata_v1_record_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -811,7 +901,7 @@ func (x *Reclaim) String() string {
 func (*Reclaim) ProtoMessage() {}
 
 func (x *Reclaim) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_v1_record_proto_msgTypes[10]
+	mi := &file_metadata_v1_record_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -824,7 +914,7 @@ func (x *Reclaim) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Reclaim.ProtoReflect.Descriptor instead.
 func (*Reclaim) Descriptor() ([]byte, []int) {
-	return file_metadata_v1_record_proto_rawDescGZIP(), []int{10}
+	return file_metadata_v1_record_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Reclaim) GetBelow() int64 {
@@ -853,7 +943,7 @@ const file_metadata_v1_record_proto_rawDesc = "" +
 	"\bEndpoint\x12\x1a\n" +
 	"\blistener\x18\x01 \x01(\tR\blistener\x12\x12\n" +
 	"\x04host\x18\x02 \x01(\tR\x04host\x12\x12\n" +
-	"\x04port\x18\x03 \x01(\rR\x04port\"\x91\x02\n" +
+	"\x04port\x18\x03 \x01(\rR\x04port\"\xb6\x02\n" +
 	"\x06Broker\x12\x17\n" +
 	"\anode_id\x18\x01 \x01(\x05R\x06nodeId\x12 \n" +
 	"\vincarnation\x18\x02 \x01(\x04R\vincarnation\x12!\n" +
@@ -862,7 +952,15 @@ const file_metadata_v1_record_proto_rawDesc = "" +
 	"\tendpoints\x18\x05 \x03(\v2\x1c.rustmq.metadata.v1.EndpointR\tendpoints\x12\x12\n" +
 	"\x04rack\x18\x06 \x01(\tR\x04rack\x12\x16\n" +
 	"\x06fenced\x18\a \x01(\bR\x06fenced\x12*\n" +
-	"\x11max_feature_level\x18\b \x01(\rR\x0fmaxFeatureLevel\"5\n" +
+	"\x11max_feature_level\x18\b \x01(\rR\x0fmaxFeatureLevel\x12#\n" +
+	"\rshutting_down\x18\t \x01(\bR\fshuttingDown\"\xbb\x01\n" +
+	"\n" +
+	"Controller\x12\x17\n" +
+	"\araft_id\x18\x01 \x01(\x04R\x06raftId\x12\x17\n" +
+	"\anode_id\x18\x02 \x01(\x05R\x06nodeId\x12\x15\n" +
+	"\x06dir_id\x18\x03 \x01(\fR\x05dirId\x128\n" +
+	"\bendpoint\x18\x04 \x01(\v2\x1c.rustmq.metadata.v1.EndpointR\bendpoint\x12*\n" +
+	"\x11max_feature_level\x18\x05 \x01(\rR\x0fmaxFeatureLevel\"5\n" +
 	"\vConfigEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value\"\x86\x01\n" +
@@ -926,29 +1024,31 @@ func file_metadata_v1_record_proto_rawDescGZIP() []byte {
 	return file_metadata_v1_record_proto_rawDescData
 }
 
-var file_metadata_v1_record_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
+var file_metadata_v1_record_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
 var file_metadata_v1_record_proto_goTypes = []any{
 	(*Cluster)(nil),     // 0: rustmq.metadata.v1.Cluster
 	(*Endpoint)(nil),    // 1: rustmq.metadata.v1.Endpoint
 	(*Broker)(nil),      // 2: rustmq.metadata.v1.Broker
-	(*ConfigEntry)(nil), // 3: rustmq.metadata.v1.ConfigEntry
-	(*Topic)(nil),       // 4: rustmq.metadata.v1.Topic
-	(*Partition)(nil),   // 5: rustmq.metadata.v1.Partition
-	(*EpochStart)(nil),  // 6: rustmq.metadata.v1.EpochStart
-	(*Checkpoint)(nil),  // 7: rustmq.metadata.v1.Checkpoint
-	(*Range)(nil),       // 8: rustmq.metadata.v1.Range
-	(*Object)(nil),      // 9: rustmq.metadata.v1.Object
-	(*Reclaim)(nil),     // 10: rustmq.metadata.v1.Reclaim
+	(*Controller)(nil),  // 3: rustmq.metadata.v1.Controller
+	(*ConfigEntry)(nil), // 4: rustmq.metadata.v1.ConfigEntry
+	(*Topic)(nil),       // 5: rustmq.metadata.v1.Topic
+	(*Partition)(nil),   // 6: rustmq.metadata.v1.Partition
+	(*EpochStart)(nil),  // 7: rustmq.metadata.v1.EpochStart
+	(*Checkpoint)(nil),  // 8: rustmq.metadata.v1.Checkpoint
+	(*Range)(nil),       // 9: rustmq.metadata.v1.Range
+	(*Object)(nil),      // 10: rustmq.metadata.v1.Object
+	(*Reclaim)(nil),     // 11: rustmq.metadata.v1.Reclaim
 }
 var file_metadata_v1_record_proto_depIdxs = []int32{
 	1, // 0: rustmq.metadata.v1.Broker.endpoints:type_name -> rustmq.metadata.v1.Endpoint
-	3, // 1: rustmq.metadata.v1.Topic.configs:type_name -> rustmq.metadata.v1.ConfigEntry
-	6, // 2: rustmq.metadata.v1.Checkpoint.epochs:type_name -> rustmq.metadata.v1.EpochStart
-	3, // [3:3] is the sub-list for method output_type
-	3, // [3:3] is the sub-list for method input_type
-	3, // [3:3] is the sub-list for extension type_name
-	3, // [3:3] is the sub-list for extension extendee
-	0, // [0:3] is the sub-list for field type_name
+	1, // 1: rustmq.metadata.v1.Controller.endpoint:type_name -> rustmq.metadata.v1.Endpoint
+	4, // 2: rustmq.metadata.v1.Topic.configs:type_name -> rustmq.metadata.v1.ConfigEntry
+	7, // 3: rustmq.metadata.v1.Checkpoint.epochs:type_name -> rustmq.metadata.v1.EpochStart
+	4, // [4:4] is the sub-list for method output_type
+	4, // [4:4] is the sub-list for method input_type
+	4, // [4:4] is the sub-list for extension type_name
+	4, // [4:4] is the sub-list for extension extendee
+	0, // [0:4] is the sub-list for field type_name
 }
 
 func init() { file_metadata_v1_record_proto_init() }
@@ -962,7 +1062,7 @@ func file_metadata_v1_record_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_metadata_v1_record_proto_rawDesc), len(file_metadata_v1_record_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   11,
+			NumMessages:   12,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
