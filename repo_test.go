@@ -60,6 +60,7 @@ var floors = []struct {
 	{"api/metadata/v1", 1, "generated from them"},
 	{"api/replication/v1", 1, "generated from them"},
 	{"api/replication/v1/replicationpbconnect", 1, "generated from them"},
+	{"api/admin/v1", 1, "likewise: what operators ask"},
 	{"api/rpcerr", 1, "mq's errors over Connect and back"},
 }
 

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"testing"
 
+	adminpb "github.com/rustmq/rustmq/api/admin/v1"
 	"github.com/rustmq/rustmq/broker"
 	"github.com/rustmq/rustmq/mq"
 	"github.com/rustmq/rustmq/quicproto"
@@ -42,6 +43,12 @@ func operations() map[string]operation {
 			_, err := f.DescribeCluster(ctx, s)
 			return err
 		}, broker.OpDescribe, false},
+		"Operate": {func(ctx context.Context, f *fixture, s *server.Session, _ string) error {
+			_, err := f.operate(ctx, s, &adminpb.Request{Kind: &adminpb.Request_AlterClusterConfig{
+				AlterClusterConfig: &adminpb.AlterClusterConfigRequest{Set: map[string]string{"num.partitions": "3"}},
+			}})
+			return err
+		}, broker.OpAlter, false},
 		"CreateTopic": {func(ctx context.Context, f *fixture, s *server.Session, topic string) error {
 			_, err := f.CreateTopic(ctx, s, &quicproto.CreateTopicRequest{Name: topic, Partitions: 1, Replicas: 1})
 			return err

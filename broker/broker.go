@@ -60,6 +60,7 @@ type Config struct {
 	Partitions Partitions
 	Room       Room
 	Policy     Policy
+	Operations Operations
 	Random     io.Reader // for topic ids
 	Logger     *slog.Logger
 }

@@ -86,7 +86,7 @@ func newFixture(t testing.TB, brokers int) *fixture {
 // again is a broker as the next run of the node makes it.
 func (f *fixture) again() *broker.Broker {
 	return broker.New(broker.Config{
-		Cluster: clusterID, Node: self, Software: "rustmq test", Controller: f, Partitions: f, Room: f.room, Policy: f.policy,
+		Cluster: clusterID, Node: self, Software: "rustmq test", Controller: f, Partitions: f, Room: f.room, Policy: f.policy, Operations: f,
 		Random: &counter{}, Logger: slog.New(slog.DiscardHandler),
 	})
 }

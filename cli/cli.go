@@ -91,6 +91,7 @@ func (a *app) commands() *cli.App {
 			a.consumeCommand(),
 			a.benchCommand(),
 			a.verifyCommand(),
+			a.ctlCommand(),
 			a.walCommand(),
 			a.objectCommand(),
 			a.raftCommand(),

@@ -375,3 +375,27 @@ func TestVerifyFindsNothingWrongWithAHealthyNode(t *testing.T) {
 	// The topic goes on: what earlier runs left is not this one's.
 	n.must("", "verify", "--topic", "proof", "--duration", "200ms", "--rate", "300")
 }
+
+func TestCtlShowsTheCluster(t *testing.T) {
+	n := startNode(t)
+	n.must("", "topic", "create", "orders", "--partitions", "2")
+	for _, command := range []struct{ args, want string }{
+		{"ctl cluster status -o json", `"partitions": 2`},
+		{"ctl node list -o json", `"state": "alive"`},
+		{"ctl partition list", "orders  1          node 1"},
+		{"ctl partition list --under-replicated -o json", "[]"},
+		{"ctl raft status", "voter"},
+		{"ctl config get num.partitions -o json", `"default": true`},
+	} {
+		if got := n.must("", strings.Fields(command.args)...); !strings.Contains(got, command.want) {
+			t.Errorf("rustmq %s: %s", command.args, got)
+		}
+	}
+	n.must("", "ctl", "config", "set", "num.partitions=4")
+	if got := n.must("", "ctl", "config", "get", "num.partitions", "-o", "json"); !strings.Contains(got, `"value": "4"`) {
+		t.Errorf("after config set: %s", got)
+	}
+	if status, _, stderr := n.run("", "ctl", "config", "get", "num.partition"); status != 1 || !strings.Contains(stderr, "num.partitions") {
+		t.Errorf("a setting that there is not: %d, %s", status, stderr)
+	}
+}

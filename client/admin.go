@@ -247,6 +247,17 @@ func (c *Client) DescribeCluster(ctx context.Context) (*Cluster, error) {
 	}, nil
 }
 
+// Operate asks the cluster for an operation of operators, which `rustmq ctl` does: message is an encoded rustmq.admin.v1.Request, the answer a
+// Response. repeatable says that it may be sent again when its answer was lost; otherwise the error is NETWORK_EXCEPTION then, and nobody knows if it
+// was done.
+func (c *Client) Operate(ctx context.Context, message []byte, repeatable bool) ([]byte, error) {
+	var resp quicproto.OperateResponse
+	if err := c.admin(ctx, &quicproto.OperateRequest{Message: message}, &resp, repeatable); err != nil {
+		return nil, err
+	}
+	return resp.Message, nil
+}
+
 // bounded gives a context without a deadline that of [RequestTimeout].
 func (c *Client) bounded(ctx context.Context) (context.Context, context.CancelFunc) {
 	if _, ok := ctx.Deadline(); ok {

@@ -318,6 +318,10 @@ func (f *fakeBroker) Metadata(_ context.Context, _ *server.Session, req *quicpro
 	return resp, nil
 }
 
+func (f *fakeBroker) Operate(context.Context, *server.Session, []byte) ([]byte, error) {
+	return nil, mq.Errorf(mq.UnsupportedVersion, "nobody operates this one")
+}
+
 func (f *fakeBroker) DescribeCluster(context.Context, *server.Session) (*quicproto.DescribeClusterResponse, error) {
 	return &quicproto.DescribeClusterResponse{
 		ClusterID: mq.ClusterID{1}, NodeID: f.node, Controller: f.node, FeatureLevel: 1, Software: "fake",

@@ -93,6 +93,7 @@
 //	                -> list of (partition i32 | code | message text | offset | timestamp i64 | leader epoch i32)
 //	7 InitProducerID   zero u8 | producer id i64 | producer epoch i16 -> producer id i64 | producer epoch i16
 //	8 DescribeCluster  zero u8 -> cluster id 16 bytes | node id i32 | controller i32 | feature level u32 | software text | list of broker
+//	9 Operate          zero u8 | length u32 | a rustmq.admin.v1.Request -> length u32 | a rustmq.admin.v1.Response
 //
 //	broker             node id i32 | host:port text | rack text
 //	topic              name text | code | message text | topic id 16 bytes | flags u8: 1 internal | list of partition

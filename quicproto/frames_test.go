@@ -84,6 +84,8 @@ func sampleBodies() []Body {
 		&InitProducerIDRequest{ProducerID: -1, ProducerEpoch: -1},
 		&InitProducerIDResponse{ProducerID: 4000, ProducerEpoch: 2},
 		&DescribeClusterRequest{},
+		&OperateRequest{Message: []byte{10, 0}},
+		&OperateResponse{Message: []byte{10, 2, 24, 1}},
 		&DescribeClusterResponse{ClusterID: mq.ClusterID(id), NodeID: 2, Controller: 1, FeatureLevel: 1, Software: "rustmq 0.1", Brokers: brokers},
 	}
 }
@@ -207,6 +209,7 @@ func TestReservedBitsAreUnsupportedAndNotCorrupt(t *testing.T) {
 		"Assign": {8}, "Records": {8, 9, 10, 11}, "Request": {3},
 		"MetadataRequest": {0}, "CreateTopicRequest": {0}, "DeleteTopicRequest": {0}, "DescribeTopicRequest": {0},
 		"AlterTopicRequest": {0}, "ListOffsetsRequest": {0, 1}, "InitProducerIDRequest": {0}, "DescribeClusterRequest": {0},
+		"OperateRequest": {0},
 	}
 	check := func(name string, payload []byte, decode func([]byte) error) {
 		for i := range payload {

@@ -83,6 +83,10 @@ func FuzzInitProducerIDResponse(f *testing.F) { fuzzPayload(f, sampleOf[InitProd
 
 func FuzzDescribeClusterRequest(f *testing.F) { fuzzPayload(f, sampleOf[DescribeClusterRequest](f)) }
 
+func FuzzOperateRequest(f *testing.F) { fuzzPayload(f, sampleOf[OperateRequest](f)) }
+
+func FuzzOperateResponse(f *testing.F) { fuzzPayload(f, sampleOf[OperateResponse](f)) }
+
 func FuzzDescribeClusterResponse(f *testing.F) { fuzzPayload(f, sampleOf[DescribeClusterResponse](f)) }
 
 // FuzzStream reads any bytes as a stream of frames.

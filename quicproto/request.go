@@ -19,6 +19,7 @@ const (
 	APIListOffsets     API = 6
 	APIInitProducerID  API = 7
 	APIDescribeCluster API = 8
+	APIOperate         API = 9
 )
 
 // RequestVersion is the version of every request body so far.
@@ -124,6 +125,8 @@ func ParseRequest(f *Request) (RequestBody, error) {
 		body = new(InitProducerIDRequest)
 	case APIDescribeCluster:
 		body = new(DescribeClusterRequest)
+	case APIOperate:
+		body = new(OperateRequest)
 	default:
 		return nil, mq.Errorf(mq.UnsupportedVersion, "unknown API %d", f.API)
 	}

@@ -34,6 +34,8 @@ type Broker interface {
 
 	Metadata(ctx context.Context, s *Session, req *quicproto.MetadataRequest) (*quicproto.MetadataResponse, error)
 	DescribeCluster(ctx context.Context, s *Session) (*quicproto.DescribeClusterResponse, error)
+	// Operate does what operators ask: a rustmq.admin.v1.Request, answered by a Response. Neither is looked at on the way.
+	Operate(ctx context.Context, s *Session, message []byte) ([]byte, error)
 	CreateTopic(ctx context.Context, s *Session, req *quicproto.CreateTopicRequest) (*quicproto.CreateTopicResponse, error)
 	DeleteTopic(ctx context.Context, s *Session, name string) error
 	DescribeTopic(ctx context.Context, s *Session, name string) (*quicproto.DescribeTopicResponse, error)

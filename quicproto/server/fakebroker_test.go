@@ -262,6 +262,10 @@ func (b *fakeBroker) Metadata(ctx context.Context, s *server.Session, req *quicp
 	return r, b.allowed(s)
 }
 
+func (b *fakeBroker) Operate(_ context.Context, s *server.Session, message []byte) ([]byte, error) {
+	return append([]byte("did "), message...), b.allowed(s)
+}
+
 func (b *fakeBroker) DescribeCluster(_ context.Context, s *server.Session) (*quicproto.DescribeClusterResponse, error) {
 	return &quicproto.DescribeClusterResponse{NodeID: 7, Software: s.ClientID}, b.allowed(s)
 }

@@ -83,6 +83,9 @@ func (ss *session) ask(ctx context.Context, req *quicproto.Request) (quicproto.B
 		return b.Metadata(ctx, s, r)
 	case *quicproto.DescribeClusterRequest:
 		return b.DescribeCluster(ctx, s)
+	case *quicproto.OperateRequest:
+		message, err := b.Operate(ctx, s, r.Message)
+		return &quicproto.OperateResponse{Message: message}, err
 	case *quicproto.CreateTopicRequest:
 		return b.CreateTopic(ctx, s, r)
 	case *quicproto.DeleteTopicRequest:

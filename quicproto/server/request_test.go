@@ -33,6 +33,7 @@ func TestEveryRequestReachesTheBroker(t *testing.T) {
 		&quicproto.InitProducerIDResponse{ProducerID: 4000, ProducerEpoch: 1})
 	check(&quicproto.DescribeClusterRequest{}, &quicproto.DescribeClusterResponse{},
 		&quicproto.DescribeClusterResponse{NodeID: 7, Software: "test"})
+	check(&quicproto.OperateRequest{Message: []byte("it")}, &quicproto.OperateResponse{}, &quicproto.OperateResponse{Message: []byte("did it")})
 	must(t, c.request(&quicproto.DeleteTopicRequest{Name: "t"}, nil))
 	if err := c.request(&quicproto.AlterTopicRequest{Name: "t", Set: []quicproto.Config{{Key: "x"}}}, nil); mq.CodeOf(err) != mq.InvalidConfig {
 		t.Errorf("alter: %v", err)
@@ -40,7 +41,7 @@ func TestEveryRequestReachesTheBroker(t *testing.T) {
 	if err := c.request(&quicproto.DeleteTopicRequest{Name: "gone"}, nil); mq.CodeOf(err) != mq.UnknownTopicOrPartition {
 		t.Errorf("delete: %v", err)
 	}
-	if n := f.Stats().Requests; n != 9 {
+	if n := f.Stats().Requests; n != 10 {
 		t.Errorf("%d requests counted", n)
 	}
 }

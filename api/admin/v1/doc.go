@@ -1,0 +1,2 @@
+// Package adminpb is what operators ask of a cluster, generated from admin.proto.
+package adminpb

@@ -1,0 +1,246 @@
+package broker
+
+import (
+	"context"
+	"maps"
+	"net"
+	"slices"
+	"strconv"
+	"strings"
+
+	"google.golang.org/protobuf/proto"
+
+	adminpb "github.com/rustmq/rustmq/api/admin/v1"
+	metadatapb "github.com/rustmq/rustmq/api/metadata/v1"
+	"github.com/rustmq/rustmq/metadata"
+	"github.com/rustmq/rustmq/mq"
+	"github.com/rustmq/rustmq/quicproto/server"
+)
+
+// Operations are what operators ask of that the metadata alone can not answer. Errors are *mq.Error.
+type Operations interface {
+	// RaftStatus is raft as this node's controller sees it; NotController where none runs.
+	RaftStatus(ctx context.Context) (*adminpb.RaftStatusResponse, error)
+}
+
+// Operate implements server.Broker.
+func (b *Broker) Operate(ctx context.Context, s *server.Session, message []byte) ([]byte, error) {
+	var req adminpb.Request
+	if err := proto.Unmarshal(message, &req); err != nil {
+		return nil, mq.Errorf(mq.InvalidRequest, "decode the operation: %w", err)
+	}
+	op := OpDescribe
+	switch req.GetKind().(type) {
+	case *adminpb.Request_AlterClusterConfig:
+		op = OpAlter
+	}
+	if err := b.authorise(s, op, Resource{}); err != nil {
+		return nil, err
+	}
+	resp, err := b.operate(ctx, &req)
+	if err != nil {
+		return nil, err
+	}
+	out, err := proto.Marshal(resp)
+	if err != nil {
+		return nil, mq.Errorf(mq.Internal, "encode the answer: %w", err)
+	}
+	return out, nil
+}
+
+func (b *Broker) operate(ctx context.Context, req *adminpb.Request) (*adminpb.Response, error) {
+	img := b.cfg.Controller.Image()
+	switch r := req.GetKind().(type) {
+	case *adminpb.Request_ClusterStatus:
+		return &adminpb.Response{Kind: &adminpb.Response_ClusterStatus{ClusterStatus: b.clusterStatus(img)}}, nil
+	case *adminpb.Request_ListNodes:
+		return &adminpb.Response{Kind: &adminpb.Response_ListNodes{ListNodes: listNodes(img)}}, nil
+	case *adminpb.Request_ListPartitions:
+		list, err := listPartitions(img, r.ListPartitions)
+		return &adminpb.Response{Kind: &adminpb.Response_ListPartitions{ListPartitions: list}}, err
+	case *adminpb.Request_RaftStatus:
+		status, err := b.cfg.Operations.RaftStatus(ctx)
+		return &adminpb.Response{Kind: &adminpb.Response_RaftStatus{RaftStatus: status}}, err
+	case *adminpb.Request_ClusterConfig:
+		return &adminpb.Response{Kind: &adminpb.Response_ClusterConfig{ClusterConfig: clusterConfig(img)}}, nil
+	case *adminpb.Request_AlterClusterConfig:
+		err := b.alterClusterConfig(ctx, r.AlterClusterConfig)
+		return &adminpb.Response{Kind: &adminpb.Response_AlterClusterConfig{AlterClusterConfig: &adminpb.AlterClusterConfigResponse{}}}, err
+	}
+	return nil, mq.Errorf(mq.UnsupportedVersion, "this node does not know the operation: it is of a newer version")
+}
+
+func (b *Broker) clusterStatus(img *metadata.Image) *adminpb.ClusterStatusResponse {
+	status := &adminpb.ClusterStatusResponse{
+		ClusterId: img.ClusterID[:], FeatureLevel: img.FeatureLevel, AnsweredBy: int32(b.cfg.Node),
+		Controller: int32(b.cfg.Controller.Leader()), MetadataIndex: img.Index, Topics: int32(img.TopicCount()),
+	}
+	for _, broker := range img.Brokers() {
+		status.Brokers++
+		if broker.Fenced {
+			status.FencedBrokers++
+		}
+	}
+	for t := range img.Topics() {
+		for _, p := range t.All() {
+			status.Partitions++
+			if len(p.ISR) < len(p.Replicas) {
+				status.UnderReplicatedPartitions++
+			}
+			if len(p.ISR) < t.Config.MinInSync(len(p.Replicas)) {
+				status.UnderMinIsrPartitions++
+			}
+			if p.Leader == mq.NoNode {
+				status.LeaderlessPartitions++
+			}
+		}
+	}
+	return status
+}
+
+func listNodes(img *metadata.Image) *adminpb.ListNodesResponse {
+	out := &adminpb.ListNodesResponse{}
+	byID := make(map[mq.NodeID]*adminpb.Node)
+	for _, broker := range img.Brokers() {
+		n := &adminpb.Node{
+			NodeId: int32(broker.ID), State: nodeState(broker), Rack: broker.Rack, BrokerEpoch: broker.Epoch, DirId: broker.Dir[:],
+			MaxFeatureLevel: broker.MaxFeatureLevel,
+		}
+		for _, e := range broker.Endpoints {
+			n.Endpoints = append(n.Endpoints, &adminpb.Endpoint{Listener: e.Listener, Address: net.JoinHostPort(e.Host, strconv.Itoa(int(e.Port)))})
+		}
+		byID[broker.ID] = n
+		out.Nodes = append(out.Nodes, n)
+	}
+	for t := range img.Topics() {
+		for _, p := range t.All() {
+			if n := byID[p.Leader]; n != nil {
+				n.Leaders++
+			}
+			for _, id := range p.Replicas {
+				if n := byID[id]; n != nil {
+					n.Replicas++
+					if !slices.Contains(p.ISR, id) {
+						n.OutOfSyncReplicas++
+					}
+				}
+			}
+		}
+	}
+	return out
+}
+
+// The states of a node, as operators see them.
+const (
+	nodeAlive  = "alive"
+	nodeFenced = "fenced"
+)
+
+func nodeState(b *metadata.Broker) string {
+	if b.Fenced {
+		return nodeFenced
+	}
+	return nodeAlive
+}
+
+// partitionsPerPage is the most partitions in one answer.
+const partitionsPerPage = 1000
+
+// listPartitions is one page. A page's mark is the topic and the partition that it begins with, which need not be there any more.
+func listPartitions(img *metadata.Image, req *adminpb.ListPartitionsRequest) (*adminpb.ListPartitionsResponse, error) {
+	topics, err := topicsFrom(img, req)
+	if err != nil {
+		return nil, err
+	}
+	fromTopic, fromIndex, err := parsePage(req.GetPage())
+	if err != nil {
+		return nil, err
+	}
+	limit := partitionsPerPage
+	if n := int(req.GetLimit()); n > 0 {
+		limit = min(limit, n)
+	}
+	out := &adminpb.ListPartitionsResponse{}
+	for _, t := range topics {
+		if t.Name < fromTopic {
+			continue
+		}
+		for i, p := range t.All() {
+			if t.Name == fromTopic && i < fromIndex || req.GetUnderReplicated() && len(p.ISR) >= len(p.Replicas) {
+				continue
+			}
+			if len(out.Partitions) == limit {
+				out.NextPage = t.Name + "/" + strconv.Itoa(int(i))
+				return out, nil
+			}
+			out.Partitions = append(out.Partitions, &adminpb.Partition{
+				Topic: t.Name, Partition: i, Leader: int32(p.Leader), LeaderEpoch: int32(p.LeaderEpoch), PartitionEpoch: p.PartitionEpoch,
+				Replicas: nodeNumbers(p.Replicas), InSync: nodeNumbers(p.ISR), LogStart: int64(p.LogStart), TieredEnd: int64(p.TieredEnd),
+			})
+		}
+	}
+	return out, nil
+}
+
+// topicsFrom are the topics to look at, by name.
+func topicsFrom(img *metadata.Image, req *adminpb.ListPartitionsRequest) ([]*metadata.Topic, error) {
+	if name := req.GetTopic(); name != "" {
+		t := img.TopicByName(name)
+		if t == nil {
+			return nil, unknownTopic(name)
+		}
+		return []*metadata.Topic{t}, nil
+	}
+	return slices.SortedFunc(img.Topics(), func(a, b *metadata.Topic) int { return strings.Compare(a.Name, b.Name) }), nil
+}
+
+func parsePage(page string) (topic string, index int32, err error) {
+	if page == "" {
+		return "", 0, nil
+	}
+	topic, text, _ := strings.Cut(page, "/")
+	n, err := strconv.ParseInt(text, 10, 32)
+	if err != nil {
+		return "", 0, mq.Errorf(mq.InvalidRequest, "page %.40q is not the next_page of an answer", page)
+	}
+	return topic, int32(n), nil
+}
+
+func nodeNumbers(ids []mq.NodeID) []int32 {
+	out := make([]int32, len(ids))
+	for i, id := range ids {
+		out[i] = int32(id)
+	}
+	return out
+}
+
+func clusterConfig(img *metadata.Image) *adminpb.ClusterConfigResponse {
+	docs := make(map[string]string)
+	for _, k := range metadata.ClusterConfigKeys() {
+		docs[k.Name] = k.Doc
+	}
+	out := &adminpb.ClusterConfigResponse{}
+	for _, e := range img.Defaults.Entries() {
+		set := slices.ContainsFunc(img.Defaults.Overrides, func(o metadata.ConfigEntry) bool { return o.Key == e.Key })
+		out.Settings = append(out.Settings, &adminpb.Setting{Key: e.Key, Value: e.Value, Default: !set, Doc: docs[e.Key]})
+	}
+	return out
+}
+
+func (b *Broker) alterClusterConfig(ctx context.Context, req *adminpb.AlterClusterConfigRequest) error {
+	command := &metadatapb.SetClusterConfigs{}
+	for _, key := range slices.Sorted(maps.Keys(req.GetSet())) {
+		command.Changes = append(command.Changes, &metadatapb.ConfigChange{Key: key, Value: req.GetSet()[key]})
+	}
+	for _, key := range req.GetUnset() {
+		if _, set := req.GetSet()[key]; set {
+			return mq.Errorf(mq.InvalidConfig, "setting %.60q is given twice", key)
+		}
+		command.Changes = append(command.Changes, &metadatapb.ConfigChange{Key: key, Delete: true})
+	}
+	if len(command.Changes) == 0 {
+		return mq.Errorf(mq.InvalidRequest, "there is nothing to change")
+	}
+	_, err := b.cfg.Controller.Propose(ctx, &metadatapb.Command{Kind: &metadatapb.Command_SetClusterConfigs{SetClusterConfigs: command}})
+	return mq.Wrapf(err, "change the cluster's settings")
+}

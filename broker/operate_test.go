@@ -1,0 +1,181 @@
+package broker_test
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"testing"
+
+	"google.golang.org/protobuf/proto"
+
+	adminpb "github.com/rustmq/rustmq/api/admin/v1"
+	metadatapb "github.com/rustmq/rustmq/api/metadata/v1"
+	"github.com/rustmq/rustmq/mq"
+	"github.com/rustmq/rustmq/quicproto"
+	"github.com/rustmq/rustmq/quicproto/server"
+)
+
+// operate is Operate with messages instead of bytes.
+func (f *fixture) operate(ctx context.Context, s *server.Session, req *adminpb.Request) (*adminpb.Response, error) {
+	message, err := proto.Marshal(req)
+	f.must(err)
+	answer, err := f.Operate(ctx, s, message)
+	if err != nil {
+		return nil, err
+	}
+	resp := new(adminpb.Response)
+	f.must(proto.Unmarshal(answer, resp))
+	return resp, nil
+}
+
+// RaftStatus implements broker.Operations.
+func (f *fixture) RaftStatus(context.Context) (*adminpb.RaftStatusResponse, error) {
+	return &adminpb.RaftStatusResponse{Term: 5}, nil
+}
+
+func (f *fixture) ask(req *adminpb.Request) *adminpb.Response {
+	f.t.Helper()
+	resp, err := f.operate(f.t.Context(), &server.Session{}, req)
+	f.must(err)
+	return resp
+}
+
+// fenced is a cluster of two brokers, one of which is fenced after topics were made.
+func fenced(t *testing.T) *fixture {
+	f := newFixture(t, 2)
+	for _, name := range []string{"b", "a", "c"} {
+		_, err := f.CreateTopic(t.Context(), &server.Session{}, &quicproto.CreateTopicRequest{Name: name, Partitions: 3, Replicas: 2})
+		f.must(err)
+	}
+	_, err := f.CreateTopic(t.Context(), &server.Session{}, &quicproto.CreateTopicRequest{Name: "single", Partitions: 1, Replicas: 1})
+	f.must(err)
+	f.decide(&metadatapb.Command{Kind: &metadatapb.Command_FenceBroker{FenceBroker: &metadatapb.FenceBroker{
+		NodeId: int32(other), BrokerEpoch: f.store.Image().Broker(other).Epoch,
+	}}})
+	return f
+}
+
+func TestClusterStatusCountsWhatIsNotWell(t *testing.T) {
+	f := fenced(t)
+	got := f.ask(&adminpb.Request{Kind: &adminpb.Request_ClusterStatus{ClusterStatus: &adminpb.ClusterStatusRequest{}}}).GetClusterStatus()
+	want := &adminpb.ClusterStatusResponse{
+		ClusterId: clusterID[:], FeatureLevel: 1, AnsweredBy: int32(self), Controller: got.GetController(), MetadataIndex: f.store.Image().Index,
+		Brokers: 2, FencedBrokers: 1, Topics: 4, Partitions: 10, UnderReplicatedPartitions: 9, LeaderlessPartitions: 1,
+	}
+	if !proto.Equal(got, want) {
+		t.Fatalf("got  %v\nwant %v", got, want)
+	}
+}
+
+func TestNodesAreListedWithWhatTheyHave(t *testing.T) {
+	f := fenced(t)
+	nodes := f.ask(&adminpb.Request{Kind: &adminpb.Request_ListNodes{ListNodes: &adminpb.ListNodesRequest{}}}).GetListNodes().GetNodes()
+	var got []string
+	for _, n := range nodes {
+		got = append(got, fmt.Sprintf("%d %s leads %d has %d, %d out of sync, at %s", n.GetNodeId(), n.GetState(), n.GetLeaders(), n.GetReplicas(),
+			n.GetOutOfSyncReplicas(), n.GetEndpoints()[0].GetAddress()))
+	}
+	want := []string{"1 alive leads 9 has 9, 0 out of sync, at [::1]:9001", "2 fenced leads 0 has 10, 9 out of sync, at [::1]:9002"}
+	if !slices.Equal(got, want) {
+		t.Fatalf("got %q", got)
+	}
+}
+
+func TestPartitionsAreListedPageByPage(t *testing.T) {
+	f := fenced(t)
+	for _, underReplicated := range []bool{false, true} {
+		var got []string
+		req := &adminpb.ListPartitionsRequest{UnderReplicated: underReplicated, Limit: 2}
+		for pages := 0; ; pages++ {
+			list := f.ask(&adminpb.Request{Kind: &adminpb.Request_ListPartitions{ListPartitions: req}}).GetListPartitions()
+			if len(list.GetPartitions()) > 2 || pages > 10 {
+				t.Fatalf("page %d has %d partitions", pages, len(list.GetPartitions()))
+			}
+			for _, p := range list.GetPartitions() {
+				got = append(got, fmt.Sprintf("%s/%d", p.GetTopic(), p.GetPartition()))
+			}
+			if req.Page = list.GetNextPage(); req.Page == "" {
+				break
+			}
+		}
+		want := []string{"a/0", "a/1", "a/2", "b/0", "b/1", "b/2", "c/0", "c/1", "c/2"}
+		if !underReplicated {
+			want = append(want, "single/0")
+		}
+		if !slices.Equal(got, want) {
+			t.Fatalf("under-replicated %t: got %v", underReplicated, got)
+		}
+	}
+	for _, bad := range []*adminpb.ListPartitionsRequest{{Topic: "nowhere"}, {Page: "a"}} {
+		_, err := f.operate(t.Context(), &server.Session{}, &adminpb.Request{Kind: &adminpb.Request_ListPartitions{ListPartitions: bad}})
+		if code := mq.CodeOf(err); code != mq.UnknownTopicOrPartition && code != mq.InvalidRequest {
+			t.Errorf("%v: %v", bad, err)
+		}
+	}
+}
+
+func TestClusterSettingsAreChangedAllOrNone(t *testing.T) {
+	f := newFixture(t, 1)
+	alter := func(set map[string]string, unset ...string) error {
+		_, err := f.operate(t.Context(), &server.Session{}, &adminpb.Request{Kind: &adminpb.Request_AlterClusterConfig{
+			AlterClusterConfig: &adminpb.AlterClusterConfigRequest{Set: set, Unset: unset},
+		}})
+		return err
+	}
+	value := func(key string) (string, bool) {
+		for _, s := range f.ask(&adminpb.Request{Kind: &adminpb.Request_ClusterConfig{}}).GetClusterConfig().GetSettings() {
+			if s.GetKey() == key {
+				return s.GetValue(), s.GetDefault()
+			}
+		}
+		t.Fatalf("there is no setting %s", key)
+		return "", false
+	}
+	f.must(alter(map[string]string{"num.partitions": "5"}))
+	if v, isDefault := value("num.partitions"); v != "5" || isDefault {
+		t.Fatalf("num.partitions is %s, default %t", v, isDefault)
+	}
+	for name, err := range map[string]error{
+		"unknown":       alter(map[string]string{"num.partitions": "6", "num.portions": "1"}),
+		"invalid":       alter(map[string]string{"num.partitions": "many"}),
+		"nothing":       alter(nil),
+		"set and unset": alter(map[string]string{"num.partitions": "6"}, "num.partitions"),
+	} {
+		if code := mq.CodeOf(err); code != mq.InvalidConfig && code != mq.InvalidRequest {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if v, _ := value("num.partitions"); v != "5" {
+		t.Fatalf("num.partitions is %s after refusals", v)
+	}
+	f.must(alter(nil, "num.partitions"))
+	if _, isDefault := value("num.partitions"); !isDefault {
+		t.Fatal("num.partitions is not at its default again")
+	}
+}
+
+func TestRaftStatusComesFromTheNode(t *testing.T) {
+	f := newFixture(t, 1)
+	if got := f.ask(&adminpb.Request{Kind: &adminpb.Request_RaftStatus{}}).GetRaftStatus().GetTerm(); got != 5 {
+		t.Fatalf("term %d", got)
+	}
+}
+
+func TestOperationThatIsNotKnownIsSaidToBeNewer(t *testing.T) {
+	f := newFixture(t, 1)
+	for message, want := range map[string]mq.Code{"": mq.UnsupportedVersion, "\xff": mq.InvalidRequest, "\xf2\x06\x00": mq.UnsupportedVersion} {
+		if _, err := f.Operate(t.Context(), &server.Session{}, []byte(message)); mq.CodeOf(err) != want {
+			t.Errorf("%q: %v", message, err)
+		}
+	}
+}
+
+func FuzzOperate(f *testing.F) {
+	f.Add([]byte{10, 0})
+	fx := newFixture(f, 1)
+	f.Fuzz(func(t *testing.T, message []byte) {
+		if _, err := fx.Operate(t.Context(), &server.Session{}, message); err != nil && mq.CodeOf(err) == mq.Internal {
+			t.Fatal(err)
+		}
+	})
+}

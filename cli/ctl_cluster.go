@@ -1,0 +1,298 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+	"google.golang.org/protobuf/proto"
+
+	adminpb "github.com/rustmq/rustmq/api/admin/v1"
+	"github.com/rustmq/rustmq/client"
+	"github.com/rustmq/rustmq/mq"
+)
+
+// operate asks for one operation. repeatable says that it may be asked again when its answer was lost.
+func operate(ctx context.Context, cl *client.Client, req *adminpb.Request, repeatable bool) (*adminpb.Response, error) {
+	message, err := proto.Marshal(req)
+	if err != nil {
+		return nil, fmt.Errorf("encode the operation: %w", err)
+	}
+	answer, err := cl.Operate(ctx, message, repeatable)
+	if err != nil {
+		return nil, err
+	}
+	resp := new(adminpb.Response)
+	if err := proto.Unmarshal(answer, resp); err != nil {
+		return nil, fmt.Errorf("decode the answer: %w", err)
+	}
+	return resp, nil
+}
+
+// query is a command without arguments that asks for one thing and shows it.
+func (a *app) query(c *cli.Context, req *adminpb.Request, show func(*adminpb.Response) error) error {
+	if err := checkOutput(c); err != nil {
+		return err
+	}
+	if err := arguments(c, 0, 0); err != nil {
+		return err
+	}
+	return a.withClient(c, func(ctx context.Context, cl *client.Client) error {
+		resp, err := operate(ctx, cl, req, true)
+		if err != nil {
+			return err
+		}
+		return show(resp)
+	})
+}
+
+func (a *app) ctlClusterCommand() *cli.Command {
+	return &cli.Command{
+		Name: "cluster", Usage: "the cluster as a whole",
+		Subcommands: []*cli.Command{{
+			Name: "status", Usage: "show whether all is well", Action: a.clusterStatus,
+			Description: "Example: rustmq ctl cluster status -o json",
+			Flags:       append([]cli.Flag{outputFlag()}, connectFlags("key", "key-file")...),
+		}},
+	}
+}
+
+type clusterStatus struct {
+	ClusterID       string `json:"cluster_id"`
+	FeatureLevel    uint32 `json:"feature_level"`
+	AnsweredBy      int32  `json:"answered_by"`
+	Controller      int32  `json:"controller"`
+	MetadataIndex   uint64 `json:"metadata_index"`
+	Brokers         int32  `json:"brokers"`
+	FencedBrokers   int32  `json:"fenced_brokers"`
+	Topics          int32  `json:"topics"`
+	Partitions      int32  `json:"partitions"`
+	UnderReplicated int32  `json:"under_replicated_partitions"`
+	UnderMinISR     int32  `json:"under_min_isr_partitions"`
+	Leaderless      int32  `json:"leaderless_partitions"`
+}
+
+func (a *app) clusterStatus(c *cli.Context) error {
+	return a.query(c, &adminpb.Request{Kind: &adminpb.Request_ClusterStatus{ClusterStatus: &adminpb.ClusterStatusRequest{}}}, func(resp *adminpb.Response) error {
+		s := resp.GetClusterStatus()
+		var id mq.ClusterID
+		copy(id[:], s.GetClusterId())
+		status := clusterStatus{
+			ClusterID: id.String(), FeatureLevel: s.GetFeatureLevel(), AnsweredBy: s.GetAnsweredBy(), Controller: s.GetController(),
+			MetadataIndex: s.GetMetadataIndex(), Brokers: s.GetBrokers(), FencedBrokers: s.GetFencedBrokers(), Topics: s.GetTopics(),
+			Partitions: s.GetPartitions(), UnderReplicated: s.GetUnderReplicatedPartitions(), UnderMinISR: s.GetUnderMinIsrPartitions(),
+			Leaderless: s.GetLeaderlessPartitions(),
+		}
+		return a.show(c, status, status.table)
+	})
+}
+
+func (s clusterStatus) table(w io.Writer) {
+	row(w, "CLUSTER", s.ClusterID)
+	row(w, "FEATURE LEVEL", s.FeatureLevel)
+	row(w, "CONTROLLER", nodeOrNone(s.Controller))
+	row(w, "METADATA", fmt.Sprintf("index %d, as node %d knows it", s.MetadataIndex, s.AnsweredBy))
+	row(w, "BROKERS", fmt.Sprintf("%d, %d of them fenced", s.Brokers, s.FencedBrokers))
+	row(w, "TOPICS", s.Topics)
+	row(w, "PARTITIONS", s.Partitions)
+	row(w, "  under-replicated", s.UnderReplicated)
+	row(w, "  under min ISR", s.UnderMinISR)
+	row(w, "  without a leader", s.Leaderless)
+}
+
+func nodeOrNone(id int32) string {
+	if id < 0 {
+		return "none"
+	}
+	return fmt.Sprintf("node %d", id)
+}
+
+func (a *app) ctlNodeCommand() *cli.Command {
+	return &cli.Command{
+		Name: "node", Usage: "the cluster's nodes",
+		Subcommands: []*cli.Command{{
+			Name: "list", Usage: "list brokers", Action: a.nodeList,
+			Description: "Example: rustmq ctl node list",
+			Flags:       append([]cli.Flag{outputFlag()}, connectFlags("key", "key-file")...),
+		}},
+	}
+}
+
+type nodeLine struct {
+	ID          int32          `json:"node_id"`
+	State       string         `json:"state"`
+	Rack        string         `json:"rack"`
+	Endpoints   []endpointLine `json:"endpoints"`
+	BrokerEpoch uint64         `json:"broker_epoch"`
+	DirID       string         `json:"dir_id"`
+	Feature     uint32         `json:"max_feature_level"`
+	Leaders     int32          `json:"leaders"`
+	Replicas    int32          `json:"replicas"`
+	OutOfSync   int32          `json:"out_of_sync_replicas"`
+}
+
+type endpointLine struct {
+	Listener string `json:"listener"`
+	Address  string `json:"address"`
+}
+
+func (a *app) nodeList(c *cli.Context) error {
+	return a.query(c, &adminpb.Request{Kind: &adminpb.Request_ListNodes{ListNodes: &adminpb.ListNodesRequest{}}}, func(resp *adminpb.Response) error {
+		lines := []nodeLine{}
+		for _, n := range resp.GetListNodes().GetNodes() {
+			var dir mq.DirID
+			copy(dir[:], n.GetDirId())
+			line := nodeLine{
+				ID: n.GetNodeId(), State: n.GetState(), Rack: n.GetRack(), Endpoints: []endpointLine{}, BrokerEpoch: n.GetBrokerEpoch(),
+				DirID: dir.String(), Feature: n.GetMaxFeatureLevel(), Leaders: n.GetLeaders(), Replicas: n.GetReplicas(), OutOfSync: n.GetOutOfSyncReplicas(),
+			}
+			for _, e := range n.GetEndpoints() {
+				line.Endpoints = append(line.Endpoints, endpointLine{e.GetListener(), e.GetAddress()})
+			}
+			lines = append(lines, line)
+		}
+		return a.show(c, lines, func(w io.Writer) {
+			row(w, "NODE", "STATE", "RACK", "LEADERS", "REPLICAS", "OUT OF SYNC", "ADDRESSES")
+			for _, l := range lines {
+				addresses := make([]string, len(l.Endpoints))
+				for i, e := range l.Endpoints {
+					addresses[i] = e.Listener + " " + e.Address
+				}
+				row(w, l.ID, l.State, l.Rack, l.Leaders, l.Replicas, l.OutOfSync, strings.Join(addresses, ", "))
+			}
+		})
+	})
+}
+
+func (a *app) ctlRaftCommand() *cli.Command {
+	return &cli.Command{
+		Name: "raft", Usage: "the controllers",
+		Subcommands: []*cli.Command{{
+			Name: "status", Usage: "show the controllers and how far they are", Action: a.raftStatus,
+			Description: "Example: rustmq ctl raft status",
+			Flags:       append([]cli.Flag{outputFlag()}, connectFlags("key", "key-file")...),
+		}},
+	}
+}
+
+type raftStatus struct {
+	AnsweredBy int32        `json:"answered_by"`
+	Term       uint64       `json:"term"`
+	Leader     uint64       `json:"leader"`
+	Commit     uint64       `json:"commit_index"`
+	Applied    uint64       `json:"applied_index"`
+	Members    []raftMember `json:"members"`
+}
+
+type raftMember struct {
+	ID      uint64 `json:"raft_id"`
+	Node    int32  `json:"node_id"`
+	Address string `json:"address"`
+	Role    string `json:"role"`
+	Match   uint64 `json:"match_index"`
+	Active  bool   `json:"active"`
+}
+
+func (a *app) raftStatus(c *cli.Context) error {
+	return a.query(c, &adminpb.Request{Kind: &adminpb.Request_RaftStatus{RaftStatus: &adminpb.RaftStatusRequest{}}}, func(resp *adminpb.Response) error {
+		r := resp.GetRaftStatus()
+		status := raftStatus{
+			AnsweredBy: r.GetAnsweredBy(), Term: r.GetTerm(), Leader: r.GetLeader(), Commit: r.GetCommit(), Applied: r.GetApplied(), Members: []raftMember{},
+		}
+		for _, m := range r.GetMembers() {
+			status.Members = append(status.Members, raftMember{m.GetRaftId(), m.GetNodeId(), m.GetAddress(), m.GetRole(), m.GetMatch(), m.GetActive()})
+		}
+		return a.show(c, status, status.table)
+	})
+}
+
+func (s raftStatus) table(w io.Writer) {
+	fmt.Fprintf(w, "Term %d, committed up to %d, applied up to %d on node %d\n\n", s.Term, s.Commit, s.Applied, s.AnsweredBy)
+	row(w, "RAFT ID", "NODE", "ROLE", "LEADS", "HAS UP TO", "ACTIVE", "ADDRESS")
+	for _, m := range s.Members {
+		leads := ""
+		if m.ID == s.Leader {
+			leads = "yes"
+		}
+		row(w, m.ID, m.Node, m.Role, leads, m.Match, m.Active, m.Address)
+	}
+}
+
+func (a *app) ctlConfigCommand() *cli.Command {
+	return &cli.Command{
+		Name: "config", Usage: "the cluster's settings",
+		Subcommands: []*cli.Command{
+			{
+				Name: "get", ArgsUsage: "[KEY ...]", Usage: "show settings of the cluster", Action: a.clusterConfigGet,
+				Description: "Example: rustmq ctl config get default.replication.factor",
+				Flags:       append([]cli.Flag{outputFlag()}, connectFlags("key", "key-file")...),
+			},
+			{
+				Name: "set", ArgsUsage: "KEY=VALUE ...", Usage: "change settings of the cluster, all or none", Action: a.clusterConfigSet,
+				Description: "Example: rustmq ctl config set num.partitions=6 --unset retention.ms",
+				Flags: append([]cli.Flag{
+					&cli.StringSliceFlag{Name: "unset", Usage: "`KEY` to put back to its default; may be repeated"},
+				}, connectFlags("key", "key-file")...),
+			},
+		},
+	}
+}
+
+func (a *app) clusterConfigGet(c *cli.Context) error {
+	if err := checkOutput(c); err != nil {
+		return err
+	}
+	wanted := c.Args().Slice()
+	return a.withClient(c, func(ctx context.Context, cl *client.Client) error {
+		resp, err := operate(ctx, cl, &adminpb.Request{Kind: &adminpb.Request_ClusterConfig{ClusterConfig: &adminpb.ClusterConfigRequest{}}}, true)
+		if err != nil {
+			return err
+		}
+		lines, names := []configLine{}, []string{}
+		for _, s := range resp.GetClusterConfig().GetSettings() {
+			names = append(names, s.GetKey())
+			if len(wanted) == 0 || slices.Contains(wanted, s.GetKey()) {
+				lines = append(lines, configLine{Key: s.GetKey(), Value: s.GetValue(), Default: s.GetDefault()})
+			}
+		}
+		for _, key := range wanted {
+			if !slices.Contains(names, key) {
+				return mq.Errorf(mq.InvalidConfig, "the cluster has no setting %.60q; did you mean %s?", key, mq.Nearest(key, names))
+			}
+		}
+		return a.show(c, lines, func(w io.Writer) {
+			row(w, "SETTING", "VALUE", "")
+			for _, l := range lines {
+				note := ""
+				if l.Default {
+					note = "default"
+				}
+				row(w, l.Key, l.Value, note)
+			}
+		})
+	})
+}
+
+func (a *app) clusterConfigSet(c *cli.Context) error {
+	set := map[string]string{}
+	for _, text := range c.Args().Slice() {
+		key, value, ok := strings.Cut(text, "=")
+		if _, twice := set[key]; !ok || key == "" || twice {
+			return usagef("set: %q: write KEY=VALUE, each key once", text)
+		}
+		set[key] = value
+	}
+	unset := c.StringSlice("unset")
+	if len(set) == 0 && len(unset) == 0 {
+		return usagef("set: nothing to change: give KEY=VALUE or --unset")
+	}
+	return a.withClient(c, func(ctx context.Context, cl *client.Client) error {
+		_, err := operate(ctx, cl, &adminpb.Request{Kind: &adminpb.Request_AlterClusterConfig{
+			AlterClusterConfig: &adminpb.AlterClusterConfigRequest{Set: set, Unset: unset},
+		}}, true)
+		return err
+	})
+}
