@@ -41,7 +41,7 @@ func (k *keeper) shrink() bool {
 // worthCopying decides whether what is left in the oldest segment is copied.
 // The caller holds the mutex.
 func (l *Log) worthCopying(oldest *segment) bool {
-	if oldest.live > l.opts.SegmentBytes/copyFraction {
+	if oldest.live > min(oldest.size, l.opts.SegmentBytes)/copyFraction {
 		return false
 	}
 	return len(l.segs)-1 > l.opts.CopyBehind || l.blocked != nil

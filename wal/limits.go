@@ -1,6 +1,10 @@
 package wal
 
-import "github.com/rustmq/rustmq/mq"
+import (
+	"time"
+
+	"github.com/rustmq/rustmq/mq"
+)
 
 // The log's limits, with units and reasons.
 const (
@@ -55,9 +59,17 @@ const (
 	// longer ones are several frames.
 	chunkBytes = 256 << 10
 
-	// zeroBytes is what the preparer writes between two syncs: little enough
-	// for the writer's syncs not to queue behind it for long.
+	// zeroBytes is what the keeper writes at most between two syncs when it does not pause: little enough
+	// for the writer's syncs not to queue behind it for long. A segment that is no longer is prepared without pauses.
 	zeroBytes = 4 << 20
+
+	// youngBytes is the length of a log's first segment, when its segments are not shorter anyway: what can be zeroed while
+	// somebody waits for the first sync. Each segment is then at most twice as long as the one before.
+	youngBytes = zeroBytes
+
+	// paceDelay is the longest pause between two pieces (of writeBytes) of a segment that is being prepared: 10 MiB/s
+	// disturb little, and an idle log has the next segment of 128 MiB ready after 13 s.
+	paceDelay = 100 * time.Millisecond
 
 	// copyFraction: the oldest segment's entries are copied forward when they
 	// take no more than this part of a segment, so copying costs at most that

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -94,17 +95,26 @@ func newLog(opts Options, found *recovered) *Log {
 		ready:    found.ready,
 		retired:  found.leftover,
 		nextID:   found.nextID,
-		wanted:   opts.SegmentBytes,
 		prepared: make(chan struct{}, 1),
 		kick:     make(chan struct{}, 1),
 		stop:     make(chan struct{}),
 		failed:   make(chan struct{}),
 	}
-	l.room = &room{limit: opts.QueueBytes, headroom: opts.SegmentBytes / copyFraction, fullDelay: opts.FullDelay}
+	l.room = newRoom(opts.QueueBytes, opts.FullDelay, l.kick)
+	var newest int64
+	for _, s := range slices.Concat(l.segs, l.ready) {
+		newest = s.size
+	}
+	l.wanted = min(opts.SegmentBytes, max(youngBytes, 2*newest))
 	for _, s := range l.ready {
-		l.room.ready = append(l.room.ready, l.usable(s))
+		l.room.add(l.usable(s), l.headroom(s))
 	}
 	return l
+}
+
+// headroom is what of the newest segment is left to the log's own needs.
+func (l *Log) headroom(newest *segment) int64 {
+	return min(newest.size, l.opts.SegmentBytes) / copyFraction
 }
 
 // usable is about how many bytes of entries a fresh segment takes. The caller

@@ -13,7 +13,7 @@ import (
 type Options struct {
 	FS           FS            // nil: the operating system's
 	Dir          string        // of this log only; made if it is not there
-	SegmentBytes int64         // of one segment file; 0: 128 MiB; rounded up to whole 4 KiB blocks
+	SegmentBytes int64         // of one segment file; 0: 128 MiB; rounded up to whole 4 KiB blocks. A young log begins with 4 MiB, and doubles
 	MaxBytes     int64         // of all segment files together, prepared ones included; 0: as much as the disk has
 	QueueBytes   int64         // of what is reserved and not yet durable; 0: 64 MiB
 	PromiseDelay time.Duration // how long the queue stays dry before a promise frame is synced; 0: 5 ms

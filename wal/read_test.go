@@ -2,6 +2,7 @@ package wal_test
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -86,7 +87,7 @@ func TestErrorOfAVisitEndsARead(t *testing.T) {
 		}
 		return nil
 	})
-	if err != mine || next != 2 {
+	if !errors.Is(err, mine) || next != 2 {
 		t.Errorf("%d, %v", next, err)
 	}
 }

@@ -179,7 +179,7 @@ func onlyZeros(s *segment, from int64) error {
 func (r *recovery) spare(files []*segment, next uint64) error {
 	r.out.nextID = next
 	for _, s := range slices.Clone(files) {
-		if s.id == r.out.nextID && s.size >= r.o.SegmentBytes && s.size <= MaxSegmentBytes && s.size%blockSize == 0 {
+		if s.id == r.out.nextID && s.size >= min(r.o.SegmentBytes, youngBytes) && s.size <= MaxSegmentBytes && s.size%blockSize == 0 {
 			s.seed = segmentSeed(r.out.salt, s.id)
 			r.out.ready = append(r.out.ready, s)
 			r.out.nextID++

@@ -2,6 +2,7 @@ package wal
 
 import (
 	"context"
+	"math"
 	"sync"
 	"time"
 
@@ -13,15 +14,19 @@ import (
 // against both until its entry is durable, or given back.
 type room struct {
 	limit     int64 // of the queue, bytes
-	headroom  int64 // of the disk, left to the log's own needs when there is no more
 	fullDelay time.Duration
+	kick      chan struct{} // wakes the keeper
 
 	mu       sync.Mutex
 	queued   int64 // reserved and not yet durable
 	claimed  int64 // reserved and not yet written; part of queued
 	largest  int64 // of the reservations in claimed: what the end of a segment may waste
 	active   int64 // bytes that fit in the active segment
+	whole    int64 // that could be reserved in it when it was begun
 	ready    []int64
+	headroom int64 // of the disk, left to the log's own needs when there is no more
+	waited   bool  // the keeper knows that a reservation waits for the disk
+	mark     int64 // the keeper wants to know when no more than this can be reserved in the active segment
 	full     error // why no segment can be prepared; nil: one will be
 	since    time.Time
 	atOnce   bool // refuse without waiting for fullDelay
@@ -37,6 +42,13 @@ type waiter struct {
 	n    int64
 	got  chan error // buffered
 	gone bool
+}
+
+// noMark is a mark that is never reached.
+const noMark = math.MinInt64
+
+func newRoom(limit int64, fullDelay time.Duration, kick chan struct{}) *room {
+	return &room{limit: limit, fullDelay: fullDelay, kick: kick, mark: noMark}
 }
 
 // reserve waits until n bytes fit.
@@ -59,6 +71,7 @@ func (r *room) reserve(ctx context.Context, n int64) error {
 	}
 	w := &waiter{n: n, got: make(chan error, 1)}
 	r.waiters = append(r.waiters, w)
+	r.hurry()
 	r.mu.Unlock()
 
 	select {
@@ -119,6 +132,50 @@ func (r *room) take(n int64) {
 	r.queued += n
 	r.claimed += n
 	r.largest = max(r.largest, n)
+	r.hurry()
+}
+
+// left is what can still be reserved in the active segment, without another one.
+func (r *room) left() int64 { return r.active - r.claimed - r.headroom }
+
+// waits says whether a reservation waits for the disk. The caller holds the mutex.
+func (r *room) waits() bool { return len(r.waiters) > 0 && !r.fitsDisk(r.waiters[0].n) }
+
+// short is the length of a reservation that waits for the disk; 0: none does.
+func (r *room) short() int64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.waits() {
+		return 0
+	}
+	return r.waiters[0].n
+}
+
+// hurry wakes the keeper when it should not pause any longer. The caller holds the mutex.
+func (r *room) hurry() {
+	waits := r.waits()
+	if waits && !r.waited || r.mark != noMark && r.left() <= r.mark {
+		r.mark = noMark
+		signal(r.kick)
+	}
+	r.waited = waits
+}
+
+// due says whether the next piece of a segment that is being prepared, done of size bytes so far, is to be made by now: in
+// proportion to what is used of the active segment, so that it is ready when a quarter of that is left. If not, the keeper is woken when it is.
+func (r *room) due(done, size int64) bool {
+	if size <= zeroBytes {
+		return true
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	used := float64(done+writeBytes) / float64(size+writeBytes)
+	r.mark = r.whole - int64(used*float64(r.whole)*3/4)
+	if r.left() > r.mark && !r.waits() {
+		return false
+	}
+	r.mark = noMark
+	return true
 }
 
 // grant serves the waiters in order, as far as there is room. The caller
@@ -156,6 +213,7 @@ func (r *room) grant() {
 	}
 	clear(r.waiters[len(kept):])
 	r.waiters = kept
+	r.hurry()
 }
 
 // giveBack undoes a reservation that will not be appended.
@@ -178,10 +236,11 @@ func (r *room) written(n, active int64) {
 	r.mu.Unlock()
 }
 
-// add says that one more segment is ready.
-func (r *room) add(usable int64) {
+// add says that one more segment is ready, and what of it is left to the log's own needs if it is the last one.
+func (r *room) add(usable, headroom int64) {
 	r.mu.Lock()
 	r.ready = append(r.ready, usable)
+	r.headroom = headroom
 	r.clearFull()
 	r.grant()
 	r.mu.Unlock()
@@ -193,8 +252,18 @@ func (r *room) next(active int64) {
 	if len(r.ready) > 0 {
 		r.ready = append(r.ready[:0], r.ready[1:]...)
 	}
-	r.active = active
+	r.active, r.whole = active, max(0, active-r.headroom)
 	r.grant()
+	r.mu.Unlock()
+}
+
+// resume says that the log goes on in a segment that was begun earlier, whole bytes of which could be used.
+func (r *room) resume(active, whole, headroom int64) {
+	r.mu.Lock()
+	if len(r.ready) == 0 {
+		r.headroom = headroom
+	}
+	r.active, r.whole = active, max(0, whole-r.headroom)
 	r.mu.Unlock()
 }
 

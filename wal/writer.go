@@ -76,7 +76,7 @@ func newWriter(l *Log, found *recovered) (*writer, error) {
 		}
 	}
 	w.tail.open(seg, found.last.end, found.block)
-	l.room.active = w.left()
+	l.room.resume(w.left(), l.usable(seg), l.headroom(seg))
 	return w, nil
 }
 
