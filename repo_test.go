@@ -42,7 +42,8 @@ var floors = []struct {
 	{"metadata", 3, "pure replicated state"},
 	{"client", 3, "the Go client library"},
 	{"raft", 2, "the replicated log on the WAL"},
-	{"raft/form", 2, "how controllers become one group, once"},
+	{"raft/form", 1, "how controllers become one group, once"},
+	{"raft/transport", 2, "what controllers say to each other over Connect"},
 	{"tier", 2, "objects in a bucket"},
 	{"tier/filestore", 1, "the durable driver of file:// buckets"},
 	{"tier/faultstore", 2, "a bucket that fails, for tests"},
@@ -61,6 +62,8 @@ var floors = []struct {
 	{"api/replication/v1", 1, "generated from them"},
 	{"api/replication/v1/replicationpbconnect", 1, "generated from them"},
 	{"api/admin/v1", 1, "likewise: what operators ask"},
+	{"api/raft/v1", 1, "generated from them"},
+	{"api/raft/v1/raftpbconnect", 1, "generated from them"},
 	{"api/rpcerr", 1, "mq's errors over Connect and back"},
 }
 

@@ -2,7 +2,7 @@
 //
 // Generated code is committed, so that nothing but Go is needed to build. To generate again, in this directory:
 //
-//	buf lint && buf generate
+//	buf lint && buf generate, then gofumpt -w on *.connect.go
 //
 // buf is in tools/go.mod (task generate runs both), runs protoc-gen-go from the tool line of go.mod, and needs no network.
 //
@@ -13,5 +13,5 @@
 // # Invariants
 //
 //  1. Field and oneof numbers are never reused: removed ones are reserved.
-//  2. The generated code is what these files and that generator give, byte for byte.
+//  2. The generated code is what these files and those programs give, byte for byte.
 package api

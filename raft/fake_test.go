@@ -272,6 +272,8 @@ type port struct {
 	id uint64
 }
 
+func (p port) Start(Receiver) {}
+
 func (p port) Send(messages []*raftpb.Message) {
 	for _, m := range messages {
 		b, err := proto.Marshal(m)

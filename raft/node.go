@@ -138,6 +138,7 @@ func (n *Node) start(r *recovered) error {
 	n.status.Store(&Status{ID: n.cfg.ID, changed: make(chan struct{})})
 	n.publish()
 	n.stopped, n.stop = context.WithCancel(context.Background())
+	n.cfg.Transport.Start(n)
 	if alone(r.storage.conf, n.cfg.ID) {
 		if err := rn.Campaign(); err != nil {
 			return mq.Errorf(mq.Internal, "raft: campaign: %w", err)

@@ -20,6 +20,8 @@ type recorder struct {
 	sent []*raftpb.Message
 }
 
+func (r *recorder) Start(Receiver) {}
+
 func (r *recorder) Send(messages []*raftpb.Message) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

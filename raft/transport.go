@@ -9,8 +9,11 @@ import (
 	"github.com/rustmq/rustmq/mq"
 )
 
-// Transport carries messages to the other voters. With one voter there is none.
+// Transport carries messages to the other members. With one voter there is none. Package raft/transport has the one over Connect.
 type Transport interface {
+	// Start is called once, by Open, before any other method: r takes what is received from then on, and reports of what is lost.
+	Start(r Receiver)
+
 	// Send must not block; it may drop any message, and a message must not be changed afterwards.
 	Send(messages []*raftpb.Message)
 
@@ -19,8 +22,20 @@ type Transport interface {
 	SendSnapshot(ctx context.Context, message *raftpb.Message, body io.Reader) error
 }
 
+// Receiver is what a Transport gives to: a *Node.
+type Receiver interface {
+	Step(m *raftpb.Message)
+	ReceiveSnapshot(ctx context.Context, m *raftpb.Message, body io.Reader) error
+	ReportUnreachable(id uint64)
+}
+
+var _ Receiver = (*Node)(nil)
+
 // noTransport is the transport of a voter without peers.
 type noTransport struct{}
+
+// Start implements Transport.
+func (noTransport) Start(Receiver) {}
 
 // Send implements Transport.
 func (noTransport) Send([]*raftpb.Message) {}
