@@ -211,7 +211,7 @@ func (n *Node) cut() {
 		return
 	}
 	keep := uint64(0)
-	if !alone(l.confNow, n.cfg.ID) {
+	if !alone(l.members.conf, n.cfg.ID) {
 		keep = min(n.cfg.KeepEntries, count/2) // half, where few entries are many bytes
 	}
 	l.since = 0

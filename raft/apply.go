@@ -4,7 +4,6 @@ import (
 	"time"
 
 	"go.etcd.io/raft/v3/raftpb"
-	"google.golang.org/protobuf/proto"
 
 	"github.com/rustmq/rustmq/mq"
 )
@@ -168,6 +167,8 @@ func (n *Node) answerGroup(g *group, results [][]byte) {
 		var o outcome
 		if p.change == nil {
 			o.result = results[i]
+		} else {
+			o.err = g.refusal
 		}
 		n.answer(p, o)
 	}
@@ -189,30 +190,4 @@ func (l *loop) noteApplied(at Position) {
 	l.applied = at
 	l.ready = l.leading && at.Term == l.term
 	l.answerReads()
-}
-
-// applyChange makes a committed change of membership take effect.
-func (n *Node) applyChange(e *raftpb.Entry) (*group, error) {
-	change := &raftpb.ConfChangeV2{}
-	if e.GetType() == raftpb.EntryConfChange {
-		old := &raftpb.ConfChange{}
-		if err := proto.Unmarshal(e.GetData(), old); err != nil {
-			return nil, mq.Errorf(mq.Corrupt, "a change of membership: %w", err)
-		}
-		change = old.AsV2()
-	} else if err := proto.Unmarshal(e.GetData(), change); err != nil {
-		return nil, mq.Errorf(mq.Corrupt, "a change of membership: %w", err)
-	}
-	l := &n.loop
-	l.confNow = l.rn.ApplyConfChange(change)
-	conf, err := encodeConf(l.confNow)
-	if err != nil {
-		return nil, err
-	}
-	l.conf = conf
-	n.log.Info("raft membership", "index", e.GetIndex(), "voters", l.confNow.GetVoters(), "learners", l.confNow.GetLearners())
-	if len(change.GetContext()) == 0 {
-		return nil, nil
-	}
-	return n.takeGroup(change.GetContext())
 }

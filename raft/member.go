@@ -3,26 +3,52 @@ package raft
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"slices"
+	"time"
 
 	"go.etcd.io/raft/v3/raftpb"
+	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/rustmq/rustmq/mq"
 )
 
-// AddLearner adds a member that follows and does not vote. It returns when the leader has applied the change. Errors are those of Propose,
-// TooManyRequests (retriable) while another change is going on, and InvalidRequest when the member is there already.
+// caughtUpEntries is how far a learner may be behind the commit index when it is promoted: little enough to be there at once, and more than what is always on
+// its way.
+const caughtUpEntries = 1000
+
+// AddLearner adds a member that follows and does not vote, under an id that is above every one that was ever used. It returns when the leader has applied the
+// change. Errors are those of Propose, TooManyRequests (retriable) while another change is going on, and InvalidRequest when the id was a member's, or is one's.
 func (n *Node) AddLearner(ctx context.Context, id uint64) error {
 	return n.change(ctx, raftpb.ConfChangeAddLearnerNode, id)
 }
 
-// Promote makes a learner a voter. The caller saw that it has caught up, in Status.
+// Promote makes a learner a voter. Beside the errors of AddLearner, NotEnoughReplicas (retriable) while the learner is not there or far behind, or when
+// voters that cannot be reached would be too many.
 func (n *Node) Promote(ctx context.Context, id uint64) error {
 	return n.change(ctx, raftpb.ConfChangeAddNode, id)
 }
 
-// Remove removes a member, but never the last voter. Its id must not be used again.
+// PromoteWhenCaughtUp is Promote as soon as that is possible. Errors are those which waiting does not help against, and those of ctx.
+func (n *Node) PromoteWhenCaughtUp(ctx context.Context, id uint64) error {
+	for {
+		err := n.Promote(ctx, id)
+		if code := mq.CodeOf(err); code != mq.NotEnoughReplicas && code != mq.TooManyRequests {
+			return err
+		}
+		select {
+		case <-time.After(n.cfg.Tick):
+		case <-ctx.Done():
+			return mq.Errorf(mq.CodeOf(ctx.Err()), "raft: wait to promote %d: %w", id, err)
+		case <-n.ended:
+			return n.endError()
+		}
+	}
+}
+
+// Remove removes a member, but never the last voter. Its id is never taken again. NotEnoughReplicas (retriable) when the voters that are left and can be reached
+// would be no majority.
 func (n *Node) Remove(ctx context.Context, id uint64) error {
 	return n.change(ctx, raftpb.ConfChangeRemoveNode, id)
 }
@@ -33,11 +59,15 @@ func (n *Node) change(ctx context.Context, kind raftpb.ConfChangeType, id uint64
 	return err
 }
 
-// proposeChange hands a change of membership to raft, if it makes sense now. raft lets one through at a time, so what is sensible here still is
-// when it is applied.
+// proposeChange hands a change of membership to raft, if it makes sense now. Whether it takes effect is decided when it is applied.
 func (n *Node) proposeChange(p *proposal) {
 	l := &n.loop
-	if err := checkChange(l.confNow, p.change.GetChanges()[0]); err != nil {
+	change := p.change.GetChanges()[0]
+	err := checkChange(l.members, change)
+	if err == nil {
+		err = n.checkReach(change)
+	}
+	if err != nil {
 		n.answer(p, outcome{err: err})
 		return
 	}
@@ -51,27 +81,141 @@ func (n *Node) proposeChange(p *proposal) {
 	n.hand(&group{term: l.term, proposals: []*proposal{p}}, &raftpb.Entry{Type: raftpb.EntryConfChangeV2.Enum(), Data: data})
 }
 
-// checkChange refuses what would make no sense, or what raft would panic over.
-func checkChange(conf *raftpb.ConfState, c *raftpb.ConfChangeSingle) error {
+// checkChange refuses what would make no sense, or what raft would panic over. It depends on nothing but the membership, so that all members decide the same.
+func checkChange(m *members, c *raftpb.ConfChangeSingle) error {
 	id := c.GetNodeId()
-	voter, learner := slices.Contains(conf.GetVoters(), id), slices.Contains(conf.GetLearners(), id)
+	voters := m.conf.GetVoters()
+	voter, learner := slices.Contains(voters, id), slices.Contains(m.conf.GetLearners(), id)
 	switch {
 	case id == 0:
 		return mq.Errorf(mq.InvalidRequest, "raft: a member's id must not be 0")
 	case c.GetType() == raftpb.ConfChangeAddLearnerNode && (voter || learner):
 		return mq.Errorf(mq.InvalidRequest, "raft: add learner %d: it is a member already", id)
+	case c.GetType() == raftpb.ConfChangeAddLearnerNode && id <= m.highest:
+		return mq.Errorf(mq.InvalidRequest, "raft: add learner %d: ids up to %d were used, and none is used again", id, m.highest)
 	case c.GetType() == raftpb.ConfChangeAddNode && !learner:
 		return mq.Errorf(mq.InvalidRequest, "raft: promote %d: it is no learner", id)
 	case c.GetType() == raftpb.ConfChangeRemoveNode && !voter && !learner:
 		return mq.Errorf(mq.InvalidRequest, "raft: remove %d: it is no member", id)
-	case c.GetType() == raftpb.ConfChangeRemoveNode && voter && len(conf.GetVoters()) == 1:
+	case c.GetType() == raftpb.ConfChangeRemoveNode && voter && len(voters) == 1:
 		return mq.Errorf(mq.InvalidRequest, "raft: remove %d: it is the last voter", id)
 	}
 	return nil
 }
 
-// TransferLeadership asks another voter to take over; Status shows when it has. Proposals are refused meanwhile, for one election timeout
-// at most. Nothing happens when this node does not lead.
-func (n *Node) TransferLeadership(to uint64) {
-	n.inbox.push(call(func(n *Node) { n.loop.rn.TransferLeader(to) }))
+// checkReach refuses a change after which the voters that this leader hears of are no majority, and a promotion of who is far behind.
+func (n *Node) checkReach(c *raftpb.ConfChangeSingle) error {
+	l := &n.loop
+	id := c.GetNodeId()
+	status := l.rn.Status()
+	voters := slices.Clone(l.members.conf.GetVoters())
+	switch c.GetType() {
+	case raftpb.ConfChangeAddLearnerNode:
+		return nil
+	case raftpb.ConfChangeAddNode:
+		voters = append(voters, id)
+		if match := status.Progress[id].Match; match+caughtUpEntries < status.GetCommit() || match < l.storage.compacted {
+			return mq.Errorf(mq.NotEnoughReplicas, "raft: promote %d: it has the log up to %d, which is committed up to %d", id, match, status.GetCommit())
+		}
+	case raftpb.ConfChangeRemoveNode:
+		if slices.Contains(l.members.conf.GetLearners(), id) {
+			return nil
+		}
+		voters = slices.DeleteFunc(voters, func(v uint64) bool { return v == id })
+	}
+	reached := 0
+	for _, v := range voters {
+		if n.hears(v) {
+			reached++
+		}
+	}
+	if 2*reached <= len(voters) {
+		return mq.Errorf(mq.NotEnoughReplicas, "raft: %d of the voters %v can be reached: the change would stop the group", reached, voters)
+	}
+	return nil
+}
+
+// hears says whether a member has said something within the last election timeout.
+func (n *Node) hears(id uint64) bool {
+	heard, ok := n.loop.heard[id]
+	return id == n.cfg.ID || ok && n.loop.ticks-heard <= uint64(n.cfg.ElectionTicks)
+}
+
+// members is the membership, and what of its past matters.
+type members struct {
+	conf    *raftpb.ConfState
+	highest uint64 // id that was ever a member's
+}
+
+// highestField is the number of the field that follows raft's own in an encoded membership.
+const highestField protowire.Number = 1000
+
+func membersOf(conf *raftpb.ConfState, highest uint64) *members {
+	for _, ids := range [][]uint64{conf.GetVoters(), conf.GetVotersOutgoing(), conf.GetLearners(), conf.GetLearnersNext()} {
+		for _, id := range ids {
+			highest = max(highest, id)
+		}
+	}
+	return &members{conf, highest}
+}
+
+func (m *members) encode() ([]byte, error) {
+	b, err := proto.MarshalOptions{Deterministic: true}.Marshal(m.conf)
+	if err != nil {
+		return nil, mq.Errorf(mq.Internal, "raft: encode the membership: %w", err)
+	}
+	return protowire.AppendVarint(protowire.AppendTag(b, highestField, protowire.VarintType), m.highest), nil
+}
+
+func decodeMembers(b []byte) (*members, error) {
+	conf := &raftpb.ConfState{}
+	if err := (proto.UnmarshalOptions{DiscardUnknown: true}).Unmarshal(b, conf); err != nil {
+		return nil, mq.Errorf(mq.Corrupt, "raft: the membership in the state machine: %w", err)
+	}
+	highest := uint64(0)
+	for len(b) > 0 {
+		number, kind, n := protowire.ConsumeTag(b)
+		size := protowire.ConsumeFieldValue(number, kind, b[n:])
+		if number == highestField && kind == protowire.VarintType {
+			highest, _ = protowire.ConsumeVarint(b[n:])
+		}
+		b = b[n+size:]
+	}
+	return membersOf(raftpb.EnsureConfState(conf), highest), nil
+}
+
+// applyChange makes a committed change of membership take effect, or refuses it, here as on every member.
+func (n *Node) applyChange(e *raftpb.Entry) (*group, error) {
+	change := &raftpb.ConfChangeV2{}
+	if e.GetType() == raftpb.EntryConfChange {
+		old := &raftpb.ConfChange{}
+		if err := proto.Unmarshal(e.GetData(), old); err != nil {
+			return nil, mq.Errorf(mq.Corrupt, "a change of membership: %w", err)
+		}
+		change = old.AsV2()
+	} else if err := proto.Unmarshal(e.GetData(), change); err != nil {
+		return nil, mq.Errorf(mq.Corrupt, "a change of membership: %w", err)
+	}
+	l := &n.loop
+	var refusal error
+	for _, c := range change.GetChanges() {
+		refusal = errors.Join(refusal, checkChange(l.members, c))
+	}
+	if refusal == nil {
+		var err error
+		l.members = membersOf(l.rn.ApplyConfChange(change), l.members.highest)
+		if l.conf, err = l.members.encode(); err != nil {
+			return nil, err
+		}
+		n.publish() // before anybody is told that it is so
+	}
+	n.log.Info("raft membership", "index", e.GetIndex(), "voters", l.members.conf.GetVoters(), "learners", l.members.conf.GetLearners(), "refused", refusal)
+	if len(change.GetContext()) == 0 {
+		return nil, nil
+	}
+	g, err := n.takeGroup(change.GetContext())
+	if g != nil && refusal != nil {
+		g.refusal = mq.Errorf(mq.InvalidRequest, "%w", refusal)
+	}
+	return g, err
 }

@@ -50,7 +50,7 @@ type loop struct {
 	state     logState // what is to be durable
 	submitted logState // as last handed to the appender
 	conf      []byte   // membership as of the last entry that was handed to the applier
-	confNow   *raftpb.ConfState
+	members   *members
 	term      uint64
 	leader    uint64
 	leading   bool     // this node is the leader
@@ -67,6 +67,10 @@ type loop struct {
 	askedRound uint64  // its context; 0: none
 	askedTicks int     // since then
 	answered   []*read // wait to be applied
+
+	ticks   uint64            // since the start
+	heard   map[uint64]uint64 // tick of the last message of each member
+	stalled bool              // the log's disk hangs
 
 	incoming *incoming       // a snapshot that was received and is being offered to raft
 	since    int64           // bytes of entries applied since the log was last cut
@@ -132,8 +136,8 @@ func (n *Node) start(r *recovered) error {
 		return mq.Errorf(mq.Internal, "raft: start: %w", err)
 	}
 	n.loop = loop{
-		rn: rn, storage: r.storage, state: r.state, submitted: r.stored, conf: r.position.Conf, confNow: r.storage.conf, term: r.state.term, applied: r.position,
-		proposed: map[uint64]*group{}, sending: map[uint64]bool{},
+		rn: rn, storage: r.storage, state: r.state, submitted: r.stored, conf: r.position.Conf, members: r.members, term: r.state.term, applied: r.position,
+		proposed: map[uint64]*group{}, sending: map[uint64]bool{}, heard: map[uint64]uint64{},
 	}
 	n.status.Store(&Status{ID: n.cfg.ID, changed: make(chan struct{})})
 	n.publish()
@@ -155,8 +159,9 @@ func alone(conf *raftpb.ConfState, id uint64) bool {
 	return len(conf.GetVoters()) == 1 && conf.GetVoters()[0] == id && len(conf.GetVotersOutgoing()) == 0
 }
 
-// Close stops the node and waits for its goroutines. Proposals without a result end with ShuttingDown; they may still be in the log.
+// Close hands the leadership over, if another voter can have it, which takes an election timeout at most; stops the node and waits for its goroutines. Proposals without a result end with ShuttingDown; they may still be in the log.
 func (n *Node) Close() error {
+	n.abdicate()
 	n.stop()
 	n.goroutines.Wait()
 	return n.Err()
@@ -243,14 +248,6 @@ func (n *Node) endError() error {
 	return mq.Errorf(mq.ShuttingDown, "raft: node %d is closing", n.cfg.ID)
 }
 
-func (n *Node) tick() {
-	n.loop.rn.Tick()
-	n.loop.askedTicks++
-	if n.loop.askedRound != 0 && n.loop.askedTicks > n.cfg.ElectionTicks {
-		n.askAgain()
-	}
-}
-
 // drain does all that raft wants done, and publishes what came of it.
 func (n *Node) drain() {
 	l := &n.loop
@@ -331,6 +328,7 @@ func (e peerMessage) handle(n *Node) {
 	if etcdraft.IsLocalMsg(e.m.GetType()) {
 		return
 	}
+	n.loop.heard[e.m.GetFrom()] = n.loop.ticks
 	if err := n.loop.rn.Step(e.m); err != nil {
 		n.log.Debug("raft ignores a message", "from", e.m.GetFrom(), "type", e.m.GetType().String(), "err", err)
 	}

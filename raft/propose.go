@@ -27,6 +27,7 @@ type outcome struct {
 type group struct {
 	term      uint64
 	proposals []*proposal
+	refusal   error // of a change of membership, once it was to be applied
 }
 
 // undecided is the cause of errors after which a proposal may still be applied.

@@ -21,6 +21,7 @@ type recovered struct {
 	state    logState // to go on with
 	stored   logState // as in the log
 	position Position
+	members  *members
 	storage  *storage
 }
 
@@ -96,7 +97,7 @@ func (r *recovered) begin(cfg *Config) error {
 
 // formGroup puts the first membership into the state machine.
 func (r *recovered) formGroup(cfg *Config) error {
-	conf, err := encodeConf(raftpb.EnsureConfState(&raftpb.ConfState{Voters: cfg.Peers}))
+	conf, err := membersOf(raftpb.EnsureConfState(&raftpb.ConfState{Voters: cfg.Peers}), 0).encode()
 	if err != nil {
 		return err
 	}
@@ -164,11 +165,11 @@ func (r *recovered) load(cfg *Config) error {
 // Propose answers when the state machine has a proposal durably. With other voters that would be forgetting a vote or entries that
 // they counted on.
 func (r *recovered) heal(cfg *Config, damage error) error {
-	conf, err := decodeConf(r.position.Conf)
+	m, err := decodeMembers(r.position.Conf)
 	if err != nil {
 		return err
 	}
-	if !alone(conf, cfg.ID) {
+	if !alone(m.conf, cfg.ID) {
 		return mq.Wrapf(damage, "raft: this member must be removed, and added again under a new id with an empty data directory")
 	}
 	cfg.Logger.Error("the raft log is damaged; the only voter goes on from its state machine", "index", r.position.Index, "damage", damage)
@@ -182,9 +183,8 @@ func (r *recovered) heal(cfg *Config, damage error) error {
 }
 
 // finish gives raft what it begins with.
-func (r *recovered) finish() error {
-	conf, err := decodeConf(r.position.Conf)
-	if err != nil {
+func (r *recovered) finish() (err error) {
+	if r.members, err = decodeMembers(r.position.Conf); err != nil {
 		return err
 	}
 	s := r.storage
@@ -194,7 +194,7 @@ func (r *recovered) finish() error {
 	}
 	// What was applied was committed. (A commit index that is not durable is no loss.)
 	r.state.commit = min(max(r.state.commit, r.position.Index), s.last)
-	s.conf = conf
+	s.conf = r.members.conf
 	if r.state.term > 0 {
 		s.hard = &raftpb.HardState{Term: new(r.state.term), Vote: new(r.state.vote), Commit: new(r.state.commit)}
 	}

@@ -1,7 +1,6 @@
 package raft
 
 import (
-	"bytes"
 	"context"
 	"io"
 
@@ -94,19 +93,11 @@ func (n *Node) ReceiveSnapshot(ctx context.Context, m *raftpb.Message, body io.R
 // check compares what the message says with what the body is.
 func (in *incoming) check() error {
 	at, metadata := in.staged.Position(), in.message.GetSnapshot().GetMetadata()
-	conf, err := encodeConf(raftpb.EnsureConfState(metadata.GetConfState()))
+	own, err := decodeMembers(at.Conf)
 	if err != nil {
 		return err
 	}
-	own, err := decodeConf(at.Conf)
-	if err != nil {
-		return err
-	}
-	ownBytes, err := encodeConf(own)
-	if err != nil {
-		return err
-	}
-	if at.Index == 0 || at.Index != metadata.GetIndex() || at.Term != metadata.GetTerm() || !bytes.Equal(conf, ownBytes) {
+	if at.Index == 0 || at.Index != metadata.GetIndex() || at.Term != metadata.GetTerm() || !proto.Equal(own.conf, raftpb.EnsureConfState(metadata.GetConfState())) {
 		return mq.Errorf(mq.ProtocolViolation, "raft: a snapshot of index %d and term %d came with a message about index %d and term %d",
 			at.Index, at.Term, metadata.GetIndex(), metadata.GetTerm())
 	}
@@ -144,9 +135,14 @@ func (n *Node) takeIncoming(snapshot *raftpb.Snapshot, job *appendJob) bool {
 	before := l.state
 	before.installing = at.Index
 	job.install = &install{incoming: in, before: before}
+	m, err := decodeMembers(at.Conf)
+	if err != nil {
+		n.fail(err) // it was checked, so it cannot be
+		return false
+	}
 	l.storage.reset(at.Index, at.Term)
 	l.state.compacted, l.state.compactedTerm = at.Index, at.Term
-	l.conf, l.confNow, l.since = at.Conf, snapshot.GetMetadata().GetConfState(), 0
+	l.conf, l.members, l.since = at.Conf, m, 0
 	return true
 }
 

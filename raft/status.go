@@ -57,8 +57,8 @@ func (n *Node) publish() {
 		Voters: old.Voters, Learners: old.Learners, changed: old.changed,
 	}
 	changed := now.Term != old.Term || now.Leader != old.Leader || now.Leading != old.Leading
-	if !slices.Equal(old.Voters, l.confNow.GetVoters()) || !slices.Equal(old.Learners, l.confNow.GetLearners()) {
-		now.Voters, now.Learners = slices.Clone(l.confNow.GetVoters()), slices.Clone(l.confNow.GetLearners())
+	if !slices.Equal(old.Voters, l.members.conf.GetVoters()) || !slices.Equal(old.Learners, l.members.conf.GetLearners()) {
+		now.Voters, now.Learners = slices.Clone(l.members.conf.GetVoters()), slices.Clone(l.members.conf.GetLearners())
 		changed = true
 	}
 	if !changed && now.Applied == old.Applied && now.Last == old.Last && now.First == old.First {

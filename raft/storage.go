@@ -129,27 +129,11 @@ func (s *storage) Snapshot() (*raftpb.Snapshot, error) {
 }
 
 func snapshotMetadata(at Position) (*raftpb.SnapshotMetadata, error) {
-	conf, err := decodeConf(at.Conf)
+	m, err := decodeMembers(at.Conf)
 	if err != nil {
 		return nil, err
 	}
-	return &raftpb.SnapshotMetadata{Index: new(at.Index), Term: new(at.Term), ConfState: conf}, nil
-}
-
-func decodeConf(b []byte) (*raftpb.ConfState, error) {
-	conf := &raftpb.ConfState{}
-	if err := proto.Unmarshal(b, conf); err != nil {
-		return nil, mq.Errorf(mq.Corrupt, "raft: the membership in the state machine: %w", err)
-	}
-	return raftpb.EnsureConfState(conf), nil
-}
-
-func encodeConf(conf *raftpb.ConfState) ([]byte, error) {
-	b, err := proto.MarshalOptions{Deterministic: true}.Marshal(conf)
-	if err != nil {
-		return nil, mq.Errorf(mq.Internal, "raft: encode the membership: %w", err)
-	}
-	return b, nil
+	return &raftpb.SnapshotMetadata{Index: new(at.Index), Term: new(at.Term), ConfState: m.conf}, nil
 }
 
 // append takes entries in. They continue the log, or replace its end from the first of them on.

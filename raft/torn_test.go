@@ -147,7 +147,7 @@ func TestTermVoteAndCommitAreStoredWithTheEntries(t *testing.T) {
 // snapshotOf is what a leader of term 9 sends to a member that is far behind.
 func snapshotOf(t *testing.T, index uint64, values ...string) (*raftpb.Message, []byte) {
 	t.Helper()
-	conf, err := encodeConf(raftpb.EnsureConfState(&raftpb.ConfState{Voters: []uint64{1, 2, 3}}))
+	conf, err := membersOf(raftpb.EnsureConfState(&raftpb.ConfState{Voters: []uint64{1, 2, 3}}), 0).encode()
 	if err != nil {
 		t.Fatal(err)
 	}
