@@ -69,6 +69,9 @@ func partitionRecord(p *Partition) *metadatapb.Partition {
 		Replicas: nodeNumbers(p.Replicas), Isr: nodeNumbers(p.ISR), LogStart: int64(p.LogStart), TieredEnd: int64(p.TieredEnd),
 		Eligible: nodeNumbers(p.Eligible), UncleanEpoch: int32(p.UncleanEpoch),
 	}
+	if p.Reassignment != nil {
+		r.Targets, r.Adding = nodeNumbers(p.Reassignment.Targets), nodeNumbers(p.Reassignment.Adding)
+	}
 	if p.lost() {
 		r.LostDir = p.LostDir[:]
 	}
@@ -84,6 +87,9 @@ func partitionFrom(r *metadatapb.Partition, last *Partition) *Partition {
 		UncleanEpoch: mq.Epoch(r.GetUncleanEpoch()),
 	}
 	copy(p.LostDir[:], r.GetLostDir())
+	if len(r.GetTargets()) > 0 {
+		p.Reassignment = &Reassignment{Targets: nodeIDs(r.GetTargets()), Adding: nodeIDs(r.GetAdding())}
+	}
 	p.shareLists(last)
 	return p
 }

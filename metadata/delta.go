@@ -132,7 +132,8 @@ func diffTopic(before, after *Topic) (change TopicChange, changed bool) {
 func (p *Partition) equal(o *Partition) bool {
 	return p.Leader == o.Leader && p.LeaderEpoch == o.LeaderEpoch && p.PartitionEpoch == o.PartitionEpoch && p.LogStart == o.LogStart &&
 		p.TieredEnd == o.TieredEnd && slices.Equal(p.Replicas, o.Replicas) && slices.Equal(p.ISR, o.ISR) &&
-		slices.Equal(p.Eligible, o.Eligible) && p.LostDir == o.LostDir && p.UncleanEpoch == o.UncleanEpoch
+		slices.Equal(p.Eligible, o.Eligible) && p.LostDir == o.LostDir && p.UncleanEpoch == o.UncleanEpoch &&
+		p.Reassignment.equal(o.Reassignment)
 }
 
 // diffNodes visits the keys of two tries of which the values are not the same: with a nil value where one has none.

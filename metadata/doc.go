@@ -6,7 +6,7 @@
 // It is a state machine. Commands (api/metadata/v1, [Command kinds] with numbers that never change) go in through raft, in one
 // order everywhere; out come a result per command, a new [Image], and the object index in the database. Commands go up, images
 // come down. Decisions that need judgement are pure functions of an Image and return what to propose ([PlaceTopic], [PlanElections],
-// [PlanBalance], [PlanShutdown]).
+// [PlanBalance], [PlanShutdown], [PlanDrain]).
 //
 // # What it does not do
 //

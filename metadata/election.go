@@ -92,6 +92,7 @@ func (c *transition) leaveISR(node mq.NodeID) {
 // finish elects a leader where there is none, and gives the next state; nil when nothing changes.
 func (c *transition) finish() *Partition {
 	p := &c.p
+	c.complete()
 	if !slices.Contains(p.ISR, p.Leader) {
 		p.Leader = mq.NoNode
 	}
@@ -99,6 +100,8 @@ func (c *transition) finish() *Partition {
 	if p.Leader == mq.NoNode && !c.vacant {
 		leader, as := c.m.img.elect(c.topic, p)
 		c.lead(leader, as)
+		c.complete()
+		p.Eligible = c.eligible()
 	}
 	if p.Leader != c.old.Leader || c.newEpoch {
 		p.LeaderEpoch = c.old.LeaderEpoch + 1

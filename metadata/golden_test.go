@@ -93,13 +93,14 @@ func TestBytesOfCommandsAndDatabaseAreStable(t *testing.T) {
 			Partition: PartitionRecord(partitionOf(1, 0)), PartitionEpoch: 1, LeaderEpoch: -1, Leader: new(int32(1)),
 			Isr: []*metadatapb.ISRMember{{NodeId: 1, BrokerEpoch: 2}}, Replicas: []int32{1},
 		}),
+		reassignCommand(partitionOf(1, 1), 1, 2),
 		registerControllerCommand(controllerRecordOf(1, 1, 0)),
 		addControllerCommand(2, 0),
 		addControllerCommand(3, 0),
 		removeControllerCommand(1 << 31),
 		registerCommand(3, 300),
 		shutdownCommand(1, 2),
-		fenceCommand(3, 26),
+		fenceCommand(3, 27),
 		removeBrokerCommand(3),
 	}
 	var text strings.Builder

@@ -217,6 +217,13 @@ func removeControllerCommand(raftID uint64) *metadatapb.Command {
 	return &metadatapb.Command{Kind: &metadatapb.Command_RemoveController{RemoveController: &metadatapb.RemoveController{RaftId: raftID}}}
 }
 
+// reassignCommand without targets cancels.
+func reassignCommand(id mq.PartitionID, targets ...int32) *metadatapb.Command {
+	return &metadatapb.Command{Kind: &metadatapb.Command_ReassignPartitions{ReassignPartitions: &metadatapb.ReassignPartitions{
+		Reassignments: []*metadatapb.Reassignment{{Partition: PartitionRecord(id), Targets: targets}},
+	}}}
+}
+
 func changeCommand(change *metadatapb.PartitionChange) *metadatapb.Command {
 	return &metadatapb.Command{Kind: &metadatapb.Command_ChangePartitions{ChangePartitions: &metadatapb.ChangePartitions{
 		Changes: []*metadatapb.PartitionChange{change},

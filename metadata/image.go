@@ -110,10 +110,13 @@ type Partition struct {
 	// UncleanEpoch is the last leader epoch that began with a replica which may have lacked committed records; 0: none ever did. Whoever
 	// leads in this epoch says what was lost.
 	UncleanEpoch mq.Epoch
+	// Reassignment is what is under way, or nil.
+	Reassignment *Reassignment
 }
 
-// MinInSync is the number of in-sync replicas below which one of the topic's partitions commits nothing.
-func (t *Topic) MinInSync(p *Partition) int { return t.Config.MinInSync(len(p.Replicas)) }
+// MinInSync is the number of in-sync replicas below which one of the topic's partitions commits nothing. Replicas that are being added do not
+// count until they all are in sync.
+func (t *Topic) MinInSync(p *Partition) int { return t.Config.MinInSync(len(p.original())) }
 
 // Partitions is how many partitions the topic has; they are numbered from 0.
 func (t *Topic) Partitions() int32 { return t.count }

@@ -83,6 +83,8 @@ func (m *machine) dispatch(command *metadatapb.Command) (*metadatapb.Result, err
 		return m.changePartitions(c.ChangePartitions), nil
 	case *metadatapb.Command_SetLogStarts:
 		return m.setLogStarts(c.SetLogStarts), nil
+	case *metadatapb.Command_ReassignPartitions:
+		return m.reassignPartitions(c.ReassignPartitions), nil
 	case *metadatapb.Command_AllocateProducerIds:
 		return m.allocate(keyNextProducerID, c.AllocateProducerIds.GetCount())
 	case *metadatapb.Command_AllocateObjectIds:
@@ -130,6 +132,14 @@ func (m *machine) partitionOf(ref *metadatapb.PartitionRef) (mq.PartitionID, *Pa
 		return id, nil, mq.Errorf(mq.UnknownTopicOrPartition, "partition %s does not exist", id)
 	}
 	return id, p, nil
+}
+
+// checkPartitionEpoch compares a request's epoch with the partition's.
+func checkPartitionEpoch(id mq.PartitionID, p *Partition, epoch int32) error {
+	if epoch != p.PartitionEpoch {
+		return mq.Errorf(mq.FencedLeaderEpoch, "partition %s: partition epoch %d is over, it is %d now", id, epoch, p.PartitionEpoch)
+	}
+	return nil
 }
 
 // checkLeaderEpoch compares a request's epoch with the partition's.

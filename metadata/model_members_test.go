@@ -41,6 +41,51 @@ func (r *modelRun) Stop(*rapid.T) {
 	})
 }
 
+func (r *modelRun) Reassign(*rapid.T) {
+	id := partitionOf(r.topic(), int32(rapid.IntRange(0, 2).Draw(r.T, "partition")))
+	p := r.at(id)
+	if p == nil {
+		return
+	}
+	targets := r.assignment(rapid.IntRange(0, 3).Draw(r.T, "targets"))
+	original := p.without(p.replicas, p.adding...)
+	replicas := slices.Clone(original)
+	want := mq.None
+	switch {
+	case len(targets) == 0 && p.targets == nil:
+		want = mq.InvalidRequest
+	case len(targets) == 0:
+		targets = original
+	}
+	var adding []int32
+	for _, id := range targets {
+		if !slices.Contains(original, id) {
+			adding = append(adding, id)
+		}
+	}
+	replicas = append(replicas, adding...)
+	if !slices.ContainsFunc(p.isr, func(id int32) bool { return slices.Contains(replicas, id) }) {
+		want = mq.InvalidRequest
+	}
+	asked := targets
+	if slices.Equal(targets, original) && rapid.Bool().Draw(r.T, "cancel") && p.targets != nil {
+		asked = nil
+	}
+	if got := codes(r.want(mq.None, reassignCommand(id, asked...)).GetReassignPartitions().GetVerdicts())[0]; got != want {
+		r.Fatalf("reassign %+v to %v: got %v, want %v", *p, targets, got, want)
+	}
+	if want == mq.None {
+		r.change(r.topics[id.Topic[1]], p, false, func() []int32 {
+			p.replicas, p.targets, p.adding = replicas, targets, adding
+			if slices.Equal(targets, original) {
+				p.targets = nil
+			}
+			p.isr = p.without(p.isr)
+			return nil
+		})
+	}
+}
+
 func (r *modelRun) RemoveBroker(*rapid.T) {
 	node := int32(rapid.IntRange(1, 5).Draw(r.T, "node"))
 	b := r.brokers[node]
@@ -167,10 +212,13 @@ func (r *modelRun) ChangeISR(*rapid.T) {
 		r.Fatalf("in-sync set %v of %+v: got %v, want %v", isr, *p, got, want)
 	}
 	if want == mq.None {
-		p.eligible = append(p.eligible, p.isr...)
-		p.isr = p.without(isr)
-		p.finish(r.topics[id.Topic[1]])
-		p.epoch++
+		epoch := p.epoch + 1 // even if nothing changes
+		r.change(r.topics[id.Topic[1]], p, false, func() []int32 {
+			left := p.isr
+			p.isr = p.without(isr)
+			return left
+		})
+		p.epoch = epoch
 	}
 }
 
@@ -249,6 +297,7 @@ func (r *modelRun) checkMembership(id mq.PartitionID, t *Topic, p *Partition) {
 	case p.PartitionEpoch == before.PartitionEpoch && !p.equal(&Partition{
 		Leader: before.Leader, LeaderEpoch: before.LeaderEpoch, PartitionEpoch: before.PartitionEpoch, LogStart: p.LogStart, TieredEnd: p.TieredEnd,
 		Replicas: before.Replicas, ISR: before.ISR, Eligible: before.Eligible, LostDir: before.LostDir, UncleanEpoch: before.UncleanEpoch,
+		Reassignment: before.Reassignment,
 	}):
 		r.Fatalf("%v: the partition epoch stays: %+v, then %+v", id, *before, *p)
 	case p.Leader != mq.NoNode && p.Leader != before.Leader && p.UncleanEpoch != p.LeaderEpoch &&

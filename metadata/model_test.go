@@ -47,6 +47,8 @@ type modelPartition struct {
 	leaderEpoch   int32
 	epoch         int32
 	replicas, isr []int32
+	targets       []int32 // while it is being reassigned
+	adding        []int32
 	eligible      []int32
 	lostDir       int32 // where the last copy of all that was committed is, 0: it is not lost
 	uncleanEpoch  int32
@@ -75,7 +77,7 @@ func (t *modelTopic) minInSync(p *modelPartition) int {
 	switch {
 	case t.min > 0:
 		return t.min
-	case len(p.replicas) >= 3:
+	case len(p.replicas)-len(p.adding) >= 3:
 		return 2
 	}
 	return 1
@@ -155,8 +157,14 @@ func (m *model) change(t *modelTopic, p *modelPartition, newEpoch bool, do func(
 	}
 }
 
-// finish forgets the eligible when commits go on without them.
+// finish ends a reassignment when all targets are in sync, and forgets the eligible when commits go on without them.
 func (p *modelPartition) finish(t *modelTopic) {
+	if p.targets != nil && p.lostDir == 0 && len(p.without(p.targets, p.isr...)) == 0 {
+		p.replicas, p.isr, p.targets, p.adding = p.targets, p.targets, nil, nil
+	}
+	if !slices.Contains(p.isr, p.leader) {
+		p.leader = -1
+	}
 	p.eligible = p.without(p.eligible, p.isr...)
 	if p.leader != -1 && len(p.isr) >= t.minInSync(p) {
 		p.eligible = nil
@@ -509,7 +517,9 @@ func (r *modelRun) check() {
 				int64(got.LogStart) != want.logStart || int64(got.TieredEnd) != want.end ||
 				!slices.Equal(nodeNumbers(got.ISR), want.isr) || !slices.Equal(nodeNumbers(got.Replicas), want.replicas) ||
 				!slices.Equal(nodeNumbers(got.Eligible), want.eligible) || int32(got.UncleanEpoch) != want.uncleanEpoch ||
-				string(got.LostDir[:]) != string(want.lost()) {
+				string(got.LostDir[:]) != string(want.lost()) || want.targets == nil != (got.Reassignment == nil) ||
+				want.targets != nil && (!slices.Equal(nodeNumbers(got.Targets()), want.targets) ||
+					!slices.Equal(nodeNumbers(got.Reassignment.Adding), want.adding)) {
 				r.Fatalf("topic %q, partition %d: got %+v, want %+v", t.name, i, *got, *want)
 			}
 			r.checkRanges(partitionOf(id, int32(i)), want)
@@ -554,7 +564,7 @@ func TestStateMachineDoesWhatThePlainModelDoes(t *testing.T) {
 		r.Register(rt)
 		actions := []func(*rapid.T){
 			r.Register, r.Fence, r.Create, r.Create, r.Delete, r.Commit, r.Commit, r.Commit, r.LogStart, r.ReclaimAll, r.Elect, r.ChangeISR, r.ChangeISR,
-			r.Configure, r.PlanElections, r.Stop, r.RemoveBroker, r.AddController, r.RegisterController, r.RemoveController,
+			r.Configure, r.PlanElections, r.Reassign, r.Reassign, r.Stop, r.RemoveBroker, r.AddController, r.RegisterController, r.RemoveController,
 		}
 		for range rapid.IntRange(1, 60).Draw(rt, "steps") {
 			actions[rapid.IntRange(0, len(actions)-1).Draw(rt, "action")](rt)

@@ -23,9 +23,8 @@ func (m *machine) changePartition(c *metadatapb.PartitionChange) error {
 	if err != nil {
 		return err
 	}
-	if c.GetPartitionEpoch() != p.PartitionEpoch {
-		return mq.Errorf(mq.FencedLeaderEpoch, "partition %s: partition epoch %d is over, it is %d now", id, c.GetPartitionEpoch(),
-			p.PartitionEpoch)
+	if err := checkPartitionEpoch(id, p, c.GetPartitionEpoch()); err != nil {
+		return err
 	}
 	if epoch := mq.Epoch(c.GetLeaderEpoch()); epoch != mq.NoEpoch {
 		if err := checkLeaderEpoch(id, p, epoch); err != nil {
@@ -49,6 +48,9 @@ func (m *machine) changePartition(c *metadatapb.PartitionChange) error {
 func (m *machine) applyChange(next *transition, c *metadatapb.PartitionChange) (err error) {
 	p := &next.p
 	if len(c.GetReplicas()) > 0 {
+		if p.Reassignment != nil {
+			return mq.Errorf(mq.InvalidRequest, "it is being reassigned: cancel that first")
+		}
 		p.Replicas = nodeIDs(c.GetReplicas())
 		if err := m.checkReplicas(p.Replicas); err != nil {
 			return err

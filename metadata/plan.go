@@ -19,7 +19,7 @@ func PlaceTopic(img *Image, partitions, replicas int) ([][]mq.NodeID, error) {
 
 // PlacePartitions chooses replicas for partitions that are added to a topic.
 func PlacePartitions(img *Image, t *Topic, add int) ([][]mq.NodeID, error) {
-	return placeFrom(img, int(t.count), add, len(t.Partition(0).Replicas))
+	return placeFrom(img, int(t.count), add, len(t.Partition(0).Targets()))
 }
 
 func placeFrom(img *Image, existing, add, replicas int) ([][]mq.NodeID, error) {
@@ -65,7 +65,7 @@ func brokerLoads(img *Image) []brokerLoad {
 	}
 	for t := range img.Topics() {
 		for _, p := range t.All() {
-			for i, id := range p.Replicas {
+			for i, id := range p.Targets() {
 				count(id, i == 0)
 			}
 		}

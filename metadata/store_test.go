@@ -33,13 +33,15 @@ func story(t testing.TB, seed uint64, length int) [][]byte {
 	for i := range length {
 		topic := byte(random.IntN(12))
 		var c *metadatapb.Command
-		switch random.IntN(14) {
+		switch random.IntN(16) {
 		case 10:
 			c = shutdownCommand(random.Int32N(4)+1, uint64(random.IntN(4)+2))
 		case 11:
 			c = addControllerCommand(random.Int32N(3)+1, random.Int32N(3)+1)
 		case 12:
 			c = removeControllerCommand(1<<31 + uint64(random.IntN(9)))
+		case 14, 15:
+			c = reassignCommand(partitionOf(topic, random.Int32N(3)), []int32{4, 1, 2, 3}[random.IntN(4):]...)
 		case 13:
 			c = removeBrokerCommand(random.Int32N(4) + 1)
 		case 0:

@@ -169,7 +169,7 @@ func (m *machine) createPartitions(c *metadatapb.CreatePartitions) error {
 	if c.GetCurrent() != t.count {
 		return mq.Errorf(mq.InvalidPartitions, "topic %q has %d partitions, not %d", t.Name, t.count, c.GetCurrent())
 	}
-	partitions, err := m.newPartitions(t.Name, t.count, len(t.Partition(0).Replicas), c.GetAssignments())
+	partitions, err := m.newPartitions(t.Name, t.count, len(t.Partition(0).Targets()), c.GetAssignments())
 	if err != nil {
 		return err
 	}

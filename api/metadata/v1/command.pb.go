@@ -44,6 +44,7 @@ type Command struct {
 	//	*Command_CreatePartitions
 	//	*Command_ChangePartitions
 	//	*Command_SetLogStarts
+	//	*Command_ReassignPartitions
 	//	*Command_AllocateProducerIds
 	//	*Command_AllocateObjectIds
 	//	*Command_CommitObject
@@ -218,6 +219,15 @@ func (x *Command) GetSetLogStarts() *SetLogStarts {
 	return nil
 }
 
+func (x *Command) GetReassignPartitions() *ReassignPartitions {
+	if x != nil {
+		if x, ok := x.Kind.(*Command_ReassignPartitions); ok {
+			return x.ReassignPartitions
+		}
+	}
+	return nil
+}
+
 func (x *Command) GetAllocateProducerIds() *AllocateProducerIDs {
 	if x != nil {
 		if x, ok := x.Kind.(*Command_AllocateProducerIds); ok {
@@ -346,6 +356,10 @@ type Command_SetLogStarts struct {
 	SetLogStarts *SetLogStarts `protobuf:"bytes,21,opt,name=set_log_starts,json=setLogStarts,proto3,oneof"`
 }
 
+type Command_ReassignPartitions struct {
+	ReassignPartitions *ReassignPartitions `protobuf:"bytes,22,opt,name=reassign_partitions,json=reassignPartitions,proto3,oneof"`
+}
+
 type Command_AllocateProducerIds struct {
 	AllocateProducerIds *AllocateProducerIDs `protobuf:"bytes,30,opt,name=allocate_producer_ids,json=allocateProducerIds,proto3,oneof"`
 }
@@ -404,6 +418,8 @@ func (*Command_ChangePartitions) isCommand_Kind() {}
 
 func (*Command_SetLogStarts) isCommand_Kind() {}
 
+func (*Command_ReassignPartitions) isCommand_Kind() {}
+
 func (*Command_AllocateProducerIds) isCommand_Kind() {}
 
 func (*Command_AllocateObjectIds) isCommand_Kind() {}
@@ -431,6 +447,7 @@ type Result struct {
 	//	*Result_CreateTopic
 	//	*Result_ChangePartitions
 	//	*Result_SetLogStarts
+	//	*Result_ReassignPartitions
 	//	*Result_Allocate
 	//	*Result_CommitObject
 	//	*Result_ReclaimRanges
@@ -527,6 +544,15 @@ func (x *Result) GetSetLogStarts() *SetLogStartsResult {
 	return nil
 }
 
+func (x *Result) GetReassignPartitions() *ReassignPartitionsResult {
+	if x != nil {
+		if x, ok := x.Value.(*Result_ReassignPartitions); ok {
+			return x.ReassignPartitions
+		}
+	}
+	return nil
+}
+
 func (x *Result) GetAllocate() *AllocateResult {
 	if x != nil {
 		if x, ok := x.Value.(*Result_Allocate); ok {
@@ -583,6 +609,10 @@ type Result_SetLogStarts struct {
 	SetLogStarts *SetLogStartsResult `protobuf:"bytes,21,opt,name=set_log_starts,json=setLogStarts,proto3,oneof"`
 }
 
+type Result_ReassignPartitions struct {
+	ReassignPartitions *ReassignPartitionsResult `protobuf:"bytes,22,opt,name=reassign_partitions,json=reassignPartitions,proto3,oneof"`
+}
+
 type Result_Allocate struct {
 	Allocate *AllocateResult `protobuf:"bytes,30,opt,name=allocate,proto3,oneof"`
 }
@@ -606,6 +636,8 @@ func (*Result_CreateTopic) isResult_Value() {}
 func (*Result_ChangePartitions) isResult_Value() {}
 
 func (*Result_SetLogStarts) isResult_Value() {}
+
+func (*Result_ReassignPartitions) isResult_Value() {}
 
 func (*Result_Allocate) isResult_Value() {}
 
@@ -1791,6 +1823,159 @@ func (x *ChangePartitionsResult) GetVerdicts() []*Verdict {
 	return nil
 }
 
+// Reassignment gives a partition other replicas, in steps: the new ones are added, and when all targets are in sync, the others go.
+type Reassignment struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Partition *PartitionRef          `protobuf:"bytes,1,opt,name=partition,proto3" json:"partition,omitempty"`
+	// When present, must equal the partition's.
+	PartitionEpoch *int32 `protobuf:"varint,2,opt,name=partition_epoch,json=partitionEpoch,proto3,oneof" json:"partition_epoch,omitempty"`
+	// The replicas that it is to have, the preferred leader first. Empty: cancel what is under way.
+	Targets       []int32 `protobuf:"varint,3,rep,packed,name=targets,proto3" json:"targets,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Reassignment) Reset() {
+	*x = Reassignment{}
+	mi := &file_metadata_v1_command_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Reassignment) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Reassignment) ProtoMessage() {}
+
+func (x *Reassignment) ProtoReflect() protoreflect.Message {
+	mi := &file_metadata_v1_command_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Reassignment.ProtoReflect.Descriptor instead.
+func (*Reassignment) Descriptor() ([]byte, []int) {
+	return file_metadata_v1_command_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *Reassignment) GetPartition() *PartitionRef {
+	if x != nil {
+		return x.Partition
+	}
+	return nil
+}
+
+func (x *Reassignment) GetPartitionEpoch() int32 {
+	if x != nil && x.PartitionEpoch != nil {
+		return *x.PartitionEpoch
+	}
+	return 0
+}
+
+func (x *Reassignment) GetTargets() []int32 {
+	if x != nil {
+		return x.Targets
+	}
+	return nil
+}
+
+// ReassignPartitions begins, changes or cancels reassignments; each is decided by itself.
+type ReassignPartitions struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Reassignments []*Reassignment        `protobuf:"bytes,1,rep,name=reassignments,proto3" json:"reassignments,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReassignPartitions) Reset() {
+	*x = ReassignPartitions{}
+	mi := &file_metadata_v1_command_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReassignPartitions) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReassignPartitions) ProtoMessage() {}
+
+func (x *ReassignPartitions) ProtoReflect() protoreflect.Message {
+	mi := &file_metadata_v1_command_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReassignPartitions.ProtoReflect.Descriptor instead.
+func (*ReassignPartitions) Descriptor() ([]byte, []int) {
+	return file_metadata_v1_command_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *ReassignPartitions) GetReassignments() []*Reassignment {
+	if x != nil {
+		return x.Reassignments
+	}
+	return nil
+}
+
+// ReassignPartitionsResult has a verdict per reassignment.
+type ReassignPartitionsResult struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Verdicts      []*Verdict             `protobuf:"bytes,1,rep,name=verdicts,proto3" json:"verdicts,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReassignPartitionsResult) Reset() {
+	*x = ReassignPartitionsResult{}
+	mi := &file_metadata_v1_command_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReassignPartitionsResult) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReassignPartitionsResult) ProtoMessage() {}
+
+func (x *ReassignPartitionsResult) ProtoReflect() protoreflect.Message {
+	mi := &file_metadata_v1_command_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReassignPartitionsResult.ProtoReflect.Descriptor instead.
+func (*ReassignPartitionsResult) Descriptor() ([]byte, []int) {
+	return file_metadata_v1_command_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *ReassignPartitionsResult) GetVerdicts() []*Verdict {
+	if x != nil {
+		return x.Verdicts
+	}
+	return nil
+}
+
 // LogStart asks for a partition's log start to advance.
 type LogStart struct {
 	state     protoimpl.MessageState `protogen:"open.v1"`
@@ -1804,7 +1989,7 @@ type LogStart struct {
 
 func (x *LogStart) Reset() {
 	*x = LogStart{}
-	mi := &file_metadata_v1_command_proto_msgTypes[23]
+	mi := &file_metadata_v1_command_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1816,7 +2001,7 @@ func (x *LogStart) String() string {
 func (*LogStart) ProtoMessage() {}
 
 func (x *LogStart) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_v1_command_proto_msgTypes[23]
+	mi := &file_metadata_v1_command_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1829,7 +2014,7 @@ func (x *LogStart) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogStart.ProtoReflect.Descriptor instead.
 func (*LogStart) Descriptor() ([]byte, []int) {
-	return file_metadata_v1_command_proto_rawDescGZIP(), []int{23}
+	return file_metadata_v1_command_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *LogStart) GetPartition() *PartitionRef {
@@ -1863,7 +2048,7 @@ type SetLogStarts struct {
 
 func (x *SetLogStarts) Reset() {
 	*x = SetLogStarts{}
-	mi := &file_metadata_v1_command_proto_msgTypes[24]
+	mi := &file_metadata_v1_command_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1875,7 +2060,7 @@ func (x *SetLogStarts) String() string {
 func (*SetLogStarts) ProtoMessage() {}
 
 func (x *SetLogStarts) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_v1_command_proto_msgTypes[24]
+	mi := &file_metadata_v1_command_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1888,7 +2073,7 @@ func (x *SetLogStarts) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetLogStarts.ProtoReflect.Descriptor instead.
 func (*SetLogStarts) Descriptor() ([]byte, []int) {
-	return file_metadata_v1_command_proto_rawDescGZIP(), []int{24}
+	return file_metadata_v1_command_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *SetLogStarts) GetStarts() []*LogStart {
@@ -1908,7 +2093,7 @@ type SetLogStartsResult struct {
 
 func (x *SetLogStartsResult) Reset() {
 	*x = SetLogStartsResult{}
-	mi := &file_metadata_v1_command_proto_msgTypes[25]
+	mi := &file_metadata_v1_command_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1920,7 +2105,7 @@ func (x *SetLogStartsResult) String() string {
 func (*SetLogStartsResult) ProtoMessage() {}
 
 func (x *SetLogStartsResult) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_v1_command_proto_msgTypes[25]
+	mi := &file_metadata_v1_command_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1933,7 +2118,7 @@ func (x *SetLogStartsResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetLogStartsResult.ProtoReflect.Descriptor instead.
 func (*SetLogStartsResult) Descriptor() ([]byte, []int) {
-	return file_metadata_v1_command_proto_rawDescGZIP(), []int{25}
+	return file_metadata_v1_command_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *SetLogStartsResult) GetVerdicts() []*Verdict {
@@ -1953,7 +2138,7 @@ type AllocateProducerIDs struct {
 
 func (x *AllocateProducerIDs) Reset() {
 	*x = AllocateProducerIDs{}
-	mi := &file_metadata_v1_command_proto_msgTypes[26]
+	mi := &file_metadata_v1_command_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1965,7 +2150,7 @@ func (x *AllocateProducerIDs) String() string {
 func (*AllocateProducerIDs) ProtoMessage() {}
 
 func (x *AllocateProducerIDs) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_v1_command_proto_msgTypes[26]
+	mi := &file_metadata_v1_command_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1978,7 +2163,7 @@ func (x *AllocateProducerIDs) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AllocateProducerIDs.ProtoReflect.Descriptor instead.
 func (*AllocateProducerIDs) Descriptor() ([]byte, []int) {
-	return file_metadata_v1_command_proto_rawDescGZIP(), []int{26}
+	return file_metadata_v1_command_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *AllocateProducerIDs) GetCount() int32 {
@@ -1998,7 +2183,7 @@ type AllocateObjectIDs struct {
 
 func (x *AllocateObjectIDs) Reset() {
 	*x = AllocateObjectIDs{}
-	mi := &file_metadata_v1_command_proto_msgTypes[27]
+	mi := &file_metadata_v1_command_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2010,7 +2195,7 @@ func (x *AllocateObjectIDs) String() string {
 func (*AllocateObjectIDs) ProtoMessage() {}
 
 func (x *AllocateObjectIDs) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_v1_command_proto_msgTypes[27]
+	mi := &file_metadata_v1_command_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2023,7 +2208,7 @@ func (x *AllocateObjectIDs) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AllocateObjectIDs.ProtoReflect.Descriptor instead.
 func (*AllocateObjectIDs) Descriptor() ([]byte, []int) {
-	return file_metadata_v1_command_proto_rawDescGZIP(), []int{27}
+	return file_metadata_v1_command_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *AllocateObjectIDs) GetCount() int32 {
@@ -2044,7 +2229,7 @@ type AllocateResult struct {
 
 func (x *AllocateResult) Reset() {
 	*x = AllocateResult{}
-	mi := &file_metadata_v1_command_proto_msgTypes[28]
+	mi := &file_metadata_v1_command_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2056,7 +2241,7 @@ func (x *AllocateResult) String() string {
 func (*AllocateResult) ProtoMessage() {}
 
 func (x *AllocateResult) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_v1_command_proto_msgTypes[28]
+	mi := &file_metadata_v1_command_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2069,7 +2254,7 @@ func (x *AllocateResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AllocateResult.ProtoReflect.Descriptor instead.
 func (*AllocateResult) Descriptor() ([]byte, []int) {
-	return file_metadata_v1_command_proto_rawDescGZIP(), []int{28}
+	return file_metadata_v1_command_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *AllocateResult) GetFirst() uint64 {
@@ -2108,7 +2293,7 @@ type RangeCommit struct {
 
 func (x *RangeCommit) Reset() {
 	*x = RangeCommit{}
-	mi := &file_metadata_v1_command_proto_msgTypes[29]
+	mi := &file_metadata_v1_command_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2120,7 +2305,7 @@ func (x *RangeCommit) String() string {
 func (*RangeCommit) ProtoMessage() {}
 
 func (x *RangeCommit) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_v1_command_proto_msgTypes[29]
+	mi := &file_metadata_v1_command_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2133,7 +2318,7 @@ func (x *RangeCommit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RangeCommit.ProtoReflect.Descriptor instead.
 func (*RangeCommit) Descriptor() ([]byte, []int) {
-	return file_metadata_v1_command_proto_rawDescGZIP(), []int{29}
+	return file_metadata_v1_command_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *RangeCommit) GetPartition() *PartitionRef {
@@ -2228,7 +2413,7 @@ type CommitObject struct {
 
 func (x *CommitObject) Reset() {
 	*x = CommitObject{}
-	mi := &file_metadata_v1_command_proto_msgTypes[30]
+	mi := &file_metadata_v1_command_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2240,7 +2425,7 @@ func (x *CommitObject) String() string {
 func (*CommitObject) ProtoMessage() {}
 
 func (x *CommitObject) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_v1_command_proto_msgTypes[30]
+	mi := &file_metadata_v1_command_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2253,7 +2438,7 @@ func (x *CommitObject) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CommitObject.ProtoReflect.Descriptor instead.
 func (*CommitObject) Descriptor() ([]byte, []int) {
-	return file_metadata_v1_command_proto_rawDescGZIP(), []int{30}
+	return file_metadata_v1_command_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *CommitObject) GetObjectId() uint64 {
@@ -2301,7 +2486,7 @@ type CommitObjectResult struct {
 
 func (x *CommitObjectResult) Reset() {
 	*x = CommitObjectResult{}
-	mi := &file_metadata_v1_command_proto_msgTypes[31]
+	mi := &file_metadata_v1_command_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2313,7 +2498,7 @@ func (x *CommitObjectResult) String() string {
 func (*CommitObjectResult) ProtoMessage() {}
 
 func (x *CommitObjectResult) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_v1_command_proto_msgTypes[31]
+	mi := &file_metadata_v1_command_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2326,7 +2511,7 @@ func (x *CommitObjectResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CommitObjectResult.ProtoReflect.Descriptor instead.
 func (*CommitObjectResult) Descriptor() ([]byte, []int) {
-	return file_metadata_v1_command_proto_rawDescGZIP(), []int{31}
+	return file_metadata_v1_command_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *CommitObjectResult) GetVerdicts() []*Verdict {
@@ -2347,7 +2532,7 @@ type ReclaimRanges struct {
 
 func (x *ReclaimRanges) Reset() {
 	*x = ReclaimRanges{}
-	mi := &file_metadata_v1_command_proto_msgTypes[32]
+	mi := &file_metadata_v1_command_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2359,7 +2544,7 @@ func (x *ReclaimRanges) String() string {
 func (*ReclaimRanges) ProtoMessage() {}
 
 func (x *ReclaimRanges) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_v1_command_proto_msgTypes[32]
+	mi := &file_metadata_v1_command_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2372,7 +2557,7 @@ func (x *ReclaimRanges) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReclaimRanges.ProtoReflect.Descriptor instead.
 func (*ReclaimRanges) Descriptor() ([]byte, []int) {
-	return file_metadata_v1_command_proto_rawDescGZIP(), []int{32}
+	return file_metadata_v1_command_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *ReclaimRanges) GetLimit() int32 {
@@ -2393,7 +2578,7 @@ type ReclaimRangesResult struct {
 
 func (x *ReclaimRangesResult) Reset() {
 	*x = ReclaimRangesResult{}
-	mi := &file_metadata_v1_command_proto_msgTypes[33]
+	mi := &file_metadata_v1_command_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2405,7 +2590,7 @@ func (x *ReclaimRangesResult) String() string {
 func (*ReclaimRangesResult) ProtoMessage() {}
 
 func (x *ReclaimRangesResult) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_v1_command_proto_msgTypes[33]
+	mi := &file_metadata_v1_command_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2418,7 +2603,7 @@ func (x *ReclaimRangesResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReclaimRangesResult.ProtoReflect.Descriptor instead.
 func (*ReclaimRangesResult) Descriptor() ([]byte, []int) {
-	return file_metadata_v1_command_proto_rawDescGZIP(), []int{33}
+	return file_metadata_v1_command_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *ReclaimRangesResult) GetReclaimed() int32 {
@@ -2445,7 +2630,7 @@ type RemoveObjects struct {
 
 func (x *RemoveObjects) Reset() {
 	*x = RemoveObjects{}
-	mi := &file_metadata_v1_command_proto_msgTypes[34]
+	mi := &file_metadata_v1_command_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2457,7 +2642,7 @@ func (x *RemoveObjects) String() string {
 func (*RemoveObjects) ProtoMessage() {}
 
 func (x *RemoveObjects) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_v1_command_proto_msgTypes[34]
+	mi := &file_metadata_v1_command_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2470,7 +2655,7 @@ func (x *RemoveObjects) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveObjects.ProtoReflect.Descriptor instead.
 func (*RemoveObjects) Descriptor() ([]byte, []int) {
-	return file_metadata_v1_command_proto_rawDescGZIP(), []int{34}
+	return file_metadata_v1_command_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *RemoveObjects) GetObjectIds() []uint64 {
@@ -2494,7 +2679,7 @@ type AddController struct {
 
 func (x *AddController) Reset() {
 	*x = AddController{}
-	mi := &file_metadata_v1_command_proto_msgTypes[35]
+	mi := &file_metadata_v1_command_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2506,7 +2691,7 @@ func (x *AddController) String() string {
 func (*AddController) ProtoMessage() {}
 
 func (x *AddController) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_v1_command_proto_msgTypes[35]
+	mi := &file_metadata_v1_command_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2519,7 +2704,7 @@ func (x *AddController) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddController.ProtoReflect.Descriptor instead.
 func (*AddController) Descriptor() ([]byte, []int) {
-	return file_metadata_v1_command_proto_rawDescGZIP(), []int{35}
+	return file_metadata_v1_command_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *AddController) GetNodeId() int32 {
@@ -2560,7 +2745,7 @@ type AddControllerResult struct {
 
 func (x *AddControllerResult) Reset() {
 	*x = AddControllerResult{}
-	mi := &file_metadata_v1_command_proto_msgTypes[36]
+	mi := &file_metadata_v1_command_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2572,7 +2757,7 @@ func (x *AddControllerResult) String() string {
 func (*AddControllerResult) ProtoMessage() {}
 
 func (x *AddControllerResult) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_v1_command_proto_msgTypes[36]
+	mi := &file_metadata_v1_command_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2585,7 +2770,7 @@ func (x *AddControllerResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddControllerResult.ProtoReflect.Descriptor instead.
 func (*AddControllerResult) Descriptor() ([]byte, []int) {
-	return file_metadata_v1_command_proto_rawDescGZIP(), []int{36}
+	return file_metadata_v1_command_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *AddControllerResult) GetRaftId() uint64 {
@@ -2606,7 +2791,7 @@ type RegisterController struct {
 
 func (x *RegisterController) Reset() {
 	*x = RegisterController{}
-	mi := &file_metadata_v1_command_proto_msgTypes[37]
+	mi := &file_metadata_v1_command_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2618,7 +2803,7 @@ func (x *RegisterController) String() string {
 func (*RegisterController) ProtoMessage() {}
 
 func (x *RegisterController) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_v1_command_proto_msgTypes[37]
+	mi := &file_metadata_v1_command_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2631,7 +2816,7 @@ func (x *RegisterController) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RegisterController.ProtoReflect.Descriptor instead.
 func (*RegisterController) Descriptor() ([]byte, []int) {
-	return file_metadata_v1_command_proto_rawDescGZIP(), []int{37}
+	return file_metadata_v1_command_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *RegisterController) GetController() *Controller {
@@ -2652,7 +2837,7 @@ type RemoveController struct {
 
 func (x *RemoveController) Reset() {
 	*x = RemoveController{}
-	mi := &file_metadata_v1_command_proto_msgTypes[38]
+	mi := &file_metadata_v1_command_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2664,7 +2849,7 @@ func (x *RemoveController) String() string {
 func (*RemoveController) ProtoMessage() {}
 
 func (x *RemoveController) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_v1_command_proto_msgTypes[38]
+	mi := &file_metadata_v1_command_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2677,7 +2862,7 @@ func (x *RemoveController) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveController.ProtoReflect.Descriptor instead.
 func (*RemoveController) Descriptor() ([]byte, []int) {
-	return file_metadata_v1_command_proto_rawDescGZIP(), []int{38}
+	return file_metadata_v1_command_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *RemoveController) GetRaftId() uint64 {
@@ -2691,7 +2876,7 @@ var File_metadata_v1_command_proto protoreflect.FileDescriptor
 
 const file_metadata_v1_command_proto_rawDesc = "" +
 	"\n" +
-	"\x19metadata/v1/command.proto\x12\x12rustmq.metadata.v1\x1a\x18metadata/v1/record.proto\"\xc6\r\n" +
+	"\x19metadata/v1/command.proto\x12\x12rustmq.metadata.v1\x1a\x18metadata/v1/record.proto\"\xa1\x0e\n" +
 	"\aCommand\x12#\n" +
 	"\rfeature_level\x18\x01 \x01(\rR\ffeatureLevel\x12D\n" +
 	"\fform_cluster\x18\x02 \x01(\v2\x1f.rustmq.metadata.v1.FormClusterH\x00R\vformCluster\x12Q\n" +
@@ -2707,7 +2892,8 @@ const file_metadata_v1_command_proto_rawDesc = "" +
 	"\x13alter_topic_configs\x18\f \x01(\v2%.rustmq.metadata.v1.AlterTopicConfigsH\x00R\x11alterTopicConfigs\x12S\n" +
 	"\x11create_partitions\x18\r \x01(\v2$.rustmq.metadata.v1.CreatePartitionsH\x00R\x10createPartitions\x12S\n" +
 	"\x11change_partitions\x18\x14 \x01(\v2$.rustmq.metadata.v1.ChangePartitionsH\x00R\x10changePartitions\x12H\n" +
-	"\x0eset_log_starts\x18\x15 \x01(\v2 .rustmq.metadata.v1.SetLogStartsH\x00R\fsetLogStarts\x12]\n" +
+	"\x0eset_log_starts\x18\x15 \x01(\v2 .rustmq.metadata.v1.SetLogStartsH\x00R\fsetLogStarts\x12Y\n" +
+	"\x13reassign_partitions\x18\x16 \x01(\v2&.rustmq.metadata.v1.ReassignPartitionsH\x00R\x12reassignPartitions\x12]\n" +
 	"\x15allocate_producer_ids\x18\x1e \x01(\v2'.rustmq.metadata.v1.AllocateProducerIDsH\x00R\x13allocateProducerIds\x12W\n" +
 	"\x13allocate_object_ids\x18\x1f \x01(\v2%.rustmq.metadata.v1.AllocateObjectIDsH\x00R\x11allocateObjectIds\x12G\n" +
 	"\rcommit_object\x18( \x01(\v2 .rustmq.metadata.v1.CommitObjectH\x00R\fcommitObject\x12J\n" +
@@ -2716,7 +2902,7 @@ const file_metadata_v1_command_proto_rawDesc = "" +
 	"\x0eadd_controller\x182 \x01(\v2!.rustmq.metadata.v1.AddControllerH\x00R\raddController\x12Y\n" +
 	"\x13register_controller\x183 \x01(\v2&.rustmq.metadata.v1.RegisterControllerH\x00R\x12registerController\x12S\n" +
 	"\x11remove_controller\x184 \x01(\v2$.rustmq.metadata.v1.RemoveControllerH\x00R\x10removeControllerB\x06\n" +
-	"\x04kind\"\xc0\x05\n" +
+	"\x04kind\"\xa1\x06\n" +
 	"\x06Result\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\x05R\x04code\x12\x18\n" +
 	"\amessage\x18\x02 \x01(\tR\amessage\x12S\n" +
@@ -2724,7 +2910,8 @@ const file_metadata_v1_command_proto_rawDesc = "" +
 	"\fcreate_topic\x18\n" +
 	" \x01(\v2%.rustmq.metadata.v1.CreateTopicResultH\x00R\vcreateTopic\x12Y\n" +
 	"\x11change_partitions\x18\x14 \x01(\v2*.rustmq.metadata.v1.ChangePartitionsResultH\x00R\x10changePartitions\x12N\n" +
-	"\x0eset_log_starts\x18\x15 \x01(\v2&.rustmq.metadata.v1.SetLogStartsResultH\x00R\fsetLogStarts\x12@\n" +
+	"\x0eset_log_starts\x18\x15 \x01(\v2&.rustmq.metadata.v1.SetLogStartsResultH\x00R\fsetLogStarts\x12_\n" +
+	"\x13reassign_partitions\x18\x16 \x01(\v2,.rustmq.metadata.v1.ReassignPartitionsResultH\x00R\x12reassignPartitions\x12@\n" +
 	"\ballocate\x18\x1e \x01(\v2\".rustmq.metadata.v1.AllocateResultH\x00R\ballocate\x12M\n" +
 	"\rcommit_object\x18( \x01(\v2&.rustmq.metadata.v1.CommitObjectResultH\x00R\fcommitObject\x12P\n" +
 	"\x0ereclaim_ranges\x18) \x01(\v2'.rustmq.metadata.v1.ReclaimRangesResultH\x00R\rreclaimRanges\x12P\n" +
@@ -2801,6 +2988,15 @@ const file_metadata_v1_command_proto_rawDesc = "" +
 	"\x04code\x18\x01 \x01(\x05R\x04code\x12\x18\n" +
 	"\amessage\x18\x02 \x01(\tR\amessage\"Q\n" +
 	"\x16ChangePartitionsResult\x127\n" +
+	"\bverdicts\x18\x01 \x03(\v2\x1b.rustmq.metadata.v1.VerdictR\bverdicts\"\xaa\x01\n" +
+	"\fReassignment\x12>\n" +
+	"\tpartition\x18\x01 \x01(\v2 .rustmq.metadata.v1.PartitionRefR\tpartition\x12,\n" +
+	"\x0fpartition_epoch\x18\x02 \x01(\x05H\x00R\x0epartitionEpoch\x88\x01\x01\x12\x18\n" +
+	"\atargets\x18\x03 \x03(\x05R\atargetsB\x12\n" +
+	"\x10_partition_epoch\"\\\n" +
+	"\x12ReassignPartitions\x12F\n" +
+	"\rreassignments\x18\x01 \x03(\v2 .rustmq.metadata.v1.ReassignmentR\rreassignments\"S\n" +
+	"\x18ReassignPartitionsResult\x127\n" +
 	"\bverdicts\x18\x01 \x03(\v2\x1b.rustmq.metadata.v1.VerdictR\bverdicts\"\x85\x01\n" +
 	"\bLogStart\x12>\n" +
 	"\tpartition\x18\x01 \x01(\v2 .rustmq.metadata.v1.PartitionRefR\tpartition\x12\x16\n" +
@@ -2872,51 +3068,54 @@ func file_metadata_v1_command_proto_rawDescGZIP() []byte {
 	return file_metadata_v1_command_proto_rawDescData
 }
 
-var file_metadata_v1_command_proto_msgTypes = make([]protoimpl.MessageInfo, 39)
+var file_metadata_v1_command_proto_msgTypes = make([]protoimpl.MessageInfo, 42)
 var file_metadata_v1_command_proto_goTypes = []any{
-	(*Command)(nil),                // 0: rustmq.metadata.v1.Command
-	(*Result)(nil),                 // 1: rustmq.metadata.v1.Result
-	(*FormCluster)(nil),            // 2: rustmq.metadata.v1.FormCluster
-	(*SetFeatureLevel)(nil),        // 3: rustmq.metadata.v1.SetFeatureLevel
-	(*ConfigChange)(nil),           // 4: rustmq.metadata.v1.ConfigChange
-	(*SetClusterConfigs)(nil),      // 5: rustmq.metadata.v1.SetClusterConfigs
-	(*PartitionRef)(nil),           // 6: rustmq.metadata.v1.PartitionRef
-	(*RegisterBroker)(nil),         // 7: rustmq.metadata.v1.RegisterBroker
-	(*RegisterBrokerResult)(nil),   // 8: rustmq.metadata.v1.RegisterBrokerResult
-	(*FenceBroker)(nil),            // 9: rustmq.metadata.v1.FenceBroker
-	(*RequestShutdown)(nil),        // 10: rustmq.metadata.v1.RequestShutdown
-	(*RemoveBroker)(nil),           // 11: rustmq.metadata.v1.RemoveBroker
-	(*ReplicaAssignment)(nil),      // 12: rustmq.metadata.v1.ReplicaAssignment
-	(*CreateTopic)(nil),            // 13: rustmq.metadata.v1.CreateTopic
-	(*CreateTopicResult)(nil),      // 14: rustmq.metadata.v1.CreateTopicResult
-	(*DeleteTopic)(nil),            // 15: rustmq.metadata.v1.DeleteTopic
-	(*AlterTopicConfigs)(nil),      // 16: rustmq.metadata.v1.AlterTopicConfigs
-	(*CreatePartitions)(nil),       // 17: rustmq.metadata.v1.CreatePartitions
-	(*ISRMember)(nil),              // 18: rustmq.metadata.v1.ISRMember
-	(*PartitionChange)(nil),        // 19: rustmq.metadata.v1.PartitionChange
-	(*ChangePartitions)(nil),       // 20: rustmq.metadata.v1.ChangePartitions
-	(*Verdict)(nil),                // 21: rustmq.metadata.v1.Verdict
-	(*ChangePartitionsResult)(nil), // 22: rustmq.metadata.v1.ChangePartitionsResult
-	(*LogStart)(nil),               // 23: rustmq.metadata.v1.LogStart
-	(*SetLogStarts)(nil),           // 24: rustmq.metadata.v1.SetLogStarts
-	(*SetLogStartsResult)(nil),     // 25: rustmq.metadata.v1.SetLogStartsResult
-	(*AllocateProducerIDs)(nil),    // 26: rustmq.metadata.v1.AllocateProducerIDs
-	(*AllocateObjectIDs)(nil),      // 27: rustmq.metadata.v1.AllocateObjectIDs
-	(*AllocateResult)(nil),         // 28: rustmq.metadata.v1.AllocateResult
-	(*RangeCommit)(nil),            // 29: rustmq.metadata.v1.RangeCommit
-	(*CommitObject)(nil),           // 30: rustmq.metadata.v1.CommitObject
-	(*CommitObjectResult)(nil),     // 31: rustmq.metadata.v1.CommitObjectResult
-	(*ReclaimRanges)(nil),          // 32: rustmq.metadata.v1.ReclaimRanges
-	(*ReclaimRangesResult)(nil),    // 33: rustmq.metadata.v1.ReclaimRangesResult
-	(*RemoveObjects)(nil),          // 34: rustmq.metadata.v1.RemoveObjects
-	(*AddController)(nil),          // 35: rustmq.metadata.v1.AddController
-	(*AddControllerResult)(nil),    // 36: rustmq.metadata.v1.AddControllerResult
-	(*RegisterController)(nil),     // 37: rustmq.metadata.v1.RegisterController
-	(*RemoveController)(nil),       // 38: rustmq.metadata.v1.RemoveController
-	(*Controller)(nil),             // 39: rustmq.metadata.v1.Controller
-	(*Endpoint)(nil),               // 40: rustmq.metadata.v1.Endpoint
-	(*ConfigEntry)(nil),            // 41: rustmq.metadata.v1.ConfigEntry
-	(*EpochStart)(nil),             // 42: rustmq.metadata.v1.EpochStart
+	(*Command)(nil),                  // 0: rustmq.metadata.v1.Command
+	(*Result)(nil),                   // 1: rustmq.metadata.v1.Result
+	(*FormCluster)(nil),              // 2: rustmq.metadata.v1.FormCluster
+	(*SetFeatureLevel)(nil),          // 3: rustmq.metadata.v1.SetFeatureLevel
+	(*ConfigChange)(nil),             // 4: rustmq.metadata.v1.ConfigChange
+	(*SetClusterConfigs)(nil),        // 5: rustmq.metadata.v1.SetClusterConfigs
+	(*PartitionRef)(nil),             // 6: rustmq.metadata.v1.PartitionRef
+	(*RegisterBroker)(nil),           // 7: rustmq.metadata.v1.RegisterBroker
+	(*RegisterBrokerResult)(nil),     // 8: rustmq.metadata.v1.RegisterBrokerResult
+	(*FenceBroker)(nil),              // 9: rustmq.metadata.v1.FenceBroker
+	(*RequestShutdown)(nil),          // 10: rustmq.metadata.v1.RequestShutdown
+	(*RemoveBroker)(nil),             // 11: rustmq.metadata.v1.RemoveBroker
+	(*ReplicaAssignment)(nil),        // 12: rustmq.metadata.v1.ReplicaAssignment
+	(*CreateTopic)(nil),              // 13: rustmq.metadata.v1.CreateTopic
+	(*CreateTopicResult)(nil),        // 14: rustmq.metadata.v1.CreateTopicResult
+	(*DeleteTopic)(nil),              // 15: rustmq.metadata.v1.DeleteTopic
+	(*AlterTopicConfigs)(nil),        // 16: rustmq.metadata.v1.AlterTopicConfigs
+	(*CreatePartitions)(nil),         // 17: rustmq.metadata.v1.CreatePartitions
+	(*ISRMember)(nil),                // 18: rustmq.metadata.v1.ISRMember
+	(*PartitionChange)(nil),          // 19: rustmq.metadata.v1.PartitionChange
+	(*ChangePartitions)(nil),         // 20: rustmq.metadata.v1.ChangePartitions
+	(*Verdict)(nil),                  // 21: rustmq.metadata.v1.Verdict
+	(*ChangePartitionsResult)(nil),   // 22: rustmq.metadata.v1.ChangePartitionsResult
+	(*Reassignment)(nil),             // 23: rustmq.metadata.v1.Reassignment
+	(*ReassignPartitions)(nil),       // 24: rustmq.metadata.v1.ReassignPartitions
+	(*ReassignPartitionsResult)(nil), // 25: rustmq.metadata.v1.ReassignPartitionsResult
+	(*LogStart)(nil),                 // 26: rustmq.metadata.v1.LogStart
+	(*SetLogStarts)(nil),             // 27: rustmq.metadata.v1.SetLogStarts
+	(*SetLogStartsResult)(nil),       // 28: rustmq.metadata.v1.SetLogStartsResult
+	(*AllocateProducerIDs)(nil),      // 29: rustmq.metadata.v1.AllocateProducerIDs
+	(*AllocateObjectIDs)(nil),        // 30: rustmq.metadata.v1.AllocateObjectIDs
+	(*AllocateResult)(nil),           // 31: rustmq.metadata.v1.AllocateResult
+	(*RangeCommit)(nil),              // 32: rustmq.metadata.v1.RangeCommit
+	(*CommitObject)(nil),             // 33: rustmq.metadata.v1.CommitObject
+	(*CommitObjectResult)(nil),       // 34: rustmq.metadata.v1.CommitObjectResult
+	(*ReclaimRanges)(nil),            // 35: rustmq.metadata.v1.ReclaimRanges
+	(*ReclaimRangesResult)(nil),      // 36: rustmq.metadata.v1.ReclaimRangesResult
+	(*RemoveObjects)(nil),            // 37: rustmq.metadata.v1.RemoveObjects
+	(*AddController)(nil),            // 38: rustmq.metadata.v1.AddController
+	(*AddControllerResult)(nil),      // 39: rustmq.metadata.v1.AddControllerResult
+	(*RegisterController)(nil),       // 40: rustmq.metadata.v1.RegisterController
+	(*RemoveController)(nil),         // 41: rustmq.metadata.v1.RemoveController
+	(*Controller)(nil),               // 42: rustmq.metadata.v1.Controller
+	(*Endpoint)(nil),                 // 43: rustmq.metadata.v1.Endpoint
+	(*ConfigEntry)(nil),              // 44: rustmq.metadata.v1.ConfigEntry
+	(*EpochStart)(nil),               // 45: rustmq.metadata.v1.EpochStart
 }
 var file_metadata_v1_command_proto_depIdxs = []int32{
 	2,  // 0: rustmq.metadata.v1.Command.form_cluster:type_name -> rustmq.metadata.v1.FormCluster
@@ -2931,49 +3130,54 @@ var file_metadata_v1_command_proto_depIdxs = []int32{
 	16, // 9: rustmq.metadata.v1.Command.alter_topic_configs:type_name -> rustmq.metadata.v1.AlterTopicConfigs
 	17, // 10: rustmq.metadata.v1.Command.create_partitions:type_name -> rustmq.metadata.v1.CreatePartitions
 	20, // 11: rustmq.metadata.v1.Command.change_partitions:type_name -> rustmq.metadata.v1.ChangePartitions
-	24, // 12: rustmq.metadata.v1.Command.set_log_starts:type_name -> rustmq.metadata.v1.SetLogStarts
-	26, // 13: rustmq.metadata.v1.Command.allocate_producer_ids:type_name -> rustmq.metadata.v1.AllocateProducerIDs
-	27, // 14: rustmq.metadata.v1.Command.allocate_object_ids:type_name -> rustmq.metadata.v1.AllocateObjectIDs
-	30, // 15: rustmq.metadata.v1.Command.commit_object:type_name -> rustmq.metadata.v1.CommitObject
-	32, // 16: rustmq.metadata.v1.Command.reclaim_ranges:type_name -> rustmq.metadata.v1.ReclaimRanges
-	34, // 17: rustmq.metadata.v1.Command.remove_objects:type_name -> rustmq.metadata.v1.RemoveObjects
-	35, // 18: rustmq.metadata.v1.Command.add_controller:type_name -> rustmq.metadata.v1.AddController
-	37, // 19: rustmq.metadata.v1.Command.register_controller:type_name -> rustmq.metadata.v1.RegisterController
-	38, // 20: rustmq.metadata.v1.Command.remove_controller:type_name -> rustmq.metadata.v1.RemoveController
-	8,  // 21: rustmq.metadata.v1.Result.register_broker:type_name -> rustmq.metadata.v1.RegisterBrokerResult
-	14, // 22: rustmq.metadata.v1.Result.create_topic:type_name -> rustmq.metadata.v1.CreateTopicResult
-	22, // 23: rustmq.metadata.v1.Result.change_partitions:type_name -> rustmq.metadata.v1.ChangePartitionsResult
-	25, // 24: rustmq.metadata.v1.Result.set_log_starts:type_name -> rustmq.metadata.v1.SetLogStartsResult
-	28, // 25: rustmq.metadata.v1.Result.allocate:type_name -> rustmq.metadata.v1.AllocateResult
-	31, // 26: rustmq.metadata.v1.Result.commit_object:type_name -> rustmq.metadata.v1.CommitObjectResult
-	33, // 27: rustmq.metadata.v1.Result.reclaim_ranges:type_name -> rustmq.metadata.v1.ReclaimRangesResult
-	36, // 28: rustmq.metadata.v1.Result.add_controller:type_name -> rustmq.metadata.v1.AddControllerResult
-	39, // 29: rustmq.metadata.v1.FormCluster.controllers:type_name -> rustmq.metadata.v1.Controller
-	4,  // 30: rustmq.metadata.v1.SetClusterConfigs.changes:type_name -> rustmq.metadata.v1.ConfigChange
-	40, // 31: rustmq.metadata.v1.RegisterBroker.endpoints:type_name -> rustmq.metadata.v1.Endpoint
-	6,  // 32: rustmq.metadata.v1.RegisterBroker.suspects:type_name -> rustmq.metadata.v1.PartitionRef
-	12, // 33: rustmq.metadata.v1.CreateTopic.assignments:type_name -> rustmq.metadata.v1.ReplicaAssignment
-	41, // 34: rustmq.metadata.v1.CreateTopic.configs:type_name -> rustmq.metadata.v1.ConfigEntry
-	4,  // 35: rustmq.metadata.v1.AlterTopicConfigs.changes:type_name -> rustmq.metadata.v1.ConfigChange
-	12, // 36: rustmq.metadata.v1.CreatePartitions.assignments:type_name -> rustmq.metadata.v1.ReplicaAssignment
-	6,  // 37: rustmq.metadata.v1.PartitionChange.partition:type_name -> rustmq.metadata.v1.PartitionRef
-	18, // 38: rustmq.metadata.v1.PartitionChange.isr:type_name -> rustmq.metadata.v1.ISRMember
-	19, // 39: rustmq.metadata.v1.ChangePartitions.changes:type_name -> rustmq.metadata.v1.PartitionChange
-	21, // 40: rustmq.metadata.v1.ChangePartitionsResult.verdicts:type_name -> rustmq.metadata.v1.Verdict
-	6,  // 41: rustmq.metadata.v1.LogStart.partition:type_name -> rustmq.metadata.v1.PartitionRef
-	23, // 42: rustmq.metadata.v1.SetLogStarts.starts:type_name -> rustmq.metadata.v1.LogStart
-	21, // 43: rustmq.metadata.v1.SetLogStartsResult.verdicts:type_name -> rustmq.metadata.v1.Verdict
-	6,  // 44: rustmq.metadata.v1.RangeCommit.partition:type_name -> rustmq.metadata.v1.PartitionRef
-	42, // 45: rustmq.metadata.v1.RangeCommit.epochs:type_name -> rustmq.metadata.v1.EpochStart
-	29, // 46: rustmq.metadata.v1.CommitObject.ranges:type_name -> rustmq.metadata.v1.RangeCommit
-	21, // 47: rustmq.metadata.v1.CommitObjectResult.verdicts:type_name -> rustmq.metadata.v1.Verdict
-	40, // 48: rustmq.metadata.v1.AddController.endpoint:type_name -> rustmq.metadata.v1.Endpoint
-	39, // 49: rustmq.metadata.v1.RegisterController.controller:type_name -> rustmq.metadata.v1.Controller
-	50, // [50:50] is the sub-list for method output_type
-	50, // [50:50] is the sub-list for method input_type
-	50, // [50:50] is the sub-list for extension type_name
-	50, // [50:50] is the sub-list for extension extendee
-	0,  // [0:50] is the sub-list for field type_name
+	27, // 12: rustmq.metadata.v1.Command.set_log_starts:type_name -> rustmq.metadata.v1.SetLogStarts
+	24, // 13: rustmq.metadata.v1.Command.reassign_partitions:type_name -> rustmq.metadata.v1.ReassignPartitions
+	29, // 14: rustmq.metadata.v1.Command.allocate_producer_ids:type_name -> rustmq.metadata.v1.AllocateProducerIDs
+	30, // 15: rustmq.metadata.v1.Command.allocate_object_ids:type_name -> rustmq.metadata.v1.AllocateObjectIDs
+	33, // 16: rustmq.metadata.v1.Command.commit_object:type_name -> rustmq.metadata.v1.CommitObject
+	35, // 17: rustmq.metadata.v1.Command.reclaim_ranges:type_name -> rustmq.metadata.v1.ReclaimRanges
+	37, // 18: rustmq.metadata.v1.Command.remove_objects:type_name -> rustmq.metadata.v1.RemoveObjects
+	38, // 19: rustmq.metadata.v1.Command.add_controller:type_name -> rustmq.metadata.v1.AddController
+	40, // 20: rustmq.metadata.v1.Command.register_controller:type_name -> rustmq.metadata.v1.RegisterController
+	41, // 21: rustmq.metadata.v1.Command.remove_controller:type_name -> rustmq.metadata.v1.RemoveController
+	8,  // 22: rustmq.metadata.v1.Result.register_broker:type_name -> rustmq.metadata.v1.RegisterBrokerResult
+	14, // 23: rustmq.metadata.v1.Result.create_topic:type_name -> rustmq.metadata.v1.CreateTopicResult
+	22, // 24: rustmq.metadata.v1.Result.change_partitions:type_name -> rustmq.metadata.v1.ChangePartitionsResult
+	28, // 25: rustmq.metadata.v1.Result.set_log_starts:type_name -> rustmq.metadata.v1.SetLogStartsResult
+	25, // 26: rustmq.metadata.v1.Result.reassign_partitions:type_name -> rustmq.metadata.v1.ReassignPartitionsResult
+	31, // 27: rustmq.metadata.v1.Result.allocate:type_name -> rustmq.metadata.v1.AllocateResult
+	34, // 28: rustmq.metadata.v1.Result.commit_object:type_name -> rustmq.metadata.v1.CommitObjectResult
+	36, // 29: rustmq.metadata.v1.Result.reclaim_ranges:type_name -> rustmq.metadata.v1.ReclaimRangesResult
+	39, // 30: rustmq.metadata.v1.Result.add_controller:type_name -> rustmq.metadata.v1.AddControllerResult
+	42, // 31: rustmq.metadata.v1.FormCluster.controllers:type_name -> rustmq.metadata.v1.Controller
+	4,  // 32: rustmq.metadata.v1.SetClusterConfigs.changes:type_name -> rustmq.metadata.v1.ConfigChange
+	43, // 33: rustmq.metadata.v1.RegisterBroker.endpoints:type_name -> rustmq.metadata.v1.Endpoint
+	6,  // 34: rustmq.metadata.v1.RegisterBroker.suspects:type_name -> rustmq.metadata.v1.PartitionRef
+	12, // 35: rustmq.metadata.v1.CreateTopic.assignments:type_name -> rustmq.metadata.v1.ReplicaAssignment
+	44, // 36: rustmq.metadata.v1.CreateTopic.configs:type_name -> rustmq.metadata.v1.ConfigEntry
+	4,  // 37: rustmq.metadata.v1.AlterTopicConfigs.changes:type_name -> rustmq.metadata.v1.ConfigChange
+	12, // 38: rustmq.metadata.v1.CreatePartitions.assignments:type_name -> rustmq.metadata.v1.ReplicaAssignment
+	6,  // 39: rustmq.metadata.v1.PartitionChange.partition:type_name -> rustmq.metadata.v1.PartitionRef
+	18, // 40: rustmq.metadata.v1.PartitionChange.isr:type_name -> rustmq.metadata.v1.ISRMember
+	19, // 41: rustmq.metadata.v1.ChangePartitions.changes:type_name -> rustmq.metadata.v1.PartitionChange
+	21, // 42: rustmq.metadata.v1.ChangePartitionsResult.verdicts:type_name -> rustmq.metadata.v1.Verdict
+	6,  // 43: rustmq.metadata.v1.Reassignment.partition:type_name -> rustmq.metadata.v1.PartitionRef
+	23, // 44: rustmq.metadata.v1.ReassignPartitions.reassignments:type_name -> rustmq.metadata.v1.Reassignment
+	21, // 45: rustmq.metadata.v1.ReassignPartitionsResult.verdicts:type_name -> rustmq.metadata.v1.Verdict
+	6,  // 46: rustmq.metadata.v1.LogStart.partition:type_name -> rustmq.metadata.v1.PartitionRef
+	26, // 47: rustmq.metadata.v1.SetLogStarts.starts:type_name -> rustmq.metadata.v1.LogStart
+	21, // 48: rustmq.metadata.v1.SetLogStartsResult.verdicts:type_name -> rustmq.metadata.v1.Verdict
+	6,  // 49: rustmq.metadata.v1.RangeCommit.partition:type_name -> rustmq.metadata.v1.PartitionRef
+	45, // 50: rustmq.metadata.v1.RangeCommit.epochs:type_name -> rustmq.metadata.v1.EpochStart
+	32, // 51: rustmq.metadata.v1.CommitObject.ranges:type_name -> rustmq.metadata.v1.RangeCommit
+	21, // 52: rustmq.metadata.v1.CommitObjectResult.verdicts:type_name -> rustmq.metadata.v1.Verdict
+	43, // 53: rustmq.metadata.v1.AddController.endpoint:type_name -> rustmq.metadata.v1.Endpoint
+	42, // 54: rustmq.metadata.v1.RegisterController.controller:type_name -> rustmq.metadata.v1.Controller
+	55, // [55:55] is the sub-list for method output_type
+	55, // [55:55] is the sub-list for method input_type
+	55, // [55:55] is the sub-list for extension type_name
+	55, // [55:55] is the sub-list for extension extendee
+	0,  // [0:55] is the sub-list for field type_name
 }
 
 func init() { file_metadata_v1_command_proto_init() }
@@ -2996,6 +3200,7 @@ func file_metadata_v1_command_proto_init() {
 		(*Command_CreatePartitions)(nil),
 		(*Command_ChangePartitions)(nil),
 		(*Command_SetLogStarts)(nil),
+		(*Command_ReassignPartitions)(nil),
 		(*Command_AllocateProducerIds)(nil),
 		(*Command_AllocateObjectIds)(nil),
 		(*Command_CommitObject)(nil),
@@ -3010,19 +3215,21 @@ func file_metadata_v1_command_proto_init() {
 		(*Result_CreateTopic)(nil),
 		(*Result_ChangePartitions)(nil),
 		(*Result_SetLogStarts)(nil),
+		(*Result_ReassignPartitions)(nil),
 		(*Result_Allocate)(nil),
 		(*Result_CommitObject)(nil),
 		(*Result_ReclaimRanges)(nil),
 		(*Result_AddController)(nil),
 	}
 	file_metadata_v1_command_proto_msgTypes[19].OneofWrappers = []any{}
+	file_metadata_v1_command_proto_msgTypes[23].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_metadata_v1_command_proto_rawDesc), len(file_metadata_v1_command_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   39,
+			NumMessages:   42,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -480,7 +480,11 @@ type Partition struct {
 	// committed, but who brings this directory back.
 	LostDir []byte `protobuf:"bytes,9,opt,name=lost_dir,json=lostDir,proto3" json:"lost_dir,omitempty"`
 	// The last leader epoch that began with a replica which may lack committed records; 0: none ever did.
-	UncleanEpoch  int32 `protobuf:"varint,10,opt,name=unclean_epoch,json=uncleanEpoch,proto3" json:"unclean_epoch,omitempty"`
+	UncleanEpoch int32 `protobuf:"varint,10,opt,name=unclean_epoch,json=uncleanEpoch,proto3" json:"unclean_epoch,omitempty"`
+	// While the partition is being reassigned: the replicas that it is to have, and those of them that it did not have before. These are the last
+	// of the replicas.
+	Targets       []int32 `protobuf:"varint,11,rep,packed,name=targets,proto3" json:"targets,omitempty"`
+	Adding        []int32 `protobuf:"varint,12,rep,packed,name=adding,proto3" json:"adding,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -583,6 +587,20 @@ func (x *Partition) GetUncleanEpoch() int32 {
 		return x.UncleanEpoch
 	}
 	return 0
+}
+
+func (x *Partition) GetTargets() []int32 {
+	if x != nil {
+		return x.Targets
+	}
+	return nil
+}
+
+func (x *Partition) GetAdding() []int32 {
+	if x != nil {
+		return x.Adding
+	}
+	return nil
 }
 
 // EpochStart is the offset at which a leader epoch begins.
@@ -970,7 +988,7 @@ const file_metadata_v1_record_proto_rawDesc = "" +
 	"\n" +
 	"partitions\x18\x03 \x01(\x05R\n" +
 	"partitions\x129\n" +
-	"\aconfigs\x18\x04 \x03(\v2\x1f.rustmq.metadata.v1.ConfigEntryR\aconfigs\"\xb5\x02\n" +
+	"\aconfigs\x18\x04 \x03(\v2\x1f.rustmq.metadata.v1.ConfigEntryR\aconfigs\"\xe7\x02\n" +
 	"\tPartition\x12\x16\n" +
 	"\x06leader\x18\x01 \x01(\x05R\x06leader\x12!\n" +
 	"\fleader_epoch\x18\x02 \x01(\x05R\vleaderEpoch\x12'\n" +
@@ -983,7 +1001,9 @@ const file_metadata_v1_record_proto_rawDesc = "" +
 	"\beligible\x18\b \x03(\x05R\beligible\x12\x19\n" +
 	"\blost_dir\x18\t \x01(\fR\alostDir\x12#\n" +
 	"\runclean_epoch\x18\n" +
-	" \x01(\x05R\funcleanEpoch\"8\n" +
+	" \x01(\x05R\funcleanEpoch\x12\x18\n" +
+	"\atargets\x18\v \x03(\x05R\atargets\x12\x16\n" +
+	"\x06adding\x18\f \x03(\x05R\x06adding\"8\n" +
 	"\n" +
 	"EpochStart\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\x05R\x05epoch\x12\x14\n" +
