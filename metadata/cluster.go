@@ -64,9 +64,9 @@ func (m *machine) setFeatureLevel(c *metadatapb.SetFeatureLevel) error {
 // knows says whether this code understands all commands of a level. If not, it stops this replica for good: it could only guess
 // what the commands that come now do.
 func (m *machine) knows(level uint32) bool {
-	if level > FeatureLevel {
+	if level > m.known {
 		m.db.fail(mq.Errorf(mq.UnsupportedVersion,
-			"the cluster went to feature level %d at index %d, this program knows %d: start a newer one on this node", level, m.index, FeatureLevel))
+			"the cluster went to feature level %d at index %d, this program knows %d: start a newer one on this node", level, m.index, m.known))
 		return false
 	}
 	return true

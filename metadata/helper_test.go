@@ -253,7 +253,7 @@ func codes(verdicts []*metadatapb.Verdict) []mq.Code {
 // checkReload compares the image in memory with what the database gives.
 func checkReload(t testing.TB, s *Store) {
 	t.Helper()
-	loaded, err := load(s.bolt.Load())
+	loaded, err := load(s.bolt.Load(), s.known)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -52,8 +52,8 @@ func (d *db) checkFormat(path string) error {
 	return nil
 }
 
-// load reads position and image.
-func load(b *bbolt.DB) (loaded *state, err error) {
+// load reads position and image. known is the highest feature level that it may be at.
+func load(b *bbolt.DB, known uint32) (loaded *state, err error) {
 	err = guard(b.Path(), func() error {
 		return b.View(func(tx *bbolt.Tx) error {
 			d := &db{r: &boltKV{tx: tx}}
@@ -65,8 +65,8 @@ func load(b *bbolt.DB) (loaded *state, err error) {
 	if err != nil {
 		return nil, mq.Wrapf(storageError(err), "load metadata database %s", b.Path())
 	}
-	if level := loaded.image.FeatureLevel; level > FeatureLevel {
-		return nil, mq.Errorf(mq.UnsupportedVersion, "the cluster is at feature level %d, this program knows %d: start a newer one", level, FeatureLevel)
+	if level := loaded.image.FeatureLevel; level > known {
+		return nil, mq.Errorf(mq.UnsupportedVersion, "the cluster is at feature level %d, this program knows %d: start a newer one", level, known)
 	}
 	return loaded, nil
 }

@@ -11,10 +11,13 @@ import (
 // the database.
 type machine struct {
 	*draft
+	known uint32 // the highest feature level that this code claims to know
 	index uint64 // of the command that is being applied
 }
 
-func newMachine(d *db, base *Image) *machine { return &machine{draft: newDraft(d, base)} }
+func newMachine(d *db, base *Image, known uint32) *machine {
+	return &machine{draft: newDraft(d, base), known: known}
+}
 
 // apply applies one command and gives its encoded result. An error means that this replica cannot go on: a damaged database, or
 // a command that only newer code understands. The transaction must be dropped then.
@@ -53,8 +56,13 @@ func (m *machine) decide(data []byte) (*metadatapb.Result, error) {
 		return nil, mq.Errorf(mq.UnsupportedVersion, "the command needs feature level %d, the cluster is at %d", command.GetFeatureLevel(),
 			m.img.FeatureLevel)
 	}
+	if featureLevelOf(command) > m.img.FeatureLevel {
+		return nil, noKind() // which it is for code that knows the cluster's level and no more
+	}
 	return m.dispatch(command)
 }
+
+func noKind() error { return mq.Errorf(mq.InvalidRequest, "a metadata command without a kind") }
 
 // dispatch is the catalogue of commands.
 func (m *machine) dispatch(command *metadatapb.Command) (*metadatapb.Result, error) {
@@ -103,7 +111,7 @@ func (m *machine) dispatch(command *metadatapb.Command) (*metadatapb.Result, err
 		return nil, m.removeController(c.RemoveController)
 	}
 	// This code knows every kind up to the cluster's level (see setFeatureLevel), so no replica knows this one.
-	return nil, mq.Errorf(mq.InvalidRequest, "a metadata command without a kind")
+	return nil, noKind()
 }
 
 // message is what a refusal says, without the code that travels beside it.

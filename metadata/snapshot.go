@@ -73,7 +73,7 @@ func (s *Store) Stage(body io.Reader) (raft.Staged, error) {
 	if err != nil {
 		return nil, mq.Wrapf(storageError(err), "receive a snapshot of the metadata")
 	}
-	loaded, err := inspect(path)
+	loaded, err := inspect(path, s.known)
 	if err != nil {
 		return nil, errors.Join(mq.Wrapf(err, "receive a snapshot of the metadata"), os.Remove(path))
 	}
@@ -118,7 +118,7 @@ func (s *Store) receive(body io.Reader) (path string, err error) {
 }
 
 // inspect opens a received database, checks that it loads, and closes it.
-func inspect(path string) (*state, error) {
+func inspect(path string, known uint32) (*state, error) {
 	b, err := openBolt(path, false)
 	if err != nil {
 		return nil, err
@@ -126,7 +126,7 @@ func inspect(path string) (*state, error) {
 	err = prepare(b, path)
 	var loaded *state
 	if err == nil {
-		loaded, err = load(b)
+		loaded, err = load(b, known)
 	}
 	if err := errors.Join(err, b.Close()); err != nil {
 		return nil, err
@@ -173,7 +173,7 @@ func (g *staged) Install() error {
 	if err != nil {
 		return err
 	}
-	loaded, err := load(b)
+	loaded, err := load(b, s.known)
 	if err != nil {
 		return errors.Join(err, b.Close())
 	}

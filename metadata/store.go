@@ -36,6 +36,7 @@ type Options struct {
 // called at the same time, but for Apply, Install and Close, of which one may run.
 type Store struct {
 	opts  Options
+	known uint32 // the highest feature level that commands may be of
 	bolt  atomic.Pointer[bbolt.DB]
 	state atomic.Pointer[state]
 
@@ -52,7 +53,10 @@ var _ raft.StateMachine = (*Store)(nil)
 
 // Open opens the database, which is created when missing, and loads the Image. Corrupt or WrongDataDir when the file is not
 // one of ours, damaged, or of a newer format.
-func Open(opts Options) (*Store, error) {
+func Open(opts Options) (*Store, error) { return open(opts, FeatureLevel) }
+
+// open is Open for code that claims to know a feature level.
+func open(opts Options, known uint32) (*Store, error) {
 	if opts.Logger == nil {
 		opts.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -81,12 +85,12 @@ func Open(opts Options) (*Store, error) {
 			return nil, mq.Errorf(mq.KafkaStorageError, "open metadata database %s: %w", opts.Path, err)
 		}
 	}
-	loaded, err := load(b)
+	loaded, err := load(b, known)
 	if err != nil {
 		closeBolt(b, opts.Logger)
 		return nil, err
 	}
-	s := &Store{opts: opts}
+	s := &Store{opts: opts, known: known}
 	s.bolt.Store(b)
 	s.state.Store(loaded)
 	opts.AfterCommit(opts.Path)
@@ -140,7 +144,7 @@ func (s *Store) Apply(entries []raft.Entry, at raft.Position) (results [][]byte,
 	b := s.bolt.Load()
 	err = guard(s.opts.Path, func() error {
 		return b.Update(func(tx *bbolt.Tx) (err error) {
-			if image, results, err = applyIn(tx, before.image, entries, at); err != nil {
+			if image, results, err = applyIn(tx, before.image, s.known, entries, at); err != nil {
 				return err
 			}
 			return s.opts.BeforeCommit(s.opts.Path)
@@ -172,10 +176,10 @@ func noRoom(err error) bool {
 	return ok && write.Op == "write" && (errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT))
 }
 
-func applyIn(tx *bbolt.Tx, base *Image, entries []raft.Entry, at raft.Position) (*Image, [][]byte, error) {
+func applyIn(tx *bbolt.Tx, base *Image, known uint32, entries []raft.Entry, at raft.Position) (*Image, [][]byte, error) {
 	kv := &boltKV{tx: tx}
 	database := &db{r: kv, w: kv}
-	m := newMachine(database, base)
+	m := newMachine(database, base, known)
 	results := make([][]byte, len(entries))
 	for i, e := range entries {
 		result, err := m.apply(e.Index, e.Data)
