@@ -68,8 +68,9 @@ func (k *keeper) prepare() (did bool, wait time.Duration, err error) {
 	switch {
 	case n.enlarge != nil:
 		err = k.enlarge(n.enlarge, n.size)
-	case n.size == 0:
-		return false, 0, k.discard()
+	case n.size == 0 && (k.part == nil || k.part.file == nil):
+		k.part = nil
+		return false, 0, nil
 	case k.part == nil && n.bounded:
 		k.block(mq.Errorf(mq.StorageFull, "wal %s is at its bound of %d bytes", k.l.dir, k.l.opts.MaxBytes), false)
 		return false, 0, nil
@@ -77,7 +78,8 @@ func (k *keeper) prepare() (did bool, wait time.Duration, err error) {
 		k.part = &part{size: n.size, zeros: make([]byte, min(n.size, writeBytes)), next: time.Now().Add(paceDelay)}
 		return true, 0, nil
 	default:
-		if !n.urgent && !k.l.room.due(k.part.pos, k.part.size) {
+		// With a freed segment instead there is no hurry; but there is one too few, or this one would not have been begun.
+		if n.size == 0 || !n.urgent && !k.l.room.due(k.part.pos, k.part.size) {
 			if wait := time.Until(k.part.next); wait > 0 {
 				return false, wait, nil
 			}
@@ -146,7 +148,7 @@ func (k *keeper) finish() error {
 	return nil
 }
 
-// discard gives up what is being prepared: there is a freed segment instead, or the log ends.
+// discard gives up what is being prepared.
 func (k *keeper) discard() error {
 	p := k.part
 	k.part = nil

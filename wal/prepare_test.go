@@ -170,36 +170,46 @@ func TestNobodyWaitsForAPause(t *testing.T) {
 	})
 }
 
-// TestFreedSegmentIsTakenInsteadOfOneBeingPrepared: what is half prepared gives its room back.
-func TestFreedSegmentIsTakenInsteadOfOneBeingPrepared(t *testing.T) {
+// TestFreedSegmentMakesNoHurryOfOneBeingPrepared: it is finished at leisure, for there was one too few; and then nothing is prepared
+// any more as long as segments come back as quickly. An end in the middle of it leaves nothing behind.
+func TestFreedSegmentMakesNoHurryOfOneBeingPrepared(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l, fs, p := paced(t, 8*mib)
 		var end uint64
-		for l.Stats().RotationsTotal < 3 {
-			mustAdd(t, l, data(1, end, end+1, 256<<10))
-			end++
+		fill := func(rotations uint64) {
+			for l.Stats().RotationsTotal < rotations {
+				mustAdd(t, l, data(1, end, end+1, 256<<10))
+				end++
+			}
 		}
+		fill(3)
 		time.Sleep(2 * tick)
 		if p.look(t, fs); p.size != 8*mib || p.zeroed == 0 || p.zeroed == p.size {
 			t.Fatalf("%+v", p)
 		}
+		zeroed := p.all
 		l.Release(id(1), end-1)
-		if p.look(t, fs); p.gone != 1 || l.Stats().RecycledTotal != 1 || l.Stats().Prepared != 1 {
+		if p.look(t, fs); p.gone != 0 || p.all != zeroed || l.Stats().RecycledTotal != 1 || l.Stats().Prepared != 1 {
 			t.Errorf("%+v, %+v", p, l.Stats())
 		}
-		if slices.Contains(fs.Files(dir), filepath.Join(dir, "prepare.tmp")) {
-			t.Error("it is still there")
+		time.Sleep(time.Minute)
+		if p.look(t, fs); p.size != 0 || l.Stats().Prepared != 2 {
+			t.Errorf("%+v, %+v", p, l.Stats())
 		}
-		zeroed := p.all
-		for l.Stats().RotationsTotal < 4 {
-			mustAdd(t, l, data(1, end, end+1, 256<<10))
-			end++
+		zeroed = p.all
+		for r := range uint64(6) {
+			fill(4 + r)
+			l.Release(id(1), end-1)
+			time.Sleep(time.Minute)
 		}
+		if p.look(t, fs); p.all != zeroed || l.Stats().LateTotal > 1 {
+			t.Errorf("%+v, %+v", p, l.Stats())
+		}
+		fill(12)
 		time.Sleep(2 * tick)
-		if p.look(t, fs); p.all == zeroed {
-			t.Error("nothing is prepared once the freed one is in use")
+		if p.look(t, fs); p.zeroed == 0 || p.size == 0 {
+			t.Errorf("%+v", p)
 		}
-		// An end in the middle of it leaves nothing behind.
 		if err := l.Close(); err != nil {
 			t.Fatal(err)
 		}
