@@ -89,7 +89,7 @@ func TestNoOperationIsLeftOutOfTheseTests(t *testing.T) {
 	// What a handle holds is decided again by the one method that does something, see TestHandlesAskAgainWhenThePolicyMoved.
 	for handle, want := range map[reflect.Type][]string{
 		reflect.TypeFor[server.Producer](): {"Append", "Topic"},
-		reflect.TypeFor[server.Reader]():   {"Await", "Close", "Local", "Offsets", "Read"},
+		reflect.TypeFor[server.Reader]():   {"Await", "Close", "Offsets", "Read", "Source"},
 	} {
 		var got []string
 		for i := range handle.NumMethod() {

@@ -69,8 +69,17 @@ func (r *reader) Offsets() (topic mq.TopicID, logStart, highWatermark, end mq.Of
 	return r.part.ID().Topic, start, hw, hw
 }
 
-// Local implements server.Reader.
-func (r *reader) Local(from mq.Offset) bool { return r.part.Local(from) }
+// Source implements server.Reader.
+func (r *reader) Source(from mq.Offset) server.Source {
+	switch r.part.Source(from) {
+	case partition.FromMemory:
+		return server.FromMemory
+	case partition.FromLog:
+		return server.FromLog
+	default:
+		return server.FromStore
+	}
+}
 
 // Read implements server.Reader. The list of batches is the caller's: a front door sends it while the next read is under way.
 func (r *reader) Read(ctx context.Context, from mq.Offset, maxBytes int, dst []byte) (server.Fetched, error) {

@@ -240,7 +240,7 @@ func (r *fakeReader) Offsets() (mq.TopicID, mq.Offset, mq.Offset, mq.Offset) {
 	return r.l.topic.id, r.l.start, r.l.end, r.l.end
 }
 
-func (r *fakeReader) Local(mq.Offset) bool { return true }
+func (r *fakeReader) Source(mq.Offset) server.Source { return server.FromMemory }
 
 func (r *fakeReader) Read(_ context.Context, from mq.Offset, most int, dst []byte) (server.Fetched, error) {
 	r.l.mu.Lock()

@@ -89,6 +89,8 @@ func (m *memoryFile) ReadAt(p []byte, off int64) (int, error) {
 	return n, nil
 }
 
+func (m *memoryFile) ReadPast(p []byte, off int64) (int, error) { return m.ReadAt(p, off) }
+
 func (m *memoryFile) WriteAt(p []byte, off int64) (int, error) {
 	m.mu.RLock()
 	defer m.mu.RUnlock()

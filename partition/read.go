@@ -4,11 +4,12 @@ import (
 	"context"
 
 	"github.com/rustmq/rustmq/mq"
+	"github.com/rustmq/rustmq/wal"
 )
 
 // ReadBuffer is a reader's scratch memory, used again from read to read. The zero value is ready.
 type ReadBuffer struct {
-	Bytes  []byte   // batches that had to be copied from the log
+	Bytes  []byte   // what was read from the log
 	Slices [][]byte // for ReadResult.Batches
 }
 
@@ -54,16 +55,28 @@ func (p *Partition) Read(ctx context.Context, from mq.Offset, maxBytes int, iso 
 	return p.readLog(ctx, res, maxBytes, buf)
 }
 
-// Local says whether a Read at from is answered from this node's memory or log, without the object store.
-func (p *Partition) Local(from mq.Offset) bool {
+// Source is what a Read is answered from.
+type Source uint8
+
+// The sources, nearest first.
+const (
+	FromMemory Source = iota // without waiting
+	FromLog                  // this node's disk
+	FromStore                // the object store
+)
+
+// Source says what a Read at from would be answered from now.
+func (p *Partition) Source(from mq.Offset) Source {
 	if from >= p.marks.high() {
-		return true
+		return FromMemory
 	}
 	if _, ok := p.tail.find(from); ok {
-		return true
+		return FromMemory
 	}
-	first, _, ok := p.cfg.Log.Bounds(p.stream)
-	return ok && from >= mq.Offset(first) || from >= p.marks.object()
+	if first, _, ok := p.cfg.Log.Bounds(p.stream); ok && from >= mq.Offset(first) || from >= p.marks.object() {
+		return FromLog
+	}
+	return FromStore
 }
 
 // ReadReplica reads for a follower of epoch: up to the log end, whether synced, replicated or not. Errors as for Read, and
@@ -128,7 +141,9 @@ func (p *Partition) readLog(ctx context.Context, res ReadResult, maxBytes int, b
 	if err := ctx.Err(); err != nil {
 		return res, err
 	}
-	data, _, err := p.cfg.Log.Read(p.stream, uint64(res.Next), maxBytes, buf.Bytes[:0])
+	mem := wal.ReadBuffer{Bytes: buf.Bytes, Payloads: buf.Slices}
+	_, err := p.cfg.Log.ReadInto(p.stream, uint64(res.Next), maxBytes, &mem)
+	buf.Bytes, buf.Slices = mem.Bytes, mem.Payloads
 	if err != nil {
 		// The object mark moves before the log lets go: whoever misses it there finds it here.
 		if res.Next < p.marks.object() {
@@ -139,8 +154,7 @@ func (p *Partition) readLog(ctx context.Context, res ReadResult, maxBytes int, b
 		}
 		return res, p.logError(err, res.Next)
 	}
-	buf.Bytes = data
-	res, err = res.trimmed(data, buf)
+	res, err = res.trimmed(buf.Slices)
 	if err != nil {
 		return res, mq.Errorf(mq.Corrupt, "partition %s: log at %d: %w", p.name(), res.Next, err)
 	}
@@ -168,7 +182,8 @@ func (p *Partition) readCold(ctx context.Context, res ReadResult, maxBytes int, 
 	if err != nil {
 		return res, mq.Wrapf(err, "partition %s: read at %d from the object store", p.name(), res.Next)
 	}
-	res, err = res.trimmed(data, buf)
+	buf.Slices = append(buf.Slices[:0], data)
+	res, err = res.trimmed(buf.Slices)
 	if err != nil {
 		return res, mq.Errorf(mq.Corrupt, "partition %s: object store at %d: %w", p.name(), res.Next, err)
 	}
@@ -176,27 +191,36 @@ func (p *Partition) readCold(ctx context.Context, res ReadResult, maxBytes int, 
 	return res, nil
 }
 
-// trimmed is res with the batches of data up to res.End. They must begin with the one that holds res.Next and go on from there.
-func (res ReadResult) trimmed(data []byte, buf *ReadBuffer) (ReadResult, error) {
-	end, next := 0, res.Next
-	for end < len(data) {
-		b, _, err := mq.NextBatch(data[end:])
-		if err != nil {
-			return res, err
+// trimmed is res with the batches of pieces up to res.End; what lies beyond is cut off from pieces. They must begin with the one that holds res.Next
+// and go on from there.
+func (res ReadResult) trimmed(pieces [][]byte) (ReadResult, error) {
+	next := res.Next
+	for i, piece := range pieces {
+		end := 0
+		for end < len(piece) {
+			b, _, err := mq.NextBatch(piece[end:])
+			if err != nil {
+				return res, err
+			}
+			if b.NextOffset() > res.End {
+				break
+			}
+			if b.NextOffset() <= next || b.BaseOffset() > next {
+				return res, mq.Errorf(mq.Corrupt, "%s where the batch of %d must be", b, next)
+			}
+			end, next = end+len(b), b.NextOffset()
 		}
-		if b.NextOffset() > res.End {
+		if end < len(piece) {
+			if pieces = pieces[:i]; end > 0 {
+				pieces = append(pieces, piece[:end])
+			}
 			break
 		}
-		if b.NextOffset() <= next || b.BaseOffset() > next {
-			return res, mq.Errorf(mq.Corrupt, "%s where the batch of %d must be", b, next)
-		}
-		end, next = end+len(b), b.NextOffset()
 	}
-	if end == 0 {
+	if next == res.Next {
 		return res, mq.Errorf(mq.Corrupt, "no batch where the one of %d must be", next)
 	}
-	buf.Slices = append(buf.Slices[:0], data[:end])
-	res.Batches, res.Next = buf.Slices, next
+	res.Batches, res.Next = pieces, next
 	return res, nil
 }
 

@@ -45,8 +45,8 @@ func TestTailLogAndBucketHaveTheSameBytes(t *testing.T) {
 			if source != want {
 				t.Fatalf("offset %d comes from the %s, want the %s", from, source, want)
 			}
-			if n.p.Local(from) != (want != "bucket") {
-				t.Fatalf("offset %d of the %s: Local is %v", from, want, n.p.Local(from))
+			if s := n.p.Source(from); s != map[string]Source{"tail": FromMemory, "log": FromLog, "bucket": FromStore}[want] {
+				t.Fatalf("offset %d of the %s: Source is %v", from, want, s)
 			}
 			batches := split(t, data)
 			if batches[0].BaseOffset() > from || batches[0].NextOffset() <= from || len(data) > most {

@@ -226,7 +226,7 @@ func (p *Partition) readUpload(first, end mq.Offset, maxBytes int, dst []byte) (
 	if err != nil {
 		return nil, first, p.logError(err, first)
 	}
-	if res, err = res.trimmed(data, &buf); err != nil {
+	if res, err = res.trimmed([][]byte{data}); err != nil {
 		return nil, first, mq.Errorf(mq.Corrupt, "partition %s: log at %d: %w", p.name(), first, err)
 	}
 	return res.Batches[0], res.Next, nil

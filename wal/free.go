@@ -1,6 +1,7 @@
 package wal
 
 import (
+	"math"
 	"slices"
 
 	"github.com/rustmq/rustmq/mq"
@@ -106,7 +107,7 @@ func (k *keeper) copyForward(oldest *segment) bool {
 		for i, e := range s.extents {
 			if uint64(e.seg) == oldest.id && bytes < copyBatchBytes {
 				p := part{stream: s, from: max(e.first, s.first)}
-				p.step = step{extent: e, limit: s.limit(i), in: oldest, until: int64(e.pos) + int64(e.span)}
+				p.step = step{extent: e, limit: s.limit(i), in: oldest, until: int64(e.pos) + int64(e.span), own: int64(e.own)}
 				parts = append(parts, p)
 				bytes += int(e.own)
 			}
@@ -116,12 +117,13 @@ func (k *keeper) copyForward(oldest *segment) bool {
 	l.mu.Unlock()
 
 	var items []item
+	room := newBudget(math.MaxInt)
 	for i := range parts {
 		p := &parts[i]
-		next, err := k.r.extent(&p.step, p.stream.id, p.from, func(h *header, payload []byte) (verdict, error) {
+		next, err := k.r.extent(&p.step, p.stream.id, p.from, &room, func(h *header, payload []byte) error {
 			e := Entry{Stream: p.stream.id, Type: workCopy, First: h.first, End: h.end(), Payload: slices.Clone(payload)}
 			items = append(items, item{Entry: e, origin: oldest.id})
-			return more, nil
+			return nil
 		})
 		if mq.CodeOf(err) == mq.Corrupt {
 			l.loseCopy(p.stream, oldest, &p.extent, next, p.limit, err)

@@ -37,6 +37,9 @@ type FS interface {
 // File is an open file.
 type File interface {
 	io.ReaderAt
+	// ReadPast is ReadAt for what will not be read again soon: past the page
+	// cache where p, at and the file system allow it.
+	ReadPast(p []byte, at int64) (int, error)
 	io.WriterAt
 	io.Closer
 	// Allocate makes the file size bytes long, with room on the disk for all

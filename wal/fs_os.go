@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -85,9 +86,15 @@ func (osFS) Lock(path string) (io.Closer, error) {
 // all, and a sync that finds nothing in the cache to write is quicker. One goroutine at a time writes.
 type osFile struct {
 	*os.File
-	fd     int
-	direct *os.File // the same file, for direct writes; nil where there are none
+	fd       int
+	direct   *os.File // the same file, for direct I/O; nil where there is none
+	noWrites bool     // of them directly: they were refused
+	noReads  atomic.Bool
 }
+
+// directRead is from how many bytes on a read goes past the page cache: below it what the kernel reads ahead on its own is worth more than the
+// copy that is saved.
+const directRead = 64 << 10
 
 func openOS(path string, flags int) (File, error) {
 	f, err := os.OpenFile(path, flags, 0o640)
@@ -97,24 +104,36 @@ func openOS(path string, flags int) (File, error) {
 	o := &osFile{File: f, fd: int(f.Fd())}
 	if flags&os.O_RDWR != 0 && directio.Flag != 0 {
 		// Not every file system has it. One that only fails to open the file twice has it the next time.
-		o.direct, _ = os.OpenFile(path, os.O_WRONLY|directio.Flag, 0)
+		o.direct, _ = os.OpenFile(path, os.O_RDWR|directio.Flag, 0)
 	}
 	return o, nil
 }
 
 // WriteAt implements [File].
 func (f *osFile) WriteAt(p []byte, at int64) (int, error) {
-	if f.direct == nil || !directio.Aligned(p, at) {
+	if f.direct == nil || f.noWrites || !directio.Aligned(p, at) {
 		return f.File.WriteAt(p, at)
 	}
 	n, err := f.direct.WriteAt(p, at)
 	if err == nil || !directio.Refused(err) {
 		return n, err
 	}
-	_ = f.direct.Close() // nothing that it wrote is lost: a write is over when it returns
-	f.direct = nil
+	f.noWrites = true // nothing that was written is lost: a write is over when it returns
 	m, err := f.File.WriteAt(p[n:], at+int64(n))
 	return n + m, err
+}
+
+// ReadPast implements [File].
+func (f *osFile) ReadPast(p []byte, at int64) (int, error) {
+	if f.direct == nil || len(p) < directRead || f.noReads.Load() || !directio.Aligned(p, at) {
+		return f.ReadAt(p, at)
+	}
+	n, err := f.direct.ReadAt(p, at)
+	if err == nil || !directio.Refused(err) {
+		return n, err
+	}
+	f.noReads.Store(true)
+	return f.ReadAt(p, at)
 }
 
 // Close implements [File].

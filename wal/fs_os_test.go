@@ -23,16 +23,16 @@ func TestDirectAndOtherWritesMakeOneFile(t *testing.T) {
 			if directio.Flag != 0 && o.direct == nil {
 				t.Log("the file system of the test has no direct I/O")
 			}
-			if refused && o.direct != nil {
-				o.direct.Close()
-				o.direct = nil
+			if refused {
+				o.noWrites = true
+				o.noReads.Store(true)
 			}
 			const size = 1 << 20
 			if err := f.Allocate(size); err != nil {
 				t.Fatal(err)
 			}
 			rng := rand.New(rand.NewPCG(1, 2))
-			want, got, buf := make([]byte, size), make([]byte, size), make([]byte, 128<<10)
+			want, got, past, buf := make([]byte, size), make([]byte, size), make([]byte, size), make([]byte, 128<<10)
 			for i := range 400 {
 				at, n := rng.IntN(size-len(buf)), 1+rng.IntN(len(buf))
 				if i%2 == 0 {
@@ -47,6 +47,11 @@ func TestDirectAndOtherWritesMakeOneFile(t *testing.T) {
 				copy(want[at:], buf[:n])
 				if _, err := f.ReadAt(got[at:at+n], int64(at)); err != nil || !bytes.Equal(got[at:at+n], want[at:at+n]) {
 					t.Fatalf("after the write of %d at %d others are read: %v", n, at, err)
+				}
+				from := at &^ (directio.Align - 1)
+				to := min(size, from+max(directRead, n)+directio.Align)
+				if m, err := f.ReadPast(past[:to-from], int64(from)); err != nil || m != to-from || !bytes.Equal(past[:m], want[from:to]) {
+					t.Fatalf("after the write of %d at %d others are read past the page cache: %d, %v", n, at, m, err)
 				}
 				if i%16 == 0 {
 					if err := f.Sync(); err != nil {

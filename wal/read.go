@@ -1,9 +1,7 @@
 package wal
 
 import (
-	"errors"
 	"fmt"
-	"io"
 	"sync"
 
 	"github.com/rustmq/rustmq/mq"
@@ -13,6 +11,7 @@ const (
 	readBytes = 256 << 10 // of one read from a segment: they stay in the processor's cache until they are checked and copied
 	keepBytes = 4 << 20   // largest buffer that is kept for the next reader
 	readSteps = 32        // extents that are looked up at once
+	keepSlack = 32 << 10  // of memory beside the bytes asked for: headers, blocks at both ends, what lies between
 )
 
 // Read appends to dst the payloads of the stream's data entries, whole and in
@@ -33,6 +32,26 @@ func (l *Log) Read(stream StreamID, from uint64, maxBytes int, dst []byte) (data
 	return dst, next, err
 }
 
+// ReadBuffer is a reader's memory, used again from read to read. The zero value is ready.
+type ReadBuffer struct {
+	Bytes    []byte   // what was read last, with what lay around it; may be nil
+	Payloads [][]byte // found by the last ReadInto
+}
+
+// ReadInto is Read without copying: buf.Payloads are the entries' payloads, as
+// they were read into buf.Bytes or, where that was too short, into memory that
+// nobody has but them. They are valid until buf is used again.
+func (l *Log) ReadInto(stream StreamID, from uint64, maxBytes int, buf *ReadBuffer) (next uint64, err error) {
+	r := frameReader{buf: buf.Bytes[:cap(buf.Bytes)], keep: true, room: maxBytes + keepSlack}
+	buf.Payloads = buf.Payloads[:0]
+	next, err = l.scanBy(&r, stream, from, maxBytes, func(_ *header, payload []byte) error {
+		buf.Payloads = append(buf.Payloads, payload)
+		return nil
+	})
+	buf.Bytes = r.release().buf
+	return next, err
+}
+
 // ReadEntries is Read that keeps the entries apart. Their payloads are valid
 // during the call only. An error of visit ends it and is returned as it is.
 func (l *Log) ReadEntries(stream StreamID, from uint64, maxBytes int, visit func(Entry) error) (next uint64, err error) {
@@ -47,62 +66,61 @@ type step struct {
 	limit uint64
 	in    *segment
 	until int64 // what follows it up to here is wanted too
+	own   int64 // bytes of that, this included, that are the stream's
 }
+
+// dense says whether most of what is read for the step is the stream's own:
+// what lies between may be wanted by others, and is best left to the page cache.
+func (s *step) dense() bool { return 4*s.own >= 3*(s.until-int64(s.pos)) }
 
 func (l *Log) scan(stream StreamID, from uint64, maxBytes int, emit func(*header, []byte) error) (uint64, error) {
 	r := l.frames.Get().(*frameReader)
 	defer func() { l.frames.Put(r.release()) }()
+	return l.scanBy(r, stream, from, maxBytes, emit)
+}
+
+func (l *Log) scanBy(r *frameReader, stream StreamID, from uint64, maxBytes int, emit func(*header, []byte) error) (uint64, error) {
 	var steps [readSteps]step
-	total, cur, full := 0, from, false
+	cur, room := from, newBudget(maxBytes)
 	var stopped error // by emit
-	maxBytes = max(maxBytes, 1)
-	for !full {
-		n, err := l.plan(stream, cur, maxBytes-total, steps[:])
+	show := func(h *header, payload []byte) error {
+		stopped = emit(h, payload)
+		return stopped
+	}
+	for !room.full {
+		n, err := l.plan(stream, cur, room, steps[:])
 		if n == 0 || err != nil {
-			return cur, unlessRead(err, total)
+			return cur, unlessRead(err, room.any)
 		}
 		before := cur
-		for i := 0; i < n && !full && err == nil; i++ {
-			cur, err = r.extent(&steps[i], stream, cur, func(h *header, payload []byte) (verdict, error) {
-				if total > 0 && total+len(payload) > maxBytes {
-					full = true
-					return leave, nil
-				}
-				if stopped = emit(h, payload); stopped != nil {
-					return leave, stopped
-				}
-				total += len(payload)
-				if full = total >= maxBytes; full {
-					return last, nil
-				}
-				return more, nil
-			})
+		for i := 0; i < n && !room.full && err == nil; i++ {
+			cur, err = r.extent(&steps[i], stream, cur, &room, show)
 		}
 		l.unpin(steps[:n])
 		switch {
 		case stopped != nil:
 			return cur, stopped
-		case err == nil && cur == before && !full:
+		case err == nil && cur == before && !room.full:
 			err = mq.Errorf(mq.Internal, "read stream %x at %d: the index leads nowhere", stream, cur)
 		}
 		if err != nil {
-			return cur, unlessRead(err, total)
+			return cur, unlessRead(err, room.any)
 		}
 	}
 	return cur, nil
 }
 
 // unlessRead hides what is wrong behind what could be read: who goes on from there will learn of it.
-func unlessRead(err error, total int) error {
-	if total > 0 {
+func unlessRead(err error, some bool) error {
+	if some {
 		return nil
 	}
 	return err
 }
 
-// plan looks up the extents from the offset on, up to about the given bytes,
-// and pins their segments.
-func (l *Log) plan(id StreamID, from uint64, bytes int, steps []step) (n int, err error) {
+// plan looks up the extents from the offset on for which there is room, and
+// pins their segments.
+func (l *Log) plan(id StreamID, from uint64, room budget, steps []step) (n int, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.ended {
@@ -123,26 +141,29 @@ func (l *Log) plan(id StreamID, from uint64, bytes int, steps []step) (n int, er
 		end = q.from
 	}
 	i := s.find(from)
-	for ; i >= 0 && i < len(s.extents) && n < len(steps) && from < end && bytes > 0; i++ {
+	for ; i >= 0 && i < len(s.extents) && n < len(steps) && from < end && room.left > 0; i++ {
 		e := s.extents[i]
+		if (n > 0 || room.any) && !room.worth(int(e.own)) {
+			return n, nil // nothing is wrong
+		}
 		seg := l.seg(e.seg)
 		if seg == nil {
 			break
 		}
-		steps[n] = step{extent: e, limit: min(end, s.limit(i)), in: seg, until: int64(e.pos) + int64(e.span)}
+		steps[n] = step{extent: e, limit: min(end, s.limit(i)), in: seg, until: int64(e.pos) + int64(e.span), own: int64(e.own)}
 		seg.readers++
-		bytes -= int(e.own)
+		room.left -= int(e.own)
 		from = steps[n].limit
 		n++
 	}
-	if n == 0 && from < end && bytes > 0 {
+	if n == 0 && from < end && room.left > 0 {
 		return 0, mq.Errorf(mq.Corrupt, "read stream %x at %d: it is not in the log", id, from)
 	}
 	// Neighbours in one segment are read together.
 	for i := n - 2; i >= 0; i-- {
 		a, b := &steps[i], &steps[i+1]
 		if a.in == b.in && b.pos >= a.pos+a.span && b.pos-(a.pos+a.span) <= extentSpan {
-			a.until = b.until
+			a.until, a.own = b.until, a.own+b.own
 		}
 	}
 	return n, nil
@@ -174,9 +195,14 @@ func (l *Log) unpinOne(s *segment) {
 type frameReader struct {
 	buf  []byte
 	in   *segment
-	base int64
-	n    int
+	base int64 // buf[off:][:n] are the segment's bytes from here on
+	off  int
+	n    int    // 0: none
 	head header // of the frame being looked at: it is shown to others
+
+	keep bool // what was found stays valid while the reader reads on
+	used int  // so this much of buf is not written to any more
+	room int  // for how many bytes memory is made when there is none
 }
 
 func newFramePool() *sync.Pool { return &sync.Pool{New: func() any { return &frameReader{} }} }
@@ -190,46 +216,86 @@ func (r *frameReader) release() *frameReader {
 	return r
 }
 
-// at returns the n bytes at pos, and reads on up to until while it is there: what cannot be read behind
-// them is of no concern yet. They are valid until the next call.
-func (r *frameReader) at(in *segment, pos int64, n int, until int64) ([]byte, error) {
+// at returns the n bytes at pos, and reads on up to until while it is there,
+// through the page cache or past it: what cannot be read around them is of no
+// concern yet. They are valid until the next call; with keep for longer if found
+// is called before that.
+func (r *frameReader) at(in *segment, pos int64, n int, until int64, past bool) ([]byte, error) {
 	if r.in == in && pos >= r.base && pos+int64(n) <= r.base+int64(r.n) {
-		return r.buf[pos-r.base:][:n], nil
+		return r.buf[r.off+int(pos-r.base):][:n:n], nil
 	}
-	want := max(n, int(min(until-pos, readBytes)))
-	if want > len(r.buf) {
-		r.buf = make([]byte, max(want, min(readBytes, 2*want)))
+	// Whole blocks, so that they can be read directly.
+	base := pos &^ (blockSize - 1)
+	want := int(roundUp(pos+max(int64(n), min(until-pos, readBytes)), blockSize) - base)
+	r.n = 0
+	r.off = int(roundUp(int64(r.used), blockSize))
+	if r.off+want > len(r.buf) {
+		r.buf = make([]byte, max(want, min(int(roundUp(int64(r.room), blockSize)), readBytes, 2*want)))
+		r.off, r.used = 0, 0
 	}
-	got, err := in.file.ReadAt(r.buf[:want], pos)
-	if got < n && want > n && !errors.Is(err, io.EOF) {
-		got, err = in.file.ReadAt(r.buf[:n], pos)
+	read := in.file.ReadAt
+	if past {
+		read = in.file.ReadPast
 	}
-	r.in, r.base, r.n = in, pos, got
-	if err != nil && got < n {
-		r.n = 0
-		return nil, mq.Errorf(mq.KafkaStorageError, "read %s at %d: %w", in.path, pos, err)
+	skip := int(pos - base)
+	got, _ := read(r.buf[r.off:][:want], base)
+	if got < skip+n { // perhaps because of what lies around it
+		var err error
+		if got, err = in.file.ReadAt(r.buf[r.off+skip:][:n], pos); got < n {
+			return nil, mq.Errorf(mq.KafkaStorageError, "read %s at %d: %w", in.path, pos, err)
+		}
+		r.off, base, skip = r.off+skip, pos, 0
 	}
-	return r.buf[:n], nil
+	r.in, r.base, r.n = in, base, got
+	return r.buf[r.off+skip:][:n:n], nil
 }
 
-// verdict is what to do about an entry that was found.
-type verdict int
+// found keeps what the last at returned.
+func (r *frameReader) found() {
+	if r.keep {
+		r.used = r.off + r.n
+	}
+}
 
-const (
-	more  verdict = iota // take it, and go on
-	last                 // take it, and stop
-	leave                // stop before it
-)
+// budget is how many bytes of payloads a read still takes. The first entry is
+// taken whatever its size.
+type budget struct {
+	most, left int
+	any        bool // something was taken
+	full       bool // nothing more is
+}
+
+func newBudget(bytes int) budget { return budget{most: max(bytes, 1), left: max(bytes, 1)} }
+
+// takes says whether an entry is taken whose payload has n bytes.
+func (b *budget) takes(n int) bool {
+	b.full = b.full || b.any && n > b.left
+	return !b.full
+}
+
+// took notes that it was.
+func (b *budget) took(n int) {
+	b.any, b.left = true, b.left-n
+	b.full = b.left <= 0
+}
+
+// worth says whether a further n bytes are worth looking at: when they do not
+// fit as a whole, only if without them there is little.
+func (b *budget) worth(n int) bool { return n <= b.left || b.left > b.most/2 }
 
 // extent gives emit the stream's entries from the one that holds cur on, and
 // returns the offset up to which they were taken: the extent's limit, unless
-// emit wanted no more.
-func (r *frameReader) extent(s *step, id StreamID, cur uint64, emit func(*header, []byte) (verdict, error)) (uint64, error) {
+// there was no room for more.
+func (r *frameReader) extent(s *step, id StreamID, cur uint64, room *budget, emit func(*header, []byte) error) (uint64, error) {
 	pos, stop, bad := int64(s.pos), int64(s.pos)+int64(s.span), int64(-1)
 	var unread error
-	for cur < s.limit && pos+headerSize <= stop {
+	for cur < s.limit && pos+headerSize <= stop && !room.full {
 		// Somebody's header cannot be read or is damaged: perhaps not one that is wanted.
-		b, err := r.at(s.in, pos, headerSize, s.until)
+		until := s.until
+		if room.any { // what will not be taken is not read
+			until = min(until, pos+int64(min(room.left, readBytes))+headerSize)
+		}
+		b, err := r.at(s.in, pos, headerSize, until, s.dense())
 		if err != nil {
 			if unread == nil {
 				unread = err
@@ -246,24 +312,26 @@ func (r *frameReader) extent(s *step, id StreamID, cur uint64, emit func(*header
 			continue
 		}
 		if h.kind == EntryData && h.first <= cur && cur < h.end() && h.end() <= s.limit && h.stream == id {
-			payload, err := r.at(s.in, pos+headerSize, int(h.length), s.until)
+			if !room.takes(int(h.length)) {
+				return cur, nil
+			}
+			payload, err := r.at(s.in, pos+headerSize, int(h.length), until, s.dense())
 			if err != nil {
 				return cur, err
 			}
 			if payloadCRC(s.in.seed, pos, payload) != h.payloadCRC {
 				return cur, corruptAt(s.in, pos, id, cur, "checksum of the payload")
 			}
-			what, err := emit(h, payload)
-			if err != nil || what == leave {
+			r.found()
+			room.took(int(h.length))
+			if err := emit(h, payload); err != nil {
 				return cur, err
 			}
-			if cur = h.end(); what == last {
-				return cur, nil
-			}
+			cur = h.end()
 		}
 		pos += h.size()
 	}
-	if cur < s.limit {
+	if cur < s.limit && !room.full {
 		if unread != nil {
 			return cur, unread
 		}

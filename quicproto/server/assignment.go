@@ -18,7 +18,7 @@ type assignment struct {
 	paused  bool
 	stopped bool // after an error was told: until a Seek
 	removed bool
-	cold    *coldRead // running, or done and not served
+	aside   *asideRead // waiting, running, or finished and not served
 	moved   *quicproto.Seek
 	empty   int           // Reads in a row that found nothing although Await said that there was
 	backoff time.Duration // last wait after a trouble that passes
@@ -53,11 +53,12 @@ func (a *assignment) start(gen uint32, at mq.Offset) error {
 }
 
 func (a *assignment) seek(f *quicproto.Seek) error {
-	if a.cold != nil { // the reader is in use, or has read for the old place
-		a.cold.cancel()
-		a.moved = f
-		a.sub.enqueue(a)
-		return nil
+	if a.aside != nil {
+		if !a.aside.drop(false) { // it wakes a when it has ended
+			a.moved = f
+			return nil
+		}
+		a.aside = nil
 	}
 	return a.start(f.Generation, f.Offset)
 }
@@ -68,11 +69,8 @@ func (a *assignment) remove() {
 	if a.retry != nil {
 		a.retry.Stop()
 	}
-	if a.cold != nil {
-		a.cold.cancel()
-		if !a.sub.cold.giveUp(a.cold) { // still running: it closes the reader
-			return
-		}
+	if a.aside != nil && !a.aside.drop(true) {
+		return // still running: it closes the reader
 	}
 	a.reader.Close()
 }
@@ -82,13 +80,13 @@ func (a *assignment) serve() error {
 	if a.removed {
 		return nil
 	}
-	if c := a.cold; c != nil {
-		if !a.sub.cold.finished(c) {
+	if c := a.aside; c != nil {
+		if !c.finished() {
 			return nil // it wakes a when it is
 		}
-		a.cold = nil
-		if a.moved != nil {
-			f := a.moved
+		defer c.release() // not before what it found is sent
+		a.aside = nil
+		if f := a.moved; f != nil {
 			a.moved = nil
 			return a.start(f.Generation, f.Offset)
 		}
@@ -100,8 +98,8 @@ func (a *assignment) serve() error {
 	if a.paused || a.stopped {
 		return nil
 	}
-	if !a.reader.Local(a.next) {
-		a.startCold(a.next)
+	if from := a.reader.Source(a.next); from != FromMemory {
+		a.readAside(from)
 		return nil
 	}
 	got, err := a.reader.Read(a.sub.ctx, a.next, a.sub.max, a.sub.buf)
@@ -112,7 +110,7 @@ func (a *assignment) serve() error {
 }
 
 // deliver sends what a Read from a.next found and arranges for the next turn.
-func (a *assignment) deliver(got Fetched, err error, cold bool) error {
+func (a *assignment) deliver(got Fetched, err error, aside bool) error {
 	if err != nil {
 		return a.trouble(err)
 	}
@@ -133,13 +131,16 @@ func (a *assignment) deliver(got Fetched, err error, cold bool) error {
 		Handle: a.handle, Generation: a.gen, End: caughtUp, Next: got.Next,
 		HighWatermark: got.HighWatermark, LogStart: got.LogStart, LogEnd: got.LogEnd,
 	}
-	switch {
-	case caughtUp:
-		// Parking comes after the write, so that all that is appended meanwhile is one turn.
-	case cold && !a.reader.Local(a.next):
-		a.startCold(a.next) // the store works while this is being sent
-	default:
-		a.sub.enqueue(a)
+	if !caughtUp { // else parking comes after the write, so that all that is appended meanwhile is one turn
+		from := FromMemory
+		if aside {
+			from = a.reader.Source(a.next)
+		}
+		if from == FromMemory {
+			a.sub.enqueue(a)
+		} else {
+			a.readAside(from) // while this is being sent
+		}
 	}
 	a.sub.ss.srv.counters.fetchFrames.Add(1)
 	a.sub.ss.srv.counters.fetchBytes.Add(uint64(n))

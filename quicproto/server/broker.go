@@ -79,13 +79,13 @@ type Reader interface {
 	// Offsets tells the topic's id and the partition's offsets as of now. end is where the reader's isolation ends.
 	Offsets() (topic mq.TopicID, logStart, highWatermark, end mq.Offset)
 
-	// Local reports whether Read from this offset is answered from this node's memory or log, without waiting for the object
-	// store. The server runs other reads beside its loop so that they hold up no other partition.
-	Local(from mq.Offset) bool
+	// Source says what a Read from this offset would be answered from now. The server runs those that wait for a device or for the object
+	// store beside its loop, so that they hold up no other partition and the next one is read while the last one is sent.
+	Source(from mq.Offset) Source
 
 	// Read reads whole batches from the one that holds from: about max bytes, at least one batch. Nothing to read
-	// yet is an empty result and no error. Bytes that have to be copied may be put into dst[:0], grown if need be; dst is not
-	// used by anyone else until the result has been sent. The list of batches is the caller's for good: the next Read may be
+	// yet is an empty result and no error. Bytes that have to be read from somewhere may be put into dst up to its capacity, or into more memory
+	// in its place; it is not used by anyone else until the result has been sent. The list of batches is the caller's for good: the next Read may be
 	// under way while it is being sent.
 	Read(ctx context.Context, from mq.Offset, max int, dst []byte) (Fetched, error)
 
@@ -96,6 +96,16 @@ type Reader interface {
 	// Close forgets the waiter and releases the reader. No Wake comes after it.
 	Close()
 }
+
+// Source is what a Read is answered from.
+type Source uint8
+
+// The sources.
+const (
+	FromMemory Source = iota // without waiting
+	FromLog                  // this node's disk
+	FromStore                // the object store
+)
 
 // Waiter is woken by Await. Wake never blocks, is cheap, and calls nothing of the Reader.
 type Waiter interface {

@@ -49,7 +49,8 @@ type Limits struct {
 	WindowBytes  int // batches in flight in one session, bytes: the server reads no further
 	TotalBytes   int // batches in flight in all sessions, bytes: the server reads no further
 	RecordsBytes int // usual size of a Records frame's batches
-	ColdReads    int // reads from the object store that one subscription runs at a time: others wait for their turn
+	LogReads     int // reads from the log that one subscription runs, or has not sent, at a time: others wait for their turn
+	ColdReads    int // likewise from the object store
 
 	StreamWindow       int // receive window of one stream, bytes, as it may grow for a fast sender
 	ConnectionWindow   int // receive window of one session, bytes, as it may grow
@@ -77,6 +78,7 @@ func DefaultLimits() Limits {
 		WindowBytes:  32 << 20, // a larger batch travels alone
 		TotalBytes:   512 << 20,
 		RecordsBytes: 1 << 20,
+		LogReads:     4,
 		ColdReads:    4,
 
 		StreamWindow:       8 << 20,
@@ -111,6 +113,7 @@ func (l Limits) withDefaults() Limits {
 		{&l.WindowBytes, &d.WindowBytes},
 		{&l.TotalBytes, &d.TotalBytes},
 		{&l.RecordsBytes, &d.RecordsBytes},
+		{&l.LogReads, &d.LogReads},
 		{&l.ColdReads, &d.ColdReads},
 		{&l.StreamWindow, &d.StreamWindow},
 		{&l.ConnectionWindow, &d.ConnectionWindow},

@@ -9,7 +9,7 @@
 //	accept loop       one per Server; ends with the socket
 //	session           one per session: accepts its streams; and one that watches its control stream; end with the connection
 //	produce stream    two: one reads batches and submits them, one writes acks; end with the stream
-//	fetch stream      two: one reads commands, one does the rest; and up to Limits.ColdReads while the object store is read
+//	fetch stream      two: one reads commands, one does the rest; and up to Limits.LogReads and ColdReads while log and object store are read
 //	request stream    one
 //
 // There is none for a partition, a batch, or anything that waits. QUIC has two more for each connection.
@@ -24,8 +24,8 @@
 // # Fetch
 //
 // All partitions of a subscription share one goroutine, which takes them in turn from a queue of those that are ready. A partition
-// with nothing to give is registered with Reader.Await and put in the queue by Wake. Reads that need the object store
-// run beside it. Nothing is buffered beyond one frame: a client that does not read stops its subscription by QUIC's flow control, and
+// with nothing to give is registered with Reader.Await and put in the queue by Wake. Reads that need the disk or the object store
+// run beside it, each into memory that is used again when the frame was sent, and the next while it is. Nothing is buffered beyond them: a client that does not read stops its subscription by QUIC's flow control, and
 // no other.
 //
 // # Limits

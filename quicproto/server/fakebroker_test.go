@@ -36,7 +36,7 @@ type fakePartition struct {
 	start    mq.Offset
 	end      mq.Offset
 	waiters  map[*fakeReader]fakeWait
-	local    func(from mq.Offset) bool                       // nil: always
+	source   func(from mq.Offset) server.Source              // nil: memory
 	read     func(ctx context.Context, from mq.Offset) error // before each Read
 	awaited  int                                             // Await calls that registered
 	discard  bool                                            // count batches and drop them
@@ -184,9 +184,12 @@ func (r *fakeReader) Offsets() (mq.TopicID, mq.Offset, mq.Offset, mq.Offset) {
 	return r.t.id, r.p.start, r.p.end, r.p.end
 }
 
-func (r *fakeReader) Local(from mq.Offset) bool {
+func (r *fakeReader) Source(from mq.Offset) server.Source {
 	defer r.use()()
-	return r.p.local == nil || r.p.local(from)
+	if r.p.source == nil {
+		return server.FromMemory
+	}
+	return r.p.source(from)
 }
 
 func (r *fakeReader) Read(ctx context.Context, from mq.Offset, max int, dst []byte) (server.Fetched, error) {
@@ -207,7 +210,8 @@ func (r *fakeReader) Read(ctx context.Context, from mq.Offset, max int, dst []by
 	if from < p.start || from > p.end {
 		return server.Fetched{}, mq.Errorf(mq.OffsetOutOfRange, "offset %d is not in [%d, %d]", from, p.start, p.end)
 	}
-	n := 0
+	copied := p.source != nil && p.source(from) == server.FromLog
+	dst, n := dst[:0], 0
 	for _, b := range p.batches {
 		if b.NextOffset() <= from {
 			continue
@@ -215,9 +219,15 @@ func (r *fakeReader) Read(ctx context.Context, from mq.Offset, max int, dst []by
 		if n > 0 && n+len(b) > max {
 			break
 		}
-		n += len(b)
-		got.Batches = append(got.Batches, b)
+		if n += len(b); copied {
+			dst = append(dst, b...)
+		} else {
+			got.Batches = append(got.Batches, b)
+		}
 		got.Next = b.NextOffset()
+	}
+	if len(dst) > 0 {
+		got.Buf, got.Batches = dst, [][]byte{dst}
 	}
 	return got, nil
 }

@@ -24,7 +24,8 @@ type subscription struct {
 	commands chan quicproto.Frame
 	byHandle map[uint32]*assignment
 	buf      []byte // for the broker to read into, kept while there is something to read
-	cold     coldReads
+
+	logReads, storeReads asideReads
 
 	wake  chan struct{} // cap 1: ready is not empty
 	mu    sync.Mutex
@@ -49,7 +50,7 @@ func (ss *session) serveFetch(st stream, in *quicproto.FrameReader, open *quicpr
 		byHandle: make(map[uint32]*assignment),
 		wake:     make(chan struct{}, 1),
 	}
-	s.cold.limit = ss.srv.limits.ColdReads
+	s.logReads.limit, s.storeReads.limit = ss.srv.limits.LogReads, ss.srv.limits.ColdReads
 	pushed := make(chan error, 1)
 	go func() { // joined below
 		err := s.push()
@@ -116,6 +117,7 @@ func (s *subscription) push() error {
 		}
 		s.out.Release()
 		s.buf = nil
+		s.logReads.forget()
 		select {
 		case f := <-s.commands:
 			if err := s.command(f); err != nil {
@@ -132,7 +134,8 @@ func (s *subscription) close() {
 	for _, a := range s.byHandle {
 		a.remove()
 	}
-	s.cold.wg.Wait()
+	s.logReads.wg.Wait()
+	s.storeReads.wg.Wait()
 }
 
 // enqueue puts a at the end of the ready ones, if it is not among them. Any goroutine may call it.

@@ -1,6 +1,7 @@
 package server_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -299,11 +300,31 @@ func TestAConsumerThatDoesNotReadHoldsUpNobody(t *testing.T) {
 	f.Close() // and it does not keep the server from closing
 }
 
+// storeBelow says that what lies below an offset is in the object store.
+func storeBelow(end mq.Offset) func(mq.Offset) server.Source {
+	return func(from mq.Offset) server.Source {
+		if from < end {
+			return server.FromStore
+		}
+		return server.FromMemory
+	}
+}
+
+// logBelow is storeBelow for the log.
+func logBelow(end mq.Offset) func(mq.Offset) server.Source {
+	return func(from mq.Offset) server.Source {
+		if from < end {
+			return server.FromLog
+		}
+		return server.FromMemory
+	}
+}
+
 // cold makes partitions read from a store that blocks until release is closed.
 func cold(partitions []*fakePartition) (running *atomic.Int32, most *atomic.Int32, release chan struct{}) {
 	running, most, release = new(atomic.Int32), new(atomic.Int32), make(chan struct{})
 	for _, p := range partitions {
-		p.local = func(from mq.Offset) bool { return from >= 10 }
+		p.source = storeBelow(10)
 		p.read = func(ctx context.Context, from mq.Offset) error {
 			if from >= 10 {
 				return nil
@@ -376,6 +397,72 @@ func TestASlowStoreHoldsUpOnlyThePartitionsThatNeedIt(t *testing.T) {
 	}
 }
 
+// The memory of a read is used again when its frame was sent, and not before: the batches that arrive are those that were read.
+func TestMemoryOfReadsIsNotOverwrittenWhileItIsSent(t *testing.T) {
+	f := start(t, server.Limits{LogReads: 3, RecordsBytes: 100_000})
+	const partitions, batches = 7, 12
+	topic := f.broker.add("t", partitions)
+	for _, p := range topic.partitions {
+		fill(p, batches, 40_000)
+		p.source = logBelow(batches)
+	}
+	s := f.dial(t).open(&quicproto.OpenFetch{})
+	for i := range uint32(partitions) {
+		s.send(assign(i, 1, "t", int32(i), 0))
+	}
+	got := make([][]byte, partitions)
+	for done := 0; done < partitions; {
+		fr, err := s.next()
+		must(t, err)
+		if r, ok := fr.(*quicproto.Records); ok {
+			got[r.Handle] = append(got[r.Handle], r.Batches...)
+			if r.End {
+				done++
+			}
+		}
+	}
+	for i, p := range topic.partitions {
+		var want []byte
+		for _, b := range p.batches {
+			want = append(want, b...)
+		}
+		if !bytes.Equal(got[i], want) {
+			t.Errorf("partition %d: %d bytes came, not the %d that were read", i, len(got[i]), len(want))
+		}
+	}
+}
+
+func TestAConsumerThatDoesNotReadHoldsFewReads(t *testing.T) {
+	const limit = 2
+	f := start(t, server.Limits{LogReads: limit})
+	const partitions = 20
+	topic := f.broker.add("t", partitions)
+	var reads atomic.Int32
+	for _, p := range topic.partitions {
+		p.loop, p.loopSize = batch(100_000), 1
+		p.source = logBelow(1 << 40)
+		p.read = func(context.Context, mq.Offset) error {
+			reads.Add(1)
+			return nil
+		}
+	}
+	s := f.dial(t).open(&quicproto.OpenFetch{})
+	for i := range uint32(partitions) {
+		must(t, s.out.Write(assign(i, 1, "t", int32(i), 0)))
+	}
+	must(t, s.out.Flush())
+	eventually(t, "the server stops sending", func() bool {
+		n := f.Stats().FetchFrames
+		time.Sleep(20 * time.Millisecond)
+		return n > 0 && f.Stats().FetchFrames == n
+	})
+	// One is being sent, or none is if that is counted already.
+	if ahead := int(reads.Load()) - int(f.Stats().FetchFrames); ahead > limit {
+		t.Errorf("%d reads were done ahead of %d frames, at most %d may be", ahead, f.Stats().FetchFrames, limit)
+	}
+	f.Close()
+}
+
 func TestClosingASubscriptionEndsItsReadsFromTheStore(t *testing.T) {
 	f := start(t, server.Limits{})
 	topic := f.broker.add("t", 6)
@@ -399,7 +486,7 @@ func TestTroubleThatPassesIsWaitedOutAndNotTold(t *testing.T) {
 	fill(p, 5, 100)
 	var left atomic.Int32
 	left.Store(2)
-	p.local = func(mq.Offset) bool { return false }
+	p.source = storeBelow(1 << 40)
 	p.read = func(context.Context, mq.Offset) error {
 		if left.Add(-1) >= 0 {
 			return mq.Errorf(mq.ObjectStoreUnavailable, "the bucket is away")
@@ -433,13 +520,16 @@ func TestABrokerThatSaysOneThingAndDoesAnotherDoesNotSpin(t *testing.T) {
 }
 
 func TestRandomCommandsNeverBreakOrderWithinAGeneration(t *testing.T) {
-	f := start(t, server.Limits{RecordsBytes: 3000, ColdReads: 2})
+	f := start(t, server.Limits{RecordsBytes: 3000, LogReads: 2, ColdReads: 1})
 	const n = 8
 	topic := f.broker.add("t", n)
 	for i, p := range topic.partitions {
 		fill(p, 200, 400)
-		if i%2 == 0 {
-			p.local = func(from mq.Offset) bool { return from > 100 }
+		switch i % 3 {
+		case 0:
+			p.source = storeBelow(101)
+		case 1:
+			p.source = logBelow(150)
 		}
 	}
 	s := f.dial(t).open(&quicproto.OpenFetch{})

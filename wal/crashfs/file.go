@@ -57,6 +57,9 @@ func (h *handle) ReadAt(p []byte, off int64) (int, error) {
 	return n, nil
 }
 
+// ReadPast is ReadAt: there is no cache.
+func (h *handle) ReadPast(p []byte, off int64) (int, error) { return h.ReadAt(p, off) }
+
 // WriteAt, when it is made to fail, has written some of the bytes, and when
 // the power is cut in it, any of them.
 func (h *handle) WriteAt(p []byte, off int64) (n int, err error) {
