@@ -23,7 +23,7 @@ const (
 	warmPart = 6
 	// apart is the distance from where one round begins to read to where the next does, in parts of what it reads: partitions
 	// do not advance evenly, and no round of the store shall meet in the cache what another has read.
-	apart = 1.25
+	apart = 1.5
 	// sourceAtLeast is the part of a round's bytes that must have come from where they were to come from.
 	sourceAtLeast = 0.95
 )
