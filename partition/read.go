@@ -141,9 +141,9 @@ func (p *Partition) readLog(ctx context.Context, res ReadResult, maxBytes int, b
 	if err := ctx.Err(); err != nil {
 		return res, err
 	}
-	mem := wal.ReadBuffer{Bytes: buf.Bytes, Payloads: buf.Slices}
+	mem := wal.ReadBuffer{Bytes: buf.Bytes, Pieces: buf.Slices}
 	_, err := p.cfg.Log.ReadInto(p.stream, uint64(res.Next), maxBytes, &mem)
-	buf.Bytes, buf.Slices = mem.Bytes, mem.Payloads
+	buf.Bytes, buf.Slices = mem.Bytes, mem.Pieces
 	if err != nil {
 		// The object mark moves before the log lets go: whoever misses it there finds it here.
 		if res.Next < p.marks.object() {

@@ -107,7 +107,7 @@ func (k *keeper) copyForward(oldest *segment) bool {
 		for i, e := range s.extents {
 			if uint64(e.seg) == oldest.id && bytes < copyBatchBytes {
 				p := part{stream: s, from: max(e.first, s.first)}
-				p.step = step{extent: e, limit: s.limit(i), in: oldest, until: int64(e.pos) + int64(e.span), own: int64(e.own)}
+				p.step = step{extent: e, limit: s.limit(i), in: oldest, until: int64(e.pos) + int64(e.span)}
 				parts = append(parts, p)
 				bytes += int(e.own)
 			}
@@ -120,7 +120,7 @@ func (k *keeper) copyForward(oldest *segment) bool {
 	room := newBudget(math.MaxInt)
 	for i := range parts {
 		p := &parts[i]
-		next, err := k.r.extent(&p.step, p.stream.id, p.from, &room, func(h *header, payload []byte) error {
+		next, err := k.r.extent(&p.step, p.stream.id, p.from, &room, func(_ *frameReader, h *header, payload []byte) error {
 			e := Entry{Stream: p.stream.id, Type: workCopy, First: h.first, End: h.end(), Payload: slices.Clone(payload)}
 			items = append(items, item{Entry: e, origin: oldest.id})
 			return nil

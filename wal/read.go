@@ -25,7 +25,7 @@ const (
 // position, where the entry at from cannot be read any more; KafkaStorageError,
 // with them, where the disk does not give it.
 func (l *Log) Read(stream StreamID, from uint64, maxBytes int, dst []byte) (data []byte, next uint64, err error) {
-	next, err = l.scan(stream, from, maxBytes, func(_ *header, payload []byte) error {
+	next, err = l.scan(stream, from, maxBytes, func(_ *frameReader, _ *header, payload []byte) error {
 		dst = append(dst, payload...)
 		return nil
 	})
@@ -34,28 +34,57 @@ func (l *Log) Read(stream StreamID, from uint64, maxBytes int, dst []byte) (data
 
 // ReadBuffer is a reader's memory, used again from read to read. The zero value is ready.
 type ReadBuffer struct {
-	Bytes    []byte   // what was read last, with what lay around it; may be nil
-	Payloads [][]byte // found by the last ReadInto
+	Bytes  []byte   // where what was found lies, with what lay around it; may be nil
+	Pieces [][]byte // found by the last ReadInto: the payload of one entry each, or of several
 }
 
-// ReadInto is Read without copying: buf.Payloads are the entries' payloads, as
-// they were read into buf.Bytes or, where that was too short, into memory that
-// nobody has but them. They are valid until buf is used again.
+// ReadInto is Read that copies nothing if most of what it looks at is the
+// stream's: buf.Pieces lie in buf.Bytes or, where that was too short, in memory
+// that nobody has but them. They are valid until buf is used again.
 func (l *Log) ReadInto(stream StreamID, from uint64, maxBytes int, buf *ReadBuffer) (next uint64, err error) {
-	r := frameReader{buf: buf.Bytes[:cap(buf.Bytes)], keep: true, room: maxBytes + keepSlack}
-	buf.Payloads = buf.Payloads[:0]
-	next, err = l.scanBy(&r, stream, from, maxBytes, func(_ *header, payload []byte) error {
-		buf.Payloads = append(buf.Payloads, payload)
+	r := l.frames.Get().(*frameReader)
+	defer func() { l.frames.Put(r.release()) }()
+	keep := frameReader{buf: buf.Bytes[:cap(buf.Bytes)], keep: true, room: maxBytes + keepSlack}
+	c := copies{to: buf, last: -1}
+	buf.Pieces = buf.Pieces[:0]
+	next, err = l.scanBy(r, &keep, stream, from, maxBytes, func(by *frameReader, _ *header, payload []byte) error {
+		if by.keep {
+			buf.Pieces = append(buf.Pieces, payload)
+			return nil
+		}
+		if c.bytes == nil && keep.used == 0 {
+			c.bytes, keep.buf = keep.buf[:0], nil // either the one or the other reads into it
+		}
+		c.add(payload)
 		return nil
 	})
-	buf.Bytes = r.release().buf
+	if buf.Bytes = keep.release().buf; buf.Bytes == nil && cap(c.bytes) <= keepBytes {
+		buf.Bytes = c.bytes
+	}
 	return next, err
+}
+
+// copies makes pieces of a buffer by copying. What follows on each other is one piece.
+type copies struct {
+	to    *ReadBuffer
+	bytes []byte
+	begin int // of the last piece, in bytes
+	last  int // its index, -1 if there is none
+}
+
+func (c *copies) add(payload []byte) {
+	if n := len(c.to.Pieces); c.last < 0 || c.last != n-1 {
+		c.begin, c.last = len(c.bytes), n
+		c.to.Pieces = append(c.to.Pieces, nil)
+	}
+	c.bytes = append(c.bytes, payload...)
+	c.to.Pieces[c.last] = c.bytes[c.begin:len(c.bytes):len(c.bytes)]
 }
 
 // ReadEntries is Read that keeps the entries apart. Their payloads are valid
 // during the call only. An error of visit ends it and is returned as it is.
 func (l *Log) ReadEntries(stream StreamID, from uint64, maxBytes int, visit func(Entry) error) (next uint64, err error) {
-	return l.scan(stream, from, maxBytes, func(h *header, payload []byte) error {
+	return l.scan(stream, from, maxBytes, func(_ *frameReader, h *header, payload []byte) error {
 		return visit(Entry{Stream: stream, Type: EntryData, First: h.first, End: h.end(), Payload: payload})
 	})
 }
@@ -67,24 +96,25 @@ type step struct {
 	in    *segment
 	until int64 // what follows it up to here is wanted too
 	own   int64 // bytes of that, this included, that are the stream's
+	past  bool  // the page cache: most of that is the stream's own. What lies between may be wanted by others, and is best left to the cache
 }
 
-// dense says whether most of what is read for the step is the stream's own:
-// what lies between may be wanted by others, and is best left to the page cache.
-func (s *step) dense() bool { return 4*s.own >= 3*(s.until-int64(s.pos)) }
+// emit is given what a scan finds. An error ends it.
+type emit func(by *frameReader, h *header, payload []byte) error
 
-func (l *Log) scan(stream StreamID, from uint64, maxBytes int, emit func(*header, []byte) error) (uint64, error) {
+func (l *Log) scan(stream StreamID, from uint64, maxBytes int, found emit) (uint64, error) {
 	r := l.frames.Get().(*frameReader)
 	defer func() { l.frames.Put(r.release()) }()
-	return l.scanBy(r, stream, from, maxBytes, emit)
+	return l.scanBy(r, nil, stream, from, maxBytes, found)
 }
 
-func (l *Log) scanBy(r *frameReader, stream StreamID, from uint64, maxBytes int, emit func(*header, []byte) error) (uint64, error) {
+// scanBy uses keep, if there is one, for what goes past the page cache, and r for the rest.
+func (l *Log) scanBy(r, keep *frameReader, stream StreamID, from uint64, maxBytes int, found emit) (uint64, error) {
 	var steps [readSteps]step
 	cur, room := from, newBudget(maxBytes)
-	var stopped error // by emit
-	show := func(h *header, payload []byte) error {
-		stopped = emit(h, payload)
+	var stopped error // by found
+	show := func(by *frameReader, h *header, payload []byte) error {
+		stopped = found(by, h, payload)
 		return stopped
 	}
 	for !room.full {
@@ -94,7 +124,11 @@ func (l *Log) scanBy(r *frameReader, stream StreamID, from uint64, maxBytes int,
 		}
 		before := cur
 		for i := 0; i < n && !room.full && err == nil; i++ {
-			cur, err = r.extent(&steps[i], stream, cur, &room, show)
+			by := r
+			if steps[i].past && keep != nil {
+				by = keep
+			}
+			cur, err = by.extent(&steps[i], stream, cur, &room, show)
 		}
 		l.unpin(steps[:n])
 		switch {
@@ -166,6 +200,14 @@ func (l *Log) plan(id StreamID, from uint64, room budget, steps []step) (n int, 
 			a.until, a.own = b.until, a.own+b.own
 		}
 	}
+	for i := range n {
+		s := &steps[i]
+		if i > 0 && steps[i-1].in == s.in && steps[i-1].until == s.until {
+			s.past = steps[i-1].past // it was read together with that
+		} else {
+			s.past = 4*s.own >= 3*(s.until-int64(s.pos))
+		}
+	}
 	return n, nil
 }
 
@@ -218,7 +260,7 @@ func (r *frameReader) release() *frameReader {
 
 // at returns the n bytes at pos, and reads on up to until while it is there,
 // through the page cache or past it: what cannot be read around them is of no
-// concern yet. They are valid until the next call; with keep for longer if found
+// concern yet. They are valid until the next call; with keep for longer if hold
 // is called before that.
 func (r *frameReader) at(in *segment, pos int64, n int, until int64, past bool) ([]byte, error) {
 	if r.in == in && pos >= r.base && pos+int64(n) <= r.base+int64(r.n) {
@@ -250,8 +292,8 @@ func (r *frameReader) at(in *segment, pos int64, n int, until int64, past bool) 
 	return r.buf[r.off+skip:][:n:n], nil
 }
 
-// found keeps what the last at returned.
-func (r *frameReader) found() {
+// hold keeps what the last at returned.
+func (r *frameReader) hold() {
 	if r.keep {
 		r.used = r.off + r.n
 	}
@@ -283,10 +325,10 @@ func (b *budget) took(n int) {
 // fit as a whole, only if without them there is little.
 func (b *budget) worth(n int) bool { return n <= b.left || b.left > b.most/2 }
 
-// extent gives emit the stream's entries from the one that holds cur on, and
+// extent gives found the stream's entries from the one that holds cur on, and
 // returns the offset up to which they were taken: the extent's limit, unless
 // there was no room for more.
-func (r *frameReader) extent(s *step, id StreamID, cur uint64, room *budget, emit func(*header, []byte) error) (uint64, error) {
+func (r *frameReader) extent(s *step, id StreamID, cur uint64, room *budget, found emit) (uint64, error) {
 	pos, stop, bad := int64(s.pos), int64(s.pos)+int64(s.span), int64(-1)
 	var unread error
 	for cur < s.limit && pos+headerSize <= stop && !room.full {
@@ -295,7 +337,7 @@ func (r *frameReader) extent(s *step, id StreamID, cur uint64, room *budget, emi
 		if room.any { // what will not be taken is not read
 			until = min(until, pos+int64(min(room.left, readBytes))+headerSize)
 		}
-		b, err := r.at(s.in, pos, headerSize, until, s.dense())
+		b, err := r.at(s.in, pos, headerSize, until, s.past)
 		if err != nil {
 			if unread == nil {
 				unread = err
@@ -315,16 +357,16 @@ func (r *frameReader) extent(s *step, id StreamID, cur uint64, room *budget, emi
 			if !room.takes(int(h.length)) {
 				return cur, nil
 			}
-			payload, err := r.at(s.in, pos+headerSize, int(h.length), until, s.dense())
+			payload, err := r.at(s.in, pos+headerSize, int(h.length), until, s.past)
 			if err != nil {
 				return cur, err
 			}
 			if payloadCRC(s.in.seed, pos, payload) != h.payloadCRC {
 				return cur, corruptAt(s.in, pos, id, cur, "checksum of the payload")
 			}
-			r.found()
+			r.hold()
 			room.took(int(h.length))
-			if err := emit(h, payload); err != nil {
+			if err := found(r, h, payload); err != nil {
 				return cur, err
 			}
 			cur = h.end()

@@ -260,7 +260,7 @@ func (w *writer) checkBoundary(it *item, s *stream) error {
 	if fine {
 		return nil
 	}
-	_, err := w.l.scan(it.Stream, it.First, 1, func(h *header, _ []byte) error {
+	_, err := w.l.scan(it.Stream, it.First, 1, func(_ *frameReader, h *header, _ []byte) error {
 		if h.first != it.First {
 			return mq.Errorf(mq.InvalidRequest, "truncate stream %x to %d: inside the entry [%d, %d)", it.Stream, it.First, h.first, h.end())
 		}
