@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/rustmq/rustmq/mq"
 	"github.com/rustmq/rustmq/wal"
@@ -35,7 +36,9 @@ func TestReadReturnsWhatIsGoodBeforeDamage(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			fs := crashfs.New(1)
-			l := mustOpen(t, options(fs))
+			o := options(fs)
+			o.PromiseDelay = time.Hour // promises between the entries would move them
+			l := mustOpen(t, o)
 			var before, behind []byte
 			for i := range uint64(entries) {
 				mustAdd(t, l, data(1, i, i+1, size))
