@@ -177,6 +177,18 @@ func TestPlacementSpreadsLeadersReplicasAndRacks(t *testing.T) {
 			t.Errorf("broker %d leads %d and has %d", id, leaders[id], replicas[id])
 		}
 	}
+	if placed, err = PlaceTopic(b.store.Image(), 40, 3); err != nil {
+		t.Fatal(err)
+	}
+	next := map[[2]mq.NodeID]int{}
+	for _, p := range placed {
+		next[[2]mq.NodeID{p[0], p[1]}]++
+	}
+	for pair, n := range next {
+		if n > 5 {
+			t.Errorf("when broker %d dies, broker %d leads %d of the 10 that it led", pair[0], pair[1], n)
+		}
+	}
 	b.must(fenceCommand(4, b.brokerEpoch(4)))
 	if _, err := PlaceTopic(b.store.Image(), 1, 4); mq.CodeOf(err) != mq.InvalidReplicationFactor {
 		t.Errorf("4 replicas on 3 live brokers: %v", err)

@@ -2,6 +2,7 @@ package metadata
 
 import (
 	"fmt"
+	"path/filepath"
 	"slices"
 	"testing"
 
@@ -214,10 +215,30 @@ func TestPreferredLeaderIsBackByPlanInBatches(t *testing.T) {
 	}
 }
 
-// BenchmarkFenceLeaderOf333 is the fence of a broker that leads a third of 1,000 partitions and follows in the others, and its
-// return: one command each, the synced transaction included.
+// BenchmarkFenceLeaderOf333 is the fence of a broker that leads a third of 1,000 partitions and follows in the others, the synced
+// transaction included.
 func BenchmarkFenceLeaderOf333(b *testing.B) {
-	s, err := Open(Options{Path: b.TempDir() + "/metadata.db"})
+	bench := thousandPartitions(b)
+	for b.Loop() {
+		bench.fence(1)
+		b.StopTimer()
+		bench.restart(1, 0)
+		bench.allInSync()
+		b.StartTimer()
+	}
+}
+
+// BenchmarkReturnOfLeaderOf333 is the registration of such a broker that was not fenced: each partition that it leads gets a new epoch.
+func BenchmarkReturnOfLeaderOf333(b *testing.B) {
+	bench := thousandPartitions(b)
+	for b.Loop() {
+		bench.restart(1, 0)
+	}
+}
+
+// thousandPartitions are spread over three brokers, on a disk that is synced.
+func thousandPartitions(b *testing.B) *bench {
+	s, err := Open(Options{Path: filepath.Join(b.TempDir(), "metadata.db")})
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -232,21 +253,48 @@ func BenchmarkFenceLeaderOf333(b *testing.B) {
 		replicas[i] = []int32{int32(i%3) + 1, int32(i+1)%3 + 1, int32(i+2)%3 + 1}
 	}
 	bench.must(createCommand(1, "t", replicas...))
-	for b.Loop() {
-		bench.fence(1)
-		b.StopTimer()
-		bench.restart(1, 0)
-		changes := &metadatapb.ChangePartitions{}
-		for i, p := range bench.store.Image().TopicByName("t").All() {
-			c := &metadatapb.PartitionChange{
-				Partition: PartitionRecord(partitionOf(1, i)), PartitionEpoch: p.PartitionEpoch, LeaderEpoch: -1, Leader: new(int32(p.Replicas[0])),
-			}
-			for _, id := range p.Replicas {
-				c.Isr = append(c.Isr, &metadatapb.ISRMember{NodeId: int32(id)})
-			}
-			changes.Changes = append(changes.Changes, c)
+	return bench
+}
+
+// allInSync makes all replicas of topic "t" in sync, and the preferred ones leaders.
+func (b *bench) allInSync() {
+	b.t.Helper()
+	changes := &metadatapb.ChangePartitions{}
+	for i, p := range b.store.Image().TopicByName("t").All() {
+		c := &metadatapb.PartitionChange{
+			Partition: PartitionRecord(partitionOf(1, i)), PartitionEpoch: p.PartitionEpoch, LeaderEpoch: -1, Leader: new(int32(p.Replicas[0])),
 		}
-		bench.must(&metadatapb.Command{Kind: &metadatapb.Command_ChangePartitions{ChangePartitions: changes}})
-		b.StartTimer()
+		for _, id := range p.Replicas {
+			c.Isr = append(c.Isr, &metadatapb.ISRMember{NodeId: int32(id)})
+		}
+		changes.Changes = append(changes.Changes, c)
 	}
+	b.must(&metadatapb.Command{Kind: &metadatapb.Command_ChangePartitions{ChangePartitions: changes}})
+}
+
+// A fence is one command for all partitions, whatever became of them before.
+func TestFenceMovesAllLeadershipsInOneCommand(t *testing.T) {
+	b := newCluster(t, 3)
+	replicas := make([][]int32, 1000)
+	for i := range replicas {
+		replicas[i] = []int32{int32(i%3) + 1, int32(i+1)%3 + 1, int32(i+2)%3 + 1}
+	}
+	b.must(createCommand(1, "t", replicas...))
+	b.fence(1)
+	leads := map[mq.NodeID]int{}
+	for _, p := range b.store.Image().TopicByName("t").All() {
+		leads[p.Leader]++
+		if len(p.ISR) != 2 || slices.Contains(p.ISR, 1) {
+			t.Fatalf("a partition is %+v", *p)
+		}
+	}
+	if leads[1] != 0 || leads[2] != 667 || leads[3] != 333 {
+		t.Errorf("brokers lead %v", leads)
+	}
+	b.restart(1, 0)
+	b.allInSync()
+	if plan := PlanBalance(b.store.Image(), 1000); len(plan) != 0 {
+		t.Errorf("%d leaders are to move", len(plan))
+	}
+	checkReload(t, b.store)
 }

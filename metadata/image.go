@@ -118,6 +118,19 @@ type Partition struct {
 // count until they all are in sync.
 func (t *Topic) MinInSync(p *Partition) int { return t.Config.MinInSync(len(p.original())) }
 
+// MostInSync is the largest MinInSync of the topic's partitions: a leader that takes it for all of them commits nothing too early. They differ
+// only while some have been reassigned to another number of replicas and others have not.
+func (t *Topic) MostInSync() int {
+	if t.Config.MinISR > 0 {
+		return int(t.Config.MinISR)
+	}
+	most := 1
+	for _, p := range t.All() {
+		most = max(most, t.MinInSync(p))
+	}
+	return most
+}
+
 // Partitions is how many partitions the topic has; they are numbered from 0.
 func (t *Topic) Partitions() int32 { return t.count }
 

@@ -94,6 +94,10 @@ func placeOne(loads []brokerLoad, replicas int) []mq.NodeID {
 			loads[i].leaders++
 		}
 	}
+	if replicas > 1 { // when a leader dies, the next in the list leads: not the same one for all that it led
+		turn := loads[chosen[0]].leaders % (replicas - 1)
+		ids = slices.Concat(ids[:1], ids[1+turn:], ids[1:1+turn])
+	}
 	return ids
 }
 

@@ -115,6 +115,9 @@ func TestReplicasThatAreBeingAddedDoNotRaiseTheMinimum(t *testing.T) {
 	if placed, err := PlacePartitions(b.store.Image(), b.store.Image().TopicByName("t"), 1); err != nil || len(placed[0]) != 3 {
 		t.Errorf("partitions that are added to it are placed as %v, %v", placed, err)
 	}
+	if got := b.store.Image().TopicByName("t").MostInSync(); got != 2 {
+		t.Errorf("%d must be in sync where one partition has three replicas", got)
+	}
 	b.inSync(1, 2, 3)
 	topic = b.store.Image().TopicByName("t")
 	if got := topic.MinInSync(topic.Partition(0)); got != 2 {

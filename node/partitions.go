@@ -140,13 +140,9 @@ func (p *partitions) configure(t *metadata.Topic) {
 		at = new(atomic.Pointer[partition.Settings])
 		p.settings[t.ID] = at
 	}
-	replicas := 1
-	if first := t.Partition(0); first != nil {
-		replicas = len(first.Replicas)
-	}
 	at.Store(&partition.Settings{
 		MaxBatchBytes: int(t.Config.MaxMessageBytes),
-		MinISR:        t.Config.MinInSync(replicas),
+		MinISR:        t.MostInSync(),
 		LogAppendTime: t.Config.LogAppendTime,
 	})
 }
