@@ -13,6 +13,7 @@ func (a *app) ctlCommand() *cli.Command {
 			a.ctlPartitionCommand(),
 			a.ctlRaftCommand(),
 			a.ctlConfigCommand(),
+			a.ctlCACommand(),
 		},
 	}
 }

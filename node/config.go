@@ -54,7 +54,7 @@ type AdminConfig struct {
 
 // PKIConfig says where certificates are.
 type PKIConfig struct {
-	Dir string `koanf:"dir" doc:"Directory with ca.crt, node.crt and node.key. Default: DATA_DIR/pki, where the first start makes a certificate authority of its own." flag:"pki"`
+	Dir string `koanf:"dir" doc:"Directory with ca.crt, node.crt and node.key, as rustmq ctl ca node makes it, or with ca.crt and ca.key, out of which the node issues its own certificate. The cluster's id is that of the certificate. Default: DATA_DIR/pki, where the first start makes a certificate authority of its own." flag:"pki"`
 }
 
 // WALConfig bounds the write-ahead log.

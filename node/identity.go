@@ -42,7 +42,8 @@ type identity struct {
 
 // openDataDir locks the data directory and finds out, or decides, whose it is.
 // The lock is held until the returned closer is closed.
-func openDataDir(fsys wal.FS, dir string, node mq.NodeID, random io.Reader) (identity, io.Closer, error) {
+// A new one is of the given cluster, or of one that is drawn when that is the zero value.
+func openDataDir(fsys wal.FS, dir string, node mq.NodeID, cluster mq.ClusterID, random io.Reader) (identity, io.Closer, error) {
 	if err := fsys.MkdirAll(dir); err != nil {
 		return identity{}, nil, mq.Errorf(mq.KafkaStorageError, "make the data directory %s: %w", dir, err)
 	}
@@ -50,20 +51,20 @@ func openDataDir(fsys wal.FS, dir string, node mq.NodeID, random io.Reader) (ide
 	if err != nil {
 		return identity{}, nil, mq.Errorf(mq.WrongDataDir, "data directory %s is in use: one process at a time may have it: %w", dir, err)
 	}
-	id, err := identify(fsys, dir, node, random)
+	id, err := identify(fsys, dir, node, cluster, random)
 	if err != nil {
 		return identity{}, nil, errors.Join(err, lock.Close())
 	}
 	return id, lock, nil
 }
 
-func identify(fsys wal.FS, dir string, node mq.NodeID, random io.Reader) (identity, error) {
+func identify(fsys wal.FS, dir string, node mq.NodeID, cluster mq.ClusterID, random io.Reader) (identity, error) {
 	names, err := fsys.ReadDir(dir)
 	if err != nil {
 		return identity{}, mq.Errorf(mq.KafkaStorageError, "list the data directory %s: %w", dir, err)
 	}
 	if !slices.Contains(names, identityFile) {
-		return newIdentity(fsys, dir, node, random, names)
+		return newIdentity(fsys, dir, node, cluster, random, names)
 	}
 	id, err := readIdentity(fsys, filepath.Join(dir, identityFile))
 	if err != nil {
@@ -74,20 +75,22 @@ func identify(fsys wal.FS, dir string, node mq.NodeID, random io.Reader) (identi
 	if err := fsys.SyncDir(dir); err != nil {
 		return identity{}, mq.Errorf(mq.KafkaStorageError, "sync the data directory %s: %w", dir, err)
 	}
-	return id, id.check(fsys, dir, node)
+	return id, id.check(fsys, dir, node, cluster)
 }
 
 // newIdentity makes the identity of an empty directory.
-func newIdentity(fsys wal.FS, dir string, node mq.NodeID, random io.Reader, names []string) (identity, error) {
+func newIdentity(fsys wal.FS, dir string, node mq.NodeID, cluster mq.ClusterID, random io.Reader, names []string) (identity, error) {
 	for _, name := range []string{walDir, raftDir, metadataFile} {
 		if slices.Contains(names, name) || hasFiles(fsys, filepath.Join(dir, name)) {
 			return identity{}, mq.Errorf(mq.WrongDataDir,
 				"data directory %s has %s but no %s: it is half a copy, or not ours; restore the whole directory or name an empty one", dir, name, identityFile)
 		}
 	}
-	cluster, err := mq.NewClusterID(random)
-	if err != nil {
-		return identity{}, mq.Errorf(mq.Internal, "draw a cluster id: %w", err)
+	if cluster.IsZero() {
+		var err error
+		if cluster, err = mq.NewClusterID(random); err != nil {
+			return identity{}, mq.Errorf(mq.Internal, "draw a cluster id: %w", err)
+		}
 	}
 	dirID, err := mq.NewDirID(random)
 	if err != nil {
@@ -97,8 +100,8 @@ func newIdentity(fsys wal.FS, dir string, node mq.NodeID, random io.Reader, name
 	return id, id.write(fsys, dir)
 }
 
-// check refuses a directory that is newer, another node's, or incomplete.
-func (id identity) check(fsys wal.FS, dir string, node mq.NodeID) error {
+// check refuses a directory that is newer, another node's, another cluster's than the certificates, or incomplete.
+func (id identity) check(fsys wal.FS, dir string, node mq.NodeID, certified mq.ClusterID) error {
 	switch {
 	case id.Format > FormatVersion:
 		return mq.Errorf(mq.WrongDataDir, "data directory %s has format %d, this rustmq knows %d: it was written by a newer version; use that one", dir, id.Format, FormatVersion)
@@ -107,6 +110,9 @@ func (id identity) check(fsys wal.FS, dir string, node mq.NodeID) error {
 	case id.Node != node:
 		return mq.Errorf(mq.WrongDataDir, "data directory %s belongs to node %d of cluster %s, not to node %d: start with --node-id %d or name another directory",
 			dir, id.Node, id.Cluster, node, id.Node)
+	case !certified.IsZero() && certified != id.Cluster:
+		return mq.Errorf(mq.WrongDataDir, "data directory %s belongs to cluster %s, and the certificates of this node are of cluster %s: name those, or that directory, which belongs to the other",
+			dir, id.Cluster, certified)
 	case !id.Formed:
 		return nil
 	}

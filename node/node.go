@@ -3,7 +3,6 @@ package node
 import (
 	"context"
 	"crypto/rand"
-	"crypto/tls"
 	"encoding/binary"
 	"errors"
 	"io"
@@ -91,6 +90,7 @@ func StartWith(ctx context.Context, cfg Config, logger *slog.Logger, seams Seams
 	n := &Node{cfg: cfg, seams: seams, logger: logger, pressure: make(chan struct{}, 1), done: make(chan error, 1)}
 	for _, step := range []func(context.Context) error{
 		n.openDataDir,
+		n.openCertificates,
 		n.openController,
 		n.openLog,
 		n.openTier,
@@ -141,7 +141,11 @@ func (n *Node) Addr() net.Addr { return n.socket.LocalAddr() }
 func (n *Node) AdminAddr() net.Addr { return n.adminAddr }
 
 func (n *Node) openDataDir(context.Context) error {
-	id, lock, err := openDataDir(n.seams.FS, n.cfg.Node.DataDir, mq.NodeID(n.cfg.Node.ID), n.seams.Random)
+	cluster, err := n.certified()
+	if err != nil {
+		return err
+	}
+	id, lock, err := openDataDir(n.seams.FS, n.cfg.Node.DataDir, mq.NodeID(n.cfg.Node.ID), cluster, n.seams.Random)
 	if err != nil {
 		return err
 	}
@@ -328,10 +332,6 @@ func (n *Node) openBroker(context.Context) error {
 	if n.seams.Headless {
 		return nil
 	}
-	certs, err := n.serverTLS()
-	if err != nil {
-		return err
-	}
 	limits := server.DefaultLimits()
 	limits.HandshakeTimeout = n.cfg.Server.HandshakeTimeout
 	limits.HelloTimeout = n.cfg.Server.HandshakeTimeout
@@ -342,7 +342,7 @@ func (n *Node) openBroker(context.Context) error {
 		return err
 	}
 	n.server, err = server.Serve(n.socket, server.Config{
-		TLS: certs, Broker: n.broker, ResetKey: &resetKey, Limits: limits, Logger: n.logger,
+		TLS: n.certs.ServerTLS(), Broker: n.broker, ResetKey: &resetKey, Limits: limits, Logger: n.logger,
 	})
 	if err != nil {
 		return err
@@ -379,25 +379,6 @@ func (n *Node) incarnation() (uint64, error) {
 	}
 	return binary.BigEndian.Uint64(b[:]) | 1, nil
 }
-
-// serverTLS is the certificate that clients see, made at the first start.
-func (n *Node) serverTLS() (*tls.Config, error) {
-	hosts := []string{"localhost", "127.0.0.1", "::1"}
-	for _, e := range n.store.Image().Broker(n.id.Node).Endpoints {
-		if !slices.Contains(hosts, e.Host) {
-			hosts = append(hosts, e.Host)
-		}
-	}
-	var err error
-	n.certs, err = pki.Open(n.cfg.PKIDir(), pki.Subject{Cluster: n.id.Cluster, Node: n.id.Node, Hosts: hosts}, time.Now())
-	if err != nil {
-		return nil, err
-	}
-	return n.certs.ServerTLS(), nil
-}
-
-// CAFile is the certificate that a client has to trust.
-func (n *Node) CAFile() string { return n.certs.CAFile() }
 
 func (n *Node) openAdmin(context.Context) error {
 	if n.seams.Headless {

@@ -1,34 +1,24 @@
 package pki
 
 import (
-	"crypto/ecdsa"
 	"crypto/hkdf"
 	"crypto/sha256"
-	"crypto/tls"
 	"crypto/x509"
-	"encoding/pem"
-	"errors"
-	"io/fs"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"time"
 
 	"github.com/rustmq/rustmq/mq"
 )
 
-// The files of a directory.
-const (
-	CACertFile   = "ca.crt"
-	caKeyFile    = "ca.key"
-	nodeCertFile = "node.crt"
-	nodeKeyFile  = "node.key"
-)
-
 // Identity is a node's certificate and the authority that it and its peers are judged by.
 type Identity struct {
-	dir  string
-	ca   *x509.Certificate
-	node pair
+	dir     string
+	subject Subject
+	ca      pair // its key may be elsewhere
+	roots   *x509.CertPool
+	node    atomic.Pointer[pair] // read by every handshake, replaced by Refresh
 }
 
 // Open loads the certificates in dir. An empty or missing directory gets an
@@ -36,8 +26,8 @@ type Identity struct {
 // that nears its end or lacks a host is issued anew if the authority's key is
 // there; otherwise one that has ended, or is another node's, is WrongDataDir.
 func Open(dir string, s Subject, now time.Time) (*Identity, error) {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, mq.Errorf(mq.KafkaStorageError, "make the directory of certificates %s: %w", dir, err)
+	if err := makeDir(dir); err != nil {
+		return nil, err
 	}
 	ca, err := openAuthority(dir, s, now)
 	if err != nil {
@@ -47,20 +37,74 @@ func Open(dir string, s Subject, now time.Time) (*Identity, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Identity{dir: dir, ca: ca.cert, node: node}, nil
+	id := &Identity{dir: dir, subject: s, ca: ca, roots: x509.NewCertPool()}
+	id.roots.AddCert(ca.cert)
+	id.node.Store(&node)
+	return id, nil
+}
+
+// Refresh takes up the certificate that lies in the directory by now, and issues a new one before if that nears its end and the
+// authority's key is there. Handshakes that begin from then on show it; connections that there are go on. On an error, as while somebody
+// else is replacing the files, the certificate from before stays. One caller at a time.
+func (id *Identity) Refresh(now time.Time) (changed bool, err error) {
+	node, err := openNode(id.dir, id.ca, id.subject, now)
+	if err != nil {
+		return false, err
+	}
+	if node.cert.Equal(id.node.Load().cert) {
+		return false, nil
+	}
+	id.node.Store(&node)
+	return true, nil
+}
+
+// ReadSubject tells whose certificate lies in dir: the node's, or without one the cluster of an authority that can issue it, and no
+// node's then. found is false where there is neither.
+func ReadSubject(dir string) (s Subject, found bool, err error) {
+	cert, err := readCert(filepath.Join(dir, nodeCertFile))
+	if err == nil {
+		if s, found = nodeOf(cert); !found {
+			err = mq.Errorf(mq.WrongDataDir, "%s in %s names no node: it needs one URI like %s", nodeCertFile, dir, Subject{Node: 1}.URI())
+		}
+		return s, found, err
+	}
+	if !notThere(err) {
+		return Subject{}, false, err
+	}
+	ca, err := readAuthority(dir)
+	if notThere(err) || err == nil && ca.key == nil {
+		return Subject{}, false, nil
+	}
+	if err != nil {
+		return Subject{}, false, err
+	}
+	s.Cluster, found = clusterOf(ca.cert)
+	return s, found, nil
 }
 
 // openAuthority loads the authority, whose key may be elsewhere, or makes one in an empty directory.
 func openAuthority(dir string, s Subject, now time.Time) (pair, error) {
-	cert, err := readCert(filepath.Join(dir, CACertFile))
-	if errors.Is(err, fs.ErrNotExist) {
+	ca, err := readAuthority(dir)
+	if notThere(err) {
 		return makeAuthority(dir, s, now)
 	}
 	if err != nil {
 		return pair{}, err
 	}
+	if cluster, ok := clusterOf(ca.cert); ok && cluster != s.Cluster {
+		return pair{}, mq.Errorf(mq.WrongDataDir, "%s in %s is the authority of cluster %s, not of %s", CACertFile, dir, cluster, s.Cluster)
+	}
+	return ca, nil
+}
+
+// readAuthority loads the authority, whose key may be elsewhere.
+func readAuthority(dir string) (pair, error) {
+	cert, err := readCert(filepath.Join(dir, CACertFile))
+	if err != nil {
+		return pair{}, err
+	}
 	key, err := readKey(filepath.Join(dir, caKeyFile))
-	if errors.Is(err, fs.ErrNotExist) {
+	if notThere(err) {
 		return pair{cert: cert}, nil
 	}
 	if err != nil {
@@ -88,14 +132,17 @@ func makeAuthority(dir string, s Subject, now time.Time) (pair, error) {
 
 func openNode(dir string, ca pair, s Subject, now time.Time) (pair, error) {
 	cert, err := readCert(filepath.Join(dir, nodeCertFile))
-	missing := errors.Is(err, fs.ErrNotExist)
+	missing := notThere(err)
 	if err != nil && !missing {
 		return pair{}, err
 	}
 	if !missing && !s.owns(cert) {
 		return pair{}, mq.Errorf(mq.WrongDataDir, "%s in %s is not the certificate of %s", nodeCertFile, dir, s.URI())
 	}
-	if missing || !s.fits(cert) || now.After(cert.NotAfter.Add(-renewBefore)) {
+	if !missing && ca.key == nil && cert.CheckSignatureFrom(ca.cert) != nil {
+		return pair{}, mq.Errorf(mq.WrongDataDir, "%s in %s was not issued by the authority in %s beside it", nodeCertFile, dir, CACertFile)
+	}
+	if missing || len(s.lacks(cert)) > 0 || cert.CheckSignatureFrom(ca.cert) != nil || now.After(cert.NotAfter.Add(-renewBefore)) {
 		if ca.key != nil {
 			node, err := ca.issue(s, now)
 			if err != nil {
@@ -128,88 +175,18 @@ func openNode(dir string, ca pair, s Subject, now time.Time) (pair, error) {
 // CAFile is the path of the authority's certificate: what a client has to trust.
 func (id *Identity) CAFile() string { return filepath.Join(id.dir, CACertFile) }
 
-// ServerTLS is the configuration of a listener for clients: TLS 1.3, and a client may show a certificate of the same authority.
-func (id *Identity) ServerTLS() *tls.Config {
-	pool := x509.NewCertPool()
-	pool.AddCert(id.ca)
-	return &tls.Config{
-		MinVersion:   tls.VersionTLS13,
-		Certificates: []tls.Certificate{{Certificate: [][]byte{id.node.cert.Raw, id.ca.Raw}, PrivateKey: id.node.key, Leaf: id.node.cert}},
-		ClientCAs:    pool,
-		ClientAuth:   tls.VerifyClientCertIfGiven,
-	}
-}
+// Issues reports whether the authority's key lies beside the node's: where it does not, somebody else issued the certificate.
+func (id *Identity) Issues() bool { return id.ca.key != nil }
 
-// write puts the key, then the certificate into dir, each whole or not at all.
-func (p pair) write(dir, keyName, certName string) error {
-	der, err := x509.MarshalPKCS8PrivateKey(p.key)
-	if err != nil {
-		return mq.Errorf(mq.Internal, "encode %s: %w", keyName, err)
-	}
-	if err := writeFile(filepath.Join(dir, keyName), "PRIVATE KEY", der, 0o600); err != nil {
-		return err
-	}
-	return writeFile(filepath.Join(dir, certName), "CERTIFICATE", p.cert.Raw, 0o644)
-}
+// NotAfter is when the node's certificate ends.
+func (id *Identity) NotAfter() time.Time { return id.node.Load().cert.NotAfter }
 
-func writeFile(path, kind string, der []byte, mode fs.FileMode) error {
-	f, err := os.OpenFile(path+".tmp", os.O_CREATE|os.O_TRUNC|os.O_WRONLY, mode)
-	if err != nil {
-		return mq.Errorf(mq.KafkaStorageError, "write %s: %w", path, err)
-	}
-	err = pem.Encode(f, &pem.Block{Type: kind, Bytes: der})
-	if err == nil {
-		err = f.Sync()
-	}
-	if err = errors.Join(err, f.Close()); err == nil {
-		err = os.Rename(path+".tmp", path)
-	}
-	if err != nil {
-		return mq.Errorf(mq.KafkaStorageError, "write %s: %w", path, err)
-	}
-	return nil
-}
-
-func readPEM(path, kind string) ([]byte, error) {
-	data, err := os.ReadFile(path)
-	if err != nil {
-		return nil, mq.Errorf(mq.KafkaStorageError, "read %s: %w", path, err)
-	}
-	block, _ := pem.Decode(data)
-	if block == nil || block.Type != kind {
-		return nil, mq.Errorf(mq.WrongDataDir, "%s holds no PEM block %q", path, kind)
-	}
-	return block.Bytes, nil
-}
-
-func readCert(path string) (*x509.Certificate, error) {
-	der, err := readPEM(path, "CERTIFICATE")
-	if err != nil {
-		return nil, err
-	}
-	cert, err := x509.ParseCertificate(der)
-	if err != nil {
-		return nil, mq.Errorf(mq.WrongDataDir, "%s is not a certificate: %w", path, err)
-	}
-	return cert, nil
-}
-
-func readKey(path string) (*ecdsa.PrivateKey, error) {
-	der, err := readPEM(path, "PRIVATE KEY")
-	if err != nil {
-		return nil, err
-	}
-	parsed, err := x509.ParsePKCS8PrivateKey(der)
-	key, ok := parsed.(*ecdsa.PrivateKey)
-	if err != nil || !ok {
-		return nil, mq.Errorf(mq.WrongDataDir, "%s is not an ECDSA key (PKCS #8)", path)
-	}
-	return key, nil
-}
+// Lacks are the hosts of the subject that the certificate is not good for: clients that dial them do not believe it.
+func (id *Identity) Lacks() []string { return id.subject.lacks(id.node.Load().cert) }
 
 // Secret derives a secret of the node for one purpose from its key (HKDF, RFC 5869). It stays the same until the key is renewed.
 func (id *Identity) Secret(purpose string) (secret [32]byte, err error) {
-	der, err := x509.MarshalPKCS8PrivateKey(id.node.key)
+	der, err := x509.MarshalPKCS8PrivateKey(id.node.Load().key)
 	if err != nil {
 		return secret, mq.Errorf(mq.Internal, "encode the node's key: %w", err)
 	}

@@ -50,7 +50,7 @@ func TestOpenAgainKeepsTheCertificates(t *testing.T) {
 	dir := t.TempDir()
 	first := open(t, dir, subject, now)
 	again := open(t, dir, subject, now.Add(time.Hour))
-	if !first.node.cert.Equal(again.node.cert) || !first.ca.Equal(again.ca) {
+	if !first.node.Load().cert.Equal(again.node.Load().cert) || !first.ca.cert.Equal(again.ca.cert) {
 		t.Fatal("certificates changed though they were good")
 	}
 }
@@ -59,12 +59,12 @@ func TestCertificateIsRenewedBeforeItsEndAndForNewHosts(t *testing.T) {
 	dir := t.TempDir()
 	first := open(t, dir, subject, now)
 	late := open(t, dir, subject, now.Add(nodeLife-renewBefore+2*time.Hour))
-	if first.node.cert.Equal(late.node.cert) {
+	if first.node.Load().cert.Equal(late.node.Load().cert) {
 		t.Fatal("a certificate near its end was kept")
 	}
 	s := subject
 	s.Hosts = append(s.Hosts, "broker.example")
-	if err := open(t, dir, s, now).node.cert.VerifyHostname("broker.example"); err != nil {
+	if err := open(t, dir, s, now).node.Load().cert.VerifyHostname("broker.example"); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -129,7 +129,7 @@ func TestRenewalThatWasCutShortIsFinished(t *testing.T) {
 		t.Fatal(err)
 	}
 	again := open(t, dir, subject, now)
-	if !again.node.key.PublicKey.Equal(again.node.cert.PublicKey) {
+	if node := again.node.Load(); !node.key.PublicKey.Equal(node.cert.PublicKey) {
 		t.Fatal("key and certificate do not belong together")
 	}
 }

@@ -3,17 +3,22 @@ package nodetest
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"io"
 	"log/slog"
 	"net/http"
+	"os"
 	"path/filepath"
 	"sync"
+	"time"
 
 	"gocloud.dev/blob"
 
 	"github.com/rustmq/rustmq/client"
 	"github.com/rustmq/rustmq/metadata"
+	"github.com/rustmq/rustmq/mq"
 	"github.com/rustmq/rustmq/node"
+	"github.com/rustmq/rustmq/pki"
 	"github.com/rustmq/rustmq/wal"
 )
 
@@ -33,8 +38,17 @@ type Seams struct {
 
 // StartLive starts a node with listeners.
 func StartLive(ctx context.Context, cfg node.Config, s Seams) (*Live, error) {
-	cfg.Server.Listen, cfg.Admin.Listen = "127.0.0.1:0", "127.0.0.1:0"
+	cfg.Server.Listen, cfg.RPC.Listen, cfg.Admin.Listen = "127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0"
 	cfg.PKI.Dir = filepath.Join(s.Scratch, "pki")
+	if _, err := os.Stat(cfg.PKI.Dir); err != nil {
+		cluster, err := mq.NewClusterID(rand.Reader)
+		if err != nil {
+			return nil, err
+		}
+		if _, err := pki.NewAuthority(cfg.PKI.Dir, cluster, time.Now()); err != nil {
+			return nil, err
+		}
+	}
 	s.Metadata.Path, s.Metadata.NoSync = filepath.Join(s.Scratch, "metadata.db"), true
 	lines := &LogLines{}
 	n, err := node.StartWith(ctx, cfg, slog.New(slog.NewTextHandler(lines, &slog.HandlerOptions{Level: slog.LevelWarn})), node.Seams{

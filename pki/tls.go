@@ -1,0 +1,112 @@
+package pki
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+
+	"github.com/rustmq/rustmq/mq"
+)
+
+// certificate is what a handshake shows: the node's certificate with its authority's.
+func (id *Identity) certificate() *tls.Certificate {
+	node := id.node.Load()
+	return &tls.Certificate{Certificate: [][]byte{node.cert.Raw, id.ca.cert.Raw}, PrivateKey: node.key, Leaf: node.cert}
+}
+
+// serverTLS is what the listeners have in common: TLS 1.3, and the certificate of the moment.
+func (id *Identity) serverTLS() *tls.Config {
+	return &tls.Config{
+		MinVersion:     tls.VersionTLS13,
+		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return id.certificate(), nil },
+		ClientCAs:      id.roots,
+	}
+}
+
+// ServerTLS is the configuration of a listener for clients: TLS 1.3, and a client may show a certificate of the same authority.
+func (id *Identity) ServerTLS() *tls.Config {
+	c := id.serverTLS()
+	c.ClientAuth = tls.VerifyClientCertIfGiven
+	return c
+}
+
+// NodeServerTLS is the configuration of a listener that only nodes of the cluster may speak to: mutual TLS 1.3, HTTP/2, and the other side's
+// certificate is of the cluster's authority and names a node of it. Each connection is judged anew: no sessions are resumed.
+func (id *Identity) NodeServerTLS() *tls.Config {
+	c := id.serverTLS()
+	c.ClientAuth = tls.RequireAndVerifyClientCert
+	c.NextProtos = []string{"h2"}
+	c.SessionTicketsDisabled = true
+	c.VerifyConnection = func(state tls.ConnectionState) error {
+		_, err := id.verifiedNode(state)
+		return err
+	}
+	return c
+}
+
+// NodeClientTLS is the configuration for dialling the node want of the same cluster: whoever answers has to prove that he is it, by his
+// certificate's URI; the name and address that were dialled mean nothing.
+func (id *Identity) NodeClientTLS(want mq.NodeID) *tls.Config {
+	return &tls.Config{
+		MinVersion:           tls.VersionTLS13,
+		GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return id.certificate(), nil },
+		NextProtos:           []string{"h2"},
+		// The library would compare host names. VerifyConnection verifies everything else, and the name that counts.
+		InsecureSkipVerify: true,
+		VerifyConnection: func(state tls.ConnectionState) error {
+			if err := verifyServer(state, id.roots); err != nil {
+				return mq.Errorf(mq.ClusterAuthorizationFailed, "the certificate of who answers for node %d: %w", want, err)
+			}
+			got, err := id.nodeOfCluster(state.PeerCertificates[0])
+			if err == nil && got != want {
+				err = mq.Errorf(mq.ClusterAuthorizationFailed, "node %d answers where node %d should: is an address wrong?", got, want)
+			}
+			return err
+		},
+	}
+}
+
+// verifyServer checks the chain that a server showed, without its host's name.
+func verifyServer(state tls.ConnectionState, roots *x509.CertPool) error {
+	if len(state.PeerCertificates) == 0 {
+		return mq.Errorf(mq.ClusterAuthorizationFailed, "it showed none")
+	}
+	between := x509.NewCertPool()
+	for _, c := range state.PeerCertificates[1:] {
+		between.AddCert(c)
+	}
+	_, err := state.PeerCertificates[0].Verify(x509.VerifyOptions{
+		Roots: roots, Intermediates: between, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+	})
+	return err
+}
+
+// verifiedNode is who is at the other end, when the library has verified his chain.
+func (id *Identity) verifiedNode(state tls.ConnectionState) (mq.NodeID, error) {
+	if len(state.VerifiedChains) == 0 {
+		return mq.NoNode, mq.Errorf(mq.ClusterAuthorizationFailed, "no certificate of the cluster's authority was shown: only nodes may speak here")
+	}
+	return id.nodeOfCluster(state.PeerCertificates[0])
+}
+
+func (id *Identity) nodeOfCluster(cert *x509.Certificate) (mq.NodeID, error) {
+	s, ok := nodeOf(cert)
+	switch {
+	case !ok:
+		return mq.NoNode, mq.Errorf(mq.ClusterAuthorizationFailed, "the certificate of %q names no node: only nodes may speak here", cert.Subject.CommonName)
+	case s.Cluster != id.subject.Cluster:
+		return mq.NoNode, mq.Errorf(mq.InconsistentClusterID, "node %d of cluster %s is not of cluster %s", s.Node, s.Cluster, id.subject.Cluster)
+	}
+	return s.Node, nil
+}
+
+// PeerNode is the node at the other end of a connection that was made under [Identity.NodeServerTLS], which lets no other in.
+func PeerNode(state tls.ConnectionState) (mq.NodeID, bool) {
+	if !state.HandshakeComplete || len(state.VerifiedChains) == 0 {
+		return mq.NoNode, false
+	}
+	s, ok := nodeOf(state.PeerCertificates[0])
+	if !ok {
+		return mq.NoNode, false
+	}
+	return s.Node, true
+}
