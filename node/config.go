@@ -14,7 +14,7 @@ import (
 type Config struct {
 	Node        NodeConfig        `koanf:"node"         doc:"Who this node is and where it keeps its data."`
 	Server      ServerConfig      `koanf:"server"       doc:"The front door for clients: QUIC on UDP, TLS 1.3 always."`
-	RPC         RPCConfig         `koanf:"rpc"          doc:"The door between nodes. A node that is alone in its cluster does not open it."`
+	RPC         RPCConfig         `koanf:"rpc"          doc:"The door between nodes, for which certificates have to be issued: a node that made its own is alone in its cluster and does not open it."`
 	Admin       AdminConfig       `koanf:"admin"        doc:"The HTTP listener: health, metrics and console."`
 	PKI         PKIConfig         `koanf:"pki"          doc:"Certificates."`
 	WAL         WALConfig         `koanf:"wal"          doc:"The write-ahead log, where every record is first made durable."`

@@ -12,6 +12,8 @@
 // [StartWith] opens from the ground up, and [Node.Close] closes in reverse, front doors first:
 //
 //	data directory   node.toml says whose it is; LOCK keeps a second process out
+//	certificates     out of which the cluster's id is taken before there is a data directory, where they were issued
+//	node listener    only where there may be other nodes
 //	controller       raft log -> metadata.db -> raft
 //	data log         replayed into what each partition needs to open
 //	object store     bucket, block cache

@@ -68,6 +68,7 @@ type Node struct {
 	server     *server.Server
 	adminAddr  net.Addr
 	certs      *pki.Identity
+	rpc        *rpcListener // nil on a node that is alone
 
 	closing sync.Once
 	done    chan error
@@ -91,6 +92,7 @@ func StartWith(ctx context.Context, cfg Config, logger *slog.Logger, seams Seams
 	for _, step := range []func(context.Context) error{
 		n.openDataDir,
 		n.openCertificates,
+		n.openRPC,
 		n.openController,
 		n.openLog,
 		n.openTier,

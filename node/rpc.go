@@ -1,0 +1,222 @@
+package node
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/rustmq/rustmq/mq"
+	"github.com/rustmq/rustmq/pki"
+)
+
+// The bounds of the listener for nodes.
+const (
+	// rpcHandshakeTimeout is for a connection that has not proven yet to be a node's.
+	rpcHandshakeTimeout = 5 * time.Second
+	// rpcIdleTimeout is for a node's connection without a stream.
+	rpcIdleTimeout = 5 * time.Minute
+	// rpcWriteTimeout is for a peer that takes no byte of what waits for it.
+	rpcWriteTimeout = 10 * time.Second
+	// rpcStreams are requests of one connection at a time: those of one kind of traffic of one node.
+	rpcStreams = 1024
+	// rpcPeerConns are the connections of one node: one for each kind of traffic, once more while they are made anew, and room to spare.
+	// One more is closed.
+	rpcPeerConns = 16
+	// rpcStrangers are connections that have not proven yet to be a node's. For one more the oldest is closed, so that
+	// whoever sits on them keeps no node out for longer than it takes to shake hands.
+	rpcStrangers = 256
+	// rpcStreamWindow is what a peer may send ahead on one stream in bytes, and rpcConnWindow on all of one connection: a stream
+	// that is not read stops no other.
+	rpcStreamWindow = 8 << 20
+	rpcConnWindow   = 64 << 20
+	// rpcFrame is the largest frame in bytes: a message of replication takes few of them.
+	rpcFrame = 1 << 20
+)
+
+// A connection on which nothing was heard for rpcPingAfter is asked, and closed when no answer came for rpcPingTimeout more: a peer that is
+// silent is noticed after their sum.
+const (
+	rpcPingAfter   = 400 * time.Millisecond
+	rpcPingTimeout = 800 * time.Millisecond
+)
+
+// rpcListener is where the other nodes of the cluster speak to this one, and nobody else can: HTTP/2 over mutual TLS.
+type rpcListener struct {
+	http    http.Server
+	addr    net.Addr
+	logger  *slog.Logger
+	stopped chan struct{}
+
+	mu        sync.Mutex
+	strangers []net.Conn // oldest first
+	peers     map[mq.NodeID]int
+	members   map[net.Conn]mq.NodeID
+}
+
+// listenRPC starts serving on addr, host:port. The handler finds out by [Peer] who asks.
+func listenRPC(addr string, certs *pki.Identity, handler http.Handler, logger *slog.Logger) (*rpcListener, error) {
+	listener, err := net.Listen("tcp", addr)
+	if err != nil {
+		return nil, mq.Errorf(mq.InvalidConfig, "listen for nodes on %s: %w", addr, err)
+	}
+	l := &rpcListener{
+		addr: listener.Addr(), logger: logger, stopped: make(chan struct{}),
+		peers: make(map[mq.NodeID]int), members: make(map[net.Conn]mq.NodeID),
+	}
+	protocols := new(http.Protocols)
+	protocols.SetHTTP2(true)
+	config := certs.NodeServerTLS()
+	l.http = http.Server{
+		Handler: onlyPeers(handler), TLSConfig: config, Protocols: protocols, HTTP2: rpcHTTP2(),
+		ReadHeaderTimeout: rpcHandshakeTimeout, IdleTimeout: rpcIdleTimeout, MaxHeaderBytes: 64 << 10,
+		ConnState: l.connState, ErrorLog: slog.NewLogLogger(logger.Handler(), slog.LevelDebug),
+	}
+	go func() {
+		defer close(l.stopped)
+		if err := l.http.Serve(tls.NewListener(listener, config)); !errors.Is(err, http.ErrServerClosed) {
+			logger.Error("the listener for nodes ended: the others do not reach this node any more", "addr", addr, "error", err)
+		}
+	}()
+	return l, nil
+}
+
+func rpcHTTP2() *http.HTTP2Config {
+	return &http.HTTP2Config{
+		MaxConcurrentStreams: rpcStreams, MaxReadFrameSize: rpcFrame,
+		MaxReceiveBufferPerStream: rpcStreamWindow, MaxReceiveBufferPerConnection: rpcConnWindow,
+		SendPingTimeout: rpcPingAfter, PingTimeout: rpcPingTimeout, WriteByteTimeout: rpcWriteTimeout,
+	}
+}
+
+// Addr is where the listener was bound.
+func (l *rpcListener) Addr() net.Addr { return l.addr }
+
+// Close lets requests under way finish until ctx ends, then closes all connections. Streams that live long have to be ended before by
+// whoever serves them.
+func (l *rpcListener) Close(ctx context.Context) error {
+	err := l.http.Shutdown(ctx)
+	if err != nil {
+		err = errors.Join(err, l.http.Close())
+	}
+	<-l.stopped
+	return err
+}
+
+// connState counts connections, and closes those that are too many.
+func (l *rpcListener) connState(conn net.Conn, state http.ConnState) {
+	var excess net.Conn
+	l.mu.Lock()
+	switch state {
+	case http.StateNew:
+		if l.strangers = append(l.strangers, conn); len(l.strangers) > rpcStrangers {
+			excess, l.strangers = l.strangers[0], l.strangers[1:]
+		}
+	case http.StateActive:
+		if _, known := l.members[conn]; !known && l.admit(conn) {
+			excess = conn
+		}
+	case http.StateClosed:
+		l.forget(conn)
+	}
+	l.mu.Unlock()
+	if excess != nil {
+		l.logger.Warn("a connection from a node, or from who claims to be one, is one too many and is closed", "from", excess.RemoteAddr().String())
+		_ = rawConn(excess).Close()
+	}
+}
+
+// admit makes a stranger that has shaken hands a node's connection, and reports whether it is one too many.
+func (l *rpcListener) admit(conn net.Conn) (excess bool) {
+	l.dropStranger(conn)
+	secure, ok := conn.(*tls.Conn)
+	if !ok {
+		return true
+	}
+	node, ok := pki.PeerNode(secure.ConnectionState())
+	if !ok || l.peers[node] >= rpcPeerConns {
+		return true
+	}
+	l.peers[node]++
+	l.members[conn] = node
+	return false
+}
+
+func (l *rpcListener) forget(conn net.Conn) {
+	l.dropStranger(conn)
+	if node, ok := l.members[conn]; ok {
+		delete(l.members, conn)
+		if l.peers[node]--; l.peers[node] == 0 {
+			delete(l.peers, node)
+		}
+	}
+}
+
+func (l *rpcListener) dropStranger(conn net.Conn) {
+	for i, c := range l.strangers {
+		if c == conn {
+			l.strangers = append(l.strangers[:i:i], l.strangers[i+1:]...)
+			return
+		}
+	}
+}
+
+// rawConn is what lies under TLS: closing it waits for nobody, while TLS would first try to say goodbye.
+func rawConn(conn net.Conn) net.Conn {
+	if secure, ok := conn.(*tls.Conn); ok {
+		return secure.NetConn()
+	}
+	return conn
+}
+
+type peerKey struct{}
+
+// onlyPeers puts the node that asks into the context of its requests.
+func onlyPeers(handler http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.TLS != nil {
+			if node, ok := pki.PeerNode(*r.TLS); ok {
+				handler.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), peerKey{}, node)))
+				return
+			}
+		}
+		http.Error(w, "only nodes may speak here", http.StatusForbidden)
+	})
+}
+
+// Peer is the node whose request it is, proven by the certificate of its connection. ok is false for a context of anything else.
+func Peer(ctx context.Context) (node mq.NodeID, ok bool) {
+	node, ok = ctx.Value(peerKey{}).(mq.NodeID)
+	return node, ok
+}
+
+// rpcWanted says whether the node is one of several: its certificate was issued for it, by whoever did.
+func (n *Node) rpcWanted() bool {
+	return !n.seams.Headless && (n.cfg.PKI.Dir != "" || !n.certs.Issues())
+}
+
+// openRPC opens the door for the other nodes, and the way to theirs.
+func (n *Node) openRPC(context.Context) error {
+	if !n.rpcWanted() {
+		return nil
+	}
+	l, err := listenRPC(n.cfg.RPC.Listen, n.certs, http.NewServeMux(), n.logger)
+	if err != nil {
+		return err
+	}
+	n.rpc = l
+	n.onClose(l.Close)
+	return nil
+}
+
+// RPCAddr is where the listener for nodes was bound; nil when the node is alone in its cluster and has none.
+func (n *Node) RPCAddr() net.Addr {
+	if n.rpc == nil {
+		return nil
+	}
+	return n.rpc.Addr()
+}
