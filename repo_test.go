@@ -48,6 +48,7 @@ var floors = []struct {
 	{"tier/filestore", 1, "the durable driver of file:// buckets"},
 	{"tier/faultstore", 2, "a bucket that fails, for tests"},
 	{"pki", 2, "authority and certificates"},
+	{"pki/join", 2, "a new node's certificate, for a token"},
 	{"quicproto", 1, "frames of the native protocol: below both of their ends"},
 	{"quicproto/udp", 1, "sockets for both ends of the native protocol"},
 	{"quicproto/server", 2, "listener and sessions: declares the broker it needs"},
@@ -64,6 +65,8 @@ var floors = []struct {
 	{"api/admin/v1", 1, "likewise: what operators ask"},
 	{"api/raft/v1", 1, "generated from them"},
 	{"api/raft/v1/raftpbconnect", 1, "generated from them"},
+	{"api/join/v1", 1, "generated from them"},
+	{"api/join/v1/joinpbconnect", 1, "generated from them"},
 	{"api/rpcerr", 1, "mq's errors over Connect and back"},
 }
 

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"crypto/rand"
 	"fmt"
 	"io"
@@ -11,7 +12,9 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/rustmq/rustmq/mq"
+	"github.com/rustmq/rustmq/node"
 	"github.com/rustmq/rustmq/pki"
+	"github.com/rustmq/rustmq/pki/join"
 )
 
 func (a *app) ctlCACommand() *cli.Command {
@@ -40,6 +43,21 @@ func (a *app) ctlCACommand() *cli.Command {
 					outputFlag(),
 				},
 				Action: a.ctlCANode,
+			},
+			{
+				Name: "join-token", Usage: "let one new node fetch its certificate, once, with serve --join",
+				Description: "It asks the node that has the authority's key, in the name of the node whose directory of certificates --pki names: run it on that one's\n" +
+					"machine. Whoever has the token can become the new node until it is used or has expired. It is forgotten when the node that made it restarts.\n\n" +
+					"Example: rustmq ctl ca join-token --pki node1 --node-id 4 --address broker1.example.org:9093",
+				Flags: []cli.Flag{
+					&cli.IntFlag{Name: "node-id", Usage: "`ID` of the new node, 1 or more"},
+					&cli.StringFlag{Name: "pki", Value: "rustmq-data/pki", Usage: "`DIR` with the certificate and the key of a node"},
+					&cli.StringFlag{Name: "rpc", Value: "127.0.0.1:9093", Usage: "`HOST:PORT` of the listener for nodes where the authority's key is"},
+					&cli.StringFlag{Name: "address", Usage: "`HOST:PORT` where the new node finds that listener (default: as --rpc)"},
+					&cli.DurationFlag{Name: "ttl", Value: time.Hour, Usage: "`TIME` that the token is good for, 7 days at most"},
+					outputFlag(),
+				},
+				Action: a.ctlCAJoinToken,
 			},
 		},
 	}
@@ -119,6 +137,43 @@ func (a *app) ctlCANode(c *cli.Context) error {
 		row(w, "directory", r.Dir)
 		row(w, "good until", r.NotAfter.Format(time.RFC3339))
 	})
+}
+
+// tokenReport is a token that was made.
+type tokenReport struct {
+	Token       string    `json:"token"`
+	ClusterID   string    `json:"cluster_id"`
+	NodeID      int       `json:"node_id"`
+	Address     string    `json:"address"`
+	Fingerprint string    `json:"ca_sha256"`
+	Expires     time.Time `json:"expires"`
+}
+
+func (a *app) ctlCAJoinToken(c *cli.Context) error {
+	if err := ctlUsage(c, "node-id"); err != nil {
+		return err
+	}
+	id, ttl := c.Int("node-id"), c.Duration("ttl")
+	if id < 1 || int(mq.NodeID(id)) != id {
+		return usagef("join-token: --node-id is %d: it must be at least 1", id)
+	}
+	if ttl < time.Second || ttl > join.MaxTTL {
+		return usagef("join-token: --ttl is %s: it must be between 1s and %s", ttl, join.MaxTTL)
+	}
+	address := or(c.String("address"), c.String("rpc"))
+	for _, addr := range []string{c.String("rpc"), address} {
+		if err := join.CheckAddress(addr); err != nil {
+			return usagef("join-token: %v", err)
+		}
+	}
+	ctx, cancel := context.WithTimeout(c.Context, defaultTimeout)
+	defer cancel()
+	t, err := node.CreateToken(ctx, c.String("pki"), node.TokenRequest{Node: mq.NodeID(id), TTL: ttl, Server: c.String("rpc"), Address: address})
+	if err != nil {
+		return err
+	}
+	r := tokenReport{t.Text(), t.Cluster.String(), id, t.Address, t.Authority.String(), t.Expires.UTC()}
+	return a.show(c, r, func(w io.Writer) { row(w, r.Token) })
 }
 
 // ctlUsage checks a command that takes no arguments, and flags that it cannot do without.

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/rustmq/rustmq/pki"
 )
 
 // ctl runs one command without a server.
@@ -113,4 +115,65 @@ func mustIssue(t *testing.T, ca, node string) string {
 	out := filepath.Join(t.TempDir(), "node")
 	mustCtl(t, "ca", "node", "--dir", ca, "--node-id", node, "--out", out)
 	return out
+}
+
+func TestNewNodeJoinsWithAToken(t *testing.T) {
+	ca := otherAuthority(t)
+	first := startNode(t, "RUSTMQ_PKI_DIR="+ca, "RUSTMQ_RPC_LISTEN=127.0.0.1:0")
+	token := func(node string) string {
+		return strings.TrimSpace(mustCtl(t, "ca", "join-token", "--pki", ca, "--rpc", first.nodes, "--node-id", node))
+	}
+	file := filepath.Join(t.TempDir(), "token")
+	if err := os.WriteFile(file, []byte(token("2")+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	second := startNode(t, "RUSTMQ_PKI_JOIN=@"+file, "RUSTMQ_NODE_ID=2", "RUSTMQ_RPC_LISTEN=127.0.0.1:0")
+	if second.nodes == "" {
+		t.Error("a node that joined has no listener for nodes")
+	}
+	second.must("", "topic", "list")
+	identity, err := os.ReadFile(filepath.Join(second.dir, "node.toml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s, found, err := pki.ReadSubject(ca); err != nil || !found || !strings.Contains(string(identity), s.Cluster.String()) {
+		t.Errorf("node 2 is of another cluster: %s, %v", identity, err)
+	}
+	if status, _, stderr := ctl(t, "ca", "join-token", "--pki", filepath.Join(second.dir, "pki"), "--rpc", second.nodes, "--node-id", "3"); status != exitFailed {
+		t.Errorf("a node without the authority's key made a token: %s", stderr)
+	}
+	if out := mustCtl(t, "ca", "join-token", "--pki", filepath.Join(second.dir, "pki"), "--rpc", first.nodes, "--node-id", "3"); !strings.HasPrefix(out, "rustmq-join-1.") {
+		t.Errorf("in the name of node 2: %s", out)
+	}
+	second.stop()
+	serve := func(dir, token, node string) (int, string) {
+		a, _, stderr := testApp("RUSTMQ_PKI_JOIN=" + token)
+		status := a.run(t.Context(), []string{"rustmq", "serve", "--data-dir", dir, "--node-id", node, "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"})
+		return status, stderr.String()
+	}
+	for why, try := range map[string][3]string{
+		"it was used, has expired": {filepath.Join(t.TempDir(), "a"), "@" + file, "2"},
+		"is for node 4":            {filepath.Join(t.TempDir(), "b"), token("4"), "5"},
+		"begins with":              {filepath.Join(t.TempDir(), "c"), "nonsense", "2"},
+		"has a certificate of":     {startedAlone(t), token("1"), "1"},
+	} {
+		if status, stderr := serve(try[0], try[1], try[2]); status != exitFailed || !strings.Contains(stderr, why) || strings.Count(stderr, "\n") != 1 {
+			t.Errorf("%s: status %d, %s", why, status, stderr)
+		}
+	}
+	a, stdout, _ := testApp("RUSTMQ_PKI_JOIN=" + token("6"))
+	if status := a.run(t.Context(), []string{"rustmq", "config", "print"}); status != exitDone || strings.Contains(stdout.String(), "rustmq-join-1.") {
+		t.Errorf("status %d; the configuration shows the token: %s", status, stdout)
+	}
+}
+
+// startedAlone is the data directory of a node of another cluster.
+func startedAlone(t *testing.T) string {
+	t.Helper()
+	n := startNode(t)
+	if n.nodes != "" {
+		t.Error("a node that is alone listens for others")
+	}
+	n.stop()
+	return n.dir
 }

@@ -22,6 +22,7 @@ type testNode struct {
 	environ []string
 	server  string
 	console string
+	nodes   string // the listener for nodes, "" when there is none
 	stop    func() int
 }
 
@@ -53,6 +54,8 @@ func startNode(t *testing.T, settings ...string) *testNode {
 		switch word {
 		case "clients":
 			n.server = strings.Fields(rest)[0]
+		case "nodes":
+			n.nodes = strings.TrimSpace(rest)
 		case "console":
 			n.console = strings.TrimSpace(rest)
 		case "ready":

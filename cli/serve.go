@@ -150,6 +150,9 @@ func (a *app) announce(n *node.Node, cfg node.Config, logger *slog.Logger) {
 	}
 	fmt.Fprintf(a.stdout, "rustmq %s, node %d of cluster %s\n", node.Version(), cfg.Node.ID, n.ClusterID())
 	fmt.Fprintf(a.stdout, "  clients  %s (QUIC)\n", n.Addr())
+	if nodes := n.RPCAddr(); nodes != nil {
+		fmt.Fprintf(a.stdout, "  nodes    %s\n", nodes)
+	}
 	fmt.Fprintf(a.stdout, "  data     %s\n", dir)
 	if cfg.ObjectStore.URL != "" {
 		fmt.Fprintf(a.stdout, "  objects  %s\n", cfg.Tree()["object_store"]["url"])

@@ -60,6 +60,9 @@ func printable(s Setting, config reflect.Value) any {
 		if s.Key == "object_store.url" && x != "" {
 			return redacted(x)
 		}
+		if s.Key == "pki.join" && x != "" && x[0] != '@' {
+			return "(not shown)"
+		}
 		return x
 	default:
 		return x

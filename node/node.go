@@ -90,6 +90,7 @@ func StartWith(ctx context.Context, cfg Config, logger *slog.Logger, seams Seams
 	}
 	n := &Node{cfg: cfg, seams: seams, logger: logger, pressure: make(chan struct{}, 1), done: make(chan error, 1)}
 	for _, step := range []func(context.Context) error{
+		n.joinCluster,
 		n.openDataDir,
 		n.openCertificates,
 		n.openRPC,

@@ -12,6 +12,7 @@ import (
 
 	"github.com/rustmq/rustmq/mq"
 	"github.com/rustmq/rustmq/pki"
+	"github.com/rustmq/rustmq/pki/join"
 )
 
 // The bounds of the listener for nodes.
@@ -49,6 +50,7 @@ const (
 type rpcListener struct {
 	http    http.Server
 	addr    net.Addr
+	door    *join.Door // nil where no node is let in
 	logger  *slog.Logger
 	stopped chan struct{}
 
@@ -58,21 +60,26 @@ type rpcListener struct {
 	members   map[net.Conn]mq.NodeID
 }
 
-// listenRPC starts serving on addr, host:port. The handler finds out by [Peer] who asks.
-func listenRPC(addr string, certs *pki.Identity, handler http.Handler, logger *slog.Logger) (*rpcListener, error) {
+// listenRPC starts serving on addr, host:port. The handler finds out by [Peer] who asks. With a door, who has no certificate yet may ask for one,
+// on connections that reach the door and nothing else.
+func listenRPC(addr string, certs *pki.Identity, handler http.Handler, door *join.Door, logger *slog.Logger) (*rpcListener, error) {
 	listener, err := net.Listen("tcp", addr)
 	if err != nil {
 		return nil, mq.Errorf(mq.InvalidConfig, "listen for nodes on %s: %w", addr, err)
 	}
 	l := &rpcListener{
-		addr: listener.Addr(), logger: logger, stopped: make(chan struct{}),
+		addr: listener.Addr(), door: door, logger: logger, stopped: make(chan struct{}),
 		peers: make(map[mq.NodeID]int), members: make(map[net.Conn]mq.NodeID),
 	}
 	protocols := new(http.Protocols)
 	protocols.SetHTTP2(true)
-	config := certs.NodeServerTLS()
+	config, others := certs.NodeServerTLS(), make(map[string]func(*http.Server, *tls.Conn, http.Handler))
+	if door != nil {
+		config = certs.JoinServerTLS()
+		others[pki.JoinProtocol] = func(_ *http.Server, conn *tls.Conn, _ http.Handler) { door.Serve(conn) }
+	}
 	l.http = http.Server{
-		Handler: onlyPeers(handler), TLSConfig: config, Protocols: protocols, HTTP2: rpcHTTP2(),
+		Handler: onlyPeers(handler), TLSNextProto: others, TLSConfig: config, Protocols: protocols, HTTP2: rpcHTTP2(),
 		ReadHeaderTimeout: rpcHandshakeTimeout, IdleTimeout: rpcIdleTimeout, MaxHeaderBytes: 64 << 10,
 		ConnState: l.connState, ErrorLog: slog.NewLogLogger(logger.Handler(), slog.LevelDebug),
 	}
@@ -99,6 +106,9 @@ func (l *rpcListener) Addr() net.Addr { return l.addr }
 // Close lets requests under way finish until ctx ends, then closes all connections. Streams that live long have to be ended before by
 // whoever serves them.
 func (l *rpcListener) Close(ctx context.Context) error {
+	if l.door != nil {
+		defer l.door.Close()
+	}
 	err := l.http.Shutdown(ctx)
 	if err != nil {
 		err = errors.Join(err, l.http.Close())
@@ -204,7 +214,8 @@ func (n *Node) openRPC(context.Context) error {
 	if !n.rpcWanted() {
 		return nil
 	}
-	l, err := listenRPC(n.cfg.RPC.Listen, n.certs, http.NewServeMux(), n.logger)
+	mux, door := n.openJoin()
+	l, err := listenRPC(n.cfg.RPC.Listen, n.certs, mux, door, n.logger)
 	if err != nil {
 		return err
 	}

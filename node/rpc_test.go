@@ -80,7 +80,7 @@ func whoAsks() http.Handler {
 
 func (c *rpcCluster) listen(id mq.NodeID) *rpcListener {
 	c.t.Helper()
-	l, err := listenRPC("127.0.0.1:0", c.node(id), whoAsks(), slog.New(slog.DiscardHandler))
+	l, err := listenRPC("127.0.0.1:0", c.node(id), whoAsks(), nil, slog.New(slog.DiscardHandler))
 	if err != nil {
 		c.t.Fatal(err)
 	}

@@ -3,6 +3,7 @@ package pki
 import (
 	"crypto/tls"
 	"crypto/x509"
+	"slices"
 
 	"github.com/rustmq/rustmq/mq"
 )
@@ -43,8 +44,23 @@ func (id *Identity) NodeServerTLS() *tls.Config {
 	return c
 }
 
+// JoinServerTLS is [Identity.NodeServerTLS], and beside it lets in who asks for [JoinProtocol] and nothing else. Whoever serves the
+// connections tells the two apart by the protocol that was agreed on: on those there is no certificate, and h2 is not spoken.
+func (id *Identity) JoinServerTLS() *tls.Config {
+	nodes, joins := id.NodeServerTLS(), id.serverTLS()
+	joins.NextProtos = []string{JoinProtocol}
+	joins.SessionTicketsDisabled = true
+	nodes.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+		if slices.Equal(hello.SupportedProtos, joins.NextProtos) {
+			return joins, nil
+		}
+		return nil, nil // go on with the configuration that there is
+	}
+	return nodes
+}
+
 // NodeClientTLS is the configuration for dialling the node want of the same cluster: whoever answers has to prove that he is it, by his
-// certificate's URI; the name and address that were dialled mean nothing.
+// certificate's URI; the name and address that were dialled mean nothing. With want [mq.NoNode] any node of the cluster will do.
 func (id *Identity) NodeClientTLS(want mq.NodeID) *tls.Config {
 	return &tls.Config{
 		MinVersion:           tls.VersionTLS13,
@@ -57,7 +73,7 @@ func (id *Identity) NodeClientTLS(want mq.NodeID) *tls.Config {
 				return mq.Errorf(mq.ClusterAuthorizationFailed, "the certificate of who answers for node %d: %w", want, err)
 			}
 			got, err := id.nodeOfCluster(state.PeerCertificates[0])
-			if err == nil && got != want {
+			if err == nil && want != mq.NoNode && got != want {
 				err = mq.Errorf(mq.ClusterAuthorizationFailed, "node %d answers where node %d should: is an address wrong?", got, want)
 			}
 			return err
