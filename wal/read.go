@@ -174,11 +174,13 @@ func (l *Log) plan(id StreamID, from uint64, room budget, steps []step) (n int, 
 		}
 		end = q.from
 	}
+	full := false
 	i := s.find(from)
 	for ; i >= 0 && i < len(s.extents) && n < len(steps) && from < end && room.left > 0; i++ {
 		e := s.extents[i]
 		if (n > 0 || room.any) && !room.worth(int(e.own)) {
-			return n, nil // nothing is wrong
+			full = true
+			break
 		}
 		seg := l.seg(e.seg)
 		if seg == nil {
@@ -190,7 +192,7 @@ func (l *Log) plan(id StreamID, from uint64, room budget, steps []step) (n int, 
 		from = steps[n].limit
 		n++
 	}
-	if n == 0 && from < end && room.left > 0 {
+	if n == 0 && from < end && room.left > 0 && !full {
 		return 0, mq.Errorf(mq.Corrupt, "read stream %x at %d: it is not in the log", id, from)
 	}
 	// Neighbours in one segment are read together.

@@ -69,7 +69,7 @@ func TestReadIntoIsReadWithoutTheCopy(t *testing.T) {
 // countingFS counts the bytes that are read.
 type countingFS struct {
 	wal.FS
-	read atomic.Int64
+	read, past atomic.Int64 // all, and those past the page cache
 }
 
 type countingFile struct {
@@ -90,6 +90,7 @@ func (f *countingFile) ReadAt(p []byte, at int64) (int, error) {
 
 func (f *countingFile) ReadPast(p []byte, at int64) (int, error) {
 	f.fs.read.Add(int64(len(p)))
+	f.fs.past.Add(int64(len(p)))
 	return f.File.ReadPast(p, at)
 }
 
@@ -129,6 +130,10 @@ func TestReadLooksAtLittleMoreThanItGives(t *testing.T) {
 			}
 			if got := fs.read.Load(); got > most {
 				t.Errorf("%d bytes were read to give %d in %d reads", got, given, reads)
+			}
+			// Those who share a stretch share the page cache, too.
+			if got, want := fs.past.Load(), fs.read.Load(); size >= 60_000 && got != want || size < 60_000 && got != 0 {
+				t.Errorf("%d of %d bytes were read past the page cache", got, want)
 			}
 		})
 	}
