@@ -1,0 +1,239 @@
+package replication
+
+import (
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"github.com/rustmq/rustmq/mq"
+	"github.com/rustmq/rustmq/partition"
+)
+
+// attempt is one try to append one record.
+type attempt struct {
+	of  *producing
+	seq int32
+}
+
+// producing is an idempotent producer to one partition: what failed, or took too long, it sends again, in order.
+type producing struct {
+	t    testing.TB
+	id   mq.ProducerID
+	part int
+	next int32
+
+	mu     sync.Mutex
+	acked  map[int32]mq.Offset
+	rewind bool
+}
+
+// Complete implements partition.Completion: an acknowledgement is good for ever, whichever leader it is of and whenever it comes.
+func (a attempt) Complete(r partition.AppendResult) {
+	a.of.mu.Lock()
+	defer a.of.mu.Unlock()
+	if r.Err != nil {
+		a.of.rewind = true
+		return
+	}
+	if was, again := a.of.acked[a.seq]; again && was != r.Base {
+		a.of.t.Errorf("partition %d: record %d of producer %d was acknowledged at %d and at %d", a.of.part, a.seq, a.of.id, was, r.Base)
+	}
+	a.of.acked[a.seq] = r.Base
+}
+
+// send sends n more, after all that have to be sent again.
+func (p *producing) send(c *cluster, n int32, again bool) {
+	l := c.leader(p.part)
+	if l == nil || !l.up {
+		return
+	}
+	p.mu.Lock()
+	first := p.next
+	if p.rewind || again {
+		p.rewind = false
+		for first = 0; first < p.next; first++ {
+			if _, ok := p.acked[first]; !ok {
+				break
+			}
+		}
+	}
+	p.mu.Unlock()
+	p.next += n
+	for seq := first; seq < p.next; seq++ {
+		l.send(p.part, batch(p.t, p.id, 0, seq, 200), mq.DurabilityAll, attempt{p, seq})
+	}
+}
+
+func (p *producing) done() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.acked) == int(p.next)
+}
+
+// verify reads the partition at its leader: each record that was sent is there once, in order, at the offset that was told.
+func (p *producing) verify(c *cluster) {
+	l := c.leader(p.part)
+	_, high, _, _ := l.partition(id(p.part)).Offsets()
+	next := int32(0)
+	for rest := l.stored(p.part, high); len(rest) > 0; {
+		b, after, err := mq.NextBatch(rest)
+		if err != nil {
+			p.t.Fatal(err)
+		}
+		rest = after
+		if b.ProducerID() != p.id {
+			continue
+		}
+		if b.BaseSequence() != next || p.acked[next] != b.BaseOffset() {
+			p.t.Fatalf("partition %d: at %d is record %d of producer %d, want %d, which was acknowledged at %d",
+				p.part, b.BaseOffset(), b.BaseSequence(), p.id, next, p.acked[next])
+		}
+		next++
+	}
+	if next != p.next {
+		p.t.Fatalf("partition %d: %d records of producer %d, %d were acknowledged", p.part, next, p.id, p.next)
+	}
+}
+
+// unfence lets a broker that was declared dead and is not lead and follow again.
+func (c *controllers) unfence(node mq.NodeID) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	b := c.brokers[node]
+	b.fenced = false
+	c.brokers[node] = b
+	c.index++
+	c.elect()
+}
+
+// move makes another member of the in-sync set the leader.
+func (c *controllers) move(id mq.PartitionID, pick int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	p := c.partitions[id]
+	alive := slices.DeleteFunc(slices.Clone(p.isr), func(n mq.NodeID) bool { return c.brokers[n].fenced })
+	if len(alive) > 0 {
+		c.lead(id, alive[pick%len(alive)])
+	}
+}
+
+// TestNothingAcknowledgedIsLost: three brokers, of which any may crash (with or without what was not synced), be cut off, declared dead, hear nothing of
+// the controllers, whose answers may be lost; leaders change; in-sync sets shrink and grow. In the end each record that was acknowledged is there,
+// once and in order, and all logs are the same.
+func TestNothingAcknowledgedIsLost(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		inBubble(t, func(t *testing.T) { life(t, rt) })
+	})
+}
+
+// inBubble runs f in virtual time; rapid's own panics come through.
+func inBubble(t *testing.T, f func(t *testing.T)) {
+	var caught any
+	synctest.Test(t, func(t *testing.T) {
+		defer func() { caught = recover() }()
+		f(t)
+	})
+	if caught != nil {
+		panic(caught)
+	}
+}
+
+func life(t *testing.T, rt *rapid.T) {
+	seed := rapid.Uint64().Draw(rt, "seed")
+	chance := rand.New(rand.NewPCG(seed, 1)) // for what happens on other goroutines
+	c := newCluster(t, 3, 2, 2, seed)
+	c.cfg.MaxLag, c.cfg.MaxBroken, c.cfg.Interval = 2*time.Second, 500*time.Millisecond, 100*time.Millisecond
+	c.cfg.Window = 4 << 10
+	lossy := rapid.Bool().Draw(rt, "answers are lost")
+	c.ctl.answer = func(o Outcome) Outcome {
+		if lossy && chance.IntN(3) == 0 {
+			return OutcomeUnknown
+		}
+		return o
+	}
+	c.start()
+	defer c.close()
+	var producers []*producing
+	for i := range 4 {
+		producers = append(producers, &producing{t: t, id: mq.ProducerID(1 + i), part: i % 2, acked: make(map[int32]mq.Offset)})
+	}
+	node := func() mq.NodeID { return mq.NodeID(rapid.IntRange(1, 3).Draw(rt, "node")) }
+	steps := map[string]func(){
+		"send": func() {
+			for _, p := range producers {
+				p.send(c, int32(rapid.IntRange(0, 8).Draw(rt, "records")), false)
+			}
+		},
+		"again": func() { producers[rapid.IntRange(0, 3).Draw(rt, "producer")].send(c, 1, true) },
+		"wait":  func() { time.Sleep(time.Duration(rapid.IntRange(1, 3000).Draw(rt, "ms")) * time.Millisecond) },
+		"moment": func() {
+			time.Sleep(time.Duration(rapid.IntRange(1, 3000).Draw(rt, "us")) * time.Microsecond)
+		},
+		"crash": func() {
+			if b := c.brokers[node()]; b.up {
+				b.crash(rapid.Bool().Draw(rt, "kill"))
+			}
+		},
+		"start": func() {
+			if b := c.brokers[node()]; !b.up {
+				b.deaf.Store(false)
+				b.start()
+			}
+		},
+		"cut":  func() { a := node(); c.net.cutOff(a, 1+a%3) },
+		"heal": func() { c.net.heal() },
+		"fence": func() {
+			c.ctl.fence(node())
+		},
+		"unfence": func() {
+			if b := c.brokers[node()]; b.up {
+				c.ctl.unfence(b.id)
+			}
+		},
+		"deaf": func() { b := c.brokers[node()]; b.deaf.Store(!b.deaf.Load()) },
+		"move": func() {
+			c.ctl.move(id(rapid.IntRange(0, 1).Draw(rt, "partition")), rapid.IntRange(0, 2).Draw(rt, "which"))
+		},
+	}
+	names := []string{"send", "send", "send", "send", "again", "wait", "moment", "moment", "crash", "start", "start", "cut", "heal", "fence", "unfence", "deaf", "move"}
+	for range rapid.IntRange(5, 40).Draw(rt, "steps") {
+		steps[rapid.SampledFrom(names).Draw(rt, "step")]()
+	}
+	c.recover()
+	for round := 0; slices.ContainsFunc(producers, func(p *producing) bool { return !p.done() }); round++ {
+		if round > 200 {
+			c.agree(0)
+			c.agree(1)
+			t.Fatal("not everything is acknowledged, and nothing is in the way")
+		}
+		for _, p := range producers {
+			p.send(c, 0, true)
+		}
+		time.Sleep(300 * time.Millisecond)
+	}
+	c.agree(0)
+	c.agree(1)
+	for _, p := range producers {
+		p.verify(c)
+	}
+}
+
+// recover ends all trouble.
+func (c *cluster) recover() {
+	c.net.heal()
+	c.ctl.mu.Lock()
+	c.ctl.answer = func(o Outcome) Outcome { return o }
+	c.ctl.mu.Unlock()
+	for _, b := range c.brokers {
+		b.deaf.Store(false)
+		if !b.up {
+			b.start()
+		}
+		c.ctl.unfence(b.id)
+	}
+}
