@@ -6,13 +6,13 @@ import "slices"
 type News uint8
 
 const (
-	// NewsAppended: this node leads, and the log end moved.
+	// NewsAppended says that this node leads, and the log end moved.
 	NewsAppended News = iota
-	// NewsMarks: this node leads, and its watermark, log start or tiered end moved.
+	// NewsMarks says that this node leads, and its watermark, log start or tiered end moved.
 	NewsMarks
-	// NewsDurable: this node follows, and Durable may say more than before.
+	// NewsDurable says that this node follows, and Durable may say more than before.
 	NewsDurable
-	// NewsRole: the replica ended what it did: it leads or follows in another epoch, or not at all.
+	// NewsRole says that the replica ended what it did: it leads or follows in another epoch, or not at all.
 	NewsRole
 )
 

@@ -169,6 +169,8 @@ type cluster struct {
 	cfg     Config // of every broker, as far as it is the same
 	fs      func(mq.NodeID) (wal.FS, string)
 	logger  *slog.Logger
+
+	diskDelay func() time.Duration // of each sync; nil: none
 }
 
 // broker is one process and its disk.
@@ -234,6 +236,9 @@ func (c *cluster) close() {
 	for _, b := range c.brokers {
 		b.end()
 	}
+	if c.net.delay != nil {
+		time.Sleep(time.Second) // for those who sleep: time ends with the test
+	}
 }
 
 // start begins a run of the broker.
@@ -243,6 +248,14 @@ func (b *broker) start() {
 	options := wal.Options{Dir: "wal", SegmentBytes: 256 << 10, QueueBytes: 8 << 20, PromiseDelay: time.Millisecond, Rand: bytes.NewReader(bytes.Repeat([]byte{byte(b.id)}, 64))}
 	if b.disk != nil {
 		options.FS = b.disk
+		if delay := b.cluster.diskDelay; delay != nil {
+			b.disk.Hook(func(c crashfs.Call) error {
+				if c.Op == crashfs.OpSync {
+					time.Sleep(delay())
+				}
+				return nil
+			})
+		}
 	} else {
 		options.FS, options.Dir = b.cluster.fs(b.id)
 		options.SegmentBytes, options.QueueBytes = 0, 0

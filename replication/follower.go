@@ -90,7 +90,7 @@ func (f *Follower) Replicate(ctx context.Context, stream *connect.BidiStream[rep
 	if err != nil {
 		return rpcerr.ToConnect(err)
 	}
-	s := newSession(f, ctx, cancel, leader)
+	s := newSession(ctx, f, cancel, leader)
 	if !f.add(s) {
 		return rpcerr.ToConnect(mq.Errorf(mq.ShuttingDown, "node %d is closing", f.cfg.Self.Node))
 	}
@@ -179,7 +179,7 @@ type reset struct {
 	tieredEnd, logStart mq.Offset
 }
 
-func newSession(f *Follower, ctx context.Context, cancel context.CancelFunc, leader mq.NodeID) *session {
+func newSession(ctx context.Context, f *Follower, cancel context.CancelFunc, leader mq.NodeID) *session {
 	return &session{follower: f, leader: leader, ctx: ctx, cancel: cancel, replicas: make(map[uint32]*replica), wake: make(chan struct{}, 1)}
 }
 

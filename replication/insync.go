@@ -20,11 +20,11 @@ type Change struct {
 type Outcome uint8
 
 const (
-	// OutcomeUnknown: it may be decided already, later or never. Only a newer partition epoch ends that.
+	// OutcomeUnknown says that it may be decided already, later or never. Only a newer partition epoch ends that.
 	OutcomeUnknown Outcome = iota
-	// OutcomeDecided: it is so. The image will tell.
+	// OutcomeDecided says that it is so. The image will tell.
 	OutcomeDecided
-	// OutcomeRefused: it is not so, and will not be.
+	// OutcomeRefused says that it is not so, and will not be.
 	OutcomeRefused
 )
 

@@ -56,10 +56,9 @@ func (p *producing) send(c *cluster, n int32, again bool) {
 	first := p.next
 	if p.rewind || again {
 		p.rewind = false
-		for first = 0; first < p.next; first++ {
-			if _, ok := p.acked[first]; !ok {
-				break
-			}
+		first = 0
+		for _, ok := p.acked[first]; ok; _, ok = p.acked[first] {
+			first++
 		}
 	}
 	p.mu.Unlock()
@@ -145,17 +144,27 @@ func inBubble(t *testing.T, f func(t *testing.T)) {
 
 func life(t *testing.T, rt *rapid.T) {
 	seed := rapid.Uint64().Draw(rt, "seed")
-	chance := rand.New(rand.NewPCG(seed, 1)) // for what happens on other goroutines
+	// What happens on other goroutines draws from this: how long a disk and a network take, and which answers are lost.
+	var mu sync.Mutex
+	source := rand.New(rand.NewPCG(seed, 1))
+	chance := func(n int) int {
+		mu.Lock()
+		defer mu.Unlock()
+		return source.IntN(n)
+	}
 	c := newCluster(t, 3, 2, 2, seed)
 	c.cfg.MaxLag, c.cfg.MaxBroken, c.cfg.Interval = 2*time.Second, 500*time.Millisecond, 100*time.Millisecond
 	c.cfg.Window = 4 << 10
 	lossy := rapid.Bool().Draw(rt, "answers are lost")
 	c.ctl.answer = func(o Outcome) Outcome {
-		if lossy && chance.IntN(3) == 0 {
+		if lossy && chance(3) == 0 {
 			return OutcomeUnknown
 		}
 		return o
 	}
+	slow := func() time.Duration { return time.Duration(chance(8)*chance(8)*chance(50)) * time.Microsecond } // up to 2.5 ms, mostly less
+	c.net.delay = slow
+	c.diskDelay = func() time.Duration { return 2 * slow() }
 	c.start()
 	defer c.close()
 	var producers []*producing

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"strconv"
 	"sync"
+	"time"
 
 	"github.com/rustmq/rustmq/mq"
 )
@@ -14,6 +15,7 @@ import (
 type network struct {
 	mu        sync.Mutex
 	loopback  bool
+	delay     func() time.Duration
 	listeners map[mq.NodeID]*listener
 	cut       map[[2]mq.NodeID]bool // from, to: connections are broken and refused
 	conns     map[*conn]struct{}
@@ -98,7 +100,7 @@ func (n *network) dial(ctx context.Context, from, to mq.NodeID) (net.Conn, error
 
 func (n *network) pair() (near, far net.Conn, err error) {
 	if !n.loopback {
-		near, far = net.Pipe()
+		near, far = connected(n.delay)
 		return near, far, nil
 	}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
