@@ -54,8 +54,19 @@ func (n *Node) submitAppend(m *raftpb.Message) {
 func (n *Node) submitJob(job appendJob) {
 	l := &n.loop
 	job.state = l.state
+	if n.cfg.planted.voteForgotten {
+		job.state.vote = 0
+	}
+	if n.cfg.planted.stateNotStored {
+		job.state.term, job.state.vote, job.state.commit = bootstrapTerm, 0, bootstrapIndex
+	}
 	job.store = l.state != l.submitted
 	l.submitted = l.state
+	if n.cfg.planted.saidTooEarly && job.install == nil {
+		responses := job.responses
+		n.inbox.push(call(func(n *Node) { n.deliver(responses) }))
+		job.responses = nil
+	}
 	n.appender.push(job)
 }
 

@@ -92,6 +92,19 @@ type Config struct {
 	Logger *slog.Logger
 	// Rand gives the mark by which a node knows its own proposals again. nil: crypto/rand.
 	Rand io.Reader
+
+	planted planted // by tests only
+}
+
+// planted are bugs that tests put in, to see that they would be found.
+type planted struct {
+	stateNotStored bool // term, vote and commit are not written
+	voteForgotten  bool // the vote is not written with the term
+	saidTooEarly   bool // what must follow a sync does not wait for it
+	resetTooEarly  bool // the log is emptied before a received snapshot is durable
+	contextAgain   bool // each attempt to read has the same context
+
+	panicked func(any) // takes what raft panics over
 }
 
 // LogStream is the stream of the raft log.

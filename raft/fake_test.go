@@ -32,8 +32,10 @@ type journal struct {
 	mu     sync.Mutex
 	state  journalState
 	stages int
-	slow   chan struct{} // when set, Apply and Install wait for it
-	full   atomic.Bool   // Apply finds no room
+	slow   chan struct{}  // when set, Apply and Install wait for it
+	full   atomic.Bool    // Apply finds no room
+	delay  func()         // when set, takes the time of an Install
+	watch  func([]string) // when set, is told all that was applied after each change
 }
 
 type journalState struct {
@@ -72,6 +74,9 @@ func (j *journal) Apply(entries []Entry, at Position) ([][]byte, error) {
 		results[i] = fmt.Appendf(nil, "%s was number %d", e.Data, len(j.state.Applied))
 	}
 	j.state.At = Position{at.Index, at.Term, slices.Clone(at.Conf)}
+	if j.watch != nil {
+		j.watch(j.state.Applied)
+	}
 	return results, nil
 }
 
@@ -104,12 +109,18 @@ func (s *stagedJournal) Install() error {
 	if s.j.slow != nil {
 		<-s.j.slow
 	}
+	if s.j.delay != nil {
+		s.j.delay()
+	}
 	if s.j.cut() {
 		return errPower
 	}
 	s.j.mu.Lock()
 	defer s.j.mu.Unlock()
 	s.j.state = s.state
+	if s.j.watch != nil {
+		s.j.watch(s.state.Applied)
+	}
 	return nil
 }
 
@@ -124,7 +135,7 @@ func (j *journal) applied() []string {
 func (j *journal) reborn(cut func() bool) *journal {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	return &journal{cut: cut, state: journalState{j.state.At, slices.Clone(j.state.Applied)}}
+	return &journal{cut: cut, watch: j.watch, delay: j.delay, state: journalState{j.state.At, slices.Clone(j.state.Applied)}}
 }
 
 // machine is one node with its disk.
@@ -410,4 +421,11 @@ func (c *cluster) settle() []string {
 	}
 	c.t.Fatal("the machines do not come together within ten seconds")
 	return nil
+}
+
+// count is how many proposals were applied.
+func (j *journal) count() int {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return len(j.state.Applied)
 }

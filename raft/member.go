@@ -186,15 +186,9 @@ func decodeMembers(b []byte) (*members, error) {
 
 // applyChange makes a committed change of membership take effect, or refuses it, here as on every member.
 func (n *Node) applyChange(e *raftpb.Entry) (*group, error) {
-	change := &raftpb.ConfChangeV2{}
-	if e.GetType() == raftpb.EntryConfChange {
-		old := &raftpb.ConfChange{}
-		if err := proto.Unmarshal(e.GetData(), old); err != nil {
-			return nil, mq.Errorf(mq.Corrupt, "a change of membership: %w", err)
-		}
-		change = old.AsV2()
-	} else if err := proto.Unmarshal(e.GetData(), change); err != nil {
-		return nil, mq.Errorf(mq.Corrupt, "a change of membership: %w", err)
+	change, err := decodeChange(e)
+	if err != nil {
+		return nil, err
 	}
 	l := &n.loop
 	var refusal error
@@ -202,7 +196,6 @@ func (n *Node) applyChange(e *raftpb.Entry) (*group, error) {
 		refusal = errors.Join(refusal, checkChange(l.members, c))
 	}
 	if refusal == nil {
-		var err error
 		l.members = membersOf(l.rn.ApplyConfChange(change), l.members.highest)
 		if l.conf, err = l.members.encode(); err != nil {
 			return nil, err
@@ -218,4 +211,18 @@ func (n *Node) applyChange(e *raftpb.Entry) (*group, error) {
 		g.refusal = mq.Errorf(mq.InvalidRequest, "%w", refusal)
 	}
 	return g, err
+}
+
+func decodeChange(e *raftpb.Entry) (*raftpb.ConfChangeV2, error) {
+	change := &raftpb.ConfChangeV2{}
+	if e.GetType() == raftpb.EntryConfChange {
+		old := &raftpb.ConfChange{}
+		if err := proto.Unmarshal(e.GetData(), old); err != nil {
+			return nil, mq.Errorf(mq.Corrupt, "a change of membership: %w", err)
+		}
+		change = old.AsV2()
+	} else if err := proto.Unmarshal(e.GetData(), change); err != nil {
+		return nil, mq.Errorf(mq.Corrupt, "a change of membership: %w", err)
+	}
+	return change, nil
 }

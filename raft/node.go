@@ -224,6 +224,10 @@ func (n *Node) run() {
 // catch turns raft's panic over entries that cannot be read into a failure of the node. All other panics go on.
 func (n *Node) catch() {
 	if p := recover(); p != nil {
+		if n.loop.storage.err == nil && n.cfg.planted.panicked != nil {
+			n.cfg.planted.panicked(p)
+			n.loop.storage.err = mq.Errorf(mq.Internal, "raft panicked: %v", p)
+		}
 		if n.loop.storage.err == nil {
 			panic(p)
 		}

@@ -65,6 +65,7 @@ type incoming struct {
 type install struct {
 	*incoming
 	before logState // with the intent
+	after  logState
 }
 
 // ReceiveSnapshot takes a MsgSnap of a peer and the body that belongs to it. It returns when the snapshot has taken the place of the state
@@ -142,6 +143,7 @@ func (n *Node) takeIncoming(snapshot *raftpb.Snapshot, job *appendJob) bool {
 	}
 	l.storage.reset(at.Index, at.Term)
 	l.state.compacted, l.state.compactedTerm = at.Index, at.Term
+	job.install.after = l.state
 	l.conf, l.members, l.since = at.Conf, m, 0
 	return true
 }
@@ -150,7 +152,13 @@ func (n *Node) takeIncoming(snapshot *raftpb.Snapshot, job *appendJob) bool {
 // of the log knows why, and finishes.
 func (a *appender) install(in *install) error {
 	n := a.n
-	if err := appendAndWait(n.cfg.Log, stateEntry(in.before)); err != nil {
+	next := in.staged.Position().Index + 1
+	reset := wal.Entry{Stream: LogStream(), Type: wal.EntryReset, First: next, End: next}
+	intent := []wal.Entry{stateEntry(in.before)}
+	if n.cfg.planted.resetTooEarly {
+		intent = []wal.Entry{reset, stateEntry(in.after)}
+	}
+	if err := appendAndWait(n.cfg.Log, intent...); err != nil {
 		return err
 	}
 	wait := make(chan error, 1)
@@ -164,8 +172,7 @@ func (a *appender) install(in *install) error {
 	case <-n.stopped.Done():
 		return mq.Errorf(mq.ShuttingDown, "raft: node %d is closing", n.cfg.ID)
 	}
-	next := in.staged.Position().Index + 1
-	n.cfg.Log.Append(wal.Entry{Stream: LogStream(), Type: wal.EntryReset, First: next, End: next}, nil)
+	n.cfg.Log.Append(reset, nil)
 	return nil
 }
 
