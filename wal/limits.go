@@ -31,6 +31,11 @@ const (
 	// slow disk from being hidden by memory.
 	defaultQueueBytes = 64 << 20
 
+	// creditBytes may be reserved by entries of up to creditEach bytes without taking a mutex, while more than twice as
+	// much is left of the active segment: producers then do not meet there for each record.
+	creditBytes = 1 << 20
+	creditEach  = 64 << 10
+
 	// maxEntryBytes is the longest payload whatever the segment's size.
 	maxEntryBytes = mq.MaxBatchBytes
 

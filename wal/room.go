@@ -4,6 +4,7 @@ import (
 	"context"
 	"math"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/rustmq/rustmq/mq"
@@ -17,12 +18,14 @@ type room struct {
 	fullDelay time.Duration
 	kick      chan struct{} // wakes the keeper
 
-	mu       sync.Mutex
-	queued   int64 // reserved and not yet durable
-	claimed  int64 // reserved and not yet written; part of queued
-	largest  int64 // of the reservations in claimed: what the end of a segment may waste
-	active   int64 // bytes that fit in the active segment
-	whole    int64 // that could be reserved in it when it was begun
+	credit atomic.Int64 // taken in advance (it is part of queued and claimed): reservations up to creditEach may have it without the mutex
+
+	mu       sync.Mutex // by lock and unlock
+	queued   int64      // reserved and not yet durable
+	claimed  int64      // reserved and not yet written; part of queued
+	largest  int64      // of the reservations in claimed: what the end of a segment may waste
+	active   int64      // bytes that fit in the active segment
+	whole    int64      // that could be reserved in it when it was begun
 	ready    []int64
 	headroom int64 // of the disk, left to the log's own needs when there is no more
 	waited   bool  // the keeper knows that a reservation waits for the disk
@@ -51,28 +54,66 @@ func newRoom(limit int64, fullDelay time.Duration, kick chan struct{}) *room {
 	return &room{limit: limit, fullDelay: fullDelay, kick: kick, mark: noMark}
 }
 
+// lock takes the mutex, and the credit back: what follows sees what is really reserved.
+func (r *room) lock() {
+	r.mu.Lock()
+	unused := r.credit.Swap(0)
+	r.queued -= unused
+	r.claimed -= unused
+}
+
+// unlock gives credit again when there is plenty of room and nobody waits, and lets go of the mutex.
+func (r *room) unlock() {
+	if n := min(creditBytes, r.limit-r.queued); len(r.waiters) == 0 && r.err == nil && n > creditEach && r.left() > 2*n {
+		r.queued += n
+		r.claimed += n
+		r.largest = max(r.largest, creditEach)
+		r.credit.Store(n)
+	}
+	r.mu.Unlock()
+}
+
+// quick reserves n bytes out of the credit.
+func (r *room) quick(n int64) bool {
+	if n > creditEach {
+		return false
+	}
+	for {
+		c := r.credit.Load()
+		if c < n {
+			return false
+		}
+		if r.credit.CompareAndSwap(c, c-n) {
+			return true
+		}
+	}
+}
+
 // reserve waits until n bytes fit.
 func (r *room) reserve(ctx context.Context, n int64) error {
-	r.mu.Lock()
+	if r.quick(n) {
+		return nil
+	}
+	r.lock()
 	if r.err != nil {
-		defer r.mu.Unlock()
+		defer r.unlock()
 		return r.err
 	}
 	if len(r.waiters) == 0 && r.fits(n) {
 		r.take(n)
-		r.mu.Unlock()
+		r.unlock()
 		return nil
 	}
 	if err := r.refusal(n, time.Now()); err != nil {
 		r.refused++
 		r.refusing = true
-		r.mu.Unlock()
+		r.unlock()
 		return err
 	}
 	w := &waiter{n: n, got: make(chan error, 1)}
 	r.waiters = append(r.waiters, w)
 	r.hurry()
-	r.mu.Unlock()
+	r.unlock()
 
 	select {
 	case err := <-w.got:
@@ -84,8 +125,8 @@ func (r *room) reserve(ctx context.Context, n int64) error {
 
 // leave takes back a waiter's wish, unless it was granted in the meantime.
 func (r *room) leave(w *waiter, reason error) error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
+	r.lock()
+	defer r.unlock()
 	select {
 	case err := <-w.got:
 		return err
@@ -98,9 +139,9 @@ func (r *room) leave(w *waiter, reason error) error {
 
 // sweep refuses those that have waited long enough for a log that stays full.
 func (r *room) sweep() {
-	r.mu.Lock()
+	r.lock()
 	r.grant()
-	r.mu.Unlock()
+	r.unlock()
 }
 
 func (r *room) fits(n int64) bool {
@@ -143,8 +184,8 @@ func (r *room) waits() bool { return len(r.waiters) > 0 && !r.fitsDisk(r.waiters
 
 // short is the length of a reservation that waits for the disk; 0: none does.
 func (r *room) short() int64 {
-	r.mu.Lock()
-	defer r.mu.Unlock()
+	r.lock()
+	defer r.unlock()
 	if !r.waits() {
 		return 0
 	}
@@ -167,8 +208,8 @@ func (r *room) due(done, size int64) bool {
 	if size <= zeroBytes {
 		return true
 	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
+	r.lock()
+	defer r.unlock()
 	used := float64(done+writeBytes) / float64(size+writeBytes)
 	r.mark = r.whole - int64(used*float64(r.whole)*3/4)
 	if r.left() > r.mark && !r.waits() {
@@ -218,59 +259,59 @@ func (r *room) grant() {
 
 // giveBack undoes a reservation that will not be appended.
 func (r *room) giveBack(n int64) {
-	r.mu.Lock()
+	r.lock()
 	r.queued = max(0, r.queued-n)
 	r.claimed = max(0, r.claimed-n)
 	r.grant()
-	r.mu.Unlock()
+	r.unlock()
 }
 
 // written says that n bytes of reservations went into the active segment,
 // in which active bytes are left.
 func (r *room) written(n, active int64) {
-	r.mu.Lock()
+	r.lock()
 	r.queued = max(0, r.queued-n)
 	r.claimed = max(0, r.claimed-n)
 	r.active = active
 	r.grant()
-	r.mu.Unlock()
+	r.unlock()
 }
 
 // add says that one more segment is ready, and what of it is left to the log's own needs if it is the last one.
 func (r *room) add(usable, headroom int64) {
-	r.mu.Lock()
+	r.lock()
 	r.ready = append(r.ready, usable)
 	r.headroom = headroom
 	r.clearFull()
 	r.grant()
-	r.mu.Unlock()
+	r.unlock()
 }
 
 // next says that the first ready segment is the active one now.
 func (r *room) next(active int64) {
-	r.mu.Lock()
+	r.lock()
 	if len(r.ready) > 0 {
 		r.ready = append(r.ready[:0], r.ready[1:]...)
 	}
 	r.active, r.whole = active, max(0, active-r.headroom)
 	r.grant()
-	r.mu.Unlock()
+	r.unlock()
 }
 
 // resume says that the log goes on in a segment that was begun earlier, whole bytes of which could be used.
 func (r *room) resume(active, whole, headroom int64) {
-	r.mu.Lock()
+	r.lock()
 	if len(r.ready) == 0 {
 		r.headroom = headroom
 	}
 	r.active, r.whole = active, max(0, whole-r.headroom)
-	r.mu.Unlock()
+	r.unlock()
 }
 
 // setFull says that no segment can be prepared for the time being (reason), or
 // that one will be (nil).
 func (r *room) setFull(reason error, atOnce bool) {
-	r.mu.Lock()
+	r.lock()
 	switch {
 	case reason == nil:
 		r.clearFull()
@@ -284,18 +325,18 @@ func (r *room) setFull(reason error, atOnce bool) {
 		r.full, r.atOnce = reason, atOnce
 	}
 	r.grant()
-	r.mu.Unlock()
+	r.unlock()
 }
 
 // fail ends all waiting.
 func (r *room) fail(err error) {
-	r.mu.Lock()
+	r.lock()
 	if r.err == nil {
 		r.err = err
 	}
 	r.clearFull()
 	r.grant()
-	r.mu.Unlock()
+	r.unlock()
 }
 
 func (r *room) clearFull() {

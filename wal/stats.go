@@ -113,8 +113,8 @@ func (l *Log) Stats() Stats {
 		s.FileBytes += g.size
 	}
 	l.mu.Unlock()
-	l.room.mu.Lock()
+	l.room.lock()
 	s.QueuedBytes, s.Full, s.FullTotal = l.room.queued, l.room.refusing, l.room.refused
-	l.room.mu.Unlock()
+	l.room.unlock()
 	return s
 }
