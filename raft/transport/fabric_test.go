@@ -74,6 +74,12 @@ func (l *limited) Write(p []byte) (int, error) {
 
 type peerKey struct{}
 
+func (f *fabric) dialled() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.dials
+}
+
 func peerOf(ctx context.Context) (mq.NodeID, bool) {
 	id, ok := ctx.Value(peerKey{}).(mq.NodeID)
 	return id, ok && id > 0
@@ -167,6 +173,19 @@ func (i *inbox) ReceiveSnapshot(_ context.Context, _ *etcdpb.Message, body io.Re
 	defer i.mu.Unlock()
 	i.bodies, i.failure = append(i.bodies, b), err
 	return errors.Join(err, i.result)
+}
+
+// snapshots are the bodies that were read, and what the last reading failed with.
+func (i *inbox) snapshots() ([][]byte, error) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return i.bodies, i.failure
+}
+
+func (i *inbox) lost() int {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return i.unreachable
 }
 
 func (i *inbox) got() []*etcdpb.Message {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -36,8 +37,8 @@ func TestMessagesArriveInOrderOverOneConnection(t *testing.T) {
 				t.Errorf("message %d is of index %d", i, m.GetIndex())
 			}
 		}
-		if f.dials != 1 {
-			t.Errorf("%d connections were made", f.dials)
+		if f.dialled() != 1 {
+			t.Errorf("%d connections were made", f.dialled())
 		}
 	})
 }
@@ -63,7 +64,7 @@ func TestSendNeverWaitsAndItsQueueIsBounded(t *testing.T) {
 		if !p.put(&etcdpb.Message{Type: etcdpb.MsgHeartbeat.Enum(), From: new(uint64(1)), To: new(uint64(2))}) {
 			t.Error("a heartbeat does not fit beside entries")
 		}
-		if one.inbox.unreachable == 0 {
+		if one.inbox.lost() == 0 {
 			t.Error("nothing was reported")
 		}
 	})
@@ -72,13 +73,16 @@ func TestSendNeverWaitsAndItsQueueIsBounded(t *testing.T) {
 func TestMemberIsFoundWhereItHasMovedTo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFabric()
-		at := "http://n2"
-		one := newEnd(t, f, 1, func(c *Config) { c.Member = func(id uint64) (Member, bool) { return Member{2, at}, id == 2 } })
+		var at atomic.Value
+		at.Store("http://n2")
+		one := newEnd(t, f, 1, func(c *Config) {
+			c.Member = func(id uint64) (Member, bool) { return Member{2, at.Load().(string)}, id == 2 }
+		})
 		old := newEnd(t, f, 2, nil)
 		next := newEnd(t, f, 2, func(c *Config) { c.URL = "http://elsewhere" })
 		one.Send([]*etcdpb.Message{appMessage(1, 2, 1, "a")})
 		time.Sleep(time.Second)
-		at = "http://elsewhere"
+		at.Store("http://elsewhere")
 		one.Send([]*etcdpb.Message{appMessage(1, 2, 2, "b")})
 		time.Sleep(time.Second)
 		if a, b := old.inbox.got(), next.inbox.got(); len(a) != 1 || len(b) != 1 {
@@ -98,8 +102,8 @@ func TestMessagesFlowAgainAfterEachBreak(t *testing.T) {
 			time.Sleep(10 * time.Millisecond)
 		}
 		time.Sleep(time.Second)
-		if got := len(two.inbox.got()); got < 200 || one.inbox.unreachable < 3 || f.dials < 4 {
-			t.Errorf("%d messages arrived over %d connections, %d breaks were reported", got, f.dials, one.inbox.unreachable)
+		if got := len(two.inbox.got()); got < 200 || one.inbox.lost() < 3 || f.dialled() < 4 {
+			t.Errorf("%d messages arrived over %d connections, %d breaks were reported", got, f.dialled(), one.inbox.lost())
 		}
 	})
 }

@@ -43,7 +43,7 @@ func TestSnapshotsOfAllSizesArrive(t *testing.T) {
 			if err := one.SendSnapshot(t.Context(), snapMessage(1, 2), bytes.NewReader(body)); err != nil {
 				t.Fatalf("%d bytes: %v", size, err)
 			}
-			if len(two.inbox.bodies) != 1 || !bytes.Equal(two.inbox.bodies[0], body) || two.inbox.failure != nil {
+			if bodies, err := two.inbox.snapshots(); len(bodies) != 1 || !bytes.Equal(bodies[0], body) || err != nil {
 				t.Errorf("%d bytes: another body arrived", size)
 			}
 		})
@@ -70,11 +70,11 @@ func TestSnapshotGoesOnAtTheByteThatWasThere(t *testing.T) {
 			if err := one.SendSnapshot(t.Context(), snapMessage(1, 2), bytes.NewReader(body)); err != nil {
 				t.Fatalf("seed %d: %v", seed, err)
 			}
-			if len(two.inbox.bodies) != 1 || !bytes.Equal(two.inbox.bodies[0], body) {
+			if bodies, _ := two.inbox.snapshots(); len(bodies) != 1 || !bytes.Equal(bodies[0], body) {
 				t.Errorf("seed %d: another body arrived", seed)
 			}
-			if f.dials < 4 || carried > 3*int64(len(body)) {
-				t.Errorf("seed %d: %d connections could have carried %d bytes", seed, f.dials, carried)
+			if f.dialled() < 4 || carried > 3*int64(len(body)) {
+				t.Errorf("seed %d: %d connections could have carried %d bytes", seed, f.dialled(), carried)
 			}
 		})
 	}
@@ -109,10 +109,11 @@ func TestSnapshotThatStopsIsGivenUpAtBothEnds(t *testing.T) {
 			t.Error(err)
 		}
 		time.Sleep(2 * patience)
+		bodies, _ := two.inbox.snapshots()
 		two.mu.Lock()
 		defer two.mu.Unlock()
-		if len(two.transfers) != 0 || len(two.inbox.bodies) != 1 {
-			t.Errorf("%d transfers are there, %d bodies were read", len(two.transfers), len(two.inbox.bodies))
+		if len(two.transfers) != 0 || len(bodies) != 1 {
+			t.Errorf("%d transfers are there, %d bodies were read", len(two.transfers), len(bodies))
 		}
 	})
 }
@@ -125,8 +126,8 @@ func TestClosingEndsSnapshots(t *testing.T) {
 		if err := two.Close(); err != nil {
 			t.Error(err)
 		}
-		if mq.CodeOf(two.inbox.failure) != mq.ShuttingDown {
-			t.Error(two.inbox.failure)
+		if _, err := two.inbox.snapshots(); mq.CodeOf(err) != mq.ShuttingDown {
+			t.Error(err)
 		}
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
@@ -164,8 +165,9 @@ func TestSnapshotWithAWrongSumIsNotHandedOn(t *testing.T) {
 			one, two := newEnd(t, f, 1, nil), newEnd(t, f, 2, nil)
 			_, code := piece(t, one, &raftpb.SnapshotRequest{Start: start(one, 0), Chunk: []byte("abc")}, &raftpb.SnapshotRequest{Chunk: []byte("def"), End: last})
 			time.Sleep(time.Second)
-			if code != mq.Corrupt || mq.CodeOf(two.inbox.failure) != mq.Corrupt || string(two.inbox.bodies[0]) != "abc" {
-				t.Errorf("a wrong %s: %s; %q was read, %v", what, code, two.inbox.bodies, two.inbox.failure)
+			bodies, err := two.inbox.snapshots()
+			if code != mq.Corrupt || mq.CodeOf(err) != mq.Corrupt || string(bodies[0]) != "abc" {
+				t.Errorf("a wrong %s: %s; %q was read, %v", what, code, bodies, err)
 			}
 		})
 	}
