@@ -38,6 +38,7 @@ var floors = []struct {
 	{"broker", 4, "what a request means"},
 	{"replication", 4, "streams from leaders to followers, in-sync sets"},
 	{"admin", 4, "HTTP: health, metrics"},
+	{"control", 4, "between brokers and controllers: proposals, images, leases"},
 	{"partition", 3, "one topic-partition"},
 	{"metadata", 3, "pure replicated state"},
 	{"client", 3, "the Go client library"},
@@ -67,6 +68,8 @@ var floors = []struct {
 	{"api/raft/v1/raftpbconnect", 1, "generated from them"},
 	{"api/join/v1", 1, "generated from them"},
 	{"api/join/v1/joinpbconnect", 1, "generated from them"},
+	{"api/control/v1", 2, "generated from them, with messages of api/metadata/v1 inside"},
+	{"api/control/v1/controlpbconnect", 2, "generated from them"},
 	{"api/rpcerr", 1, "mq's errors over Connect and back"},
 }
 
@@ -80,6 +83,7 @@ var neverReaches = []struct {
 	{"mq", []string{"wal", "api"}, "the vocabulary depends on nothing"},
 	{"metadata", []string{"quicproto", "tier", "partition", "net", "net/http"}, "commands in, Image out"},
 	{"partition", []string{"quicproto", "metadata", "net/http"}, "a partition knows no protocol and no cluster"},
+	{"control", []string{"partition", "tier", "quicproto"}, "who leads what, and not what a leader does"},
 	{"broker", []string{"net/http", "cli"}, "sockets belong to the front doors"},
 	{"quicproto", []string{"metadata", "partition", "wal"}, "frames speak in mq terms only"},
 	{"quicproto", []string{"github.com/quic-go/quic-go", "os"}, "frames are the same on any transport"},

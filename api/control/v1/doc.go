@@ -1,0 +1,2 @@
+// Package controlpb is the generated code of the service between brokers and controllers.
+package controlpb

@@ -1,0 +1,193 @@
+package control
+
+import (
+	"context"
+	"log/slog"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"connectrpc.com/connect"
+
+	"github.com/rustmq/rustmq/api/control/v1/controlpbconnect"
+	metadatapb "github.com/rustmq/rustmq/api/metadata/v1"
+	"github.com/rustmq/rustmq/metadata"
+	"github.com/rustmq/rustmq/mq"
+)
+
+// Local is the controller on the client's own node.
+type Local struct {
+	// Store has the image, so that none is watched, and answers what may be as old as it is.
+	Store Store
+	// Propose is tried before any other controller; NotController sends the client there.
+	Propose func(ctx context.Context, command []byte) (result []byte, err error)
+}
+
+// ClientConfig is what a Client is made with.
+type ClientConfig struct {
+	Node mq.NodeID
+	// Seeds are RPC addresses of controllers, at least one. More are found in the image.
+	Seeds []string
+	// Connect gives the HTTP client and the base URL for an address. The connection must be HTTP/2, and should carry nothing that
+	// can hold up a heartbeat.
+	Connect func(address string) (client connect.HTTPClient, baseURL string)
+	// Registration is what this process registers as a broker with, asked each time that it has to: at the start, and after it was fenced. Its RPC
+	// listener must be open by then. nil: this node is no broker, and does not heartbeat.
+	Registration func() *metadatapb.RegisterBroker
+	// Local is nil on a node without a controller.
+	Local  *Local
+	Timing Timing
+	// Now is a monotonic clock that counts the time in which the machine sleeps. nil: BootClock.
+	Now func() time.Duration
+	// Random gives numbers in [0, 1) for pauses, from any goroutine. nil: math/rand/v2.
+	Random func() float64
+	// Logger may be nil.
+	Logger *slog.Logger
+}
+
+// Client is a node's way to the leading controller. Its methods may be called at the same time.
+type Client struct {
+	cfg    ClientConfig
+	log    *slog.Logger
+	timing Timing
+	finder *finder
+	feed   metadata.Feed // unused when the store is local
+
+	leaseEnd atomic.Int64 // by cfg.Now; 0: there is none
+	newsAt   atomic.Int64 // by cfg.Now, when a watched controller was last heard
+
+	mu         sync.Mutex // never held while anything waits
+	services   map[string]controlpbconnect.ControlServiceClient
+	registered registration
+	leaving    bool
+	mayLeave   chan struct{} // closed when the controller lets this broker go
+	urge       chan struct{} // sends a heartbeat ahead of its time
+
+	stopped    context.Context
+	stop       context.CancelFunc
+	goroutines sync.WaitGroup
+}
+
+// registration is what became of this broker's.
+type registration struct {
+	epoch   uint64 // 0: not registered, or fenced since
+	err     error  // why it was refused for good
+	changed chan struct{}
+}
+
+// NewClient starts a client. It needs nobody to be there yet.
+func NewClient(cfg ClientConfig) (*Client, error) {
+	timing, err := cfg.Timing.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	if len(cfg.Seeds) == 0 {
+		return nil, mq.Errorf(mq.InvalidConfig, "node %d knows the address of no controller", cfg.Node)
+	}
+	if cfg.Now == nil {
+		cfg.Now = BootClock()
+	}
+	if cfg.Random == nil {
+		cfg.Random = rand.Float64
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	c := &Client{
+		cfg: cfg, log: cfg.Logger, timing: timing, finder: newFinder(cfg.Seeds), services: map[string]controlpbconnect.ControlServiceClient{},
+		registered: registration{changed: make(chan struct{})}, mayLeave: make(chan struct{}), urge: make(chan struct{}, 1),
+	}
+	c.newsAt.Store(int64(cfg.Now()))
+	c.stopped, c.stop = context.WithCancel(context.Background())
+	if cfg.Registration != nil {
+		c.goroutines.Go(c.beBroker)
+	}
+	if cfg.Local == nil {
+		c.goroutines.Go(c.follow)
+	}
+	return c, nil
+}
+
+// Close ends the client's streams and goroutines. The lease ends with it.
+func (c *Client) Close() {
+	c.stop()
+	c.goroutines.Wait()
+	c.leaseEnd.Store(0)
+}
+
+// Image is the present image of this node. It never waits, and is never nil: before anything came it is the empty one, at index 0.
+func (c *Client) Image() *metadata.Image {
+	if c.cfg.Local != nil {
+		return c.cfg.Local.Store.Image()
+	}
+	return c.feed.Image()
+}
+
+// Watch tells of changes of Image.
+func (c *Client) Watch() *metadata.Watch {
+	if c.cfg.Local != nil {
+		return c.cfg.Local.Store.Watch()
+	}
+	return c.feed.Watch()
+}
+
+// AwaitIndex waits until Image has an index, or a later one.
+func (c *Client) AwaitIndex(ctx context.Context, index uint64) error {
+	return awaitIndex(ctx, c.Watch, index)
+}
+
+// Stale is for how long no controller that leads was heard: Image may lack what happened since. With a local store it is always 0;
+// how old that may be, raft knows.
+func (c *Client) Stale() time.Duration {
+	if c.cfg.Local != nil {
+		return 0
+	}
+	return c.cfg.Now() - time.Duration(c.newsAt.Load())
+}
+
+// LeaseLeft is for how long this broker may act as a leader of partitions without hearing from the controllers, by what they last
+// answered; 0: no longer. It reads the clock and one word.
+func (c *Client) LeaseLeft() time.Duration {
+	return max(0, time.Duration(c.leaseEnd.Load())-c.cfg.Now())
+}
+
+// Leased says whether there is a lease now. Ask after the sync, just before an acknowledgement.
+func (c *Client) Leased() bool { return c.LeaseLeft() > 0 }
+
+// Leader is the RPC address of the controller that leads, as far as this node knows.
+func (c *Client) Leader() string { return c.finder.pick() }
+
+// service is the leading controller's, as far as known.
+func (c *Client) service(address string) controlpbconnect.ControlServiceClient {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	s, ok := c.services[address]
+	if !ok {
+		client, url := c.cfg.Connect(address)
+		s = controlpbconnect.NewControlServiceClient(client, url, connect.WithAcceptCompression("gzip", nil, nil), connect.WithReadMaxBytes(maxAnswerBytes))
+		c.services[address] = s
+	}
+	return s
+}
+
+// failed takes note of an attempt that found no leader and says how long to wait before the next.
+func (c *Client) failed(p *pauses, address string, f failure) time.Duration {
+	c.finder.failed(address, f.leader)
+	return p.next(c.finder, f.leader != "", c.cfg.Random())
+}
+
+// sleep waits, unless the context ends first.
+func sleep(ctx context.Context, d time.Duration) error {
+	if d <= 0 {
+		return ctx.Err()
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}

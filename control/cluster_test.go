@@ -1,0 +1,489 @@
+package control
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"slices"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"connectrpc.com/connect"
+
+	controlpb "github.com/rustmq/rustmq/api/control/v1"
+	metadatapb "github.com/rustmq/rustmq/api/metadata/v1"
+	"github.com/rustmq/rustmq/metadata"
+	"github.com/rustmq/rustmq/mq"
+)
+
+func decode(data []byte) (*metadatapb.Result, error) { return metadata.DecodeResult(data) }
+
+var testTopic = mq.TopicID{0x70, 15: 0x7f}
+
+// createTopic makes a topic of which partition i has its replicas on all brokers, from the i-th on.
+func createTopic(partitions int, brokers ...int32) *metadatapb.Command {
+	c := &metadatapb.CreateTopic{Id: testTopic[:], Name: "topic"}
+	for i := range partitions {
+		at := i % len(brokers)
+		c.Assignments = append(c.Assignments, &metadatapb.ReplicaAssignment{Replicas: append(slices.Clone(brokers[at:]), brokers[:at]...)})
+	}
+	return &metadatapb.Command{Kind: &metadatapb.Command_CreateTopic{CreateTopic: c}}
+}
+
+func logStart(partition int32, offset int64) *metadatapb.Command {
+	return &metadatapb.Command{Kind: &metadatapb.Command_SetLogStarts{SetLogStarts: &metadatapb.SetLogStarts{Starts: []*metadatapb.LogStart{
+		{Partition: metadata.PartitionRecord(mq.PartitionID{Topic: testTopic, Index: partition}), Offset: offset, LeaderEpoch: -1},
+	}}}}
+}
+
+// leads counts the partitions that a broker leads.
+func leads(img *metadata.Image, node mq.NodeID) (n int) {
+	for t := range img.Topics() {
+		for _, p := range t.All() {
+			if p.Leader == node {
+				n++
+			}
+		}
+	}
+	return n
+}
+
+func inBubble(t *testing.T, f func(t *testing.T, c *cluster), plans ...Plan) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newTestCluster(t, plans...)
+		defer c.end()
+		f(t, c)
+	})
+}
+
+func TestBrokerRegistersFollowsAndHoldsALease(t *testing.T) {
+	inBubble(t, func(t *testing.T, c *cluster) {
+		b := c.broker(4)
+		c.until("lease", b.Leased)
+		result, err := b.Propose(t.Context(), createTopic(3, 4))
+		if err != nil || mq.TopicID(result.GetCreateTopic().GetId()) != testTopic {
+			t.Fatalf("%v, %v", result, err)
+		}
+		if b.Image().Topic(testTopic) == nil {
+			t.Error("the image lacks what was proposed and answered")
+		}
+		if _, err := b.Propose(t.Context(), createTopic(3, 99)); err != nil {
+			t.Errorf("a command that comes twice: %v", err)
+		}
+		other := createTopic(3, 4)
+		other.GetCreateTopic().Id = append([]byte{1}, testTopic[1:]...)
+		if result, err := b.Propose(t.Context(), other); mq.CodeOf(err) != mq.TopicAlreadyExists || Undecided(err) || result == nil {
+			t.Errorf("a refusal: %v, %v", result, err)
+		}
+		for range 300 { // half a minute of nothing
+			time.Sleep(100 * time.Millisecond)
+			if left := b.LeaseLeft(); left < time.Second {
+				t.Fatalf("a lease of %v is left", left)
+			}
+			if stale := b.Stale(); stale > 600*time.Millisecond {
+				t.Fatalf("nothing was heard for %v", stale)
+			}
+		}
+		if n := c.group.entries; n > 10 {
+			t.Errorf("%d commands though nothing happened", n)
+		}
+		status := c.ctl[1].Status()
+		if len(status.GetBrokers()) != 1 || !status.GetBrokers()[0].GetConnected() || status.GetBrokers()[0].GetImageIndex() != b.Image().Index {
+			t.Errorf("status %v", status)
+		}
+	})
+}
+
+func TestKilledBrokerIsFencedAtOnce(t *testing.T) {
+	inBubble(t, func(t *testing.T, c *cluster) {
+		b4, b5 := c.broker(4), c.broker(5)
+		c.broker(6)
+		c.propose(createTopic(1000, 4, 5, 6))
+		c.until("image", func() bool { return leads(b4.Image(), 6) == 333 })
+		c.kill(6)
+		took := c.until("new leaders", func() bool { return leads(b4.Image(), 6) == 0 && leads(b5.Image(), 6) == 0 })
+		if took > 50*time.Millisecond { // of virtual time: there is nothing to wait for
+			t.Errorf("it took %v", took)
+		}
+		if leads(b4.Image(), 4)+leads(b4.Image(), 5) != 1000 {
+			t.Error("partitions without a leader")
+		}
+	})
+}
+
+func TestBrokerThatDiesWithTheLeaderIsFencedByTheNext(t *testing.T) {
+	inBubble(t, func(t *testing.T, c *cluster) {
+		b4 := c.broker(4)
+		c.broker(5)
+		c.propose(createTopic(10, 4, 5))
+		c.kill(5)
+		c.kill(1)
+		c.group.elect(2)
+		if took := c.until("new leaders", func() bool { return leads(b4.Image(), 5) == 0 && leads(b4.Image(), 4) == 10 }); took > 300*time.Millisecond {
+			t.Errorf("it took %v", took)
+		}
+	})
+}
+
+// A broker that is cut off from the controllers stops acting as a leader before it is fenced, and comes back with another epoch.
+func TestLeaseOfABrokerThatIsCutOffEndsBeforeItIsFenced(t *testing.T) {
+	inBubble(t, func(t *testing.T, c *cluster) {
+		b4, b5 := c.broker(4), c.broker(5)
+		c.propose(createTopic(2, 5, 4))
+		c.until("lease", func() bool { return b4.Leased() && b5.Leased() })
+		time.Sleep(time.Second)
+		before, _ := b5.Registered(t.Context())
+		for id := range mq.NodeID(3) {
+			c.net.part(5, id+1)
+		}
+		toLapse := c.until("end of the lease", func() bool { return !b5.Leased() })
+		if toLapse < time.Second || toLapse > 1500*time.Millisecond {
+			t.Errorf("the lease was over after %v", toLapse)
+		}
+		if b := c.group.stores[1].store.Image().Broker(5); b.Fenced {
+			t.Error("it was fenced while it had a lease")
+		}
+		toFence := c.until("fencing", func() bool { return c.group.stores[1].store.Image().Broker(5).Fenced })
+		if sum := toLapse + toFence; sum > 2200*time.Millisecond {
+			t.Errorf("it was fenced after %v", sum)
+		}
+		c.until("new leader", func() bool { return leads(b4.Image(), 4) == 2 })
+		for id := range mq.NodeID(3) {
+			c.net.heal(5, id+1)
+		}
+		c.until("lease again", b5.Leased)
+		if after, err := b5.Registered(t.Context()); err != nil || after <= before {
+			t.Errorf("epoch %d after %d, %v", after, before, err)
+		}
+		c.until("image", func() bool { return b5.Image().Index == c.group.stores[1].store.Image().Index })
+	})
+}
+
+// The image goes on where it was, and no lease lapses, when another controller is elected soon.
+func TestBrokerFollowsTheNextLeader(t *testing.T) {
+	inBubble(t, func(t *testing.T, c *cluster) {
+		b := c.broker(4)
+		c.propose(createTopic(100, 4))
+		c.until("lease and image", func() bool { return b.Leased() && b.Image().Topic(testTopic) != nil })
+		before := b.Image().Topic(testTopic)
+		leader := mq.NodeID(1)
+		for round := range 6 {
+			c.group.elect(mq.NoNode)
+			if round == 3 {
+				c.kill(leader)
+			}
+			time.Sleep(300 * time.Millisecond)
+			for leader = leader%3 + 1; c.ctl[leader] == nil || c.close[leader] == nil; leader = leader%3 + 1 {
+			}
+			c.group.elect(leader)
+			for range 1000 {
+				time.Sleep(time.Millisecond)
+				if !b.Leased() {
+					t.Fatalf("round %d: the lease is over", round)
+				}
+			}
+			c.propose(logStart(int32(round), 5))
+			c.until("the change", func() bool {
+				return b.Image().Partition(mq.PartitionID{Topic: testTopic, Index: int32(round)}).LogStart == 5
+			})
+			if b.Leader() != addressOf(leader) {
+				t.Errorf("it takes %s for the leader", b.Leader())
+			}
+		}
+		if b.Image().Topic(testTopic).Partition(99) != before.Partition(99) {
+			t.Error("what did not change was sent again")
+		}
+		if epoch, _ := b.Registered(t.Context()); epoch != b.Image().Broker(4).Epoch || b.Image().Broker(4).Fenced {
+			t.Error("it had to register again")
+		}
+	})
+}
+
+// A deposed controller that does not know it grants no leases that outlive the next one's first session.
+func TestControllerThatCannotReachAMajorityGrantsNothing(t *testing.T) {
+	inBubble(t, func(t *testing.T, c *cluster) {
+		b := c.broker(4)
+		c.until("lease", b.Leased)
+		c.group.mu.Lock()
+		c.group.broken[1] = true
+		c.group.mu.Unlock()
+		if took := c.until("end of the lease", func() bool { return !b.Leased() }); took > 1500*time.Millisecond {
+			t.Errorf("the lease went on for %v", took)
+		}
+		time.Sleep(5 * time.Second)
+		if b.Leased() {
+			t.Error("a lease without a proof")
+		}
+		if c.group.stores[1].store.Image().Broker(4).Fenced {
+			t.Error("a broker that heartbeats was fenced")
+		}
+	})
+}
+
+func TestLostAnswerIsToldAsUndecided(t *testing.T) {
+	inBubble(t, func(t *testing.T, c *cluster) {
+		b := c.client(7, false)
+		c.group.mu.Lock()
+		c.group.lose = func() error { c.net.kill(1); return errors.New("nobody hears this") }
+		c.group.mu.Unlock()
+		c.serve(4, http.NewServeMux()) // so that it is not fenced
+		c.broker4(t)
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		_, err := b.Propose(ctx, createTopic(1, 4))
+		if !Undecided(err) {
+			t.Fatal(err)
+		}
+		if c.group.stores[2].store.Image().Topic(testTopic) == nil {
+			t.Error("the test shows nothing: the command was not carried out")
+		}
+		c.group.mu.Lock()
+		c.group.lose = func() error { return makeUndecided(mq.Errorf(mq.NotController, "deposed meanwhile")) }
+		c.group.mu.Unlock()
+		c.group.elect(2)
+		_, err = b.Propose(t.Context(), logStart(0, 1))
+		if !Undecided(err) || mq.CodeOf(err) != mq.NotController {
+			t.Errorf("a leader that was deposed meanwhile: %v", err)
+		}
+	})
+}
+
+// broker4 registers broker 4 without a client.
+func (c *cluster) broker4(t *testing.T) {
+	t.Helper()
+	c.group.mu.Lock()
+	defer c.group.mu.Unlock()
+	for _, l := range c.group.stores {
+		l.apply(encode(t, registerCommand(4, 1)))
+	}
+}
+
+// What certainly did not reach a leader is proposed again, and what never does ends decided.
+func TestProposalLooksForALeader(t *testing.T) {
+	inBubble(t, func(t *testing.T, c *cluster) {
+		b := c.client(7, false)
+		c.kill(1)
+		c.group.elect(mq.NoNode)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if _, err := b.Propose(ctx, registerCommand(7, 1)); err == nil || Undecided(err) {
+			t.Errorf("without a leader: %v", err)
+		}
+		go func() {
+			time.Sleep(time.Second)
+			c.group.elect(3)
+		}()
+		if _, err := b.Propose(t.Context(), registerCommand(7, 1)); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func TestNobodySpeaksForAnother(t *testing.T) {
+	inBubble(t, func(t *testing.T, c *cluster) {
+		b := c.client(7, false)
+		if _, err := b.Propose(t.Context(), registerCommand(8, 1)); mq.CodeOf(err) != mq.ClusterAuthorizationFailed || Undecided(err) {
+			t.Errorf("a registration of another node: %v", err)
+		}
+		commit := &metadatapb.Command{Kind: &metadatapb.Command_CommitObject{CommitObject: &metadatapb.CommitObject{NodeId: 8}}}
+		if _, err := b.Propose(t.Context(), commit); mq.CodeOf(err) != mq.ClusterAuthorizationFailed {
+			t.Errorf("another node's object: %v", err)
+		}
+		stream := b.service(addressOf(1)).Heartbeat(t.Context())
+		if err := stream.Send(&controlpb.HeartbeatRequest{NodeId: 8}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := stream.Receive(); mq.CodeOf(failureOf(err).err) != mq.ClusterAuthorizationFailed {
+			t.Errorf("a heartbeat of another node: %v", err)
+		}
+		_, _ = stream.CloseRequest(), stream.CloseResponse()
+		stranger := c.client(-1, false)
+		if _, err := stranger.service(addressOf(1)).Status(t.Context(), connect.NewRequest(&controlpb.StatusRequest{})); err == nil {
+			t.Error("a stranger is answered")
+		}
+		c.kill(-1)
+	})
+}
+
+func TestRangesAndCheckpointsArePagedAndFresh(t *testing.T) {
+	inBubble(t, func(t *testing.T, c *cluster) {
+		b := c.broker(4)
+		c.propose(createTopic(1, 4))
+		c.propose(&metadatapb.Command{Kind: &metadatapb.Command_AllocateObjectIds{AllocateObjectIds: &metadatapb.AllocateObjectIDs{Count: 10_000}}})
+		id := mq.PartitionID{Topic: testTopic}
+		if _, ok, err := b.Checkpoint(t.Context(), id, true); ok || err != nil {
+			t.Errorf("a checkpoint of nothing: %v", err)
+		}
+		const n = maxRangesPage + 7
+		commit := &metadatapb.CommitObject{ObjectId: 1, Key: "objects/1", Size: 1 << 20, NodeId: 4}
+		for i := range int64(n) {
+			commit.Ranges = append(commit.Ranges, &metadatapb.RangeCommit{
+				Partition: metadata.PartitionRecord(id), First: i, End: i + 1, Bytes: 100, Position: 10, Crc: 7, MinTime: 3, MaxTime: 4,
+				ProducerState: []byte("state"), Epochs: []*metadatapb.EpochStart{{}},
+			})
+		}
+		c.propose(&metadatapb.Command{Kind: &metadatapb.Command_CommitObject{CommitObject: commit}})
+		c.net.part(4, 2) // it is not asked
+		var got []metadata.Range
+		for from := mq.Offset(0); ; {
+			page, err := b.Ranges(t.Context(), id, from, 1<<20, from%2 == 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(page) == 0 {
+				break
+			}
+			got = append(got, page...)
+			from = page[len(page)-1].End
+		}
+		want, err := c.group.stores[1].store.Ranges(id, 0, n+1)
+		if err != nil || len(want) != n || !slices.Equal(got, want) {
+			t.Errorf("%d ranges, want %d, %v", len(got), len(want), err)
+		}
+		point, ok, err := b.Checkpoint(t.Context(), id, true)
+		if !ok || err != nil || point.End != n || string(point.ProducerState) != "state" || len(point.Epochs) != 1 {
+			t.Errorf("checkpoint %+v, %v, %v", point, ok, err)
+		}
+		if _, err := b.Ranges(t.Context(), id, 0, 0, false); mq.CodeOf(err) != mq.InvalidRequest {
+			t.Errorf("no ranges were asked for: %v", err)
+		}
+		c.group.mu.Lock()
+		c.group.broken[1] = true
+		c.group.mu.Unlock()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if _, err := b.Ranges(ctx, id, 0, 1, true); err == nil {
+			t.Error("linearizable without a majority")
+		}
+	})
+}
+
+// A watcher that does not read keeps nobody waiting, and is told what is when it reads again, not all that was.
+func TestSlowWatcherSkipsAhead(t *testing.T) {
+	inBubble(t, func(t *testing.T, c *cluster) {
+		c.broker(4)
+		b := c.client(7, false)
+		c.propose(createTopic(100, 4))
+		watch := c.group.stores[1].store.Watch()
+		defer watch.Close()
+		stream, err := b.service(addressOf(1)).Watch(t.Context(), connect.NewRequest(&controlpb.WatchRequest{NodeId: 7}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer stream.Close()
+		const changes = 150 // of some 3 KB each, into a window of 64 KiB
+		for i := range int64(changes) {
+			all := logStart(0, i+1)
+			for p := range int32(99) {
+				all.GetSetLogStarts().Starts = append(all.GetSetLogStarts().Starts, logStart(p+1, i+1).GetSetLogStarts().GetStarts()...)
+			}
+			c.propose(all)
+			synctest.Wait()
+		}
+		reader, images := metadata.NewImageReader(nil), 0
+		for stream.Receive() {
+			img, err := reader.Add(stream.Msg().GetPage())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if img == nil {
+				continue
+			}
+			images++
+			if img.Index == watch.Image().Index {
+				break
+			}
+		}
+		if images < 3 || images > changes/2 {
+			t.Errorf("%d images of %d changes", images, changes)
+		}
+	})
+}
+
+func TestBrokerThatLeavesLeadsNothingFirst(t *testing.T) {
+	inBubble(t, func(t *testing.T, c *cluster) {
+		b4, b5 := c.broker(4), c.broker(5)
+		c.propose(createTopic(20, 5, 4))
+		c.until("image", func() bool { return leads(b5.Image(), 5) == 10 })
+		if err := b5.Leave(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if n := leads(c.group.stores[1].store.Image(), 5); n > 0 || !b5.Leased() {
+			t.Errorf("it leads %d", n)
+		}
+		for _, p := range b5.Image().Topic(testTopic).All() {
+			if p.Leader != 4 || p.LeaderEpoch > 1 {
+				t.Errorf("%+v", p)
+			}
+		}
+		c.kill(5)
+		c.until("fencing", func() bool { return b4.Image().Broker(5).Fenced })
+	}, Plans(time.Minute)...)
+}
+
+func TestControllerThatLostTheLeadershipPlansNothing(t *testing.T) {
+	var made atomic.Int32
+	plan := Plan{Name: "count", Every: 100 * time.Millisecond, Commands: func(*metadata.Image) ([]*metadatapb.Command, error) { made.Add(1); return nil, nil }}
+	inBubble(t, func(t *testing.T, c *cluster) {
+		time.Sleep(time.Second)
+		synctest.Wait()
+		if n := made.Load(); n < 9 {
+			t.Errorf("made %d times in a second", n)
+		}
+		c.group.elect(mq.NoNode)
+		synctest.Wait()
+		before := made.Load()
+		time.Sleep(time.Second)
+		synctest.Wait()
+		if made.Load() != before {
+			t.Error("a plan was made without the leadership")
+		}
+	}, plan)
+}
+
+// A preferred leader that is back leads again, but only when for a while no broker has come or gone.
+func TestPreferredLeaderLeadsAgainAfterAPause(t *testing.T) {
+	inBubble(t, func(t *testing.T, c *cluster) {
+		b4 := c.broker(4)
+		c.broker(5)
+		c.propose(createTopic(10, 5, 4))
+		c.kill(5)
+		c.until("new leaders", func() bool { return leads(b4.Image(), 4) == 10 })
+		c.broker(5)
+		for i, p := range c.group.stores[1].store.Image().Topic(testTopic).All() {
+			c.propose(&metadatapb.Command{Kind: &metadatapb.Command_ChangePartitions{ChangePartitions: &metadatapb.ChangePartitions{
+				Changes: []*metadatapb.PartitionChange{{
+					Partition: metadata.PartitionRecord(mq.PartitionID{Topic: testTopic, Index: i}), PartitionEpoch: p.PartitionEpoch, LeaderEpoch: -1,
+					Isr: []*metadatapb.ISRMember{{NodeId: 4}, {NodeId: 5}},
+				}},
+			}}})
+		}
+		took := c.until("preferred leaders", func() bool { return leads(b4.Image(), 5) == 5 })
+		if took < 9*time.Second || took > 11*time.Second {
+			t.Errorf("after %v", took)
+		}
+	}, Plans(10*time.Second)...)
+}
+
+func TestRangesOfDeletedTopicsAreReclaimed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		pending := true
+		plan := ReclaimPlan(func() (bool, error) { return pending, nil }, time.Second, 10)
+		c := newTestCluster(t, plan)
+		defer c.end()
+		time.Sleep(5500 * time.Millisecond)
+		synctest.Wait()
+		if n := c.group.entries; n < 5 {
+			t.Errorf("%d commands", n)
+		}
+		pending = false
+		before := c.group.entries
+		time.Sleep(5 * time.Second)
+		synctest.Wait()
+		if c.group.entries != before {
+			t.Error("commands though nothing was pending")
+		}
+	})
+}
