@@ -96,7 +96,7 @@ func (k *keeper) prepare() (did bool, wait time.Duration, err error) {
 }
 
 // piece allocates the part's file, or writes some of its zeros; with the last of them it becomes a segment.
-func (k *keeper) piece() (err error) {
+func (k *keeper) piece() error {
 	select {
 	case <-k.l.stop:
 		return errStopped
@@ -104,9 +104,11 @@ func (k *keeper) piece() (err error) {
 	}
 	p := k.part
 	if p.file == nil {
-		if p.file, err = k.l.fs.Create(k.preparing()); err != nil {
-			return err
+		f, err := k.l.fs.Create(k.preparing())
+		if err != nil {
+			return err // whatever f is: there is nothing to close
 		}
+		p.file = f
 		if err := p.file.Allocate(p.size); err != nil {
 			return err
 		}

@@ -4,6 +4,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -269,5 +270,29 @@ func TestFullDiskEndsWhatIsBeingPrepared(t *testing.T) {
 		until(t, "room after the disk was freed", func() bool { return l.Reserve(t.Context(), 256<<10) == nil })
 		l.Unreserve(256 << 10)
 		wantStream(t, l, 1, 0, end)
+	})
+}
+
+// fullAtFirst is a file system without room for the first file; like some, it returns a file that is none beside the error.
+type fullAtFirst struct {
+	*crashfs.FS
+	full bool
+}
+
+type noFile struct{ wal.File }
+
+func (f *fullAtFirst) Create(path string) (wal.File, error) {
+	if f.full {
+		f.full = false
+		return (*noFile)(nil), syscall.ENOSPC
+	}
+	return f.FS.Create(path)
+}
+
+func TestSegmentThatCannotBeCreatedIsTriedAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := mustOpen(t, options(&fullAtFirst{FS: crashfs.New(1), full: true}))
+		until(t, "room", func() bool { return l.Reserve(t.Context(), 10) == nil })
+		l.Unreserve(10)
 	})
 }
