@@ -469,8 +469,9 @@ func TestPreferredLeaderLeadsAgainAfterAPause(t *testing.T) {
 
 func TestRangesOfDeletedTopicsAreReclaimed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		pending := true
-		plan := ReclaimPlan(func() (bool, error) { return pending, nil }, time.Second, 10)
+		var pending atomic.Bool
+		pending.Store(true)
+		plan := ReclaimPlan(func() (bool, error) { return pending.Load(), nil }, time.Second, 10)
 		c := newTestCluster(t, plan)
 		defer c.end()
 		time.Sleep(5500 * time.Millisecond)
@@ -478,7 +479,7 @@ func TestRangesOfDeletedTopicsAreReclaimed(t *testing.T) {
 		if n := c.group.entries; n < 5 {
 			t.Errorf("%d commands", n)
 		}
-		pending = false
+		pending.Store(false)
 		before := c.group.entries
 		time.Sleep(5 * time.Second)
 		synctest.Wait()
