@@ -145,6 +145,9 @@ func TestLeaseOfABrokerThatIsCutOffEndsBeforeItIsFenced(t *testing.T) {
 		if b := c.group.stores[1].store.Image().Broker(5); b.Fenced {
 			t.Error("it was fenced while it had a lease")
 		}
+		if stale := b5.Stale(); stale < toLapse-c.ctl[1].cfg.Timing.KeepAlive || stale > toLapse+c.ctl[1].cfg.Timing.KeepAlive {
+			t.Errorf("after %v without the controllers its image is stale for %v", toLapse, stale)
+		}
 		toFence := c.until("fencing", func() bool { return c.group.stores[1].store.Image().Broker(5).Fenced })
 		if sum := toLapse + toFence; sum > 2200*time.Millisecond {
 			t.Errorf("it was fenced after %v", sum)
