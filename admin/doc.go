@@ -1,6 +1,7 @@
-// Package admin is the HTTP listener for operators and their machines: health
-// and metrics.
+// Package admin is the HTTP listener for operators and their machines: health,
+// metrics, and a page that leads there.
 //
+//	GET /         a page for people: which node this is, how it is, and the paths below
 //	GET /livez    200 while the process works at all; 503 when it should be restarted
 //	GET /readyz   200 when the node serves clients; 503 with the reason otherwise
 //	GET /metrics  Prometheus' text format

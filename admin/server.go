@@ -27,6 +27,8 @@ const (
 
 // Config says what a server tells. All fields but Notes and Profiles are required.
 type Config struct {
+	// About is what the page at / says of the node.
+	About About
 	// Live is nil while the process works, or why it should be restarted.
 	Live func() error
 	// Ready is nil while the node serves clients, or why it does not.
@@ -85,6 +87,7 @@ func (s *Server) Close(ctx context.Context) error {
 // Handler answers the paths of the package comment.
 func Handler(cfg Config) http.Handler {
 	mux := http.NewServeMux()
+	mux.HandleFunc("GET /{$}", page(cfg))
 	mux.HandleFunc("GET /livez", health(cfg.Live, nil))
 	mux.HandleFunc("GET /readyz", health(cfg.Ready, cfg.Notes))
 	mux.Handle("GET /metrics", promhttp.HandlerFor(cfg.Metrics, promhttp.HandlerOpts{MaxRequestsInFlight: maxScrapes}))

@@ -5,6 +5,8 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"net/http/httptest"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -51,8 +53,8 @@ func TestHealthFollowsTheNode(t *testing.T) {
 	if code, _ := get(t, s, "/debug/pprof/"); code != 404 {
 		t.Errorf("/debug/pprof/: got %d, want 404: nobody asked for profiles", code)
 	}
-	if code, _ := get(t, s, "/"); code != 404 {
-		t.Errorf("/: got %d, want 404", code)
+	if code, _ := get(t, s, "/nonsense"); code != 404 {
+		t.Errorf("/nonsense: got %d, want 404", code)
 	}
 	if err := s.Close(t.Context()); err != nil {
 		t.Fatal(err)
@@ -81,5 +83,45 @@ func TestProfilesAreServedWhenAskedFor(t *testing.T) {
 	}
 	if err := s.Close(t.Context()); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// TestPageSaysWhichNodeItIsAndHow: what the page shows, that it is text whatever is in it, and that all that it links to is there.
+func TestPageSaysWhichNodeItIsAndHow(t *testing.T) {
+	var notReady error
+	h := Handler(Config{
+		About: About{Node: "7", Cluster: "CoED_yCqSVqv2", Version: "1.2.3<b>", Clients: "127.0.0.1:9092"},
+		Live:  func() error { return nil }, Ready: func() error { return notReady },
+		Notes: func() []string { return []string{"orders-0 is quarantined"} }, Metrics: prometheus.NewRegistry(), Logger: slog.New(slog.DiscardHandler),
+	})
+	ask := func(method, path string) *httptest.ResponseRecorder {
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), method, path, nil))
+		return w
+	}
+	w := ask(http.MethodGet, "/")
+	if w.Code != 200 || !strings.HasPrefix(w.Header().Get("Content-Type"), "text/html") {
+		t.Errorf("got %d %q", w.Code, w.Header().Get("Content-Type"))
+	}
+	for _, want := range []string{"RustMQ node 7", "<dd>ready</dd>", "1.2.3&lt;b&gt;", "CoED_yCqSVqv2", "127.0.0.1:9092 (QUIC)", "orders-0 is quarantined"} {
+		if !strings.Contains(w.Body.String(), want) {
+			t.Errorf("%q is missing from\n%s", want, w.Body)
+		}
+	}
+	links := regexp.MustCompile(`href="([^"]*)"`).FindAllStringSubmatch(w.Body.String(), -1)
+	if len(links) != 3 {
+		t.Errorf("links: %v", links)
+	}
+	for _, link := range links {
+		if got := ask(http.MethodGet, link[1]); got.Code != 200 {
+			t.Errorf("%s: %d", link[1], got.Code)
+		}
+	}
+	notReady = errors.New("the disk failed")
+	if w := ask(http.MethodGet, "/"); !strings.Contains(w.Body.String(), "not ready: the disk failed") {
+		t.Errorf("trouble is not shown:\n%s", w.Body)
+	}
+	if w := ask(http.MethodPost, "/"); w.Code != http.StatusMethodNotAllowed {
+		t.Errorf("POST: %d", w.Code)
 	}
 }

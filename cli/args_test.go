@@ -227,7 +227,6 @@ func TestUsageErrorsExit2WithOneLineOnStderr(t *testing.T) {
 		"rustmq ctl ca join-token --node-id 2 --rpc nowhere",
 		"rustmq ctl ca join-token --node-id 2 --address :1",
 		"rustmq config validate",
-		"rustmq config validate /nonexistent.toml",
 		"rustmq config print -o xml",
 		"rustmq version -o xml",
 		"rustmq completion tcsh",
@@ -236,6 +235,7 @@ func TestUsageErrorsExit2WithOneLineOnStderr(t *testing.T) {
 		"rustmq raft dump",
 		"rustmq raft dump . -o xml",
 		"rustmq object check",
+		"rustmq object dump x -o xml",
 	} {
 		a, stdout, stderr := testApp()
 		if status := a.run(context.Background(), strings.Fields(line)); status != exitUsage {
@@ -256,6 +256,8 @@ func TestFailuresExit1WithOneLineOnStderr(t *testing.T) {
 		"rustmq wal check /nonexistent",
 		"rustmq raft dump /nonexistent",
 		"rustmq object dump /nonexistent",
+		"rustmq object dump /nonexistent -o json",
+		"rustmq config validate /nonexistent.toml",
 		"rustmq topic list --profile nobody",
 		"rustmq topic list --ca /nonexistent",
 	} {

@@ -20,13 +20,13 @@ func (a *app) configCommand() *cli.Command {
 				Description: "Takes the flags of serve. The output is a file that --config takes.\n\nExample: rustmq config print --config rustmq.toml",
 				Flags: append([]cli.Flag{
 					&cli.BoolFlag{Name: "defaults", Usage: "nothing but the defaults"},
-					&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Value: "toml", Usage: "`FORMAT`: toml, json or yaml"},
+					&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Value: "toml", Usage: "`FORMAT`: toml (table is the same), json or yaml"},
 					configFileFlag(),
 				}, settingFlags()...),
 				Action: a.configPrint,
 			},
 			{
-				Name: "validate", ArgsUsage: "FILE", Usage: "check a file of settings; exit status 2 and what is wrong if it is not right",
+				Name: "validate", ArgsUsage: "FILE", Usage: "check a file of settings; exit status 1 and what is wrong if it is not right",
 				Description: "The environment is left out.\n\nExample: rustmq config validate rustmq.toml",
 				Action:      a.configValidate,
 			},
@@ -49,6 +49,9 @@ func (a *app) configPrint(c *cli.Context) error {
 		return err
 	}
 	format := c.String("output")
+	if format == formatTable {
+		format = "toml"
+	}
 	if format != "toml" && format != formatJSON && format != formatYAML {
 		return usagef("print: there is no output format %q: it may be toml, json or yaml", format)
 	}
@@ -70,7 +73,7 @@ func (a *app) configValidate(c *cli.Context) error {
 		return err
 	}
 	if _, err := node.Load(node.Sources{File: c.Args().First()}); err != nil {
-		return usagef("%v", err)
+		return err
 	}
 	return nil
 }

@@ -70,7 +70,7 @@ func (a *app) objectCommand() *cli.Command {
 			{
 				Name: "dump", ArgsUsage: "KEY|PATH", Usage: "write what the object says about itself",
 				Description: "Example: rustmq object dump rustmq-data/objects/KEY",
-				Flags:       []cli.Flag{store, &cli.BoolFlag{Name: "batches", Usage: "and a line for each record batch"}},
+				Flags:       []cli.Flag{store, &cli.BoolFlag{Name: "batches", Usage: "and each record batch"}, outputFlag()},
 				Action:      a.objectDump,
 			},
 			{
@@ -271,12 +271,6 @@ func withObject(c *cli.Context, f func(o tier.Object) error) (err error) {
 		return err
 	}
 	return errors.Join(f(o), o.Close())
-}
-
-func (a *app) objectDump(c *cli.Context) error {
-	return withObject(c, func(o tier.Object) error {
-		return a.buffered(func(w io.Writer) error { return tier.Dump(o, w, c.Bool("batches")) })
-	})
 }
 
 type objectReport struct {

@@ -20,7 +20,7 @@
 //	cluster          formed at the very first start; this run of the node registered, which gives every partition a new leader epoch
 //	reconciler       Image -> partitions; after that the node holds all it ever promised
 //	uploader         partitions -> objects
-//	front doors      QUIC, HTTP
+//	front doors      QUIC, HTTP; of these HTTP closes last, and says meanwhile that the node drains
 //
 // # The data directory
 //

@@ -10,7 +10,9 @@ import (
 	"net"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"gocloud.dev/blob"
@@ -66,12 +68,13 @@ type Node struct {
 	broker     *broker.Broker
 	socket     net.PacketConn
 	server     *server.Server
-	adminAddr  net.Addr
+	admin      *admin.Server
 	certs      *pki.Identity
 	rpc        *rpcListener // nil on a node that is alone
 
-	closing sync.Once
-	done    chan error
+	closing  sync.Once
+	draining atomic.Bool
+	done     chan error
 }
 
 // Start makes a node out of its configuration and its data directory. When it returns the node serves, and everything it
@@ -102,6 +105,7 @@ func StartWith(ctx context.Context, cfg Config, logger *slog.Logger, seams Seams
 		n.register,
 		n.openPartitions,
 		n.openUploader,
+		n.closeAdminAfterDrain,
 		n.openBroker,
 		n.openAdmin,
 		n.watchFailures,
@@ -121,6 +125,7 @@ func (n *Node) onClose(f func(context.Context) error) { n.closes = append(n.clos
 func (n *Node) Close(ctx context.Context) error {
 	var errs []error
 	n.closing.Do(func() {
+		n.draining.Store(true)
 		for i := len(n.closes) - 1; i >= 0; i-- {
 			errs = append(errs, n.closes[i](ctx))
 		}
@@ -141,7 +146,7 @@ func (n *Node) ClusterID() mq.ClusterID { return n.id.Cluster }
 func (n *Node) Addr() net.Addr { return n.socket.LocalAddr() }
 
 // AdminAddr is where the HTTP listener was bound.
-func (n *Node) AdminAddr() net.Addr { return n.adminAddr }
+func (n *Node) AdminAddr() net.Addr { return n.admin.Addr() }
 
 func (n *Node) openDataDir(context.Context) error {
 	cluster, err := n.certified()
@@ -391,20 +396,37 @@ func (n *Node) openAdmin(context.Context) error {
 	if err != nil {
 		return err
 	}
-	s, err := admin.Listen(n.cfg.Admin.Listen, admin.Config{
-		Live: n.healthy, Ready: n.healthy, Notes: n.notes, Metrics: registry, Profiles: n.cfg.Admin.Pprof, Logger: n.logger,
+	n.admin, err = admin.Listen(n.cfg.Admin.Listen, admin.Config{
+		About: admin.About{
+			Node: strconv.Itoa(n.cfg.Node.ID), Cluster: n.id.Cluster.String(), Version: Version(), Clients: n.Addr().String(),
+		},
+		Live: n.healthy, Ready: n.ready, Notes: n.notes, Metrics: registry, Profiles: n.cfg.Admin.Pprof, Logger: n.logger,
 	})
-	if err != nil {
-		return err
-	}
-	n.adminAddr = s.Addr()
-	n.onClose(s.Close)
+	return err
+}
+
+// closeAdminAfterDrain has the HTTP listener closed behind the other front doors: while those drain it says so.
+func (n *Node) closeAdminAfterDrain(context.Context) error {
+	n.onClose(func(ctx context.Context) error {
+		if n.admin == nil {
+			return nil
+		}
+		return n.admin.Close(ctx)
+	})
 	return nil
 }
 
 // healthy is nil while the disks work; a node that is up and not healthy has to be restarted.
 func (n *Node) healthy() error {
 	return errors.Join(n.dataLog.Err(), n.raftLog.Err(), n.raft.Err())
+}
+
+// ready is nil while the node serves clients: who finds them should send no more to one that is draining.
+func (n *Node) ready() error {
+	if n.draining.Load() {
+		return mq.Errorf(mq.ShuttingDown, "node %d is draining", n.id.Node)
+	}
+	return n.healthy()
 }
 
 // notes are the partitions that are stopped on this node: it serves all others.

@@ -116,15 +116,21 @@ func Dump(o Object, w io.Writer, batches bool) error {
 	for i := range f.Ranges {
 		r := &f.Ranges[i]
 		fmt.Fprintf(w, "\n%s\n", r.Partition)
-		err := walk(o, r, func(at int64, b mq.Batch) error {
+		err := Batches(o, r, func(at int64, b mq.Batch) error {
 			_, err := fmt.Fprintf(w, "%12d  %s  %s\n", at, b, formatTime(b.MaxTimestamp()))
 			return err
 		})
 		if err != nil {
-			return mq.Wrapf(err, "object %s", o.Name())
+			return err
 		}
 	}
 	return nil
+}
+
+// Batches calls visit for each batch of a range with its position in the object.
+// Only their headers are checked. The batch is valid during the call.
+func Batches(o Object, r *RangeInfo, visit func(at int64, b mq.Batch) error) error {
+	return mq.Wrapf(walk(o, r, visit), "object %s", o.Name())
 }
 
 func formatTime(ms int64) string {
