@@ -128,8 +128,8 @@ func freeEarly(disk wal.FS) wal.FS {
 // TestPlantedBugsAreFound plants a bug in the node, or in what it stands on, and sees that the cuts show it: a check that finds nothing
 // where something is proves nothing where nothing is.
 func TestPlantedBugsAreFound(t *testing.T) {
-	if raceEnabled {
-		t.Skip("the race detector has seen all of it in the other tests")
+	if raceEnabled || testing.Short() {
+		t.Skip("the race detector has seen all of it in the other tests, and it takes long")
 	}
 	for name, plant := range map[string]func(*machine){
 		"acknowledged before the sync": func(m *machine) { m.Under = lateSync },

@@ -189,7 +189,7 @@ func cutEverywhere(t *testing.T, copies, want int, plant func(*machine)) (c *cut
 // cut as well, is another each time.
 func TestPowerCutAtEveryCallLosesNothing(t *testing.T) {
 	copies, want := 5, 2000
-	if raceEnabled {
+	if raceEnabled || testing.Short() {
 		copies, want = 1, 200
 	}
 	c, err := cutEverywhere(t, copies, want, func(*machine) {})
@@ -214,7 +214,7 @@ func TestPowerCutAtEveryCallLosesNothing(t *testing.T) {
 // recovery of the last cut or late, while clients do everything at once.
 func TestPowerCutsOfALongRunLoseNothing(t *testing.T) {
 	machines := 12
-	if raceEnabled {
+	if raceEnabled || testing.Short() {
 		machines = 2
 	}
 	scratch := scratchDir(t)
