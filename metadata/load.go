@@ -16,7 +16,11 @@ const formatVersion = 1
 
 // prepare makes the buckets of a new database and checks the format of an old one.
 func prepare(b *bbolt.DB, path string) error {
-	return guard(path, func() error { return b.Update(func(tx *bbolt.Tx) error { return prepareIn(tx, path) }) })
+	err := guard(path, func() error { return b.Update(func(tx *bbolt.Tx) error { return prepareIn(tx, path) }) })
+	if err != nil {
+		return storageError(err)
+	}
+	return nil
 }
 
 func prepareIn(tx *bbolt.Tx, path string) error {

@@ -100,8 +100,14 @@ func (s *Store) receive(body io.Reader) (path string, err error) {
 			err = errors.Join(err, os.Remove(file.Name()))
 		}
 	}()
-	sum := crc32.New(castagnoli)
-	if _, err := io.CopyN(io.MultiWriter(file, sum), body, int64(size)); err != nil {
+	if err := s.opts.BeforeCommit(file.Name()); err != nil {
+		return "", err
+	}
+	sum, disk := crc32.New(castagnoli), &diskWriter{w: file}
+	if _, err := io.CopyN(io.MultiWriter(disk, sum), body, int64(size)); err != nil {
+		if disk.err != nil {
+			return "", disk.err
+		}
 		return "", mq.Errorf(mq.NetworkException, "%d bytes were announced: %w", size, err)
 	}
 	var trailer [4]byte
@@ -115,6 +121,18 @@ func (s *Store) receive(body io.Reader) (path string, err error) {
 		return file.Name(), nil
 	}
 	return file.Name(), file.Sync()
+}
+
+// diskWriter remembers what went wrong with it, and not with where the bytes came from.
+type diskWriter struct {
+	w   io.Writer
+	err error
+}
+
+func (d *diskWriter) Write(p []byte) (n int, err error) {
+	n, err = d.w.Write(p)
+	d.err = errors.Join(d.err, err)
+	return n, err
 }
 
 // inspect opens a received database, checks that it loads, and closes it.
@@ -156,12 +174,16 @@ func (g *staged) Discard() {
 }
 
 // Install implements raft.Staged. The rename is what decides: before it a crash leaves the old database, after it the new one. An error
-// leaves the store unusable.
+// leaves the store unusable, but for StorageFull.
 func (g *staged) Install() error {
 	s := g.store
 	old := s.bolt.Load()
-	if err := os.Rename(g.path, s.opts.Path); err != nil {
-		return mq.Errorf(mq.KafkaStorageError, "install a snapshot of the metadata: %w", err)
+	err := s.opts.BeforeCommit(s.opts.Path)
+	if err == nil {
+		err = os.Rename(g.path, s.opts.Path)
+	}
+	if err != nil {
+		return mq.Wrapf(storageError(err), "install a snapshot of the metadata")
 	}
 	g.path = ""
 	if !s.opts.NoSync {

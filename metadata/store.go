@@ -26,7 +26,8 @@ type Options struct {
 	// AfterCommit, when set, is called after each durable change of the database file, before anything else changes it and
 	// before anybody hears of the change: tests copy the file then, to have what a power cut would leave.
 	AfterCommit func(path string)
-	// BeforeCommit, when set, is called before each commit of commands, and its error fails the commit: a disk without room, in tests.
+	// BeforeCommit, when set, is called before the file of each commit is written, and of a new database or snapshot, or one is put in place of
+	// another. Its error is taken for what the disk said: for tests.
 	BeforeCommit func(path string) error
 	// Logger may be nil.
 	Logger *slog.Logger
@@ -69,8 +70,11 @@ func open(opts Options, known uint32) (*Store, error) {
 	if err := sweep(opts.Path); err != nil {
 		return nil, mq.Errorf(mq.KafkaStorageError, "open metadata database %s: %w", opts.Path, err)
 	}
-	_, err := os.Stat(opts.Path)
-	fresh := errors.Is(err, fs.ErrNotExist)
+	if _, err := os.Stat(opts.Path); errors.Is(err, fs.ErrNotExist) {
+		if err := create(&opts); err != nil {
+			return nil, mq.Wrapf(storageError(err), "create metadata database %s", opts.Path)
+		}
+	}
 	b, err := openBolt(opts.Path, opts.NoSync)
 	if err != nil {
 		return nil, err
@@ -78,12 +82,6 @@ func open(opts Options, known uint32) (*Store, error) {
 	if err := prepare(b, opts.Path); err != nil {
 		closeBolt(b, opts.Logger)
 		return nil, err
-	}
-	if fresh && !opts.NoSync {
-		if err := syncDir(filepath.Dir(opts.Path)); err != nil {
-			closeBolt(b, opts.Logger)
-			return nil, mq.Errorf(mq.KafkaStorageError, "open metadata database %s: %w", opts.Path, err)
-		}
 	}
 	loaded, err := load(b, known)
 	if err != nil {
@@ -95,6 +93,35 @@ func open(opts Options, known uint32) (*Store, error) {
 	s.state.Store(loaded)
 	opts.AfterCommit(opts.Path)
 	return s, nil
+}
+
+// create makes a database under another name, which sweep knows, and gives it its own when it is whole: a file that is half a
+// database, for want of room or of power, could not be told from a damaged one.
+func create(opts *Options) error {
+	path := opts.Path + spoolSuffix + "new"
+	err := func() error {
+		if err := opts.BeforeCommit(path); err != nil {
+			return err
+		}
+		b, err := openBolt(path, opts.NoSync)
+		if err != nil {
+			return err
+		}
+		return errors.Join(prepare(b, path), b.Close())
+	}()
+	if err == nil {
+		err = os.Rename(path, opts.Path)
+	}
+	if err != nil {
+		if gone := os.Remove(path); gone != nil && !errors.Is(gone, fs.ErrNotExist) {
+			err = errors.Join(err, gone)
+		}
+		return err
+	}
+	if opts.NoSync {
+		return nil
+	}
+	return syncDir(filepath.Dir(opts.Path))
 }
 
 // sweep removes what a crash left of snapshots.
@@ -144,10 +171,14 @@ func (s *Store) Apply(entries []raft.Entry, at raft.Position) (results [][]byte,
 	b := s.bolt.Load()
 	err = guard(s.opts.Path, func() error {
 		return b.Update(func(tx *bbolt.Tx) (err error) {
-			if image, results, err = applyIn(tx, before.image, s.known, entries, at); err != nil {
+			var most int64
+			if image, results, most, err = applyIn(tx, before.image, s.known, entries, at); err != nil {
 				return err
 			}
-			return s.opts.BeforeCommit(s.opts.Path)
+			if err := s.opts.BeforeCommit(s.opts.Path); err != nil {
+				return err
+			}
+			return grow(s.opts.Path, most, s.opts.NoSync)
 		})
 	})
 	if err != nil {
@@ -169,14 +200,21 @@ func storageError(err error) error {
 	return mq.Errorf(mq.KafkaStorageError, "%w", err)
 }
 
-// noRoom says whether a write found no room on the disk: bbolt has undone the transaction then, and its last commit is whole, for the page
-// that names it is written last. A sync that reports it is another matter: nobody knows what it wrote, and trying again proves nothing.
+// noRoom says whether something else than a sync found no room on the disk: bbolt has undone the transaction then, and its last commit is
+// whole, for the page that names it is written last. A sync that reports it is another matter: nobody knows what it wrote, and trying again
+// proves nothing.
 func noRoom(err error) bool {
-	write, ok := errors.AsType[*fs.PathError](err)
-	return ok && write.Op == "write" && (errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT))
+	if !errors.Is(err, syscall.ENOSPC) && !errors.Is(err, syscall.EDQUOT) {
+		return false
+	}
+	if _, renamed := errors.AsType[*os.LinkError](err); renamed {
+		return true
+	}
+	call, ok := errors.AsType[*fs.PathError](err)
+	return ok && call.Op != "sync"
 }
 
-func applyIn(tx *bbolt.Tx, base *Image, known uint32, entries []raft.Entry, at raft.Position) (*Image, [][]byte, error) {
+func applyIn(tx *bbolt.Tx, base *Image, known uint32, entries []raft.Entry, at raft.Position) (*Image, [][]byte, int64, error) {
 	kv := &boltKV{tx: tx}
 	database := &db{r: kv, w: kv}
 	m := newMachine(database, base, known)
@@ -184,12 +222,12 @@ func applyIn(tx *bbolt.Tx, base *Image, known uint32, entries []raft.Entry, at r
 	for i, e := range entries {
 		result, err := m.apply(e.Index, e.Data)
 		if err != nil {
-			return nil, nil, err
+			return nil, nil, 0, err
 		}
 		results[i] = result
 	}
 	database.putPosition(at)
-	return m.finish(at.Index), results, errors.Join(database.err, kv.err)
+	return m.finish(at.Index), results, kv.most(), errors.Join(database.err, kv.err)
 }
 
 func (s *Store) publish(next *state) {

@@ -2,12 +2,14 @@ package node
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"path/filepath"
 	"slices"
+	"syscall"
 
 	"github.com/pelletier/go-toml/v2"
 
@@ -162,7 +164,11 @@ func (id identity) write(fsys wal.FS, dir string) error {
 		return mq.Errorf(mq.Internal, "encode the node's identity: %w", err)
 	}
 	path := filepath.Join(dir, identityFile)
-	if err := writeFileDurably(fsys, path, data); err != nil {
+	err = writeFileDurably(fsys, path, data)
+	switch {
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+		return mq.Errorf(mq.StorageFull, "write %s: %w", path, err)
+	case err != nil:
 		return mq.Errorf(mq.KafkaStorageError, "write %s: %w", path, err)
 	}
 	return nil
@@ -193,7 +199,7 @@ var identityStream = wal.StreamID{'n', 'o', 'd', 'e'}
 // bindLog makes sure that the log in the directory is the directory's own: its
 // sticky state names the directory's id. Where damage took the name it is
 // written again: that must stop what it hit, and not the node.
-func bindLog(log *wal.Log, found *wal.Recovery, id identity, dir string, logger *slog.Logger) error {
+func bindLog(ctx context.Context, log *wal.Log, found *wal.Recovery, id identity, dir string, logger *slog.Logger) error {
 	state, ok := log.State(identityStream)
 	if !ok {
 		switch {
@@ -204,7 +210,12 @@ func bindLog(log *wal.Log, found *wal.Recovery, id identity, dir string, logger 
 		}
 		done := make(waitDone, 1)
 		log.Append(wal.Entry{Stream: identityStream, Type: wal.EntryState, Payload: id.Dir[:]}, done)
-		return <-done
+		select {
+		case err := <-done:
+			return err
+		case <-ctx.Done():
+			return mq.Wrapf(ctx.Err(), "name the log in %s", filepath.Join(dir, walDir))
+		}
 	}
 	if !bytes.Equal(state.Payload, id.Dir[:]) {
 		return mq.Errorf(mq.WrongDataDir, "the log in %s belongs to another data directory than %s: the two were mixed up in a copy",

@@ -100,10 +100,10 @@ func StartWith(ctx context.Context, cfg Config, logger *slog.Logger, seams Seams
 		n.openController,
 		n.openLog,
 		n.openTier,
-		n.formCluster,
+		n.withRoom(n.formCluster),
 		n.bindSocket,
-		n.register,
-		n.openPartitions,
+		n.withRoom(n.register),
+		n.withRoom(n.openPartitions),
 		n.openUploader,
 		n.closeAdminAfterDrain,
 		n.openBroker,
@@ -204,7 +204,7 @@ func (n *Node) openController(context.Context) error {
 func maxProposal(segment Size) int { return min(raft.MaxProposalBytes, int(segment)/4) }
 
 // openLog replays the data log.
-func (n *Node) openLog(context.Context) error {
+func (n *Node) openLog(ctx context.Context) error {
 	recovery := partition.NewRecovery(time.Now())
 	log, found, err := wal.Open(wal.Options{
 		FS: n.seams.FS, Dir: filepath.Join(n.cfg.Node.DataDir, walDir),
@@ -234,7 +234,7 @@ func (n *Node) openLog(context.Context) error {
 		committed: n.committed, logger: n.logger,
 	})
 	n.controller = &controller{raft: n.raft, store: n.store, partitions: n.partitions}
-	return bindLog(log, found, n.id, n.cfg.Node.DataDir, n.logger)
+	return n.withRoom(func(ctx context.Context) error { return bindLog(ctx, log, found, n.id, n.cfg.Node.DataDir, n.logger) })(ctx)
 }
 
 func (n *Node) openTier(ctx context.Context) error {
@@ -429,9 +429,15 @@ func (n *Node) ready() error {
 	return n.healthy()
 }
 
-// notes are the partitions that are stopped on this node: it serves all others.
+// notes are the partitions that are stopped on this node, which serves all others, and what has no room.
 func (n *Node) notes() []string {
 	var notes []string
+	if err := n.raft.Full(); err != nil {
+		notes = append(notes, mq.Wrapf(err, "the cluster cannot be changed, producing goes on").Error())
+	}
+	if n.dataLog.Stats().Full {
+		notes = append(notes, mq.Errorf(mq.StorageFull, "the data log has no room: producing is held back").Error())
+	}
 	for _, p := range n.partitions.Table().All() {
 		if state, err := p.State(); state == partition.StateQuarantined {
 			notes = append(notes, err.Error())

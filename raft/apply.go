@@ -68,7 +68,7 @@ func (n *Node) applyLoop() {
 				err = n.apply(jobs[:count])
 				jobs = jobs[count:]
 			} else {
-				err = jobs[0].install.staged.Install()
+				err = n.whileFull(jobs[0].install.staged.Install)
 				jobs[0].install.done <- err
 				jobs = jobs[1:]
 			}
@@ -118,16 +118,24 @@ func (n *Node) apply(jobs []applyJob) error {
 	return nil
 }
 
-// applyEntries has the state machine apply entries, and waits while that finds no room on the disk: what is committed cannot be given up.
-// Propose says so meanwhile.
-func (n *Node) applyEntries(entries []Entry, at Position) ([][]byte, error) {
+// applyEntries has the state machine apply entries: what is committed cannot be given up.
+func (n *Node) applyEntries(entries []Entry, at Position) (results [][]byte, err error) {
+	err = n.whileFull(func() (err error) {
+		results, err = n.cfg.SM.Apply(entries, at)
+		return err
+	})
+	return results, err
+}
+
+// whileFull has the state machine do something, and waits while that finds no room on the disk. Propose says so meanwhile.
+func (n *Node) whileFull(change func() error) error {
 	for {
-		results, err := n.cfg.SM.Apply(entries, at)
+		err := change()
 		if mq.CodeOf(err) != mq.StorageFull {
 			if err == nil && n.stuck.Swap(nil) != nil {
 				n.log.Info("the state machine has room again")
 			}
-			return results, err
+			return err
 		}
 		if n.stuck.Swap(mq.Errorf(mq.StorageFull, "raft: %w", err)) == nil {
 			n.log.Warn("the state machine has no room", "err", err)
@@ -135,7 +143,7 @@ func (n *Node) applyEntries(entries []Entry, at Position) ([][]byte, error) {
 		select {
 		case <-time.After(fullRetry):
 		case <-n.stopped.Done():
-			return nil, mq.Errorf(mq.ShuttingDown, "raft: node %d is closing", n.cfg.ID)
+			return mq.Errorf(mq.ShuttingDown, "raft: node %d is closing", n.cfg.ID)
 		}
 	}
 }

@@ -115,6 +115,9 @@ func (s *stagedJournal) Install() error {
 	if s.j.cut() {
 		return errPower
 	}
+	if s.j.full.Load() {
+		return mq.Errorf(mq.StorageFull, "no room for a snapshot in the journal's place")
+	}
 	s.j.mu.Lock()
 	defer s.j.mu.Unlock()
 	s.j.state = s.state

@@ -82,7 +82,7 @@ type event interface{ handle(n *Node) }
 
 // Open recovers a node from its log and state machine and starts it. A new group is formed when both are new and cfg.Peers is given. A single
 // voter is leader within a few milliseconds. Errors: WrongDataDir when log and state machine do not belong together, Corrupt when either is
-// damaged beyond what this node can do about it alone.
+// damaged beyond what this node can do about it alone, StorageFull when there is no room to begin a log or a state machine.
 func Open(cfg Config) (*Node, error) {
 	if err := cfg.setDefaults(); err != nil {
 		return nil, err
@@ -116,7 +116,10 @@ func (n *Node) checkLog() error {
 	case mq.None:
 		n.cfg.Log.Unreserve(size)
 	case mq.StorageFull:
-		// It would fit if there was room.
+		if _, begun := n.cfg.Log.State(LogStream()); !begun {
+			return mq.Wrapf(err, "raft: begin a log")
+		}
+		// It would fit if there was room, and this node may have all that it needs.
 	default:
 		return mq.Wrapf(err, "raft: the log must take proposals of %d bytes", n.cfg.MaxProposal)
 	}

@@ -59,10 +59,8 @@ func (n *Node) Propose(ctx context.Context, data []byte) (result []byte, err err
 }
 
 func (n *Node) submit(ctx context.Context, p *proposal) ([]byte, error) {
-	for _, full := range []*mq.Error{n.full.Load(), n.stuck.Load()} {
-		if full != nil {
-			return nil, full
-		}
+	if full := n.Full(); full != nil {
+		return nil, full
 	}
 	if err := n.room.Acquire(ctx, p.cost()); err != nil {
 		return nil, mq.Wrapf(err, "raft: wait to propose")

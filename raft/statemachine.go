@@ -32,7 +32,8 @@ type StateMachine interface {
 	// Snapshot is a copy of the state and the position at which it stands. The caller closes the reader.
 	Snapshot() (io.ReadCloser, Position, error)
 
-	// Stage reads a whole Snapshot of another replica and checks it, without touching the present state.
+	// Stage reads a whole Snapshot of another replica and checks it, without touching the present state. An error, of which StorageFull
+	// is one, ends this try of the sender only.
 	Stage(body io.Reader) (Staged, error)
 }
 
@@ -40,7 +41,8 @@ type StateMachine interface {
 type Staged interface {
 	// Position is where the snapshot stands.
 	Position() Position
-	// Install puts the snapshot in the place of the state: durable on return, and old or new after a crash.
+	// Install puts the snapshot in the place of the state: durable on return, and old or new after a crash. After StorageFull,
+	// with which nothing was changed, it is called again until there is room; after any other error the node stops for good.
 	Install() error
 	// Discard forgets the snapshot. It does nothing after Install.
 	Discard()

@@ -31,6 +31,17 @@ func (s *Status) Changed() <-chan struct{} { return s.changed }
 // Status is the present status. The caller must not change it.
 func (n *Node) Status() *Status { return n.status.Load() }
 
+// Full says why the log or the state machine takes nothing more, with the code StorageFull, and is nil while they do. Nothing is proposed
+// then, and it heals by itself when there is room.
+func (n *Node) Full() error {
+	for _, full := range []*mq.Error{n.full.Load(), n.stuck.Load()} {
+		if full != nil {
+			return full
+		}
+	}
+	return nil
+}
+
 // AwaitLeader waits until a leader is known, and until it is ready when it is this node.
 func (n *Node) AwaitLeader(ctx context.Context) (*Status, error) {
 	for {

@@ -11,6 +11,7 @@ import (
 
 	"go.etcd.io/raft/v3/raftpb"
 
+	"github.com/rustmq/rustmq/mq"
 	"github.com/rustmq/rustmq/wal/crashfs"
 )
 
@@ -329,5 +330,34 @@ func TestLeaderIsReadyOnlyWhenAnEntryOfItsTermIsApplied(t *testing.T) {
 		leading(false, "only its entry of an earlier term is applied")
 		reply(raftpb.MsgAppResp, 10, 5)
 		leading(true, "its own entry is applied again")
+	})
+}
+
+// TestSnapshotWaitsForRoom has no room for the state machine to take a snapshot: it is in its place as soon as there is, on the same node.
+func TestSnapshotWaitsForRoom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m, r := newVoter(t)
+		m.node.Step(appendOf(2, 7, 1, 1, 3, entry(2, 7, "a"), entry(3, 7, "b"), entry(4, 7, "c")))
+		r.take(raftpb.MsgAppResp)
+		m.sm.full.Store(true)
+		message, body := snapshotOf(t, 20, "w", "x", "y", "z")
+		received := make(chan error, 1)
+		go func() { received <- m.node.ReceiveSnapshot(t.Context(), message, strings.NewReader(string(body))) }()
+		time.Sleep(time.Minute)
+		if err := m.node.Full(); mq.CodeOf(err) != mq.StorageFull || m.node.Err() != nil || slices.Contains(m.sm.applied(), "z") {
+			t.Errorf("without room: full %v, failure %v, applied %q", err, m.node.Err(), m.sm.applied())
+		}
+		m.sm.full.Store(false)
+		if err := <-received; err != nil {
+			t.Fatal(err)
+		}
+		if got := m.sm.applied(); !slices.Equal(got, []string{"w", "x", "y", "z"}) || m.node.Full() != nil {
+			t.Errorf("applied %q, full: %v", got, m.node.Full())
+		}
+		m.powerCut(t, r.config)
+		synctest.Wait()
+		if got := m.sm.applied(); m.node.Status().First != 21 || !slices.Equal(got, []string{"w", "x", "y", "z"}) {
+			t.Errorf("after a power cut: %+v, %q", *m.node.Status(), got)
+		}
 	})
 }

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
+	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -16,6 +18,7 @@ import (
 	"github.com/rustmq/rustmq/client"
 	"github.com/rustmq/rustmq/metadata"
 	"github.com/rustmq/rustmq/mq"
+	"github.com/rustmq/rustmq/node"
 	"github.com/rustmq/rustmq/tier/faultstore"
 	"github.com/rustmq/rustmq/wal/crashfs"
 )
@@ -205,6 +208,9 @@ func TestFullMetadataHoldsBackAndHeals(t *testing.T) {
 			if acked, sent, err := l.Acked(); acked != sent {
 				t.Errorf("%d of %d records were acknowledged: %v", acked, sent, err)
 			}
+			if status, body, err := n.Get(soon(t), "/readyz"); err != nil || status != 200 || !strings.Contains(body, mq.StorageFull.String()) {
+				t.Errorf("without room /readyz says %d %q, %v", status, body, err)
+			}
 			full.Store(false)
 			if _, err := c.CreateTopic(soon(t), client.NewTopic{Name: "later", Partitions: 1, Replicas: 1}); err != nil {
 				t.Errorf("create a topic when there is room again: %v", err)
@@ -212,6 +218,9 @@ func TestFullMetadataHoldsBackAndHeals(t *testing.T) {
 			until(t, "everything is in the object store", func() bool { return tiered(t, c, l.Topic) })
 			if err := l.Check(soon(t), c); err != nil {
 				t.Error(err)
+			}
+			if status, body, err := n.Get(soon(t), "/readyz"); err != nil || status != 200 || body != "ok\n" {
+				t.Errorf("with room again /readyz says %d %q, %v", status, body, err)
 			}
 		})
 	}
@@ -245,4 +254,66 @@ func tiered(t *testing.T, c *client.Client, topic string) bool {
 		}
 	}
 	return true
+}
+
+// TestFirstStartOnAFullDiskIsRefused has room for less and less of what a first start writes: it says that the disk is full, and succeeds in
+// the same directory when there is room.
+func TestFirstStartOnAFullDiskIsRefused(t *testing.T) {
+	for _, space := range []int64{0, 100, 70 << 10, 260 << 10, 300 << 10} {
+		t.Run(fmt.Sprint(space), func(t *testing.T) {
+			t.Parallel()
+			r := NewRig(1, scratchDir(t))
+			defer r.Close()
+			r.FS.SetSpace(space)
+			start := func() error {
+				n, err := r.Start(soon(t))
+				if err != nil {
+					return err
+				}
+				return n.Close(soon(t))
+			}
+			if err := start(); err == nil || !errors.Is(err, syscall.ENOSPC) || mq.CodeOf(err) != mq.StorageFull {
+				t.Errorf("started with %d bytes: %v", space, err)
+			}
+			r.FS.SetSpace(-1)
+			if err := start(); err != nil {
+				t.Errorf("with room: %v", err)
+			}
+		})
+	}
+}
+
+// TestFirstStartWithoutRoomForTheDatabaseIsRefused is the same for the metadata, at each of its commits.
+func TestFirstStartWithoutRoomForTheDatabaseIsRefused(t *testing.T) {
+	for commits := range int64(4) {
+		t.Run(fmt.Sprint(commits), func(t *testing.T) {
+			t.Parallel()
+			r := NewRig(1, "")
+			defer r.Bucket.Close()
+			scratch := scratchDir(t)
+			var left atomic.Int64
+			start := func(room int64) error {
+				left.Store(room)
+				n, err := node.StartWith(soon(t), r.Config, slog.New(slog.DiscardHandler), node.Seams{
+					FS: r.FS, Bucket: r.Bucket, Headless: true,
+					Metadata: metadata.Options{Path: filepath.Join(scratch, "metadata.db"), NoSync: true, BeforeCommit: func(path string) error {
+						if left.Add(-1) < 0 {
+							return &fs.PathError{Op: "write", Path: path, Err: syscall.ENOSPC}
+						}
+						return nil
+					}},
+				})
+				if err != nil {
+					return err
+				}
+				return n.Close(soon(t))
+			}
+			if err := start(commits); !errors.Is(err, syscall.ENOSPC) || mq.CodeOf(err) != mq.StorageFull {
+				t.Errorf("started with room for %d commits: %v", commits, err)
+			}
+			if err := start(1 << 30); err != nil {
+				t.Errorf("with room: %v", err)
+			}
+		})
+	}
 }
