@@ -31,18 +31,16 @@ func (b *Broker) OpenFetch(_ context.Context, s *server.Session, topic string, i
 	return &reader{grant: g, part: part, iso: iso}, nil
 }
 
-// checkEpoch refuses a client that knows another leader epoch than ours. A quarantined partition takes part in no epoch any more, and
-// what it still serves lies in the object store and is the same in all of them.
+// checkEpoch refuses a client that knows another leader epoch than ours.
 func checkEpoch(part *partition.Partition, topic string, index int32, epoch mq.Epoch) error {
-	if state, _ := part.State(); state == partition.StateQuarantined {
-		return nil
-	}
 	current := part.LeaderEpoch()
 	switch {
 	case epoch < 0 || epoch == current:
 		return nil
 	case current == mq.NoEpoch:
-		return nil // it does not lead: a read says why, and a quarantined one still gives what is in the object store
+		// It does not lead: a read says why. A quarantined one takes part in no epoch any more, and what it still serves lies in the
+		// object store and is the same in all of them.
+		return nil
 	case epoch < current:
 		return mq.Errorf(mq.FencedLeaderEpoch, "partition %d of topic %q is in leader epoch %d, not %d any more", index, topic, current, epoch)
 	default:

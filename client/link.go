@@ -88,7 +88,12 @@ func (l *link) open() (*produceStream, error) {
 	}
 	// At once, and not with the first batch, which may have to wait for a producer id: any later stream that is written to opens this
 	// one at the server too, and a stream that does not say what it is soon costs the session.
-	if _, err := stream.Write(quicproto.AppendFrame(nil, &quicproto.OpenProduce{})); err != nil {
+	stop := context.AfterFunc(ctx, func() { abort(stream) }) // a server that grants no bytes would hold it up for as long as it likes
+	if _, err = stream.Write(quicproto.AppendFrame(nil, &quicproto.OpenProduce{})); err == nil && !stop() {
+		err = ctx.Err()
+	}
+	if err != nil {
+		stop()
 		abort(stream)
 		return nil, mq.Wrapf(transportError(ctx, err), "open a produce stream to node %d", l.key.node)
 	}

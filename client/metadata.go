@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"fmt"
 	"maps"
 	"slices"
 	"time"
@@ -43,8 +44,14 @@ func outOfTime(ctx context.Context, err, refusal error) error {
 	if err == nil || ctx.Err() == nil || refusal == nil {
 		return err
 	}
-	return mq.Errorf(mq.CodeOf(ctx.Err()), "%v; last trouble: %w", context.Cause(ctx), refusal)
+	return mq.Errorf(mq.CodeOf(ctx.Err()), "%w", &timeIsUp{context.Cause(ctx), refusal})
 }
+
+// timeIsUp is why there was no more time, and what the last attempt had met: errors.Is finds both.
+type timeIsUp struct{ cause, trouble error }
+
+func (e *timeIsUp) Error() string   { return fmt.Sprintf("%v; last trouble: %v", e.cause, e.trouble) }
+func (e *timeIsUp) Unwrap() []error { return []error{e.cause, e.trouble} }
 
 // maybeDone reports whether a request that failed with code may have been carried out all the same.
 func maybeDone(code mq.Code) bool {

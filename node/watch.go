@@ -12,6 +12,8 @@ const (
 	housekeepingEvery = time.Second
 	// expireEvery is how often idle producers are looked for.
 	expireEvery = time.Minute
+	// certificateEvery is how often it is looked whether the node's certificate nears its end, which it does two months before.
+	certificateEvery = time.Hour
 	// pressureFill is the share of the log's bound, in percent, above which
 	// everything that is pending is moved to the object store ahead of its time.
 	pressureFill = 60
@@ -22,6 +24,7 @@ func (n *Node) watch(stop <-chan struct{}) {
 	ticker := time.NewTicker(housekeepingEvery)
 	defer ticker.Stop()
 	expired := time.Now()
+	certified := expired
 	for {
 		select {
 		case <-stop:
@@ -43,7 +46,22 @@ func (n *Node) watch(stop <-chan struct{}) {
 					p.ExpireProducers(now)
 				}
 			}
+			if n.certs != nil && now.Sub(certified) >= certificateEvery {
+				certified = now
+				n.renewCertificate(now)
+			}
 		}
+	}
+}
+
+// renewCertificate replaces a certificate that nears its end. Without the authority's key only somebody else can.
+func (n *Node) renewCertificate(now time.Time) {
+	renewed, err := n.certs.Refresh(now)
+	switch {
+	case err != nil:
+		n.logger.Error("the node's certificate cannot be renewed", "ends", n.certs.NotAfter(), "error", err)
+	case renewed:
+		n.logger.Info("the node has a new certificate", "ends", n.certs.NotAfter())
 	}
 }
 

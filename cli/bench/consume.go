@@ -112,6 +112,9 @@ func (c *consumption) push(ctx context.Context) error {
 	for step := fillStep; ; step *= 2 {
 		there := true
 		for p, end := range c.end {
+			if c.empty(p) {
+				continue
+			}
 			used, err := c.probe(ctx, p, end-1)
 			if err != nil {
 				return err
@@ -135,6 +138,9 @@ func (c *consumption) push(ctx context.Context) error {
 // does not lie higher.
 func (c *consumption) mustBegin(ctx context.Context, reason string) error {
 	for p, start := range c.start {
+		if c.empty(p) {
+			continue
+		}
 		used, err := c.probe(ctx, p, start)
 		if err != nil {
 			return err
@@ -155,6 +161,10 @@ func lowerThan(s Source) []Source {
 	}
 	return []Source{FromStore}
 }
+
+// empty says whether nothing of a partition is to be read: with few records some partitions get none, and to read one of them would be to
+// wait for ever.
+func (c *consumption) empty(partition int32) bool { return c.end[partition] <= c.start[partition] }
 
 // probe reads one record and says what the server did for it.
 func (c *consumption) probe(ctx context.Context, partition int32, at mq.Offset) (metrics, error) {
