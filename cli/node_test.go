@@ -78,7 +78,7 @@ func (n *testNode) run(stdin string, args ...string) (status int, stdout, stderr
 		environ: append([]string{"RUSTMQ_SERVER=" + n.server}, n.environ...), stdin: strings.NewReader(stdin), stdout: &out, stderr: &errs,
 		spawn: spawnHere,
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute) // one that takes longer hangs
 	defer cancel()
 	status = a.run(ctx, append([]string{"rustmq"}, args...))
 	return status, out.String(), errs.String()

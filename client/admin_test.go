@@ -69,10 +69,9 @@ func TestUntrustedServerIsNotRetried(t *testing.T) {
 	h := startCluster(t)
 	h.broker.create("t", 1)
 	c := h.client(TLSConfig(&tls.Config{RootCAs: x509.NewCertPool()}))
-	start := time.Now()
 	err := c.ProduceSync(soon(t), &Record{Topic: "t"}).FirstErr()
-	if err == nil || time.Since(start) > 5*time.Second {
-		t.Fatalf("%v after %v", err, time.Since(start))
+	if err == nil || mq.CodeOf(err) == mq.RequestTimedOut {
+		t.Fatalf("it was tried until there was no more time: %v", err)
 	}
 	var unknown x509.UnknownAuthorityError
 	if !errors.As(err, &unknown) {

@@ -348,25 +348,29 @@ func TestContextEndsTheWaitForRoom(t *testing.T) {
 }
 
 func TestDeliveryTimeoutFailsRecordsAndGoesOn(t *testing.T) {
-	h := startCluster(t)
-	ft := h.broker.create("t", 1)
-	c := h.client(DeliveryTimeout(1500 * time.Millisecond))
-	if err := c.ProduceSync(soon(t), &Record{Topic: "t", Value: []byte("1")}).FirstErr(); err != nil {
-		t.Fatal(err)
-	}
-	h.broker.setFault(func(int32, mq.Batch) fault { return fault{refuse: mq.Errorf(mq.StorageFull, "injected")} })
-	err := c.ProduceSync(soon(t), &Record{Topic: "t", Value: []byte("2")}).FirstErr()
-	wantCode(t, err, mq.RequestTimedOut)
-	if !strings.Contains(err.Error(), "STORAGE_FULL") {
-		t.Errorf("error does not tell why: %v", err)
-	}
-	h.broker.setFault(nil)
-	if err := c.ProduceSync(soon(t), &Record{Topic: "t", Value: []byte("3")}).FirstErr(); err != nil {
-		t.Fatal(err)
-	}
-	if n := len(ft.parts[0].records()); n != 2 {
-		t.Errorf("%d records, want 2", n)
-	}
+	b := newFakeBroker()
+	ft := b.create("t", 1)
+	inSim(t, 1, 0, b, func(t *testing.T, _ *simNet, c *Client) {
+		send := func(value string) error {
+			return c.ProduceSync(context.Background(), &Record{Topic: "t", Value: []byte(value)}).FirstErr()
+		}
+		if err := send("1"); err != nil {
+			t.Fatal(err)
+		}
+		b.setFault(func(int32, mq.Batch) fault { return fault{refuse: mq.Errorf(mq.StorageFull, "injected")} })
+		err := send("2")
+		wantCode(t, err, mq.RequestTimedOut)
+		if !strings.Contains(err.Error(), "STORAGE_FULL") {
+			t.Errorf("error does not tell why: %v", err)
+		}
+		b.setFault(nil)
+		if err := send("3"); err != nil {
+			t.Fatal(err)
+		}
+		if n := len(ft.parts[0].records()); n != 2 {
+			t.Errorf("%d records, want 2", n)
+		}
+	}, DeliveryTimeout(1500*time.Millisecond))
 }
 
 func TestPausesLeaveRoomInTheDeliveryTimeout(t *testing.T) {

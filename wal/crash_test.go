@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"pgregory.net/rapid"
@@ -91,41 +92,53 @@ func TestLifeOfALogUsesEverything(t *testing.T) {
 	}
 }
 
+// TestEveryPowerCutKeepsWhatWasAcknowledged cuts the power in every call of a log's life. Time is virtual: what the log waits for costs none.
 func TestEveryPowerCutKeepsWhatWasAcknowledged(t *testing.T) {
 	o := options(nil)
-	base := crashfs.New(1)
-	run(t, base, o, lifeOfALog)
-	calls := base.Calls()
-	start := time.Now()
-	cuts := 0
-	for k := 1; k <= calls+10; k++ {
-		fs := crashfs.New(uint64(k))
-		fs.CutAt(k)
-		w := run(t, fs, o, lifeOfALog)
-		for fate := range 6 {
-			after := fs.Clone(uint64(k*10 + fate))
-			var what string
-			switch fate {
-			case 0:
-				after.CrashWith(crashfs.Lose())
-				what = "all lost"
-			case 1:
-				after.CrashWith(crashfs.Keep())
-				what = "all kept"
-			case 2:
-				after.Kill()
-				what = "killed"
-			default:
-				after.Crash()
-				what = fmt.Sprintf("by chance %d", fate)
-			}
-			cuts++
-			if err := w.survives(after, o); err != nil {
-				t.Fatalf("cut at call %d of %d, %s, %d steps certain: %v", k, calls, what, w.acked(), err)
-			}
+	var calls int
+	synctest.Test(t, func(t *testing.T) {
+		base := crashfs.New(1)
+		run(t, base, o, lifeOfALog)
+		calls = base.Calls()
+	})
+	cuts, step := 0, 1
+	if testing.Short() {
+		step = 3
+	}
+	for k := 1; k <= calls+10 && !t.Failed(); k += step {
+		synctest.Test(t, func(t *testing.T) { cuts += cutAtCall(t, o, k) })
+	}
+	t.Logf("%d cuts in %d calls", cuts, calls)
+}
+
+// cutAtCall is a log's life that ends in its k-th call, with all that may be left of it, and counts that.
+func cutAtCall(t *testing.T, o wal.Options, k int) (cuts int) {
+	fs := crashfs.New(uint64(k))
+	fs.CutAt(k)
+	w := run(t, fs, o, lifeOfALog)
+	for fate := range 6 {
+		after := fs.Clone(uint64(k*10 + fate))
+		var what string
+		switch fate {
+		case 0:
+			after.CrashWith(crashfs.Lose())
+			what = "all lost"
+		case 1:
+			after.CrashWith(crashfs.Keep())
+			what = "all kept"
+		case 2:
+			after.Kill()
+			what = "killed"
+		default:
+			after.Crash()
+			what = fmt.Sprintf("by chance %d", fate)
+		}
+		cuts++
+		if err := w.survives(after, o); err != nil {
+			t.Fatalf("cut at call %d, %s, %d steps certain: %v", k, what, w.acked(), err)
 		}
 	}
-	t.Logf("%d cuts in %v", cuts, time.Since(start))
+	return cuts
 }
 
 // TestPowerCutsByChance lives through many lives of a log, each of random

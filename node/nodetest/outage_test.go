@@ -195,9 +195,10 @@ func (o *outage) run(t *testing.T) {
 func (o *outage) fill(t *testing.T, n *Live, l *Ledger) {
 	t.Helper()
 	c := dial(t, n, client.BatchBytes(64<<10), client.PartitionBy(client.RoundRobinPartitioner()), client.DeliveryTimeout(1700*time.Millisecond))
-	for l.lastErr == nil {
-		if _, sent, _ := l.Acked(); int64(sent)*outageValue > 2*int64(o.walBound) {
-			t.Fatalf("%d records went into a log of %d bytes", sent, o.walBound)
+	// A slow machine has no time for a record here and there long before the log is full.
+	for l.lastErr == nil || !strings.Contains(l.lastErr.Error(), mq.StorageFull.String()) {
+		if acked, sent, _ := l.Acked(); int64(acked)*outageValue > 2*int64(o.walBound) || int64(sent)*outageValue > 20*int64(o.walBound) {
+			t.Fatalf("%d of %d records went into a log of %d bytes: %v", acked, sent, o.walBound, l.lastErr)
 		}
 		l.Produce(soon(t), c, 512, outageValue)
 		l.Wait()

@@ -313,4 +313,4 @@ func (b *fakeBroker) InitProducerID(context.Context, *server.Session, *quicproto
 var _ server.Broker = (*fakeBroker)(nil)
 
 // testTimeout bounds every wait in a test that should not last.
-const testTimeout = 10 * time.Second
+const testTimeout = time.Minute

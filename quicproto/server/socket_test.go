@@ -49,7 +49,6 @@ func TestAClientOfADeadProcessLearnsOfItsDeathFromTheNext(t *testing.T) {
 	defer next.Close()
 	st, err := c.conn.OpenStream()
 	must(t, err)
-	began := time.Now()
 	_, err = st.Write(make([]byte, 1000))
 	must(t, err)
 	select {
@@ -60,9 +59,6 @@ func TestAClientOfADeadProcessLearnsOfItsDeathFromTheNext(t *testing.T) {
 	var reset *quic.StatelessResetError
 	if err := context.Cause(c.conn.Context()); !errors.As(err, &reset) {
 		t.Errorf("ended with %v", err)
-	}
-	if took := time.Since(began); took > 8*time.Second {
-		t.Errorf("it took %v", took)
 	}
 }
 
