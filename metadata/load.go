@@ -75,9 +75,26 @@ func load(b *bbolt.DB, known uint32) (loaded *state, err error) {
 	return loaded, nil
 }
 
+// empty says whether there is nothing but the format: nothing was ever applied.
+func (d *db) empty() bool {
+	for _, b := range allBuckets() {
+		key, _ := d.r.seek(b, nil)
+		if b == bucketMeta && string(key) == keyFormat {
+			key, _ = d.r.seek(b, []byte(keyFormat+"\x00"))
+		}
+		if key != nil {
+			return false
+		}
+	}
+	return true
+}
+
 func (d *db) position() raft.Position {
 	value := d.raw(bucketMeta, []byte(keyPosition))
 	if value == nil {
+		if !d.empty() {
+			d.fail(mq.Errorf(mq.Corrupt, "metadata database: it has no position, and more than a new one"))
+		}
 		return raft.Position{}
 	}
 	if len(value) < 16 {
