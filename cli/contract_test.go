@@ -191,7 +191,7 @@ func TestConsoleIsWhereServeSays(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, want := range []string{"RustMQ node 1", node.Version(), n.server, `href="/metrics"`, `href="/livez"`, `href="/readyz"`} {
-		if resp.StatusCode != 200 || !strings.Contains(string(body), want) {
+		if resp.StatusCode != http.StatusOK || !strings.Contains(string(body), want) {
 			t.Errorf("%s: status %d, without %q:\n%s", n.console, resp.StatusCode, want, body)
 		}
 	}

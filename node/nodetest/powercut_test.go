@@ -118,52 +118,52 @@ func (c *cutter) more() bool {
 
 // short is a run that does everything once: topics come and go, segments are filled, uploaded, freed and used again. It goes on as long as
 // there were not enough cuts.
-func (x *cutter) short(ctx context.Context, c *clients) error {
-	orders, err := c.create(ctx, "orders", 2)
+func (c *cutter) short(ctx context.Context, all *clients) error {
+	orders, err := all.create(ctx, "orders", 2)
 	if err != nil {
 		return err
 	}
 	for range 2 {
-		if err := c.addProducer(ctx); err != nil {
+		if err := all.addProducer(ctx); err != nil {
 			return err
 		}
 	}
 	bursts := func(topic, n int) error {
 		for range n {
-			if err := c.burst(ctx, topic, 3); err != nil {
+			if err := all.burst(ctx, topic, 3); err != nil {
 				return err
 			}
 		}
-		return c.wait(ctx)
+		return all.wait(ctx)
 	}
 	if err := bursts(orders, 8); err != nil {
 		return err
 	}
-	payments, err := c.create(ctx, "payments", 1)
+	payments, err := all.create(ctx, "payments", 1)
 	if err != nil {
 		return err
 	}
 	if err := bursts(payments, 6); err != nil {
 		return err
 	}
-	if err := c.remove(ctx, orders); err != nil {
+	if err := all.remove(ctx, orders); err != nil {
 		return err
 	}
 	if err := bursts(payments, 4); err != nil {
 		return err
 	}
-	if orders, err = c.create(ctx, "orders", 1); err != nil {
+	if orders, err = all.create(ctx, "orders", 1); err != nil {
 		return err
 	}
 	if err := bursts(orders, 8); err != nil {
 		return err
 	}
-	for x.more() {
+	for c.more() {
 		if err := bursts(payments, 2); err != nil {
 			return err
 		}
 	}
-	return c.check(ctx)
+	return all.check(ctx)
 }
 
 // cutEverywhere is a short run of a node, cut at each of its moments, and at least so many times if none does harm.
