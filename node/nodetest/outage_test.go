@@ -104,9 +104,9 @@ func TestOutageOfTheObjectStore(t *testing.T) {
 const (
 	outageValue   = 8 << 10 // bytes of a record
 	outageSegment = 4 << 20
-	// outageHeap is by how much the heap may grow: the hot tail (1 MiB), four objects on their way (1 MiB each), what waits for the log,
-	// the windows of the connections, and the ledger.
-	outageHeap = 12 << 20
+	// outageHeap is by how much the heap may grow: the hot tail (1 MiB), four objects on their way (1 MiB each, here and in the store's
+	// hands), what waits for the log, the windows of the connections, and the ledger.
+	outageHeap = 16 << 20
 )
 
 func (o *outage) run(t *testing.T) {
