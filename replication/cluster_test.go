@@ -347,7 +347,8 @@ func (b *broker) reconcile(recovery *partition.Recovery, partitions map[mq.Parti
 	for id, a := range partitions {
 		p := b.open(recovery, id)
 		err := b.role(p, a, brokers)
-		if mq.CodeOf(err) != mq.None && mq.CodeOf(err) != mq.KafkaStorageError && mq.CodeOf(err) != mq.PartitionQuarantined {
+		dying := b.disk != nil && b.disk.Cut() // its log has failed, and its partitions with it
+		if err != nil && !dying && mq.CodeOf(err) != mq.KafkaStorageError && mq.CodeOf(err) != mq.PartitionQuarantined {
 			b.cluster.t.Errorf("broker %d: partition %s: %v", b.id, id, err)
 		}
 		if a.leader != b.id {

@@ -188,6 +188,27 @@ func life(t *testing.T, rt *rapid.T) {
 				b.crash(rapid.Bool().Draw(rt, "kill"))
 			}
 		},
+		"blackout": func() { // the power fails everywhere, and comes back to one after the other
+			for _, b := range c.brokers {
+				if b.up {
+					b.disk.CutAt(1)
+				}
+			}
+			for n := range 3 {
+				if b := c.brokers[mq.NodeID(1+n)]; b.up {
+					b.crash(false)
+				}
+			}
+			if rapid.Bool().Draw(rt, "one is back") {
+				c.brokers[node()].start()
+			}
+		},
+		"flip": func() { // before anybody has caught up with the first
+			for range 3 {
+				c.ctl.move(id(0), rapid.IntRange(0, 2).Draw(rt, "which"))
+				time.Sleep(time.Duration(rapid.IntRange(1, 5000).Draw(rt, "us")) * time.Microsecond)
+			}
+		},
 		"start": func() {
 			if b := c.brokers[node()]; !b.up {
 				b.deaf.Store(false)
@@ -209,7 +230,7 @@ func life(t *testing.T, rt *rapid.T) {
 			c.ctl.move(id(rapid.IntRange(0, 1).Draw(rt, "partition")), rapid.IntRange(0, 2).Draw(rt, "which"))
 		},
 	}
-	names := []string{"send", "send", "send", "send", "again", "wait", "moment", "moment", "crash", "start", "start", "cut", "heal", "fence", "unfence", "deaf", "move"}
+	names := []string{"send", "send", "send", "send", "again", "wait", "moment", "moment", "crash", "blackout", "flip", "start", "start", "cut", "heal", "fence", "unfence", "deaf", "move"}
 	for range rapid.IntRange(5, 40).Draw(rt, "steps") {
 		steps[rapid.SampledFrom(names).Draw(rt, "step")]()
 	}
