@@ -40,7 +40,8 @@ type controllers struct {
 	partitions map[mq.PartitionID]assigned
 	brokers    map[mq.NodeID]registered
 	minISR     int
-	answer     func(Outcome) Outcome // what a proposal's answer becomes on its way
+	answer     func(Outcome) Outcome    // what a proposal's answer becomes on its way
+	pick       func(candidates int) int // which one is elected
 	proposed   int
 }
 
@@ -50,12 +51,12 @@ func (c *controllers) elect() {
 		if b, ok := c.brokers[p.leader]; ok && !b.fenced && slices.Contains(p.isr, p.leader) {
 			continue
 		}
+		candidates := slices.DeleteFunc(slices.Clone(p.replicas), func(r mq.NodeID) bool {
+			return !slices.Contains(p.isr, r) || c.brokers[r].fenced
+		})
 		next := mq.NoNode
-		for _, r := range p.replicas {
-			if slices.Contains(p.isr, r) && !c.brokers[r].fenced {
-				next = r
-				break
-			}
+		if len(candidates) > 0 {
+			next = candidates[c.pick(len(candidates))]
 		}
 		if next == p.leader {
 			continue
@@ -204,7 +205,7 @@ func newCluster(t testing.TB, n, partitions, minISR int, seed uint64) *cluster {
 		t: t, net: newNetwork(), brokers: make(map[mq.NodeID]*broker), logger: slog.New(slog.DiscardHandler),
 		ctl: &controllers{
 			partitions: make(map[mq.PartitionID]assigned), brokers: make(map[mq.NodeID]registered), minISR: minISR,
-			answer: func(o Outcome) Outcome { return o },
+			answer: func(o Outcome) Outcome { return o }, pick: func(int) int { return 0 },
 		},
 	}
 	var all []mq.NodeID

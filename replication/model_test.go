@@ -156,6 +156,7 @@ func life(t *testing.T, rt *rapid.T) {
 	c.cfg.MaxLag, c.cfg.MaxBroken, c.cfg.Interval = 2*time.Second, 500*time.Millisecond, 100*time.Millisecond
 	c.cfg.Window = 4 << 10
 	lossy := rapid.Bool().Draw(rt, "answers are lost")
+	c.ctl.pick = chance
 	c.ctl.answer = func(o Outcome) Outcome {
 		if lossy && chance(3) == 0 {
 			return OutcomeUnknown
@@ -188,7 +189,11 @@ func life(t *testing.T, rt *rapid.T) {
 				b.crash(rapid.Bool().Draw(rt, "kill"))
 			}
 		},
-		"blackout": func() { // the power fails everywhere, and comes back to one after the other
+		"blackout": func() { // in the middle of work the power fails everywhere, and comes back to one after the other
+			for _, p := range producers {
+				p.send(c, 4, true)
+			}
+			time.Sleep(time.Duration(rapid.IntRange(1, 5000).Draw(rt, "us")) * time.Microsecond)
 			for _, b := range c.brokers {
 				if b.up {
 					b.disk.CutAt(1)
@@ -198,6 +203,9 @@ func life(t *testing.T, rt *rapid.T) {
 				if b := c.brokers[mq.NodeID(1+n)]; b.up {
 					b.crash(false)
 				}
+			}
+			for i := range 2 {
+				c.ctl.move(id(i), rapid.IntRange(0, 2).Draw(rt, "which"))
 			}
 			if rapid.Bool().Draw(rt, "one is back") {
 				c.brokers[node()].start()
