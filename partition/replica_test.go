@@ -76,6 +76,9 @@ func TestFollowerReleasesNothingThatItHasNotItself(t *testing.T) {
 		if o := object(); o != 0 {
 			t.Fatalf("released up to %d, and nothing is synced", o)
 		}
+		if _, end, ok := f.p.Durable(); !ok || end != 0 {
+			t.Fatalf("acknowledges %d (%v), and nothing is synced", end, ok)
+		}
 		open()
 		if o := object(); o != 4 {
 			t.Fatalf("tiered end %d once it is synced", o)
