@@ -126,7 +126,7 @@ func (c *Client) CreateTopic(ctx context.Context, t NewTopic) (*CreatedTopic, er
 		return nil, err
 	}
 	var resp quicproto.CreateTopicResponse
-	if err := c.admin(ctx, &req, &resp, t.DryRun); err != nil {
+	if err := c.admin(ctx, &req, &resp, ifHarmless(t.DryRun)); err != nil {
 		return nil, mq.Wrapf(err, "create topic %s", t.Name)
 	}
 	return &CreatedTopic{ID: resp.ID, Partitions: resp.Partitions, Replicas: resp.Replicas}, nil
@@ -137,7 +137,7 @@ func (c *Client) DeleteTopic(ctx context.Context, name string) error {
 	if err := mq.ValidTopicName(name); err != nil {
 		return err
 	}
-	return mq.Wrapf(c.admin(ctx, &quicproto.DeleteTopicRequest{Name: name}, nil, false), "delete topic %s", name)
+	return mq.Wrapf(c.admin(ctx, &quicproto.DeleteTopicRequest{Name: name}, nil, once), "delete topic %s", name)
 }
 
 // ListTopics lists all topics that the client may see, by name.
@@ -155,7 +155,7 @@ func (c *Client) DescribeTopic(ctx context.Context, name string) (*TopicDescript
 		return nil, err
 	}
 	var resp quicproto.DescribeTopicResponse
-	if err := c.admin(ctx, &quicproto.DescribeTopicRequest{Name: name}, &resp, true); err != nil {
+	if err := c.admin(ctx, &quicproto.DescribeTopicRequest{Name: name}, &resp, repeatable); err != nil {
 		return nil, mq.Wrapf(err, "describe topic %s", name)
 	}
 	d := &TopicDescription{Name: resp.Name, ID: resp.ID}
@@ -181,7 +181,7 @@ func (c *Client) AlterTopicConfigs(ctx context.Context, name string, changes Con
 	req := quicproto.AlterTopicRequest{
 		Name: name, Set: configList(changes.Set), Unset: changes.Unset, DryRun: changes.DryRun,
 	}
-	return mq.Wrapf(c.admin(ctx, &req, nil, changes.DryRun), "alter topic %s", name)
+	return mq.Wrapf(c.admin(ctx, &req, nil, ifHarmless(changes.DryRun)), "alter topic %s", name)
 }
 
 // CreatePartitions grows a topic to a total of partitions, durably. Records of one key may go elsewhere from then on. Errors:
@@ -194,7 +194,7 @@ func (c *Client) CreatePartitions(ctx context.Context, name string, total int32)
 		return mq.Errorf(mq.InvalidPartitions, "topic %s with %d partitions", name, total)
 	}
 	req := quicproto.AlterTopicRequest{Name: name, Partitions: total}
-	if err := c.admin(ctx, &req, nil, false); err != nil {
+	if err := c.admin(ctx, &req, nil, once); err != nil {
 		return mq.Wrapf(err, "grow topic %s to %d partitions", name, total)
 	}
 	if v, ok := c.topics.Load(name); ok {
@@ -238,7 +238,7 @@ func (c *Client) Metadata(ctx context.Context, topics ...string) (*Metadata, err
 // DescribeCluster tells about the cluster and the node that answers; it is also the way to see that there is one.
 func (c *Client) DescribeCluster(ctx context.Context) (*Cluster, error) {
 	var resp quicproto.DescribeClusterResponse
-	if err := c.admin(ctx, &quicproto.DescribeClusterRequest{}, &resp, true); err != nil {
+	if err := c.admin(ctx, &quicproto.DescribeClusterRequest{}, &resp, repeatable); err != nil {
 		return nil, mq.Wrapf(err, "describe cluster")
 	}
 	return &Cluster{
@@ -248,11 +248,11 @@ func (c *Client) DescribeCluster(ctx context.Context) (*Cluster, error) {
 }
 
 // Operate asks the cluster for an operation of operators, which `rustmq ctl` does: message is an encoded rustmq.admin.v1.Request, the answer a
-// Response. repeatable says that it may be sent again when its answer was lost; otherwise the error is NETWORK_EXCEPTION then, and nobody knows if it
+// Response. harmless says that it may be sent again when its answer was lost; otherwise the error is NETWORK_EXCEPTION then, and nobody knows if it
 // was done.
-func (c *Client) Operate(ctx context.Context, message []byte, repeatable bool) ([]byte, error) {
+func (c *Client) Operate(ctx context.Context, message []byte, harmless bool) ([]byte, error) {
 	var resp quicproto.OperateResponse
-	if err := c.admin(ctx, &quicproto.OperateRequest{Message: message}, &resp, repeatable); err != nil {
+	if err := c.admin(ctx, &quicproto.OperateRequest{Message: message}, &resp, ifHarmless(harmless)); err != nil {
 		return nil, err
 	}
 	return resp.Message, nil
@@ -266,11 +266,19 @@ func (c *Client) bounded(ctx context.Context) (context.Context, context.CancelFu
 	return context.WithTimeout(ctx, c.cfg.requestTimeout)
 }
 
+// ifHarmless is how a request may be repeated that is harmless or not.
+func ifHarmless(harmless bool) manner {
+	if harmless {
+		return repeatable
+	}
+	return once
+}
+
 // admin asks within the request timeout.
-func (c *Client) admin(ctx context.Context, req quicproto.RequestBody, resp quicproto.Body, repeatable bool) error {
+func (c *Client) admin(ctx context.Context, req quicproto.RequestBody, resp quicproto.Body, how manner) error {
 	ctx, cancel := c.bounded(ctx)
 	defer cancel()
-	return c.ask(ctx, req, resp, repeatable)
+	return c.ask(ctx, req, resp, how)
 }
 
 // configList is a map of settings by key.

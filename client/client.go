@@ -37,7 +37,8 @@ type Client struct {
 	links   map[slotKey]*link
 
 	refreshMu  sync.Mutex
-	stale      map[*topic]struct{} // metadata is wanted
+	stale      map[*topic]struct{}    // metadata is wanted
+	avoid      map[mq.NodeID]struct{} // and had better not be asked of these
 	refreshing bool
 }
 
@@ -64,6 +65,7 @@ func New(opts ...Option) (*Client, error) {
 		supplies:  supplies{codec: cfg.compression, level: cfg.level, keep: 2 * cfg.batchBytes},
 		links:     make(map[slotKey]*link),
 		stale:     make(map[*topic]struct{}),
+		avoid:     make(map[mq.NodeID]struct{}),
 		consumers: make(map[*Consumer]struct{}),
 	}
 	c.ctx, c.cancel = context.WithCancel(context.Background())

@@ -21,6 +21,7 @@ func fates() map[mq.Code]fate {
 	final := fate{}
 	again := fate{retried: true} // certainly not appended
 	unsure := fate{retried: true, appended: true}
+	elsewhere := fate{retried: true, appended: true, moved: true}
 	return map[mq.Code]fate{
 		mq.Unknown: final, mq.OffsetOutOfRange: final, mq.MessageTooLarge: final, mq.InvalidTopic: final, mq.RecordListTooLarge: final,
 		mq.InvalidRequiredAcks: final, mq.TopicAuthorizationFailed: final, mq.ClusterAuthorizationFailed: final, mq.InvalidTimestamp: final,
@@ -29,14 +30,18 @@ func fates() map[mq.Code]fate {
 		mq.StaleBrokerEpoch: final, mq.InvalidRecord: final, mq.InconsistentClusterID: final, mq.Corrupt: final, mq.ProtocolViolation: final,
 		mq.PartitionQuarantined: final, mq.Canceled: final, mq.Internal: final, mq.WrongDataDir: final,
 
-		mq.CorruptMessage: again, mq.NotEnoughReplicas: again, mq.ThrottlingQuotaExceeded: again, mq.StorageFull: again, mq.TooManyRequests: again,
-		mq.UnknownTopicOrPartition: {retried: true, moved: true}, mq.UnknownTopicID: {retried: true, moved: true}, mq.LeaderNotAvailable: {retried: true, moved: true},
+		mq.CorruptMessage: again, mq.ThrottlingQuotaExceeded: again, mq.StorageFull: again, mq.TooManyRequests: again,
+		mq.UnknownTopicOrPartition: {retried: true, moved: true}, mq.UnknownTopicID: {retried: true, moved: true},
+		mq.NotEnoughReplicas: {retried: true, moved: true},
 
-		mq.RequestTimedOut: unsure, mq.NetworkException: unsure, mq.NotEnoughReplicasAfterAppend: unsure, mq.NotController: unsure,
-		mq.OffsetNotAvailable: unsure, mq.UnstableOffsetCommit: unsure, mq.ObjectStoreUnavailable: unsure,
-		mq.NotLeaderOrFollower: {retried: true, appended: true, moved: true}, mq.FencedLeaderEpoch: {retried: true, appended: true, moved: true},
-		mq.UnknownLeaderEpoch: {retried: true, appended: true, moved: true}, mq.KafkaStorageError: {retried: true, appended: true, moved: true},
-		mq.ShuttingDown: {retried: true, appended: true, moved: true},
+		mq.UnstableOffsetCommit: unsure, mq.ObjectStoreUnavailable: unsure,
+		mq.RequestTimedOut: elsewhere, mq.NetworkException: elsewhere, mq.NotEnoughReplicasAfterAppend: elsewhere, mq.NotController: elsewhere,
+		mq.OffsetNotAvailable: elsewhere,
+		// What waits fails with it when a partition goes offline, so it may be in the log.
+		mq.LeaderNotAvailable:  elsewhere,
+		mq.NotLeaderOrFollower: elsewhere, mq.FencedLeaderEpoch: elsewhere,
+		mq.UnknownLeaderEpoch: elsewhere, mq.KafkaStorageError: elsewhere,
+		mq.ShuttingDown: elsewhere,
 
 		mq.OutOfOrderSequence: {retried: true, fatal: true}, mq.InvalidProducerEpoch: {retried: true, fatal: true},
 		mq.DuplicateSequence: {retried: true, fatal: true},

@@ -10,8 +10,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/cenkalti/backoff/v5"
-
 	"github.com/rustmq/rustmq/mq"
 )
 
@@ -39,7 +37,7 @@ type Consumer struct {
 	versions uint32        // given to assignments, as versions and as generations
 	routing  bool          // a goroutine looks for leaders
 	hurt     bool          // it is to pause before it does
-	retry    *backoff.ExponentialBackOff
+	retry    *eagerBackoff
 
 	// Of the goroutine in Poll.
 	current *fetched // that batch is from
@@ -55,8 +53,9 @@ type assignment struct {
 	floor    mq.Offset // records below it are not wanted, -1 if not known
 	position mq.Offset // behind what was handed out, -1 if not known
 	stop     mq.Offset // records from here on are not wanted, -1 for none
-	epoch    mq.Epoch  // of the leader
-	version  uint32    // another for each change of place, unique in the consumer: what was fetched under an older one is stale
+	topic    mq.TopicID
+	epoch    mq.Epoch // of the leader, the newest that was told of
+	version  uint32   // another for each change of place, unique in the consumer: what was fetched under an older one is stale
 	paused   bool
 	failed   bool
 	unknown  int // how often in succession the partition was not there
@@ -459,9 +458,9 @@ func (k *Consumer) pauseRetry() time.Duration {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.retry == nil {
-		k.retry = newBackoff()
+		k.retry = newEagerBackoff()
 	}
-	return k.retry.NextBackOff()
+	return k.retry.next()
 }
 
 func (k *Consumer) dropLanes() {

@@ -59,6 +59,13 @@
 // The server pushes batches as they come; how much is fetched ahead is bounded by [PrefetchBytes], through QUIC's flow control. A consumer goes on where it was when a
 // connection was lost, without gaps or duplicates. It verifies the CRC of every batch. [Consumer.EndOffsets] and [Consumer.StopAt] read to where the log ends now.
 //
+// # When a leader goes
+//
+// A leader that dies, or is cut off from the others, says nothing: the client notices that acknowledgements are overdue (100 ms and two round trips),
+// and asks other nodes who leads, ten times a second at first. As soon as one names another leader in a newer epoch, all that is in flight goes there.
+// A consumer to which nothing comes asks after a second, and then ever less often, down to once a minute. A node that takes itself for a leader and is not
+// any more is told by its epoch. Requests of which nothing is heard for 300 ms go to another node as well, if they may be repeated.
+//
 // # Errors
 //
 // Errors carry a code (see [mq.CodeOf]), and those of a partition are *[PartitionError]. What may pass by itself is retried by the client and only
@@ -66,8 +73,8 @@
 //
 // # Goroutines
 //
-// A connection has two goroutines beside those of QUIC, a produce stream two more, a fetch stream two; one looks after timeouts while a client
-// produces. None belongs to a partition or a record. Close waits for all of them.
+// A connection has two goroutines beside those of QUIC, a produce stream two more, a fetch stream two, a question one; one looks after timeouts while
+// a client produces. None belongs to a partition or a record. Close waits for all of them.
 //
 // # Not here
 //

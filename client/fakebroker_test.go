@@ -16,6 +16,7 @@ import (
 // fakeBroker keeps topics in memory. It survives the servers in front of it, as a disk survives a process.
 type fakeBroker struct {
 	node  mq.NodeID
+	group *group        // of which it is one, nil for one alone
 	delay time.Duration // from append to acknowledgement
 
 	mu     sync.Mutex
@@ -138,7 +139,18 @@ func (o *fakeOpened) Append(ctx context.Context, partition int32, b mq.Batch, d 
 		done.Complete(server.Appended{Base: -1, LogStart: -1, Timestamp: -1, Err: ft.refuse})
 		return
 	}
+	role := o.f.role(partition)
+	if role == follows {
+		done.Complete(server.Appended{Base: -1, LogStart: -1, Timestamp: -1, Err: mq.Errorf(mq.NotLeaderOrFollower, "node %d follows", o.f.node)})
+		return
+	}
+	if role == cutOff && partition%2 == 0 {
+		return // it reaches nobody, and so is never acknowledged
+	}
 	res := o.t.parts[partition].append(b)
+	if role == cutOff {
+		return // the others had it before
+	}
 	res.Mark = d.Mark()
 	if ft.after != nil {
 		ft.after()
@@ -225,11 +237,16 @@ func (f *fakeBroker) OpenFetch(_ context.Context, _ *server.Session, name string
 	if int(partition) >= len(t.parts) {
 		return nil, mq.Errorf(mq.UnknownTopicOrPartition, "no partition %d", partition)
 	}
-	return &fakeReader{l: t.parts[partition]}, nil
+	if f.role(partition) == follows {
+		return nil, mq.Errorf(mq.NotLeaderOrFollower, "node %d follows", f.node)
+	}
+	return &fakeReader{f: f, index: partition, l: t.parts[partition]}, nil
 }
 
 // fakeReader implements server.Reader.
 type fakeReader struct {
+	f      *fakeBroker
+	index  int32
 	l      *fakeLog
 	waiter server.Waiter
 }
@@ -249,6 +266,10 @@ func (r *fakeReader) Read(_ context.Context, from mq.Offset, most int, dst []byt
 	if from < l.start || from > l.end {
 		return server.Fetched{}, mq.Errorf(mq.OffsetOutOfRange, "offset %d, log %d to %d", from, l.start, l.end)
 	}
+	role := r.f.role(r.index)
+	if role == follows {
+		return server.Fetched{}, mq.Errorf(mq.NotLeaderOrFollower, "node %d follows", r.f.node)
+	}
 	got := server.Fetched{Buf: dst, Next: from, End: l.end, HighWatermark: l.end, LogStart: l.start, LogEnd: l.end}
 	i, _ := slices.BinarySearchFunc(l.batches, from, func(b mq.Batch, at mq.Offset) int {
 		if b.NextOffset() <= at {
@@ -256,6 +277,9 @@ func (r *fakeReader) Read(_ context.Context, from mq.Offset, most int, dst []byt
 		}
 		return 1
 	})
+	if role == cutOff {
+		i, got.End = len(l.batches), from
+	}
 	n := 0
 	for ; i < len(l.batches) && (n == 0 || n+len(l.batches[i]) <= most); i++ {
 		got.Batches = append(got.Batches, l.batches[i])
@@ -268,7 +292,7 @@ func (r *fakeReader) Read(_ context.Context, from mq.Offset, most int, dst []byt
 func (r *fakeReader) Await(from mq.Offset, w server.Waiter) bool {
 	r.l.mu.Lock()
 	defer r.l.mu.Unlock()
-	if r.l.end > from || from < r.l.start {
+	if role := r.f.role(r.index); role == follows || role == leads && (r.l.end > from || from < r.l.start) {
 		return false
 	}
 	r.waiter = w
@@ -283,6 +307,9 @@ func (r *fakeReader) Close() {
 }
 
 func (f *fakeBroker) Metadata(_ context.Context, _ *server.Session, req *quicproto.MetadataRequest) (*quicproto.MetadataResponse, error) {
+	if f.group != nil {
+		return f.group.metadata(f.node, req), nil
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	leader := f.node
@@ -390,6 +417,11 @@ func (f *fakeBroker) ListOffsets(_ context.Context, _ *server.Session, req *quic
 	for _, q := range req.Queries {
 		a := quicproto.OffsetAnswer{Partition: q.Partition, Offset: -1, Timestamp: -1, LeaderEpoch: 1}
 		l := t.parts[q.Partition]
+		if f.role(q.Partition) == follows {
+			a.Code, a.Msg = mq.NotLeaderOrFollower, "follows"
+			resp.Answers = append(resp.Answers, a)
+			continue
+		}
 		switch q.Timestamp {
 		case quicproto.TimestampLatest:
 			l.mu.Lock()

@@ -26,6 +26,8 @@ type fetcher struct {
 	next  uint32                 // handle never used
 	free  []uint32               // handles not in use
 	drops []uint32               // to be unassigned
+
+	quiet quiet
 }
 
 // kick has the server told what is wanted.
@@ -75,6 +77,7 @@ func (f *fetcher) run() {
 		a.fetcher, a.generation = nil, 0
 	}
 	clear(f.parts)
+	f.quiet.timer.Stop()
 	k.hurt = true
 	k.signal()
 	k.mu.Unlock()
@@ -236,6 +239,7 @@ func (f *fetcher) assigned(m *quicproto.Assigned) {
 		f.trouble(a, err)
 		return
 	}
+	f.heard()
 	k.retry, a.unknown = nil, 0
 	if a.floor < 0 {
 		a.next, a.floor, a.position = m.Offset, m.Offset, m.Offset
@@ -346,6 +350,7 @@ func (f *fetcher) line(item *fetched, err error) {
 		k.fail(a, err)
 		return
 	}
+	f.heard()
 	k.retry = nil
 	a.next = item.frame.Next
 	item.version = a.version
@@ -378,6 +383,8 @@ func (k *Consumer) routeLoop() {
 	for {
 		k.mu.Lock()
 		list := k.homeless()
+		doubted, avoid := k.doubted()
+		list = append(list, doubted...)
 		hurt := k.hurt
 		k.hurt = false
 		if len(list) == 0 || k.closed {
@@ -389,7 +396,7 @@ func (k *Consumer) routeLoop() {
 		if hurt && !sleep(k.ctx, k.pauseRetry()) {
 			return
 		}
-		if err := k.find(list); err != nil {
+		if err := k.find(list, avoid); err != nil {
 			k.c.noteTrouble(err)
 			k.mu.Lock()
 			k.hurt = true
@@ -398,8 +405,9 @@ func (k *Consumer) routeLoop() {
 	}
 }
 
-// find gives partitions to the fetchers of their leaders. The error is trouble that calls for another try.
-func (k *Consumer) find(list []*assignment) error {
+// find gives partitions to the fetchers of their leaders, asking one of avoid who these are only if nobody else answers. The error is trouble
+// that calls for another try.
+func (k *Consumer) find(list []*assignment, avoid []mq.NodeID) error {
 	req := quicproto.MetadataRequest{}
 	byTopic := make(map[string][]*assignment)
 	for _, a := range list {
@@ -410,7 +418,7 @@ func (k *Consumer) find(list []*assignment) error {
 	}
 	ctx, cancel := context.WithTimeout(k.ctx, k.c.cfg.requestTimeout)
 	defer cancel()
-	resp, err := k.c.metadata(ctx, &req)
+	resp, err := k.c.metadata(ctx, &req, avoid...)
 	if err != nil {
 		if hopeless(err) {
 			k.failAll(list, err)
@@ -433,7 +441,7 @@ func (k *Consumer) failAll(list []*assignment, err error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	for _, a := range list {
-		if k.parts[a.tp] == a && !a.failed {
+		if k.parts[a.tp] == a && !a.failed && a.fetcher == nil {
 			k.fail(a, err)
 		}
 	}
@@ -450,7 +458,13 @@ func (k *Consumer) settle(ctx context.Context, a *assignment, t *quicproto.Topic
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if k.closed || k.parts[a.tp] != a || a.fetcher != nil || a.idle() {
+	if k.closed || k.parts[a.tp] != a || a.idle() {
+		return nil
+	}
+	if a.fetcher != nil {
+		if err == nil {
+			k.move(a, t)
+		}
 		return nil
 	}
 	if err != nil {
@@ -463,13 +477,21 @@ func (k *Consumer) settle(ctx context.Context, a *assignment, t *quicproto.Topic
 		}
 		return &PartitionError{Topic: a.tp.Topic, Partition: a.tp.Partition, Err: err}
 	}
-	p := &t.Partitions[a.tp.Partition]
-	if p.Leader == mq.NoNode || (a.next < 0 && a.from.kind == atTime) {
-		return &PartitionError{Topic: a.tp.Topic, Partition: a.tp.Partition, Err: mq.Errorf(mq.LeaderNotAvailable, "no leader")}
+	if a.topic != t.ID {
+		a.topic, a.epoch = t.ID, mq.NoEpoch // created anew: its epochs are others
 	}
-	a.epoch = p.LeaderEpoch
-	k.fetcherTo(p.Leader).adopt(a)
-	return nil
+	p := &t.Partitions[a.tp.Partition]
+	switch {
+	case p.LeaderEpoch < a.epoch:
+		err = mq.Errorf(mq.LeaderNotAvailable, "leader epoch %d was told of, epoch %d had begun", p.LeaderEpoch, a.epoch)
+	case p.Leader == mq.NoNode || (a.next < 0 && a.from.kind == atTime):
+		err = mq.Errorf(mq.LeaderNotAvailable, "no leader")
+	default:
+		a.epoch = p.LeaderEpoch
+		k.fetcherTo(p.Leader).adopt(a)
+		return nil
+	}
+	return &PartitionError{Topic: a.tp.Topic, Partition: a.tp.Partition, Err: err}
 }
 
 // window is the receive window in bytes of each connection: together they hold what is fetched ahead from a node.
@@ -486,6 +508,7 @@ func (k *Consumer) fetcherTo(node mq.NodeID) *fetcher {
 				return best
 			}
 			f = &fetcher{k: k, key: key, kicks: make(chan struct{}, 1), parts: make(map[uint32]*assignment)}
+			f.quiet = quiet{patience: eagerPause, timer: time.AfterFunc(eagerPause, f.look)}
 			k.fetchers[key] = f
 			k.wg.Go(f.run)
 			return f

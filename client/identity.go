@@ -51,7 +51,7 @@ func (ids *identities) fetch() {
 		var resp quicproto.InitProducerIDResponse
 		req := quicproto.InitProducerIDRequest{ProducerID: mq.NoProducerID, ProducerEpoch: mq.NoProducerEpoch}
 		ctx, cancel := context.WithTimeout(ids.c.ctx, ids.c.cfg.requestTimeout)
-		err := ids.c.ask(ctx, &req, &resp, true)
+		err := ids.c.ask(ctx, &req, &resp, urgent)
 		cancel()
 		if err == nil {
 			ids.set(&resp)

@@ -25,6 +25,7 @@ type link struct {
 	waiting    []*partition
 	parts      map[*partition]*produceStream // which uses which; the last one that it was given
 	retry      *backoff.ExponentialBackOff
+	looks      int // of the watchdog while it connects
 }
 
 // attach gives p a stream, now or when there is one.
@@ -56,7 +57,7 @@ func (l *link) connect() {
 			return
 		}
 		l.c.noteTrouble(err)
-		l.c.refreshFor(l.wanted())
+		l.c.refreshFor(l.wanted(), l.key.node)
 		if l.deserted() {
 			return
 		}
@@ -145,6 +146,8 @@ func (l *link) lost(st *produceStream, err error) {
 	for _, p := range parts {
 		p.lost(st)
 	}
+	// What waits now for another stream to the same node goes elsewhere as soon as somebody says that another one leads.
+	l.c.refreshFor(l.wanted(), l.key.node)
 }
 
 // retire has the partitions leave the stream as soon as what they have on the wire is answered: its server is about to end the session.
@@ -195,4 +198,24 @@ func (l *link) wanted() []*topic {
 		}
 	}
 	return list
+}
+
+// watch is called each lookEvery. It returns the topics whose metadata is to be fetched: those whose leader does not answer.
+func (l *link) watch() []*topic {
+	l.mu.Lock()
+	st := l.stream
+	l.looks++
+	if !l.connecting {
+		l.looks = 0
+	}
+	looks := l.looks - patience(0)
+	l.mu.Unlock()
+	switch {
+	case st != nil:
+		return st.watch()
+	case looks >= 0 && timeToAsk(looks, false):
+		return l.wanted()
+	default:
+		return nil
+	}
 }

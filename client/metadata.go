@@ -2,7 +2,6 @@ package client
 
 import (
 	"context"
-	"fmt"
 	"maps"
 	"slices"
 	"time"
@@ -11,76 +10,33 @@ import (
 	"github.com/rustmq/rustmq/quicproto"
 )
 
-// ask sends a request to whichever server, and again while that is useful and ctx lasts. With repeatable the request may be carried out
-// more than once; otherwise one whose answer was lost is not sent again.
-func (c *Client) ask(ctx context.Context, req quicproto.RequestBody, resp quicproto.Body, repeatable bool) error {
-	wait := newBackoff()
-	var refusal error
-	for {
-		sess, err := c.pool.any(ctx)
-		if err != nil {
-			return outOfTime(ctx, err, refusal)
-		}
-		sent, err := sess.request(ctx, req, resp)
-		if err == nil || ctx.Err() != nil {
-			return outOfTime(ctx, err, refusal)
-		}
-		switch code := mq.CodeOf(err); {
-		case !code.Retriable(), code == mq.UnknownTopicOrPartition, code == mq.UnknownTopicID:
-			return err
-		case sent && !repeatable && maybeDone(code):
-			return err
-		}
-		c.noteTrouble(err)
-		refusal = err
-		if !sleep(ctx, wait.NextBackOff()) {
-			return outOfTime(ctx, ctx.Err(), refusal)
-		}
-	}
-}
+// olderTries is how many answers in succession may be older than one that came before: then the cluster itself has gone back, as after
+// it was restored.
+const olderTries = 5
 
-// outOfTime is what a request ends with for which there was no more time: it says why the last attempt came to nothing, if one did.
-func outOfTime(ctx context.Context, err, refusal error) error {
-	if err == nil || ctx.Err() == nil || refusal == nil {
-		return err
-	}
-	return mq.Errorf(mq.CodeOf(ctx.Err()), "%w", &timeIsUp{context.Cause(ctx), refusal})
-}
-
-// timeIsUp is why there was no more time, and what the last attempt had met: errors.Is finds both.
-type timeIsUp struct{ cause, trouble error }
-
-func (e *timeIsUp) Error() string   { return fmt.Sprintf("%v; last trouble: %v", e.cause, e.trouble) }
-func (e *timeIsUp) Unwrap() []error { return []error{e.cause, e.trouble} }
-
-// maybeDone reports whether a request that failed with code may have been carried out all the same.
-func maybeDone(code mq.Code) bool {
-	switch code {
-	case mq.NotController, mq.TooManyRequests, mq.ThrottlingQuotaExceeded, mq.LeaderNotAvailable, mq.StorageFull:
-		return false
-	default:
-		return true
-	}
-}
-
-// metadata fetches metadata and keeps what it says of nodes.
-func (c *Client) metadata(ctx context.Context, req *quicproto.MetadataRequest) (*quicproto.MetadataResponse, error) {
+// metadata fetches metadata and keeps what it says of nodes. It asks one of avoid only if nobody else answers, and does not believe who lags
+// behind another: a broker that is cut off from the controllers still says that it leads what it led.
+func (c *Client) metadata(ctx context.Context, req *quicproto.MetadataRequest, avoid ...mq.NodeID) (*quicproto.MetadataResponse, error) {
 	var resp quicproto.MetadataResponse
-	if err := c.ask(ctx, req, &resp, true); err != nil {
+	older := 0
+	q := inquiry{c: c, req: req, resp: &resp, how: urgent, avoid: avoid, accept: func(node mq.NodeID) bool {
+		if c.pool.learn(node, &resp, older >= olderTries) {
+			return true
+		}
+		older++
+		return false
+	}}
+	if err := q.run(ctx); err != nil {
 		return nil, mq.Wrapf(err, "fetch metadata")
 	}
-	addrs := make(map[mq.NodeID]string, len(resp.Brokers))
-	for _, b := range resp.Brokers {
-		addrs[b.ID] = b.Addr
-	}
-	c.pool.learn(addrs)
 	return &resp, nil
 }
 
 // refresh has the topic's metadata fetched soon.
 func (c *Client) refresh(t *topic) { c.refreshFor([]*topic{t}) }
 
-func (c *Client) refreshFor(topics []*topic) {
+// refreshFor has the metadata of topics fetched soon, and rather not from those in avoid.
+func (c *Client) refreshFor(topics []*topic, avoid ...mq.NodeID) {
 	if len(topics) == 0 {
 		return
 	}
@@ -89,42 +45,44 @@ func (c *Client) refreshFor(topics []*topic) {
 	for _, t := range topics {
 		c.stale[t] = struct{}{}
 	}
+	for _, node := range avoid {
+		c.avoid[node] = struct{}{}
+	}
 	if !c.refreshing {
 		c.refreshing = c.spawn(c.refreshLoop)
 	}
 }
 
-// refreshLoop fetches metadata until no topic needs it.
+// refreshLoop fetches metadata until no topic needs it. At first it asks often: an election takes less than a second.
 func (c *Client) refreshLoop() {
-	wait := newBackoff()
+	wait := newEagerBackoff()
 	for {
-		topics := c.takeStale()
+		topics, avoid := c.takeStale()
 		if len(topics) == 0 {
 			return
 		}
-		again := c.refreshOnce(topics)
-		if !c.sleep(wait.NextBackOff()) {
+		again := c.refreshOnce(topics, avoid)
+		if !c.sleep(wait.next()) {
 			return
 		}
 		c.refreshFor(again)
 	}
 }
 
-// takeStale takes the topics to refresh; without any the loop is over.
-func (c *Client) takeStale() []*topic {
+// takeStale takes the topics to refresh, and who had better not be asked; without topics the loop is over.
+func (c *Client) takeStale() ([]*topic, []mq.NodeID) {
 	c.refreshMu.Lock()
 	defer c.refreshMu.Unlock()
-	topics := make([]*topic, 0, len(c.stale))
-	for t := range c.stale {
-		topics = append(topics, t)
-	}
+	topics := slices.Collect(maps.Keys(c.stale))
+	avoid := slices.Collect(maps.Keys(c.avoid))
 	clear(c.stale)
+	clear(c.avoid)
 	c.refreshing = len(topics) > 0
-	return topics
+	return topics, avoid
 }
 
 // refreshOnce fetches the topics' metadata and returns those that need it again.
-func (c *Client) refreshOnce(topics []*topic) []*topic {
+func (c *Client) refreshOnce(topics []*topic, avoid []mq.NodeID) []*topic {
 	req := quicproto.MetadataRequest{}
 	byName := make(map[string]*topic, len(topics))
 	for _, t := range topics {
@@ -133,7 +91,7 @@ func (c *Client) refreshOnce(topics []*topic) []*topic {
 	}
 	ctx, cancel := context.WithTimeout(c.ctx, c.cfg.requestTimeout)
 	defer cancel()
-	resp, err := c.metadata(ctx, &req)
+	resp, err := c.metadata(ctx, &req, avoid...)
 	if err != nil {
 		c.noteTrouble(err)
 		return topics
@@ -168,15 +126,20 @@ func (c *Client) linkTo(key slotKey) *link {
 }
 
 const (
-	// watchEvery is how often timeouts and silent servers are looked for.
-	watchEvery = 500 * time.Millisecond
-	// refreshEvery is how many looks later metadata is fetched in any case, so that new partitions are noticed: 5 minutes.
-	refreshEvery = 600
+	// lookEvery is how often produce streams are looked at.
+	lookEvery = 50 * time.Millisecond
+	// expireEvery is how often records are looked for that have waited too long.
+	expireEvery = 500 * time.Millisecond
+	// refreshEvery is how often metadata is fetched in any case, so that new partitions are noticed.
+	refreshEvery = 5 * time.Minute
 )
 
-// watch is the goroutine that looks for what takes too long. There is one while the client produces.
+// watch is the goroutine that looks for what takes too long. There is one while the client produces. Time is counted in looks, so that a process
+// that was stopped blames nobody else.
 func (c *Client) watch() {
-	tick := time.NewTicker(min(watchEvery, c.cfg.deliveryTimeout/4+1))
+	expiry := min(expireEvery, c.cfg.deliveryTimeout/4+1)
+	look := min(lookEvery, expiry)
+	tick := time.NewTicker(look)
 	defer tick.Stop()
 	for looks := 1; ; looks++ {
 		select {
@@ -184,10 +147,12 @@ func (c *Client) watch() {
 			return
 		case now := <-tick.C:
 			if c.count.recordsBuffered.Load() > 0 {
-				c.eachPartition(func(p *partition) { p.expire(now) })
+				if looks%int(expiry/look) == 0 {
+					c.eachPartition(func(p *partition) { p.expire(now) })
+				}
 				c.watchLinks()
 			}
-			if looks%refreshEvery == 0 {
+			if looks%int(refreshEvery/look) == 0 {
 				c.refreshFor(c.allTopics())
 			}
 		}
@@ -209,11 +174,8 @@ func (c *Client) leaving(sess *session) {
 
 func (c *Client) watchLinks() {
 	for _, l := range c.allLinks() {
-		l.mu.Lock()
-		st := l.stream
-		l.mu.Unlock()
-		if st != nil {
-			st.watch()
+		if topics := l.watch(); !c.pool.alone(l.key.node) {
+			c.refreshFor(topics, l.key.node)
 		}
 	}
 }

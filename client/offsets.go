@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"time"
 
 	"github.com/rustmq/rustmq/mq"
 	"github.com/rustmq/rustmq/quicproto"
@@ -11,8 +12,8 @@ import (
 func (c *Client) listOffsets(ctx context.Context, topic string, at Position, iso mq.Isolation, partitions []int32) (map[int32]ListedOffset, error) {
 	found := make(map[int32]ListedOffset)
 	wait := newBackoff()
-	for {
-		missing, err := c.listOnce(ctx, topic, at, iso, partitions, found)
+	for patience := attemptTime; ; patience = min(2*patience, c.cfg.dialTimeout) {
+		missing, err := c.listOnce(ctx, topic, at, iso, partitions, found, patience)
 		if err == nil && len(missing) == 0 {
 			return found, nil
 		}
@@ -32,7 +33,7 @@ func (c *Client) listOffsets(ctx context.Context, topic string, at Position, iso
 }
 
 // listOnce asks each leader once. It returns the partitions for which it is worth asking again.
-func (c *Client) listOnce(ctx context.Context, topic string, at Position, iso mq.Isolation, partitions []int32, found map[int32]ListedOffset) (missing []int32, err error) {
+func (c *Client) listOnce(ctx context.Context, topic string, at Position, iso mq.Isolation, partitions []int32, found map[int32]ListedOffset, patience time.Duration) (missing []int32, err error) {
 	leaders, err := c.leaders(ctx, topic)
 	if err != nil {
 		return nil, err
@@ -55,7 +56,7 @@ func (c *Client) listOnce(ctx context.Context, topic string, at Position, iso mq
 		}
 	}
 	for node, queries := range byNode {
-		again, err := c.listFrom(ctx, node, &quicproto.ListOffsetsRequest{Topic: topic, Isolation: iso, Queries: queries}, found)
+		again, err := c.listFrom(ctx, node, &quicproto.ListOffsetsRequest{Topic: topic, Isolation: iso, Queries: queries}, found, patience)
 		if err != nil {
 			return nil, err
 		}
@@ -64,14 +65,28 @@ func (c *Client) listOnce(ctx context.Context, topic string, at Position, iso mq
 	return missing, nil
 }
 
-// listFrom asks one node.
-func (c *Client) listFrom(ctx context.Context, node mq.NodeID, req *quicproto.ListOffsetsRequest, found map[int32]ListedOffset) (missing []int32, err error) {
-	sess, err := c.pool.get(ctx, slotKey{node: node}, controlWindow)
+// listFrom asks one node, which has to be heard of within patience.
+func (c *Client) listFrom(ctx context.Context, node mq.NodeID, req *quicproto.ListOffsetsRequest, found map[int32]ListedOffset, patience time.Duration) (missing []int32, err error) {
+	getCtx, cancel := context.WithTimeout(ctx, patience)
+	sess, err := c.pool.get(getCtx, slotKey{node: node}, controlWindow)
+	cancel()
 	if err != nil {
 		return nil, err
 	}
+	reqCtx, giveUp := context.WithCancelCause(ctx)
+	defer giveUp(nil)
+	packets := sess.packets()
+	silence := time.AfterFunc(patience, func() {
+		if sess.doubt(packets) {
+			giveUp(mq.Errorf(mq.RequestTimedOut, "node %d does not answer", node))
+		}
+	})
+	defer silence.Stop()
 	var resp quicproto.ListOffsetsResponse
-	if _, err := sess.request(ctx, req, &resp); err != nil {
+	if err := sess.request(reqCtx, req, &resp); err != nil {
+		if ctx.Err() == nil && reqCtx.Err() != nil {
+			err = context.Cause(reqCtx)
+		}
 		return nil, err
 	}
 	if len(resp.Answers) != len(req.Queries) {

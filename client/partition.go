@@ -30,15 +30,18 @@ type partition struct {
 
 	id       *identity // that sequences belong to; nil: needs one younger than stale
 	stale    uint64
-	next     int32 // sequence of the next batch
-	broken   bool  // the sequence has a hole: go on with another identity once nothing is on the wire
-	fatal    error // why the sequence is beyond repair: everything sent fails once nothing is on the wire
-	refused  bool  // send nothing until nothing is on the wire
-	moved    bool  // then look for the leader
-	paused   bool  // backing off
+	next     int32       // sequence of the next batch
+	broken   bool        // the sequence has a hole: go on with another identity once nothing is on the wire
+	fatal    error       // why the sequence is beyond repair: everything sent fails once nothing is on the wire
+	refused  bool        // send nothing until nothing is on the wire
+	moved    bool        // then look for the leader
+	seeking  bool        // it was refused for want of the leader, and nothing was taken since
+	paused   bool        // backing off
+	resume   *time.Timer // ends the pause
 	retry    *backoff.ExponentialBackOff
 	closed   bool
 	leader   mq.NodeID
+	epoch    mq.Epoch       // that it leads in, the newest that was told of
 	link     *link          // over which the leader is reached, nil if not known
 	stream   *produceStream // of that link, nil while there is none
 	queued   bool           // in stream's ready list

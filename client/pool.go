@@ -7,8 +7,10 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/rustmq/rustmq/mq"
+	"github.com/rustmq/rustmq/quicproto"
 )
 
 // slotKey says what a connection is for. Lanes from 0 up are the producer's (and everybody's for requests); each consumer
@@ -34,6 +36,9 @@ type pool struct {
 	slots   map[slotKey]*slot
 	addrs   map[mq.NodeID]string // where metadata says that nodes listen
 	good    map[mq.NodeID]string // where a node answered last
+	failed  map[string]struct{}  // addresses at which nobody answered last
+	behind  map[mq.NodeID]bool   // whose metadata was older than another's when it was last asked
+	version uint64               // of the newest metadata that came
 	cluster mq.ClusterID         // that of the first server that answered
 }
 
@@ -54,6 +59,7 @@ func newPool(cfg *config, count *counters, leaving func(*session)) *pool {
 	p := &pool{
 		cfg: cfg, leaving: leaving, log: cfg.logger, count: count,
 		slots: make(map[slotKey]*slot), addrs: make(map[mq.NodeID]string), good: make(map[mq.NodeID]string),
+		failed: make(map[string]struct{}), behind: make(map[mq.NodeID]bool),
 	}
 	p.ctx, p.stop = context.WithCancel(context.Background())
 	return p
@@ -72,7 +78,7 @@ func (p *pool) get(ctx context.Context, key slotKey, window int) (*session, erro
 		s = new(slot)
 		p.slots[key] = s
 	}
-	if s.sess != nil && s.sess.usable() {
+	if s.sess != nil && s.sess.usable() && (key.node != mq.NoNode || !s.sess.suspect()) {
 		defer p.mu.Unlock()
 		return s.sess, nil
 	}
@@ -91,43 +97,87 @@ func (p *pool) get(ctx context.Context, key slotKey, window int) (*session, erro
 	}
 }
 
-// any returns a session to whichever server, preferably one that is there.
-func (p *pool) any(ctx context.Context) (*session, error) {
-	if sess := p.some(); sess != nil {
-		return sess, nil
-	}
-	return p.get(ctx, slotKey{node: mq.NoNode}, controlWindow)
-}
-
-// some returns a usable session of the shared lanes, nil if there is none.
+// some returns a healthy session of the shared lanes, nil if there is none.
 func (p *pool) some() *session {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for key, s := range p.slots {
-		if key.lane >= 0 && s.sess != nil && s.sess.usable() {
+		if key.lane >= 0 && s.sess != nil && s.sess.usable() && !s.sess.suspect() {
 			return s.sess
 		}
 	}
 	return nil
 }
 
+// What speaks against asking a node; the sum decides.
+const (
+	costConnect = 1 << iota // it has to be connected to first
+	costBehind              // its metadata is old
+	costAvoided
+	costFailed  // nobody answered there last
+	costSuspect // it has fallen silent
+)
+
+// next is whom to ask next of those that have not been tried: somebody who is there and healthy if possible. After all known nodes it is
+// whoever can be reached; false when that has been tried as well.
+func (p *pool) next(tried map[mq.NodeID]bool, avoid []mq.NodeID) (best slotKey, ok bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	costs := make(map[slotKey]int)
+	there := make(map[mq.NodeID]bool)
+	for key, s := range p.slots {
+		if key.lane < 0 || key.node == mq.NoNode || s.sess == nil || !s.sess.usable() {
+			continue
+		}
+		there[key.node] = true
+		costs[key] = 0
+		if s.sess.suspect() {
+			costs[key] = costSuspect
+		}
+	}
+	for node, addr := range p.addrs {
+		key := slotKey{node: node}
+		if there[node] {
+			continue
+		}
+		costs[key] = costConnect
+		s := p.slots[key]
+		if _, failed := p.failed[addr]; failed || s != nil && s.dialing != nil {
+			costs[key] |= costFailed
+		}
+	}
+	least := 0
+	for key, cost := range costs {
+		if tried[key.node] {
+			continue
+		}
+		if p.behind[key.node] {
+			cost |= costBehind
+		}
+		if slices.Contains(avoid, key.node) {
+			cost |= costAvoided
+		}
+		if !ok || cost < least {
+			best, least, ok = key, cost, true
+		}
+	}
+	if !ok && !tried[mq.NoNode] {
+		return slotKey{node: mq.NoNode}, true
+	}
+	return best, ok
+}
+
+// alone reports whether no other node than this one is known.
+func (p *pool) alone(node mq.NodeID) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	_, known := p.addrs[node]
+	return len(p.addrs) == 0 || len(p.addrs) == 1 && known
+}
+
 // connect carries out one attempt: each address that key's node may have, once.
 func (p *pool) connect(key slotKey, s *slot, d *dialing, window int) {
-	var errs []error
-	for _, addr := range p.candidates(key.node) {
-		sess, err := p.dialNode(addr, key.node, window)
-		if err == nil {
-			d.sess = sess
-			break
-		}
-		errs = append(errs, err)
-		if p.ctx.Err() != nil {
-			break
-		}
-	}
-	if d.sess == nil {
-		d.err = failedDial(errs)
-	}
+	d.sess, d.err = p.dialFirst(p.candidates(key.node), key.node, window)
 	p.mu.Lock()
 	s.dialing = nil
 	if d.sess != nil {
@@ -135,6 +185,77 @@ func (p *pool) connect(key slotKey, s *slot, d *dialing, window int) {
 	}
 	p.mu.Unlock()
 	close(d.done)
+}
+
+// stagger is how long an address may keep silent until the next one is tried beside it.
+const stagger = 200 * time.Millisecond
+
+// dialed is the outcome of dialing one address.
+type dialed struct {
+	at   int // in the list of addresses
+	sess *session
+	err  error
+}
+
+// dialFirst connects to whichever of addrs answers first. The first one is tried first; the next one when it has failed or keeps silent.
+func (p *pool) dialFirst(addrs []string, node mq.NodeID, window int) (*session, error) {
+	ctx, cancel := context.WithCancel(p.ctx)
+	defer cancel()
+	outcomes := make(chan dialed, len(addrs))
+	begun, running := 0, 0
+	next := time.NewTimer(0)
+	defer next.Stop()
+	var errs []error
+	for {
+		select {
+		case <-next.C:
+			if ctx.Err() != nil && running == 0 {
+				return nil, ErrClosed
+			}
+			if begun == len(addrs) || ctx.Err() != nil {
+				break
+			}
+			at := begun
+			begun, running = begun+1, running+1
+			p.wg.Go(func() {
+				sess, err := p.dialNode(ctx, addrs[at], node, window)
+				outcomes <- dialed{at, sess, err}
+			})
+			next.Reset(stagger)
+		case o := <-outcomes:
+			running--
+			if o.sess != nil {
+				p.outrun(addrs, o.at)
+				p.wg.Go(func() { closeLate(outcomes, running) })
+				return o.sess, nil
+			}
+			errs = append(errs, o.err)
+			if running == 0 && (begun == len(addrs) || ctx.Err() != nil) {
+				return nil, failedDial(errs)
+			}
+			next.Reset(0)
+		}
+	}
+}
+
+// outrun notes that the address at that place answered, and those before it had not.
+func (p *pool) outrun(addrs []string, at int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, addr := range addrs[:at] {
+		p.failed[addr] = struct{}{}
+	}
+	delete(p.failed, addrs[at])
+}
+
+// closeLate closes the sessions that came too late.
+func closeLate(outcomes <-chan dialed, n int) {
+	for range n {
+		if o := <-outcomes; o.sess != nil {
+			o.sess.close(mq.Canceled, "another server was quicker")
+			o.sess.release()
+		}
+	}
 }
 
 // settle puts a new session into its slot, and starts it. The pool's mutex is held.
@@ -165,10 +286,15 @@ func (p *pool) settle(key slotKey, s *slot, d *dialing) {
 }
 
 // dialNode connects to addr and checks that who answers is the node (if one is wanted) and of the cluster that it should be.
-func (p *pool) dialNode(addr string, node mq.NodeID, window int) (*session, error) {
-	sess, err := dial(p.ctx, p.cfg, addr, window)
+func (p *pool) dialNode(ctx context.Context, addr string, node mq.NodeID, window int) (*session, error) {
+	sess, err := dial(ctx, p.cfg, addr, window)
 	if err != nil {
-		p.count.connectFailures.Add(1)
+		if ctx.Err() == nil {
+			p.count.connectFailures.Add(1)
+			p.mu.Lock()
+			p.failed[addr] = struct{}{}
+			p.mu.Unlock()
+		}
 		return nil, err
 	}
 	p.mu.Lock()
@@ -230,21 +356,46 @@ func (p *pool) candidates(node mq.NodeID) []string {
 	for _, id := range slices.Sorted(maps.Keys(p.addrs)) {
 		add(p.addrs[id])
 	}
+	doubtful := maps.Clone(p.failed)
+	for _, s := range p.slots {
+		if s.sess != nil && s.sess.suspect() {
+			doubtful[s.sess.addr] = struct{}{}
+		}
+	}
+	slices.SortStableFunc(list, func(a, b string) int {
+		_, x := doubtful[a]
+		_, y := doubtful[b]
+		switch {
+		case x == y:
+			return 0
+		case x:
+			return 1
+		default:
+			return -1
+		}
+	})
 	return list
 }
 
-// learn keeps where nodes listen.
-func (p *pool) learn(brokers map[mq.NodeID]string) {
+// learn keeps where node says that nodes listen. What is older than what another told is not believed, and false, unless it has to be.
+func (p *pool) learn(node mq.NodeID, resp *quicproto.MetadataResponse, believe bool) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for id, addr := range brokers {
-		if p.addrs[id] != addr {
-			if p.addrs[id] != "" {
-				delete(p.good, id) // it moved: what answered before may be another now
+	if resp.Version < p.version && !believe {
+		p.behind[node] = true
+		return false
+	}
+	p.version = resp.Version
+	delete(p.behind, node)
+	for _, b := range resp.Brokers {
+		if p.addrs[b.ID] != b.Addr {
+			if p.addrs[b.ID] != "" {
+				delete(p.good, b.ID) // it moved: what answered before may be another now
 			}
-			p.addrs[id] = addr
+			p.addrs[b.ID] = b.Addr
 		}
 	}
+	return true
 }
 
 // ended is called when a session is over and released.
@@ -266,6 +417,9 @@ func (p *pool) ended(sess *session) {
 		return
 	}
 	p.count.disconnects.Add(1)
+	p.mu.Lock()
+	p.failed[sess.addr] = struct{}{}
+	p.mu.Unlock()
 	p.log.Warn("connection lost", "addr", sess.addr, "node", sess.welcome.NodeID, "err", cause)
 }
 

@@ -37,7 +37,8 @@ type produceStream struct {
 	ready    queue[*partition]
 	writing  bool // somebody is the writer
 	dead     bool
-	flight   map[uint64]*batch // by request
+	flight   map[uint64]flying // by request
+	looks    int               // of the watchdog
 	handles  map[*topic]uint32 // bound, or about to be
 	bound    []*topic          // by handle
 	probe    bool              // send something that has to be answered
@@ -57,6 +58,13 @@ type produceStream struct {
 	// The watchdog's own.
 	packets uint64 // received when last looked
 	silent  int    // how many looks ago that number last grew
+	stalled int    // for how many looks something has been overdue
+}
+
+// flying is a batch whose acknowledgement is awaited.
+type flying struct {
+	*batch
+	look int // of the watchdog when it was sent
 }
 
 func newProduceStream(c *Client, l *link, sess *session, stream *quic.Stream) *produceStream {
@@ -66,7 +74,7 @@ func newProduceStream(c *Client, l *link, sess *session, stream *quic.Stream) *p
 	}
 	return &produceStream{
 		c: c, link: l, sess: sess, stream: stream, limit: limit,
-		flight: make(map[uint64]*batch), handles: make(map[*topic]uint32),
+		flight: make(map[uint64]flying), handles: make(map[*topic]uint32),
 		idle: make(chan struct{}), handover: make(chan struct{}, 1),
 	}
 }
@@ -224,7 +232,7 @@ func (st *produceStream) frame(p *partition, b *batch) {
 		return
 	}
 	st.request++
-	st.flight[st.request] = b
+	st.flight[st.request] = flying{b, st.looks}
 	st.mu.Unlock()
 	f := quicproto.Produce{Request: st.request, Handle: handle, Partition: p.index, Durability: b.want, Batch: b.data}
 	n := len(b.data)
@@ -342,7 +350,7 @@ func (st *produceStream) acked() error {
 	st.mu.Lock()
 	for i := range st.acks.Acks {
 		ack := &st.acks.Acks[i]
-		b := st.flight[ack.Request]
+		b := st.flight[ack.Request].batch
 		if b == nil {
 			st.mu.Unlock()
 			return violation("acknowledgement of request %d, which is not in flight", ack.Request)
@@ -397,32 +405,4 @@ func (st *produceStream) end(err error) {
 	<-st.idle
 	close(st.handover)
 	st.link.lost(st, err)
-}
-
-// The watchdog's patience, in looks of watchEvery.
-const (
-	askAfter    = 3
-	giveUpAfter = 10
-)
-
-// watch is called each watchEvery. When answers are awaited and the server has not been heard of for some time, it asks for a sign of life,
-// and later gives up the connection. Time is counted in looks so that a process that was stopped blames nobody else.
-func (st *produceStream) watch() {
-	packets := st.sess.conn.ConnectionStats().PacketsReceived
-	st.mu.Lock()
-	st.silent++
-	if packets != st.packets || len(st.flight) == 0 {
-		st.packets, st.silent = packets, 0
-	}
-	if st.silent == askAfter {
-		st.probe = true
-	}
-	claimed := st.claim()
-	st.mu.Unlock()
-	if st.silent >= giveUpAfter {
-		st.sess.close(mq.NetworkException, "server does not answer")
-	}
-	if claimed {
-		st.drain(true)
-	}
 }

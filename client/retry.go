@@ -31,6 +31,31 @@ func (c *Client) produceBackoff() *backoff.ExponentialBackOff {
 	return b
 }
 
+// While a leader is being elected the pauses stay short, for as many times: a few seconds. After that a cluster is in trouble that more questions do not end.
+const (
+	eagerPause = 100 * time.Millisecond
+	eagerTimes = 30
+)
+
+// eagerBackoff is the pause between looks for a leader.
+type eagerBackoff struct {
+	b     *backoff.ExponentialBackOff
+	times int
+}
+
+func newEagerBackoff() *eagerBackoff {
+	e := &eagerBackoff{b: newBackoff()}
+	e.b.MaxInterval = eagerPause
+	return e
+}
+
+func (e *eagerBackoff) next() time.Duration {
+	if e.times++; e.times > eagerTimes {
+		e.b.MaxInterval = maxBackoff
+	}
+	return e.b.NextBackOff()
+}
+
 // answered takes the answer to b and adds the verdicts that it leads to.
 func (p *partition) answered(st *produceStream, b *batch, ack *quicproto.Ack, out []verdict) []verdict {
 	p.mu.Lock()
@@ -40,7 +65,7 @@ func (p *partition) answered(st *produceStream, b *batch, ack *quicproto.Ack, ou
 	}
 	if ack.Code == mq.None {
 		b.answered = true
-		p.retry = nil
+		p.retry, p.seeking = nil, false
 		if ack.Duplicate {
 			p.c.count.duplicates.Add(1)
 		}
@@ -113,7 +138,7 @@ func (p *partition) resend(b *batch, out []verdict) []verdict {
 func maybeAppended(code mq.Code) bool {
 	switch code {
 	case mq.StorageFull, mq.TooManyRequests, mq.ThrottlingQuotaExceeded, mq.NotEnoughReplicas,
-		mq.UnknownTopicOrPartition, mq.UnknownTopicID, mq.LeaderNotAvailable, mq.CorruptMessage:
+		mq.UnknownTopicOrPartition, mq.UnknownTopicID, mq.CorruptMessage:
 		return false
 	default:
 		return true
@@ -126,6 +151,8 @@ func leaderUnknown(code mq.Code) bool {
 	case mq.NotLeaderOrFollower, mq.LeaderNotAvailable, mq.UnknownTopicOrPartition, mq.UnknownTopicID,
 		mq.FencedLeaderEpoch, mq.UnknownLeaderEpoch, mq.KafkaStorageError, mq.ShuttingDown:
 		return true
+	case mq.NotEnoughReplicas, mq.NotEnoughReplicasAfterAppend, mq.RequestTimedOut, mq.NetworkException, mq.NotController, mq.OffsetNotAvailable:
+		return true // it may have lost touch with the others, and they go on without it
 	default:
 		return false
 	}
@@ -152,7 +179,7 @@ func (p *partition) regroup(out []verdict) []verdict {
 	}
 	p.trim()
 	if p.moved {
-		p.moved = false
+		p.moved, p.seeking = false, p.again > 0
 		p.detach()
 		p.c.refresh(p.topic)
 	}
@@ -200,7 +227,7 @@ func (p *partition) pause() {
 		p.retry = p.c.produceBackoff()
 	}
 	p.paused = true
-	time.AfterFunc(p.retry.NextBackOff(), func() {
+	p.resume = time.AfterFunc(p.retry.NextBackOff(), func() {
 		p.mu.Lock()
 		p.paused = false
 		st, search := p.poke()
@@ -294,6 +321,7 @@ func (p *partition) renew(err error) {
 		}
 	}
 	p.refused, p.broken, p.fatal = true, true, nil
+	p.epoch = mq.NoEpoch // the new topic's epochs are others
 	out = p.regroup(out)
 	p.mu.Unlock()
 	p.c.tell(out)

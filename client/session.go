@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/quic-go/quic-go"
@@ -37,6 +38,7 @@ type session struct {
 	gone     chan struct{} // closed when draining or dead: make a new one
 	goneOnce sync.Once
 	done     chan struct{} // closed when all is released
+	silent   atomic.Uint64 // packets that had come when it was found silent, plus one; 0 for never
 }
 
 // dial connects and shakes hands. window is the receive window in bytes of each stream and of the connection.
@@ -88,11 +90,8 @@ func (s *session) hello(ctx context.Context, cfg *config) error {
 		return err
 	}
 	s.control = control
-	if deadline, ok := ctx.Deadline(); ok {
-		if err := control.SetDeadline(deadline); err != nil {
-			return err
-		}
-	}
+	stop := context.AfterFunc(ctx, func() { abort(control) })
+	defer stop()
 	hello := quicproto.Hello{
 		MinVersion: quicproto.MinVersion, MaxVersion: quicproto.MaxVersion, Features: quicproto.AllFeatures,
 		ClientID: cfg.clientID, Software: software,
@@ -121,7 +120,10 @@ func (s *session) hello(ctx context.Context, cfg *config) error {
 	if unasked := s.welcome.Features &^ hello.Features; unasked != 0 {
 		return mq.Errorf(mq.UnsupportedVersion, "server turned on features %#x, which were not asked for", uint64(unasked))
 	}
-	return control.SetDeadline(time.Time{})
+	if !stop() {
+		return ctx.Err()
+	}
+	return nil
 }
 
 // run reads the control stream until the connection ends, then releases everything.
@@ -184,12 +186,40 @@ func (s *session) release() {
 	_ = s.pc.Close()
 }
 
-// request asks one question on a stream of its own and decodes the answer into resp, which may be nil. Whether a request
+// packets is how many packets have come.
+func (s *session) packets() uint64 { return s.conn.ConnectionStats().PacketsReceived }
+
+// doubt makes the session suspect if no packet has come since there were that many, and reports whether that is so. Others are used
+// rather than a suspect one, until a packet comes.
+func (s *session) doubt(packets uint64) bool {
+	if s.packets() != packets {
+		return false
+	}
+	s.silent.Store(packets + 1)
+	return true
+}
+
+// suspect reports whether something was awaited in vain, and nothing has come since.
+func (s *session) suspect() bool {
+	at := s.silent.Load()
+	return at != 0 && s.packets() == at-1
+}
+
+// request asks one question on a stream of its own and decodes the answer into resp.
+func (s *session) request(ctx context.Context, body quicproto.RequestBody, resp quicproto.Body) error {
+	answer, _, err := s.exchange(ctx, body)
+	if err != nil {
+		return err
+	}
+	return resp.Decode(answer)
+}
+
+// exchange asks one question on a stream of its own and returns the body of the answer. Whether a request
 // that failed with NETWORK_EXCEPTION or the context's error was carried out is not known, unless its stream could not be opened (then sent is false).
-func (s *session) request(ctx context.Context, body quicproto.RequestBody, resp quicproto.Body) (sent bool, err error) {
+func (s *session) exchange(ctx context.Context, body quicproto.RequestBody) (answer []byte, sent bool, err error) {
 	stream, err := s.conn.OpenStreamSync(ctx)
 	if err != nil {
-		return false, transportError(ctx, err)
+		return nil, false, transportError(ctx, err)
 	}
 	stop := context.AfterFunc(ctx, func() { abort(stream) })
 	defer stop()
@@ -199,33 +229,30 @@ func (s *session) request(ctx context.Context, body quicproto.RequestBody, resp 
 	}
 	if _, err := stream.Write(quicproto.AppendFrame(nil, quicproto.NewRequest(body, timeout))); err != nil {
 		abort(stream)
-		return true, transportError(ctx, err)
+		return nil, true, transportError(ctx, err)
 	}
 	if err := stream.Close(); err != nil {
 		abort(stream)
-		return true, transportError(ctx, err)
+		return nil, true, transportError(ctx, err)
 	}
 	f, err := quicproto.NewFrameReader(stream, 0).Read()
 	stream.CancelRead(quic.StreamErrorCode(quicproto.ErrorCode(mq.None)))
 	if err != nil {
-		return true, transportError(ctx, err)
+		return nil, true, transportError(ctx, err)
 	}
 	switch f := f.(type) {
 	case *quicproto.Response:
 		if err := f.Err(); err != nil {
-			return true, err
+			return nil, true, err
 		}
-		if resp == nil {
-			return true, nil
-		}
-		return true, resp.Decode(f.Body)
+		return f.Body, true, nil
 	case *quicproto.Close:
 		if err := f.Err(); err != nil {
-			return true, err
+			return nil, true, err
 		}
-		return true, mq.Errorf(mq.NetworkException, "the server closed the stream")
+		return nil, true, mq.Errorf(mq.NetworkException, "the server closed the stream")
 	default:
-		return true, violation("%v for an answer to a request", f.Type())
+		return nil, true, violation("%v for an answer to a request", f.Type())
 	}
 }
 

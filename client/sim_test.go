@@ -25,14 +25,15 @@ type simNet struct {
 	mu   sync.Mutex
 	rng  *rand.Rand
 	loss float64
-	next int // last byte of the next client's address
+	next int             // last byte of the next client's address
+	down map[string]bool // addresses of machines that are off
 	net  *simnet.Simnet
 }
 
 // SendPacket implements simnet.Router.
 func (n *simNet) SendPacket(p simnet.Packet) error {
 	n.mu.Lock()
-	lost := n.rng.Float64() < n.loss
+	lost := n.rng.Float64() < n.loss || n.down[p.From.String()] || n.down[p.To.String()]
 	n.mu.Unlock()
 	if lost || n.cut.Load() {
 		return nil

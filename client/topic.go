@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/rustmq/rustmq/mq"
 	"github.com/rustmq/rustmq/quicproto"
@@ -13,6 +14,9 @@ import (
 // unknownTries is how often metadata may say in succession that a topic is not there until that is believed: one that was just created may not
 // be known everywhere.
 const unknownTries = 3
+
+// limitTime bounds the look for the largest batch that a topic takes.
+const limitTime = 2 * time.Second
 
 // topic is the producer's side of one topic.
 type topic struct {
@@ -105,13 +109,11 @@ func (t *topic) learnLimit(ctx context.Context) {
 	if t.maxBatch.Load() > 0 {
 		return
 	}
-	sess, err := t.c.pool.any(ctx)
-	if err != nil {
-		return // look tells
-	}
+	ctx, cancel := context.WithTimeout(ctx, limitTime)
+	defer cancel()
 	var resp quicproto.DescribeTopicResponse
-	if _, err := sess.request(ctx, &quicproto.DescribeTopicRequest{Name: t.name}, &resp); err != nil {
-		return
+	if err := t.c.ask(ctx, &quicproto.DescribeTopicRequest{Name: t.name}, &resp, urgent); err != nil {
+		return // look tells
 	}
 	for _, cfg := range resp.Configs {
 		if cfg.Key == "max.message.bytes" {
@@ -176,7 +178,7 @@ func (t *topic) apply(m *quicproto.Topic) error {
 	}
 	for i := range m.Partitions {
 		if mp := &m.Partitions[i]; int(mp.Index) < len(parts) && mp.Index >= 0 {
-			parts[mp.Index].lead(mp.Leader)
+			parts[mp.Index].lead(mp.Leader, mp.LeaderEpoch)
 		}
 	}
 	t.c.startWatch()
@@ -228,27 +230,53 @@ func (t *topic) homeless() bool {
 }
 
 func (c *Client) newPartition(t *topic, index int32) *partition {
-	p := &partition{c: c, topic: t, index: index, leader: mq.NoNode}
+	p := &partition{c: c, topic: t, index: index, leader: mq.NoNode, epoch: mq.NoEpoch}
 	p.lane = int(c.nextLane.Add(1)-1) % c.cfg.connections
 	return p
 }
 
-// lead tells who leads the partition. If it waits for that, or for another node, it is routed.
-func (p *partition) lead(leader mq.NodeID) {
+// lead tells who leads the partition, since which epoch. What is older than what is known is ignored: a leader that was cut off still takes itself for
+// one. If the partition waits for a leader, or its stream is another node's, it goes there.
+func (p *partition) lead(leader mq.NodeID, epoch mq.Epoch) {
 	p.mu.Lock()
-	p.leader = leader
-	reroute := p.searched && p.stream == nil && leader != mq.NoNode && (p.link == nil || p.link.key.node != leader)
-	p.mu.Unlock()
-	if reroute {
-		p.c.route(p)
+	if epoch < p.epoch {
+		p.mu.Unlock()
+		return
 	}
+	if epoch > p.epoch && p.paused && p.seeking && p.resume.Stop() {
+		p.paused, p.retry = false, nil // what it waited for has come
+	}
+	p.leader, p.epoch = leader, epoch
+	if leader == mq.NoNode {
+		p.mu.Unlock()
+		return
+	}
+	elsewhere := p.link != nil && p.link.key.node != leader
+	reroute := p.searched && p.stream == nil && (p.link == nil || elsewhere)
+	left := p.stream
+	if !elsewhere {
+		left = nil
+	} else if left != nil && p.onWire == 0 {
+		p.detach()
+		left = nil
+	}
+	st, search := p.poke()
+	p.mu.Unlock()
+	switch {
+	case reroute:
+		p.c.route(p)
+	case left != nil:
+		left.overtaken(p)
+	}
+	p.dispatch(st, search)
 }
 
-// homeless reports whether the partition waits for its leader to be known.
+// homeless reports whether the partition waits for a leader that takes what it has to send.
 func (p *partition) homeless() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.searched && p.stream == nil && p.link == nil && !p.closed
+	waits := p.again > 0 || p.full.len() > 0 || p.open != nil
+	return !p.closed && (p.searched && p.stream == nil || p.seeking && waits)
 }
 
 // uses reports whether l is the partition's link.
