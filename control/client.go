@@ -61,6 +61,7 @@ type Client struct {
 	services   map[string]controlpbconnect.ControlServiceClient
 	registered registration
 	leaving    bool
+	leased     chan struct{} // closed with the first lease
 	mayLeave   chan struct{} // closed when the controller lets this broker go
 	urge       chan struct{} // sends a heartbeat ahead of its time
 
@@ -96,7 +97,7 @@ func NewClient(cfg ClientConfig) (*Client, error) {
 	}
 	c := &Client{
 		cfg: cfg, log: cfg.Logger, timing: timing, finder: newFinder(cfg.Seeds), services: map[string]controlpbconnect.ControlServiceClient{},
-		registered: registration{changed: make(chan struct{})}, mayLeave: make(chan struct{}), urge: make(chan struct{}, 1),
+		registered: registration{changed: make(chan struct{})}, mayLeave: make(chan struct{}), leased: make(chan struct{}), urge: make(chan struct{}, 1),
 	}
 	c.newsAt.Store(int64(cfg.Now()))
 	c.stopped, c.stop = context.WithCancel(context.Background())
@@ -154,6 +155,18 @@ func (c *Client) LeaseLeft() time.Duration {
 
 // Leased says whether there is a lease now. Ask after the sync, just before an acknowledgement.
 func (c *Client) Leased() bool { return c.LeaseLeft() > 0 }
+
+// AwaitLease waits for the first lease of this process: before it there is nothing that it could do as a leader.
+func (c *Client) AwaitLease(ctx context.Context) error {
+	select {
+	case <-c.leased:
+		return nil
+	case <-ctx.Done():
+		return mq.Wrapf(ctx.Err(), "wait for the first lease of broker %d", c.cfg.Node)
+	case <-c.stopped.Done():
+		return mq.Errorf(mq.ShuttingDown, "node %d is shutting down", c.cfg.Node)
+	}
+}
 
 // Leader is the RPC address of the controller that leads, as far as this node knows.
 func (c *Client) Leader() string { return c.finder.pick() }

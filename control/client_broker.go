@@ -229,6 +229,13 @@ func (b *beat) heard(answer *controlpb.HeartbeatResponse) (fenced bool) {
 	if lease := time.Duration(answer.GetLeaseMs()) * time.Millisecond; lease > 0 {
 		end := b.sent[n%uint64(len(b.sent))] + min(lease, b.c.timing.Lease)
 		b.c.leaseEnd.Store(max(b.c.leaseEnd.Load(), int64(end)))
+		b.c.mu.Lock()
+		select {
+		case <-b.c.leased:
+		default:
+			close(b.c.leased)
+		}
+		b.c.mu.Unlock()
 	}
 	if answer.GetMayShutDown() {
 		b.c.mu.Lock()

@@ -50,7 +50,7 @@ func (m *machine) decide(data []byte) (*metadatapb.Result, error) {
 		return nil, m.formCluster(c)
 	}
 	if m.img.ClusterID.IsZero() {
-		return nil, mq.Errorf(mq.InvalidRequest, "the cluster is not formed yet")
+		return nil, mq.Errorf(mq.NotController, "the cluster is being formed")
 	}
 	if command.GetFeatureLevel() > m.img.FeatureLevel {
 		return nil, mq.Errorf(mq.UnsupportedVersion, "the command needs feature level %d, the cluster is at %d", command.GetFeatureLevel(),

@@ -10,18 +10,17 @@ import (
 )
 
 // catalog is the object index as tier sees it: commits go up through the
-// controller, look-ups are answered by this node's copy of the metadata.
+// controllers, look-ups are answered by this node's copy of the metadata or by theirs.
 type catalog struct {
-	controller *controller
-	store      *metadata.Store
-	node       mq.NodeID
+	cluster cluster
+	node    mq.NodeID
 }
 
 var _ tier.Catalog = (*catalog)(nil)
 
 // LeaseObjectIDs implements tier.Catalog.
 func (c *catalog) LeaseObjectIDs(ctx context.Context, n int) (uint64, error) {
-	result, err := c.controller.decide(ctx, &metadatapb.Command{Kind: &metadatapb.Command_AllocateObjectIds{
+	result, err := c.cluster.decide(ctx, &metadatapb.Command{Kind: &metadatapb.Command_AllocateObjectIds{
 		AllocateObjectIds: &metadatapb.AllocateObjectIDs{Count: int32(n)},
 	}})
 	if err != nil {
@@ -39,7 +38,7 @@ func (c *catalog) CommitObject(ctx context.Context, commit tier.ObjectCommit) ([
 	for i, r := range commit.Ranges {
 		command.Ranges[i] = rangeCommand(r)
 	}
-	result, err := c.controller.decide(ctx, &metadatapb.Command{Kind: &metadatapb.Command_CommitObject{CommitObject: command}})
+	result, err := c.cluster.decide(ctx, &metadatapb.Command{Kind: &metadatapb.Command_CommitObject{CommitObject: command}})
 	if err != nil {
 		return nil, mq.Wrapf(err, "commit object %s", commit.Key)
 	}
@@ -64,8 +63,8 @@ func rangeCommand(r tier.RangeCommit) *metadatapb.RangeCommit {
 }
 
 // Ranges implements tier.Catalog.
-func (c *catalog) Ranges(_ context.Context, p mq.PartitionID, from mq.Offset, limit int) ([]tier.Range, error) {
-	found, err := c.store.Ranges(p, from, limit)
+func (c *catalog) Ranges(ctx context.Context, p mq.PartitionID, from mq.Offset, limit int) ([]tier.Range, error) {
+	found, err := c.cluster.Ranges(ctx, p, from, limit)
 	if err != nil {
 		return nil, mq.Wrapf(err, "look up the objects of partition %s", p)
 	}

@@ -29,6 +29,9 @@ type NodeConfig struct {
 	ID      int      `koanf:"id"       doc:"Number of this node in its cluster, 1 or more. A data directory belongs to one node id for good." flag:"node-id"`
 	DataDir string   `koanf:"data_dir" doc:"Directory of everything the node keeps. It is created when missing, and locked while the node runs." flag:"data-dir"`
 	Roles   []string `koanf:"roles"    doc:"Which parts run here: broker, controller. A node that is alone in its cluster has both." flag:"roles"`
+	Rack    string   `koanf:"rack"     doc:"Where the machine stands: replicas of one partition are spread over racks." flag:"rack"`
+	// Controllers are all founding controllers of the cluster.
+	Controllers []string `koanf:"controllers" doc:"The controllers of the cluster as NODE@HOST:PORT of their listeners for nodes, the same on every node: 1@a:9093,2@b:9093,3@c:9093. They found the cluster together, once; later on they are where a node looks for the others. Default: this node alone." flag:"controllers"`
 }
 
 // ServerConfig is the clients' front door.
@@ -43,7 +46,8 @@ type ServerConfig struct {
 
 // RPCConfig is the door between nodes.
 type RPCConfig struct {
-	Listen string `koanf:"listen" doc:"Address for the other nodes of the cluster, host:port." flag:"rpc-listen"`
+	Listen    string `koanf:"listen"    doc:"Address for the other nodes of the cluster, host:port." flag:"rpc-listen"`
+	Advertise string `koanf:"advertise" doc:"Address host:port that the other nodes are told to use. Default: that of this node in node.controllers, else the address that is listened on." flag:"rpc-advertise"`
 }
 
 // AdminConfig is the HTTP listener.

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/rustmq/rustmq/mq"
+	"github.com/rustmq/rustmq/raft/form"
 )
 
 // Validate checks each setting by itself and those that must fit together. The
@@ -28,6 +29,8 @@ func (c *Config) Validate() error {
 		atLeast("server.max_sessions", c.Server.MaxSessions, 1),
 		between("server.drain_timeout", c.Server.DrainTimeout, 0, time.Hour),
 		hostPort("rpc.listen", c.RPC.Listen, 0),
+		c.validateRPCAdvertise(),
+		c.validateControllers(),
 		hostPort("admin.listen", c.Admin.Listen, 0),
 
 		sizeBetween("wal.segment_size", c.WAL.SegmentSize, MiB, GiB),
@@ -59,11 +62,67 @@ func (c *Config) validateRoles() error {
 			return err
 		}
 	}
+	if len(c.Node.Roles) == 0 {
+		return fmt.Errorf("node.roles is empty: it may be broker, controller, or both")
+	}
 	for _, role := range []string{RoleBroker, RoleController} {
-		if !slices.Contains(c.Node.Roles, role) {
+		if !slices.Contains(c.Node.Roles, role) && len(c.Node.Controllers) == 0 {
 			return fmt.Errorf("node.roles is %q without %s: a node that is alone in its cluster needs broker,controller",
 				strings.Join(c.Node.Roles, ","), role)
 		}
+	}
+	return nil
+}
+
+// validateControllers checks the list, and that it has this node exactly if it is a controller.
+func (c *Config) validateControllers() error {
+	list, err := parseControllers(c.Node.Controllers)
+	if err != nil || len(list) == 0 {
+		return err
+	}
+	named := slices.ContainsFunc(list, func(f form.Controller) bool { return int(f.Node) == c.Node.ID })
+	if is := slices.Contains(c.Node.Roles, RoleController); named && !is {
+		return fmt.Errorf("node.controllers names node %d, whose node.roles is %s without controller", c.Node.ID, strings.Join(c.Node.Roles, ","))
+	}
+	return nil
+}
+
+// parseControllers takes NODE@HOST:PORT apart, each, and sorts.
+func parseControllers(texts []string) ([]form.Controller, error) {
+	list := make([]form.Controller, 0, len(texts))
+	for _, text := range texts {
+		id, addr, ok := strings.Cut(text, "@")
+		n, err := strconv.ParseInt(id, 10, 32)
+		if !ok || err != nil || n < 1 {
+			return nil, fmt.Errorf("node.controllers has %q: write NODE@HOST:PORT, such as 1@controller-1:9093", text)
+		}
+		if err := hostPort("node.controllers", addr, 1); err != nil {
+			return nil, err
+		}
+		if host, _, _ := net.SplitHostPort(addr); host == "" {
+			return nil, fmt.Errorf("node.controllers has %q without a host", text)
+		}
+		if slices.ContainsFunc(list, func(f form.Controller) bool { return f.Node == mq.NodeID(n) || f.Address == addr }) {
+			return nil, fmt.Errorf("node.controllers has node %d or address %s twice", n, addr)
+		}
+		list = append(list, form.Controller{Node: mq.NodeID(n), Address: addr})
+	}
+	if len(list) > form.MaxControllers {
+		return nil, fmt.Errorf("node.controllers names %d nodes: at most %d are sensible, and 3 or 5 are usual", len(list), form.MaxControllers)
+	}
+	form.Sort(list)
+	return list, nil
+}
+
+func (c *Config) validateRPCAdvertise() error {
+	if c.RPC.Advertise == "" {
+		return nil
+	}
+	if err := hostPort("rpc.advertise", c.RPC.Advertise, 1); err != nil {
+		return err
+	}
+	if host, _, _ := net.SplitHostPort(c.RPC.Advertise); host == "" {
+		return fmt.Errorf("rpc.advertise is %q without a host: nodes need one to connect to", c.RPC.Advertise)
 	}
 	return nil
 }

@@ -4,24 +4,35 @@ import (
 	"context"
 
 	metadatapb "github.com/rustmq/rustmq/api/metadata/v1"
-	"github.com/rustmq/rustmq/broker"
 	"github.com/rustmq/rustmq/metadata"
 	"github.com/rustmq/rustmq/mq"
 	"github.com/rustmq/rustmq/raft"
 )
 
-// controller is this node's way to the replicated metadata: commands go up
-// through raft, the Image comes down from the store.
+// controller is the way to the metadata of a node that is alone: commands go up through its own raft, the Image comes down from its store.
 type controller struct {
 	raft       *raft.Node
 	store      *metadata.Store
 	partitions *partitions
 }
 
-var _ broker.Controller = (*controller)(nil)
+var _ cluster = (*controller)(nil)
 
 // Image implements broker.Controller.
 func (c *controller) Image() *metadata.Image { return c.store.Image() }
+
+// Watch implements cluster.
+func (c *controller) Watch() *metadata.Watch { return c.store.Watch() }
+
+// Ranges implements cluster.
+func (c *controller) Ranges(_ context.Context, p mq.PartitionID, from mq.Offset, limit int) ([]metadata.Range, error) {
+	return c.store.Ranges(p, from, limit)
+}
+
+// Checkpoint implements cluster.
+func (c *controller) Checkpoint(_ context.Context, p mq.PartitionID) (metadata.Checkpoint, bool, error) {
+	return c.store.Checkpoint(p)
+}
 
 // Leader implements broker.Controller.
 func (c *controller) Leader() mq.NodeID {

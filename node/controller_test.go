@@ -34,7 +34,7 @@ func TestControllersLogIsCutBelowItsBound(t *testing.T) {
 	defer n.Close(t.Context())
 	id := mq.TopicID{1}
 	create := &metadatapb.CreateTopic{Name: "orders", Id: id[:], Assignments: []*metadatapb.ReplicaAssignment{{Replicas: []int32{1}}}}
-	if _, err := n.controller.decide(t.Context(), &metadatapb.Command{Kind: &metadatapb.Command_CreateTopic{CreateTopic: create}}); err != nil {
+	if _, err := n.cluster.decide(t.Context(), &metadatapb.Command{Kind: &metadatapb.Command_CreateTopic{CreateTopic: create}}); err != nil {
 		t.Fatal(err)
 	}
 	create.Id = bytes.Repeat([]byte{2}, len(id)) // another one of that name
@@ -45,7 +45,7 @@ func TestControllersLogIsCutBelowItsBound(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	for command := (&metadatapb.Command{Kind: &metadatapb.Command_CreateTopic{CreateTopic: create}}); written < 2*int64(cfg.Raft.MaxSize); {
-		_, err := n.controller.decide(ctx, command)
+		_, err := n.cluster.decide(ctx, command)
 		if mq.CodeOf(err) != mq.TopicAlreadyExists {
 			t.Fatalf("after %d bytes of commands: %v", written, err)
 		}

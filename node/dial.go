@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -32,7 +34,8 @@ const (
 
 // dialer makes the connections to the other nodes. A connection proves to be the node's that was asked for, whatever the address is.
 type dialer struct {
-	certs *pki.Identity
+	certs   *pki.Identity
+	network Network
 	// address is where a node is to be found now, host:port; "" when that is not known.
 	address func(mq.NodeID) string
 
@@ -46,12 +49,15 @@ type dialled struct {
 	traffic traffic
 }
 
-func newDialer(certs *pki.Identity, address func(mq.NodeID) string) *dialer {
-	return &dialer{certs: certs, address: address, clients: make(map[dialled]*http.Client)}
+func newDialer(certs *pki.Identity, network Network, address func(mq.NodeID) string) *dialer {
+	return &dialer{certs: certs, network: network, address: address, clients: make(map[dialled]*http.Client)}
 }
 
 // baseURL is what a node's services are called under. It names the node and no address, which may change from one connection to the next.
-func baseURL(node mq.NodeID) string { return fmt.Sprintf("https://node-%d", node) }
+func baseURL(node mq.NodeID) string { return fmt.Sprintf("https://%s%d", nodeHost, node) }
+
+// nodeHost begins the host of a [baseURL].
+const nodeHost = "node-"
 
 // client is the one for a kind of traffic with a node, under [baseURL]: it has at most one connection, which is made when it is needed. It
 // has no timeout of its own, for streams live long.
@@ -90,7 +96,7 @@ func (d *dialer) dial(ctx context.Context, node mq.NodeID) (net.Conn, error) {
 	if addr == "" {
 		return nil, mq.Errorf(mq.NetworkException, "dial node %d: it is not known where it is", node)
 	}
-	conn, err := (&net.Dialer{Timeout: dialTimeout}).DialContext(ctx, "tcp", addr)
+	conn, err := d.network.Dial(ctx, addr)
 	if err != nil {
 		return nil, mq.Errorf(mq.NetworkException, "dial node %d: %w", node, err)
 	}
@@ -105,4 +111,20 @@ func (d *dialer) close() {
 	for _, c := range d.clients {
 		c.CloseIdleConnections()
 	}
+}
+
+// byNode is an HTTP client that finds the connection by the node that a URL names, see [baseURL].
+type byNode struct {
+	dialer *dialer
+	kind   traffic
+}
+
+// Do implements connect.HTTPClient.
+func (b byNode) Do(req *http.Request) (*http.Response, error) {
+	id, ok := strings.CutPrefix(req.URL.Host, nodeHost)
+	node, err := strconv.ParseInt(id, 10, 32)
+	if !ok || err != nil {
+		return nil, mq.Errorf(mq.Internal, "%q names no node", req.URL.Host)
+	}
+	return b.dialer.client(mq.NodeID(node), b.kind).Do(req)
 }

@@ -12,15 +12,19 @@
 // [StartWith] opens from the ground up, and [Node.Close] closes in reverse, front doors first:
 //
 //	data directory   node.toml says whose it is; LOCK keeps a second process out
-//	certificates     out of which the cluster's id is taken before there is a data directory, where they were issued
-//	node listener    only where there may be other nodes
-//	controller       raft log -> metadata.db -> raft
+//	certificates     issued for it, or made by a node that is alone
+//	nodes' listener  where the node is one of several
+//	controller       founding with the others, once -> raft log -> metadata.db -> raft -> what a leading controller does
 //	data log         replayed into what each partition needs to open
+//	clients' socket  so that its address is known before anybody is told of it
+//	cluster          this run of the node registered, which gives every partition that it led a new leader epoch
 //	object store     bucket, block cache
-//	cluster          formed at the very first start; this run of the node registered, which gives every partition a new leader epoch
-//	reconciler       Image -> partitions; after that the node holds all it ever promised
+//	reconciler       Image -> partitions, replication; after that the node holds all it ever promised
 //	uploader         partitions -> objects
-//	front doors      QUIC, HTTP; of these HTTP closes last, and says meanwhile that the node drains
+//	front doors      QUIC, HTTP
+//
+// A node that is one of several hands its leaderships over before anything is closed. One without the role controller has no raft and follows the image
+// from a controller; one without the role broker has no data log, no partitions and no clients.
 //
 // # The data directory
 //

@@ -14,6 +14,7 @@ import (
 	"github.com/pelletier/go-toml/v2"
 
 	"github.com/rustmq/rustmq/mq"
+	"github.com/rustmq/rustmq/raft/form"
 	"github.com/rustmq/rustmq/wal"
 )
 
@@ -40,6 +41,50 @@ type identity struct {
 	Node    mq.NodeID    `toml:"node_id"`
 	Dir     mq.DirID     `toml:"dir_id"`
 	Formed  bool         `toml:"formed"`
+	// Roles that have run here; none: broker and controller.
+	Roles []string `toml:"roles,omitempty"`
+	// RaftID of the controller here; 0: the node id.
+	RaftID uint64 `toml:"raft_id,omitempty"`
+	// Founding is what the controller here has agreed to with the others.
+	Founding founding `toml:"founding,omitempty"`
+}
+
+// founding is a form.State in the identity's file.
+type founding struct {
+	Phase   form.Phase      `toml:"phase,omitempty"`
+	Members []foundingPlace `toml:"members,omitempty"`
+}
+
+type foundingPlace struct {
+	Node    mq.NodeID `toml:"node_id"`
+	Dir     mq.DirID  `toml:"dir_id"`
+	Address string    `toml:"address"`
+}
+
+func foundingOf(s form.State) founding {
+	f := founding{Phase: s.Phase}
+	for _, m := range s.View.Members {
+		f.Members = append(f.Members, foundingPlace{m.Node, m.Dir, m.Address})
+	}
+	return f
+}
+
+// state is what the founding says, for the identity's cluster.
+func (id identity) state() form.State {
+	s := form.State{Phase: id.Founding.Phase}
+	if s.Phase == form.Unformed {
+		return s
+	}
+	s.View.Cluster = id.Cluster
+	for _, m := range id.Founding.Members {
+		s.View.Members = append(s.View.Members, form.Member{Controller: form.Controller{Node: m.Node, Address: m.Address}, Dir: m.Dir})
+	}
+	return s
+}
+
+// ran says whether a role has run here.
+func (id identity) ran(role string) bool {
+	return id.Formed && (len(id.Roles) == 0 || slices.Contains(id.Roles, role))
 }
 
 // openDataDir locks the data directory and finds out, or decides, whose it is.
@@ -115,11 +160,12 @@ func (id identity) check(fsys wal.FS, dir string, node mq.NodeID, certified mq.C
 	case !certified.IsZero() && certified != id.Cluster:
 		return mq.Errorf(mq.WrongDataDir, "data directory %s belongs to cluster %s, and the certificates of this node are of cluster %s: name those, or that directory, which belongs to the other",
 			dir, id.Cluster, certified)
-	case !id.Formed:
-		return nil
 	}
-	for _, name := range []string{walDir, raftDir} {
-		if !hasFiles(fsys, filepath.Join(dir, name)) {
+	if err := id.state().Check(); err != nil {
+		return mq.Errorf(mq.WrongDataDir, "%s in data directory %s is damaged: %w", identityFile, dir, err)
+	}
+	for role, name := range map[string]string{RoleBroker: walDir, RoleController: raftDir} {
+		if id.ran(role) && !hasFiles(fsys, filepath.Join(dir, name)) {
 			return mq.Errorf(mq.WrongDataDir, "data directory %s has lost its %s: it is half a copy; restore the whole directory", dir, name)
 		}
 	}

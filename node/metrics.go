@@ -35,11 +35,17 @@ type sample struct {
 
 func (n *Node) sample() *sample {
 	s := &sample{
-		data: n.dataLog.Stats(), raftLog: n.raftLog.Stats(), raft: n.raft.Status(),
-		uploader: n.uploader.Stats(), reader: n.reader.Stats(),
-		tailBytes: n.partitions.tail.Used(), counters: n.partitions.counters, topics: n.store.Image().TopicCount(),
+		raft: new(raft.Status), counters: new(partition.Counters), topics: n.cluster.Image().TopicCount(),
 		states: make(map[partition.State]int), now: time.Now(),
 	}
+	if n.raft != nil {
+		s.raftLog, s.raft = n.raftLog.Stats(), n.raft.Status()
+	}
+	if n.partitions == nil {
+		return s
+	}
+	s.data, s.uploader, s.reader = n.dataLog.Stats(), n.uploader.Stats(), n.reader.Stats()
+	s.tailBytes, s.counters = n.partitions.tail.Used(), n.partitions.counters
 	if n.server != nil {
 		s.server = n.server.Stats()
 	}

@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/http"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -15,16 +16,18 @@ import (
 	"sync/atomic"
 	"time"
 
+	"connectrpc.com/connect"
 	"gocloud.dev/blob"
 
 	"github.com/rustmq/rustmq/admin"
+	"github.com/rustmq/rustmq/api/replication/v1/replicationpbconnect"
 	"github.com/rustmq/rustmq/broker"
+	"github.com/rustmq/rustmq/control"
 	"github.com/rustmq/rustmq/metadata"
 	"github.com/rustmq/rustmq/mq"
 	"github.com/rustmq/rustmq/partition"
 	"github.com/rustmq/rustmq/pki"
 	"github.com/rustmq/rustmq/quicproto/server"
-	"github.com/rustmq/rustmq/quicproto/udp"
 	"github.com/rustmq/rustmq/raft"
 	"github.com/rustmq/rustmq/tier"
 	"github.com/rustmq/rustmq/wal"
@@ -45,6 +48,7 @@ type Seams struct {
 	Metadata metadata.Options // Path, NoSync and AfterCommit; an empty Path lies in the data directory
 	Random   io.Reader        // nil: crypto/rand
 	Headless bool             // opens no listener: requests go to Broker
+	Network  Network          // nil: the machine's
 }
 
 // Node is one running node. Start opens it from the ground up and Close closes it in reverse.
@@ -58,8 +62,13 @@ type Node struct {
 	dataLog    *wal.Log
 	raftLog    *wal.Log
 	raft       *raft.Node
-	store      *metadata.Store
-	controller *controller
+	store      *metadata.Store // nil without the role controller
+	group      *group          // nil on a node that is alone, and without that role
+	cluster    cluster
+	client     atomic.Pointer[control.Client] // nil on a node that is alone
+	dialer     *dialer
+	mux        *http.ServeMux // of the listener for nodes
+	replicator *replicator    // nil on a node that is alone
 	partitions *partitions
 	bucket     *blob.Bucket
 	reader     *tier.Reader
@@ -91,6 +100,9 @@ func StartWith(ctx context.Context, cfg Config, logger *slog.Logger, seams Seams
 	if seams.Random == nil {
 		seams.Random = rand.Reader
 	}
+	if seams.Network == nil {
+		seams.Network = machineNetwork{}
+	}
 	n := &Node{cfg: cfg, seams: seams, logger: logger, pressure: make(chan struct{}, 1), done: make(chan error, 1)}
 	for _, step := range []func(context.Context) error{
 		n.joinCluster,
@@ -99,16 +111,16 @@ func StartWith(ctx context.Context, cfg Config, logger *slog.Logger, seams Seams
 		n.openRPC,
 		n.openController,
 		n.openLog,
-		n.openTier,
-		n.withRoom(n.formCluster),
 		n.bindSocket,
-		n.withRoom(n.register),
+		n.withRoom(n.enterCluster),
+		n.openTier,
 		n.withRoom(n.openPartitions),
 		n.openUploader,
 		n.closeAdminAfterDrain,
 		n.openBroker,
 		n.openAdmin,
 		n.watchFailures,
+		n.leaveInOrder,
 	} {
 		if err := step(ctx); err != nil {
 			return nil, errors.Join(err, n.Close(ctx))
@@ -142,8 +154,13 @@ func (n *Node) Broker() *broker.Broker { return n.broker }
 // ClusterID is the cluster that the node belongs to.
 func (n *Node) ClusterID() mq.ClusterID { return n.id.Cluster }
 
-// Addr is where clients reach the node, as it was bound.
-func (n *Node) Addr() net.Addr { return n.socket.LocalAddr() }
+// Addr is where clients reach the node, as it was bound; nil for one that is no broker.
+func (n *Node) Addr() net.Addr {
+	if n.socket == nil {
+		return nil
+	}
+	return n.socket.LocalAddr()
+}
 
 // AdminAddr is where the HTTP listener was bound.
 func (n *Node) AdminAddr() net.Addr { return n.admin.Addr() }
@@ -163,7 +180,32 @@ func (n *Node) openDataDir(context.Context) error {
 }
 
 // openController opens the metadata and the raft log behind it.
-func (n *Node) openController(context.Context) error {
+func (n *Node) openController(ctx context.Context) error {
+	if !n.hasRole(RoleController) {
+		return nil
+	}
+	if n.rpc != nil {
+		if err := n.formGroup(ctx); err != nil {
+			return err
+		}
+	}
+	if err := n.openRaftLog(); err != nil {
+		return err
+	}
+	opts := n.seams.Metadata
+	if opts.Path == "" {
+		opts.Path = filepath.Join(n.cfg.Node.DataDir, metadataFile)
+	}
+	opts.Logger = n.logger
+	var err error
+	if n.store, err = metadata.Open(opts); err != nil {
+		return err
+	}
+	n.onClose(func(context.Context) error { return n.store.Close() })
+	return n.openRaft()
+}
+
+func (n *Node) openRaftLog() error {
 	log, found, err := wal.Open(wal.Options{
 		FS: n.seams.FS, Dir: filepath.Join(n.cfg.Node.DataDir, raftDir),
 		SegmentBytes: int64(n.cfg.Raft.SegmentSize), MaxBytes: int64(n.cfg.Raft.MaxSize),
@@ -177,27 +219,28 @@ func (n *Node) openController(context.Context) error {
 	for _, d := range found.Damage {
 		n.logger.Error("the controller's log is damaged", "path", d.Path, "position", d.Position, "bytes", d.Bytes, "reason", d.Reason)
 	}
+	return nil
+}
 
-	opts := n.seams.Metadata
-	if opts.Path == "" {
-		opts.Path = filepath.Join(n.cfg.Node.DataDir, metadataFile)
-	}
-	opts.Logger = n.logger
-	if n.store, err = metadata.Open(opts); err != nil {
+func (n *Node) openRaft() error {
+	t, peers, err := n.openTransport()
+	if err != nil {
 		return err
 	}
-	n.onClose(func(context.Context) error { return n.store.Close() })
-
-	node := uint64(n.cfg.Node.ID)
-	n.raft, err = raft.Open(raft.Config{
-		ID: node, Peers: []uint64{node}, Log: log, SM: n.store, Tick: n.cfg.Raft.Tick, Logger: n.logger, Rand: n.seams.Random,
-		MaxProposal: maxProposal(n.cfg.Raft.SegmentSize), CompactBytes: int64(n.cfg.Raft.MaxSize) / raftCutFraction,
-	})
-	if err != nil {
+	var carrier raft.Transport
+	if t != nil {
+		carrier = t
+		n.onClose(func(context.Context) error { return t.Close() })
+	}
+	if n.raft, err = raft.Open(n.raftConfig(peers, carrier)); err != nil {
 		return mq.Wrapf(err, "open the controller")
 	}
 	n.onClose(func(context.Context) error { return n.raft.Close() })
-	return nil
+	if t == nil {
+		return nil
+	}
+	n.group.transport.Store(t)
+	return n.openLeader()
 }
 
 // maxProposal is the largest command in bytes: an entry of the controller's log must fit into half a segment.
@@ -205,6 +248,9 @@ func maxProposal(segment Size) int { return min(raft.MaxProposalBytes, int(segme
 
 // openLog replays the data log.
 func (n *Node) openLog(ctx context.Context) error {
+	if !n.hasRole(RoleBroker) {
+		return nil
+	}
 	recovery := partition.NewRecovery(time.Now())
 	log, found, err := wal.Open(wal.Options{
 		FS: n.seams.FS, Dir: filepath.Join(n.cfg.Node.DataDir, walDir),
@@ -229,15 +275,17 @@ func (n *Node) openLog(ctx context.Context) error {
 			"path", d.Path, "position", d.Position, "bytes", d.Bytes, "reason", d.Reason)
 	}
 	n.partitions = newPartitions(partitionsConfig{
-		node: n.id.Node, store: n.store, log: log, recovery: recovery,
+		node: n.id.Node, log: log, recovery: recovery,
 		tail: partition.NewTailBudget(int64(n.cfg.Memory.TailSize)), counters: new(partition.Counters),
 		committed: n.committed, logger: n.logger,
 	})
-	n.controller = &controller{raft: n.raft, store: n.store, partitions: n.partitions}
 	return n.withRoom(func(ctx context.Context) error { return bindLog(ctx, log, found, n.id, n.cfg.Node.DataDir, n.logger) })(ctx)
 }
 
 func (n *Node) openTier(ctx context.Context) error {
+	if !n.hasRole(RoleBroker) {
+		return nil
+	}
 	n.bucket = n.seams.Bucket
 	if n.bucket == nil {
 		var err error
@@ -259,19 +307,19 @@ func (n *Node) openTier(ctx context.Context) error {
 }
 
 func (n *Node) catalog() *catalog {
-	return &catalog{controller: n.controller, store: n.store, node: n.id.Node}
+	return &catalog{cluster: n.cluster, node: n.id.Node}
 }
 
 // bindSocket opens the clients' socket, so that its address is known before anybody is told of it.
 func (n *Node) bindSocket(context.Context) error {
-	if n.seams.Headless {
+	if n.seams.Headless || !n.hasRole(RoleBroker) {
 		return nil
 	}
 	addr, err := net.ResolveUDPAddr("udp", n.cfg.Server.Listen)
 	if err != nil {
 		return mq.Errorf(mq.InvalidConfig, "server.listen %q is not a host:port: %w", n.cfg.Server.Listen, err)
 	}
-	if n.socket, err = udp.Listen("udp", addr); err != nil {
+	if n.socket, err = n.seams.Network.ListenPacket(addr); err != nil {
 		return mq.Errorf(mq.InvalidConfig, "listen for clients on udp %s: %w", addr, err)
 	}
 	n.onClose(func(context.Context) error {
@@ -285,6 +333,12 @@ func (n *Node) bindSocket(context.Context) error {
 
 // openPartitions starts what the metadata says that this node runs, and waits until it does.
 func (n *Node) openPartitions(ctx context.Context) error {
+	if !n.hasRole(RoleBroker) {
+		return nil
+	}
+	if n.rpc != nil {
+		n.openReplication()
+	}
 	running, stop := context.WithCancel(context.Background())
 	stopped := make(chan struct{})
 	go func() {
@@ -297,14 +351,28 @@ func (n *Node) openPartitions(ctx context.Context) error {
 		n.partitions.closeAll()
 		return nil
 	})
-	if err := n.partitions.wait(ctx, n.store.Image().Index); err != nil {
+	if err := n.partitions.wait(ctx, n.cluster.Image().Index); err != nil {
 		return err
 	}
 	n.partitions.dropUnknown()
 	return nil
 }
 
+// openReplication serves what other brokers lead, and follows the image from the first one on.
+func (n *Node) openReplication() {
+	r := &replicator{
+		node: n.id.Node, cluster: n.cluster, logger: n.logger,
+		lookup: func(id mq.PartitionID) *partition.Partition { return n.partitions.Table().Get(id) },
+		client: func(node mq.NodeID) connect.HTTPClient { return n.dialer.client(node, trafficReplication) },
+	}
+	n.replicator, n.partitions.replicator = r, r
+	n.mux.Handle("/"+replicationpbconnect.ReplicationServiceName+"/", r)
+}
+
 func (n *Node) openUploader(context.Context) error {
+	if !n.hasRole(RoleBroker) {
+		return nil
+	}
 	uploader, err := tier.NewUploader(tier.UploaderConfig{
 		Bucket: n.bucket, Catalog: n.catalog(), Sources: n.partitions.Sources,
 		Cluster: n.id.Cluster, Node: n.id.Node, Prefix: n.id.Cluster.String() + "/",
@@ -324,6 +392,38 @@ func (n *Node) openUploader(context.Context) error {
 	return nil
 }
 
+// leaveInOrder has others take over what this node leads before anything of it is closed.
+func (n *Node) leaveInOrder(context.Context) error {
+	client := n.client.Load()
+	if client == nil || !n.hasRole(RoleBroker) {
+		return nil
+	}
+	n.onClose(func(ctx context.Context) error {
+		ctx, cancel := context.WithCancel(ctx)
+		defer cancel()
+		go cancelWithoutLease(ctx, cancel, client)
+		if err := client.Leave(ctx); err != nil {
+			n.logger.Warn("leaderships were not handed over: clients wait until this node is fenced", "error", err)
+		}
+		return nil
+	})
+	return nil
+}
+
+// cancelWithoutLease ends a wait for the controllers when they are not there: all nodes may be stopping.
+func cancelWithoutLease(ctx context.Context, cancel context.CancelFunc, client *control.Client) {
+	ticker := time.NewTicker(100 * time.Millisecond)
+	defer ticker.Stop()
+	for client.Leased() {
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+	cancel()
+}
+
 // committed hears of every partition that has something new below its watermark.
 func (n *Node) committed(p *partition.Partition) {
 	if u := n.partitions.uploader.Load(); u != nil {
@@ -332,9 +432,12 @@ func (n *Node) committed(p *partition.Partition) {
 }
 
 func (n *Node) openBroker(context.Context) error {
+	if !n.hasRole(RoleBroker) {
+		return nil
+	}
 	n.broker = broker.New(broker.Config{
 		Cluster: n.id.Cluster, Node: n.id.Node, Software: Software + " " + Version(),
-		Controller: n.controller, Partitions: n.partitions, Room: n.dataLog,
+		Controller: n.cluster, Partitions: n.partitions, Room: n.dataLog,
 		Policy: broker.AllowAll{}, Operations: &operations{raft: n.raft, node: n.id.Node}, Random: n.seams.Random, Logger: n.logger,
 	})
 	if n.seams.Headless {
@@ -418,7 +521,14 @@ func (n *Node) closeAdminAfterDrain(context.Context) error {
 
 // healthy is nil while the disks work; a node that is up and not healthy has to be restarted.
 func (n *Node) healthy() error {
-	return errors.Join(n.dataLog.Err(), n.raftLog.Err(), n.raft.Err())
+	var errs []error
+	if n.dataLog != nil {
+		errs = append(errs, n.dataLog.Err())
+	}
+	if n.raft != nil {
+		errs = append(errs, n.raftLog.Err(), n.raft.Err())
+	}
+	return errors.Join(errs...)
 }
 
 // ready is nil while the node serves clients: who finds them should send no more to one that is draining.
@@ -432,8 +542,13 @@ func (n *Node) ready() error {
 // notes are the partitions that are stopped on this node, which serves all others, and what has no room.
 func (n *Node) notes() []string {
 	var notes []string
-	if err := n.raft.Full(); err != nil {
-		notes = append(notes, mq.Wrapf(err, "the cluster cannot be changed, producing goes on").Error())
+	if n.raft != nil {
+		if err := n.raft.Full(); err != nil {
+			notes = append(notes, mq.Wrapf(err, "the cluster cannot be changed, producing goes on").Error())
+		}
+	}
+	if n.partitions == nil {
+		return notes
 	}
 	if n.dataLog.Stats().Full {
 		notes = append(notes, mq.Errorf(mq.StorageFull, "the data log has no room: producing is held back").Error())

@@ -19,6 +19,9 @@ var _ broker.Operations = (*operations)(nil)
 
 // RaftStatus implements broker.Operations.
 func (o *operations) RaftStatus(ctx context.Context) (*adminpb.RaftStatusResponse, error) {
+	if o.raft == nil {
+		return nil, mq.Errorf(mq.NotController, "node %d has no controller", o.node)
+	}
 	status := o.raft.Status()
 	peers, err := o.raft.Peers(ctx)
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -32,17 +33,20 @@ type partitions struct {
 	moved   chan struct{}
 }
 
-// partitionsConfig is what the reconciler works with; cold is set before it runs.
+// partitionsConfig is what the reconciler works with; cluster, cold, lease and replicator are set before it runs.
 type partitionsConfig struct {
 	node      mq.NodeID
-	store     *metadata.Store
 	log       *wal.Log
 	recovery  *partition.Recovery
+	cluster   cluster
 	cold      partition.Cold
+	lease     func() error // nil: there is nobody who could replace this node
 	tail      *partition.TailBudget
 	counters  *partition.Counters
 	committed func(*partition.Partition)
 	logger    *slog.Logger
+
+	replicator *replicator // nil on a node that is alone
 }
 
 func newPartitions(cfg partitionsConfig) *partitions {
@@ -71,7 +75,7 @@ func (p *partitions) Sources() []tier.Source {
 
 // run reconciles with each new image until ctx ends.
 func (p *partitions) run(ctx context.Context) {
-	watch := p.store.Watch()
+	watch := p.cluster.Watch()
 	defer watch.Close()
 	for {
 		p.reconcile(watch.Image())
@@ -125,12 +129,31 @@ func (p *partitions) reconcile(img *metadata.Image) {
 	if changed {
 		p.table.Store(broker.NewTable(next))
 	}
+	if p.replicator != nil && concernsReplication(delta) {
+		p.replicator.reconcile(img, p.Table())
+	}
 	p.last = img
 	p.mu.Lock()
 	p.applied = img.Index
 	close(p.moved)
 	p.moved = make(chan struct{})
 	p.mu.Unlock()
+}
+
+// concernsReplication says whether a change can be one of who replicates what to whom.
+func concernsReplication(d *metadata.Delta) bool {
+	if len(d.Brokers)+len(d.RemovedBrokers)+len(d.Created)+len(d.Deleted) > 0 {
+		return true
+	}
+	for _, c := range d.Changed {
+		for _, i := range c.Partitions {
+			before, now := c.Old.Partition(i), c.New.Partition(i)
+			if before == nil || before.PartitionEpoch != now.PartitionEpoch || before.LeaderEpoch != now.LeaderEpoch {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // configure makes a topic's settings what its partitions see at their next append.
@@ -164,6 +187,15 @@ func (p *partitions) deleteTopic(table map[mq.PartitionID]*partition.Partition, 
 func (p *partitions) apply(table map[mq.PartitionID]*partition.Partition, t *metadata.Topic, index int32, wanted *metadata.Partition) (opened bool) {
 	id := mq.PartitionID{Topic: t.ID, Index: index}
 	part := table[id]
+	if !slices.Contains(wanted.Replicas, p.node) {
+		if part == nil {
+			return false
+		}
+		p.logger.Info("this node is no replica of a partition any more: what it has of it goes", "topic", t.Name, "partition", index)
+		part.Delete()
+		delete(table, id)
+		return true
+	}
 	if part == nil {
 		var err error
 		if part, err = p.open(t, id); err != nil {
@@ -190,14 +222,14 @@ func (p *partitions) open(t *metadata.Topic, id mq.PartitionID) (*partition.Part
 	return partition.Open(partition.Config{
 		ID: id, Topic: t.Name, Node: p.node, Log: p.log, Cold: p.cold, Tail: p.tail, Counters: p.counters,
 		Settings:   func() partition.Settings { return *settings.Load() },
-		Checkpoint: p.checkpoint, Committed: p.committed,
+		Checkpoint: p.checkpoint, Committed: p.committed, Lease: p.lease,
 		Logger: p.logger, Now: time.Now,
 	}, p.recovery.Take(id), tiered)
 }
 
 // checkpoint is what the last tier commit of a partition carried.
-func (p *partitions) checkpoint(_ context.Context, id mq.PartitionID) (partition.Checkpoint, error) {
-	c, _, err := p.store.Checkpoint(id)
+func (p *partitions) checkpoint(ctx context.Context, id mq.PartitionID) (partition.Checkpoint, error) {
+	c, _, err := p.cluster.Checkpoint(ctx, id)
 	if err != nil {
 		return partition.Checkpoint{}, mq.Wrapf(err, "look up the checkpoint of partition %s", id)
 	}
@@ -207,7 +239,10 @@ func (p *partitions) checkpoint(_ context.Context, id mq.PartitionID) (partition
 // lead gives the partition the role that the controller decided.
 func (p *partitions) lead(part *partition.Partition, wanted *metadata.Partition) error {
 	if state, err := part.State(); state == partition.StateQuarantined {
-		return err
+		if wanted.Leader == mq.NoNode || wanted.Leader == p.node || slices.Contains(wanted.ISR, p.node) || slices.Contains(wanted.Eligible, p.node) {
+			return err
+		}
+		return part.Refetch(wanted.LeaderEpoch, wanted.Leader)
 	}
 	switch wanted.Leader {
 	case p.node:
@@ -229,7 +264,7 @@ func (p *partitions) lead(part *partition.Partition, wanted *metadata.Partition)
 
 // replicas names the incarnations of the nodes that the image knows.
 func (p *partitions) replicas(nodes []mq.NodeID) []partition.Replica {
-	img := p.store.Image()
+	img := p.cluster.Image()
 	out := make([]partition.Replica, len(nodes))
 	for i, n := range nodes {
 		out[i].Node = n
@@ -251,8 +286,18 @@ func (p *partitions) dropUnknown() {
 	p.recovery.Settle()
 }
 
+// expireProducers forgets producers that went idle.
+func (p *partitions) expireProducers(now time.Time) {
+	for _, part := range p.Table().All() {
+		part.ExpireProducers(now)
+	}
+}
+
 // closeAll ends every partition; the log keeps their records.
 func (p *partitions) closeAll() {
+	if p.replicator != nil {
+		p.replicator.close()
+	}
 	for _, part := range p.Table().All() {
 		part.Close()
 	}

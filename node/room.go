@@ -59,8 +59,13 @@ func (n *Node) lookForRoom(ctx context.Context, cancel context.CancelCauseFunc) 
 
 // full says which of the logs, or the metadata, has no room.
 func (n *Node) full(ctx context.Context) error {
-	if err := n.raft.Full(); err != nil {
-		return mq.Wrapf(err, "the metadata")
+	if n.raft != nil {
+		if err := n.raft.Full(); err != nil {
+			return mq.Wrapf(err, "the metadata")
+		}
+	}
+	if n.dataLog == nil {
+		return nil
 	}
 	const some = 1 // of any size: it is given back
 	err := n.dataLog.Reserve(ctx, some)

@@ -21,6 +21,8 @@ const (
 	rpcHandshakeTimeout = 5 * time.Second
 	// rpcIdleTimeout is for a node's connection without a stream.
 	rpcIdleTimeout = 5 * time.Minute
+	// rpcGrace is how long single requests may go on when the listener closes.
+	rpcGrace = 100 * time.Millisecond
 	// rpcWriteTimeout is for a peer that takes no byte of what waits for it.
 	rpcWriteTimeout = 10 * time.Second
 	// rpcStreams are requests of one connection at a time: those of one kind of traffic of one node.
@@ -60,13 +62,9 @@ type rpcListener struct {
 	members   map[net.Conn]mq.NodeID
 }
 
-// listenRPC starts serving on addr, host:port. The handler finds out by [Peer] who asks. With a door, who has no certificate yet may ask for one,
-// on connections that reach the door and nothing else.
-func listenRPC(addr string, certs *pki.Identity, handler http.Handler, door *join.Door, logger *slog.Logger) (*rpcListener, error) {
-	listener, err := net.Listen("tcp", addr)
-	if err != nil {
-		return nil, mq.Errorf(mq.InvalidConfig, "listen for nodes on %s: %w", addr, err)
-	}
+// serveRPC starts serving. The handler finds out by [Peer] who asks. With a door, who has no certificate yet may ask for one, on connections that reach
+// the door and nothing else.
+func serveRPC(listener net.Listener, certs *pki.Identity, handler http.Handler, door *join.Door, logger *slog.Logger) *rpcListener {
 	l := &rpcListener{
 		addr: listener.Addr(), door: door, logger: logger, stopped: make(chan struct{}),
 		peers: make(map[mq.NodeID]int), members: make(map[net.Conn]mq.NodeID),
@@ -86,10 +84,10 @@ func listenRPC(addr string, certs *pki.Identity, handler http.Handler, door *joi
 	go func() {
 		defer close(l.stopped)
 		if err := l.http.Serve(tls.NewListener(listener, config)); !errors.Is(err, http.ErrServerClosed) {
-			logger.Error("the listener for nodes ended: the others do not reach this node any more", "addr", addr, "error", err)
+			logger.Error("the listener for nodes ended: the others do not reach this node any more", "addr", l.addr.String(), "error", err)
 		}
 	}()
-	return l, nil
+	return l
 }
 
 func rpcHTTP2() *http.HTTP2Config {
@@ -103,15 +101,17 @@ func rpcHTTP2() *http.HTTP2Config {
 // Addr is where the listener was bound.
 func (l *rpcListener) Addr() net.Addr { return l.addr }
 
-// Close lets requests under way finish until ctx ends, then closes all connections. Streams that live long have to be ended before by
-// whoever serves them.
+// Close lets requests under way finish for a moment, then closes all connections: what is left then are streams of peers, which live as long as
+// their connections do.
 func (l *rpcListener) Close(ctx context.Context) error {
 	if l.door != nil {
 		defer l.door.Close()
 	}
+	ctx, cancel := context.WithTimeout(ctx, rpcGrace)
+	defer cancel()
 	err := l.http.Shutdown(ctx)
-	if err != nil {
-		err = errors.Join(err, l.http.Close())
+	if err != nil { // its time is over
+		err = l.http.Close()
 	}
 	<-l.stopped
 	return err
@@ -212,13 +212,23 @@ func (n *Node) rpcWanted() bool {
 // openRPC opens the door for the other nodes, and the way to theirs.
 func (n *Node) openRPC(context.Context) error {
 	if !n.rpcWanted() {
+		if len(n.cfg.Node.Controllers) > 0 && !n.seams.Headless {
+			return mq.Errorf(mq.InvalidConfig, "node.controllers is set, and this node has a certificate that it made itself: issue one with `rustmq ctl ca node` and give it by --pki")
+		}
 		return nil
 	}
-	mux, door := n.openJoin()
-	l, err := listenRPC(n.cfg.RPC.Listen, n.certs, mux, door, n.logger)
+	var door *join.Door
+	n.mux, door = n.openJoin()
+	n.dialer = newDialer(n.certs, n.seams.Network, n.addressOf)
+	n.onClose(func(context.Context) error {
+		n.dialer.close()
+		return nil
+	})
+	listener, err := n.seams.Network.Listen(n.cfg.RPC.Listen)
 	if err != nil {
-		return err
+		return mq.Errorf(mq.InvalidConfig, "listen for nodes on %s: %w", n.cfg.RPC.Listen, err)
 	}
+	l := serveRPC(listener, n.certs, n.mux, door, n.logger)
 	n.rpc = l
 	n.onClose(l.Close)
 	return nil

@@ -80,10 +80,11 @@ func whoAsks() http.Handler {
 
 func (c *rpcCluster) listen(id mq.NodeID) *rpcListener {
 	c.t.Helper()
-	l, err := listenRPC("127.0.0.1:0", c.node(id), whoAsks(), nil, slog.New(slog.DiscardHandler))
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		c.t.Fatal(err)
 	}
+	l := serveRPC(listener, c.node(id), whoAsks(), nil, slog.New(slog.DiscardHandler))
 	c.t.Cleanup(func() {
 		ctx, cancel := context.WithCancel(context.Background())
 		cancel()
@@ -94,7 +95,7 @@ func (c *rpcCluster) listen(id mq.NodeID) *rpcListener {
 
 // dialerTo finds all nodes at one address.
 func (c *rpcCluster) dialerTo(id mq.NodeID, addr net.Addr) *dialer {
-	d := newDialer(c.node(id), func(mq.NodeID) string { return addr.String() })
+	d := newDialer(c.node(id), machineNetwork{}, func(mq.NodeID) string { return addr.String() })
 	c.t.Cleanup(d.close)
 	return d
 }
@@ -136,7 +137,7 @@ func TestAddressOfAnotherNodeIsNoticed(t *testing.T) {
 	if _, err := ask(t, c.dialerTo(2, l.Addr()), 3, "/who", nil); err == nil || !strings.Contains(err.Error(), "node 1 answers where node 3 should") {
 		t.Errorf("node 1 was taken for node 3: %v", err)
 	}
-	unknown := newDialer(c.node(2), func(mq.NodeID) string { return "" })
+	unknown := newDialer(c.node(2), machineNetwork{}, func(mq.NodeID) string { return "" })
 	if _, err := ask(t, unknown, 3, "/who", nil); mq.CodeOf(err) != mq.NetworkException {
 		t.Errorf("a node without an address: %v", err)
 	}
@@ -240,7 +241,7 @@ func TestNodeHasNoMoreConnectionsThanItMay(t *testing.T) {
 	l := c.listen(1)
 	certs, open := c.node(2), 0
 	for range rpcPeerConns + 3 {
-		d := newDialer(certs, func(mq.NodeID) string { return l.Addr().String() })
+		d := newDialer(certs, machineNetwork{}, func(mq.NodeID) string { return l.Addr().String() })
 		t.Cleanup(d.close)
 		req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, baseURL(1)+"/wait", nil)
 		if err != nil {

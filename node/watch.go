@@ -25,25 +25,32 @@ func (n *Node) watch(stop <-chan struct{}) {
 	defer ticker.Stop()
 	expired := time.Now()
 	certified := expired
+	var dataLog, raftLog, controller <-chan struct{} // nil where that role does not run
+	if n.dataLog != nil {
+		dataLog = n.dataLog.Failed()
+	}
+	if n.raft != nil {
+		raftLog, controller = n.raftLog.Failed(), n.raft.Failed()
+	}
 	for {
 		select {
 		case <-stop:
 			return
-		case <-n.dataLog.Failed():
+		case <-dataLog:
 			n.fail(mq.Wrapf(n.dataLog.Err(), "the data log failed: nothing is acknowledged any more"))
 			return
-		case <-n.raftLog.Failed():
+		case <-raftLog:
 			n.fail(mq.Wrapf(n.raftLog.Err(), "the controller's log failed"))
 			return
-		case <-n.raft.Failed():
+		case <-controller:
 			n.fail(mq.Wrapf(n.raft.Err(), "the controller failed"))
 			return
 		case now := <-ticker.C:
-			n.relievePressure()
-			if now.Sub(expired) >= expireEvery {
-				expired = now
-				for _, p := range n.partitions.Table().All() {
-					p.ExpireProducers(now)
+			if n.partitions != nil {
+				n.relievePressure()
+				if now.Sub(expired) >= expireEvery {
+					expired = now
+					n.partitions.expireProducers(now)
 				}
 			}
 			if n.certs != nil && now.Sub(certified) >= certificateEvery {
@@ -68,8 +75,10 @@ func (n *Node) renewCertificate(now time.Time) {
 // fail ends the node: it takes its partitions offline and tells whoever runs it.
 func (n *Node) fail(err error) {
 	n.logger.Error("the node cannot go on", "error", err)
-	for _, p := range n.partitions.Table().All() {
-		p.Offline(err)
+	if n.partitions != nil {
+		for _, p := range n.partitions.Table().All() {
+			p.Offline(err)
+		}
 	}
 	n.done <- err
 }

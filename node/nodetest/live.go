@@ -34,6 +34,7 @@ type Seams struct {
 	Bucket   *blob.Bucket
 	Scratch  string
 	Metadata metadata.Options // Path is set from Scratch
+	network  node.Network
 }
 
 // StartLive starts a node with listeners.
@@ -49,10 +50,14 @@ func StartLive(ctx context.Context, cfg node.Config, s Seams) (*Live, error) {
 			return nil, err
 		}
 	}
+	return startLive(ctx, cfg, s)
+}
+
+func startLive(ctx context.Context, cfg node.Config, s Seams) (*Live, error) {
 	s.Metadata.Path, s.Metadata.NoSync = filepath.Join(s.Scratch, "metadata.db"), true
 	lines := &LogLines{}
 	n, err := node.StartWith(ctx, cfg, slog.New(slog.NewTextHandler(lines, &slog.HandlerOptions{Level: slog.LevelWarn})), node.Seams{
-		FS: s.FS, Bucket: s.Bucket, Metadata: s.Metadata,
+		FS: s.FS, Bucket: s.Bucket, Metadata: s.Metadata, Network: s.network,
 	})
 	if err != nil {
 		return nil, err

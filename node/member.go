@@ -1,0 +1,172 @@
+package node
+
+import (
+	"context"
+	"slices"
+	"sync/atomic"
+
+	"connectrpc.com/connect"
+
+	metadatapb "github.com/rustmq/rustmq/api/metadata/v1"
+	"github.com/rustmq/rustmq/broker"
+	"github.com/rustmq/rustmq/control"
+	"github.com/rustmq/rustmq/metadata"
+	"github.com/rustmq/rustmq/mq"
+)
+
+// addressOf is where a node is to be found now: as it registered, or as a controller, or as the configuration says.
+func (n *Node) addressOf(node mq.NodeID) string {
+	if img := n.image(); img != nil {
+		if b := img.Broker(node); b != nil {
+			if e, ok := b.Endpoint(listenerRPC); ok {
+				return hostPortOf(e)
+			}
+		}
+		for _, c := range img.Controllers() {
+			if c.Node == node {
+				return hostPortOf(c.Endpoint)
+			}
+		}
+	}
+	if n.group != nil {
+		for _, m := range n.group.view.Members {
+			if m.Node == node {
+				return m.Address
+			}
+		}
+	}
+	list, err := n.controllers()
+	if err != nil {
+		return ""
+	}
+	for _, c := range list {
+		if c.Node == node {
+			return c.Address
+		}
+	}
+	return ""
+}
+
+// controllerAt is the controller with an RPC address, mq.NoNode for one that is not known.
+func (n *Node) controllerAt(address string) mq.NodeID {
+	if img := n.image(); img != nil {
+		for _, c := range img.Controllers() {
+			if hostPortOf(c.Endpoint) == address {
+				return c.Node
+			}
+		}
+	}
+	list, err := n.controllers()
+	if err != nil {
+		return mq.NoNode
+	}
+	for _, c := range list {
+		if c.Address == address {
+			return c.Node
+		}
+	}
+	return mq.NoNode
+}
+
+// image is what this node knows of the cluster, nil before it knows anything.
+func (n *Node) image() *metadata.Image {
+	switch {
+	case n.store != nil:
+		return n.store.Image()
+	case n.client.Load() != nil:
+		return n.client.Load().Image()
+	}
+	return nil
+}
+
+// connect is how control finds a controller by its address.
+func (n *Node) connect(address string) (connect.HTTPClient, string) {
+	return byNode{n.dialer, trafficControl}, baseURL(n.controllerAt(address))
+}
+
+// openClient connects this node with the controllers.
+func (n *Node) openClient(ctx context.Context) error {
+	controllers, err := n.controllers()
+	if err != nil {
+		return err
+	}
+	cfg := control.ClientConfig{Node: n.id.Node, Connect: n.connect, Logger: n.logger}
+	for _, c := range controllers {
+		cfg.Seeds = append(cfg.Seeds, c.Address)
+	}
+	if n.hasRole(RoleController) {
+		cfg.Local = &control.Local{Store: n.store, Propose: n.raft.Propose}
+	}
+	if n.hasRole(RoleBroker) {
+		if cfg.Registration, err = n.registration(); err != nil {
+			return err
+		}
+	}
+	client, err := control.NewClient(cfg)
+	if err != nil {
+		return err
+	}
+	n.client.Store(client)
+	n.onClose(func(context.Context) error {
+		client.Close()
+		return nil
+	})
+	m := &member{client: client, nodeAt: n.controllerAt, settled: func(context.Context, uint64) error { return nil }}
+	if n.partitions != nil {
+		m.settled = n.partitions.wait
+	}
+	n.cluster = m
+	if !n.hasRole(RoleBroker) {
+		return nil
+	}
+	n.partitions.cluster = m
+	n.partitions.lease = leaseOf(client, n.id.Node)
+	epoch, err := client.Registered(ctx)
+	if err != nil {
+		return err
+	}
+	if err := client.AwaitIndex(ctx, epoch); err != nil {
+		return err
+	}
+	return client.AwaitLease(ctx)
+}
+
+// leaseOf says why this node may not acknowledge anything now.
+func leaseOf(client *control.Client, node mq.NodeID) func() error {
+	over := mq.Errorf(mq.NotLeaderOrFollower, "node %d does not reach the controllers: it may have been replaced as the leader", node)
+	return func() error {
+		if client.Leased() {
+			return nil
+		}
+		return over
+	}
+}
+
+// registration is what this run of the node registers as. What its recovery did not find is told the first time: the controllers
+// remember who left an in-sync set.
+func (n *Node) registration() (func() *metadatapb.RegisterBroker, error) {
+	first, err := n.registerCommand()
+	if err != nil {
+		return nil, err
+	}
+	var registered atomic.Bool
+	again := &metadatapb.RegisterBroker{
+		ClusterId: first.GetClusterId(), NodeId: first.GetNodeId(), Incarnation: first.GetIncarnation(), DirId: first.GetDirId(),
+		Endpoints: first.GetEndpoints(), Rack: first.GetRack(), MaxFeatureLevel: first.GetMaxFeatureLevel(),
+	}
+	return func() *metadatapb.RegisterBroker {
+		if img := n.image(); registered.Load() || img != nil && knows(img.Broker(n.id.Node), first.GetIncarnation()) {
+			registered.Store(true)
+			return again
+		}
+		return first
+	}, nil
+}
+
+func knows(b *metadata.Broker, incarnation uint64) bool {
+	return b != nil && b.Incarnation == incarnation
+}
+
+func (n *Node) hasRole(role string) bool { return slices.Contains(n.cfg.Node.Roles, role) }
+
+var _ broker.Controller = (*member)(nil)

@@ -1,0 +1,191 @@
+package nodetest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"time"
+
+	"gocloud.dev/blob"
+	"gocloud.dev/blob/memblob"
+
+	"github.com/rustmq/rustmq/client"
+	"github.com/rustmq/rustmq/mq"
+	"github.com/rustmq/rustmq/node"
+	"github.com/rustmq/rustmq/pki"
+	"github.com/rustmq/rustmq/quicproto/udp"
+	"github.com/rustmq/rustmq/wal/crashfs"
+)
+
+// Cluster is several nodes in this process, on loopback, each on a disk of its own that can lose power.
+type Cluster struct {
+	Nodes  []*Member // node N is Nodes[N-1]
+	bucket *blob.Bucket
+	ca     string
+}
+
+// Member is a node of a cluster, which runs or does not.
+type Member struct {
+	*Live // nil while it does not run
+	FS    *crashfs.FS
+
+	cluster *Cluster
+	id      int
+	dir     string
+	cfg     node.Config
+	net     *loopback
+}
+
+// NewCluster prepares so many nodes, each of which has both roles. scratch is a directory of the machine. None runs yet. change, unless nil, has the last
+// word about a node's configuration.
+func NewCluster(nodes int, scratch string, change func(*node.Config)) (*Cluster, error) {
+	var id mq.ClusterID
+	id[0], id[15] = 0xc1, byte(nodes)
+	authority, err := pki.NewAuthority(filepath.Join(scratch, "ca"), id, time.Now())
+	if err != nil {
+		return nil, err
+	}
+	c := &Cluster{bucket: memblob.OpenBucket(nil), ca: authority.CAFile()}
+	var controllers []string
+	for i := 1; i <= nodes; i++ {
+		m := &Member{cluster: c, id: i, FS: crashfs.New(uint64(i)), dir: filepath.Join(scratch, strconv.Itoa(i)), net: &loopback{}}
+		addr, err := m.net.reserve()
+		if err != nil {
+			return nil, err
+		}
+		if _, err := authority.Issue(filepath.Join(m.dir, "pki"), mq.NodeID(i), []string{"127.0.0.1"}, false, time.Now()); err != nil {
+			return nil, err
+		}
+		controllers = append(controllers, fmt.Sprintf("%d@%s", i, addr))
+		m.cfg = Config("/data")
+		m.cfg.Node.ID, m.cfg.RPC.Listen, m.cfg.PKI.Dir = i, addr, filepath.Join(m.dir, "pki")
+		m.cfg.Server.Listen, m.cfg.Admin.Listen = "127.0.0.1:0", "127.0.0.1:0"
+		m.cfg.WAL = node.WALConfig{SegmentSize: node.MiB, MaxSize: 64 * node.MiB, QueueSize: 4 * node.MiB}
+		m.cfg.Raft.Tick = 50 * time.Millisecond // the machine may be busy
+		m.cfg.Server.DrainTimeout = time.Second
+		c.Nodes = append(c.Nodes, m)
+	}
+	for _, m := range c.Nodes {
+		m.cfg.Node.Controllers = controllers
+		if change != nil {
+			change(&m.cfg)
+		}
+	}
+	return c, nil
+}
+
+// Start starts those of the nodes that do not run, all at once, and waits until they serve.
+func (c *Cluster) Start(ctx context.Context, members ...*Member) error {
+	if len(members) == 0 {
+		members = c.Nodes
+	}
+	errs := make([]error, len(members))
+	var wait sync.WaitGroup
+	for i, m := range members {
+		if m.Live == nil {
+			wait.Go(func() { errs[i] = m.start(ctx) })
+		}
+	}
+	wait.Wait()
+	return errors.Join(errs...)
+}
+
+func (m *Member) start(ctx context.Context) (err error) {
+	m.Live, err = startLive(ctx, m.cfg, Seams{FS: m.FS, Bucket: m.cluster.bucket, Scratch: m.dir, network: m.net})
+	return err
+}
+
+// Stop closes a node in order: what it leads goes to others first.
+func (m *Member) Stop(ctx context.Context) error {
+	err := m.Close(ctx)
+	m.Live = nil
+	return err
+}
+
+// Kill ends a node as a power cut does: its disk forgets what was not synced, and its connections end.
+func (m *Member) Kill() {
+	m.FS.CutAt(1)
+	at, cancel := context.WithCancel(context.Background())
+	cancel()
+	_ = m.Close(at) // what fails now fails for want of power
+	m.Live = nil
+	m.FS.Crash()
+}
+
+// Wipe replaces the disk of a node that does not run by an empty one.
+func (m *Member) Wipe() error {
+	m.FS = crashfs.New(uint64(m.id) + 1000)
+	return os.Remove(filepath.Join(m.dir, "metadata.db"))
+}
+
+// Client is a client of all nodes that run now.
+func (c *Cluster) Client(opts ...client.Option) (*client.Client, error) {
+	var servers []string
+	for _, m := range c.Nodes {
+		if m.Live != nil {
+			servers = append(servers, m.Addr().String())
+		}
+	}
+	return client.New(append([]client.Option{client.Servers(servers...), client.CAFile(c.ca)}, opts...)...)
+}
+
+// Close closes what runs.
+func (c *Cluster) Close(ctx context.Context) error {
+	errs := make([]error, len(c.Nodes))
+	var wait sync.WaitGroup
+	for i, m := range c.Nodes {
+		if m.Live != nil {
+			wait.Go(func() { errs[i] = m.Stop(ctx) })
+		}
+	}
+	wait.Wait()
+	return errors.Join(append(errs, c.bucket.Close())...)
+}
+
+// loopback is a node's place on the machine's loopback: the port for nodes and that for clients stay the same over its lives.
+type loopback struct {
+	first  net.Listener // reserved, until it is used
+	client string       // the clients' address, once there was one
+}
+
+// reserve opens the listener for nodes ahead of the first start, so that the others can be told its address.
+func (l *loopback) reserve() (addr string, err error) {
+	if l.first, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
+		return "", err
+	}
+	return l.first.Addr().String(), nil
+}
+
+// Listen implements node.Network.
+func (l *loopback) Listen(addr string) (net.Listener, error) {
+	if first := l.first; first != nil {
+		l.first = nil
+		return first, nil
+	}
+	return net.Listen("tcp", addr)
+}
+
+// Dial implements node.Network.
+func (l *loopback) Dial(ctx context.Context, addr string) (net.Conn, error) {
+	return (&net.Dialer{}).DialContext(ctx, "tcp", addr)
+}
+
+// ListenPacket implements node.Network.
+func (l *loopback) ListenPacket(addr *net.UDPAddr) (net.PacketConn, error) {
+	if l.client != "" {
+		var err error
+		if addr, err = net.ResolveUDPAddr("udp", l.client); err != nil {
+			return nil, err
+		}
+	}
+	conn, err := udp.Listen("udp", addr)
+	if err == nil {
+		l.client = conn.LocalAddr().String()
+	}
+	return conn, err
+}

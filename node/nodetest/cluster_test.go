@@ -1,0 +1,128 @@
+package nodetest
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/rustmq/rustmq/client"
+)
+
+// startCluster starts so many nodes. They end with the test.
+func startCluster(t *testing.T, nodes int) (*Cluster, context.Context) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 4*time.Minute)
+	c, err := NewCluster(nodes, t.TempDir(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		stopping, done := context.WithTimeout(context.Background(), 30*time.Second)
+		defer done()
+		if err := c.Close(stopping); err != nil {
+			t.Logf("close the cluster: %v", err)
+		}
+		cancel()
+		if t.Failed() {
+			for _, m := range c.Nodes {
+				if m.Live != nil {
+					t.Logf("node %d:\n%s", m.id, m.Log)
+				}
+			}
+		}
+	})
+	if err := c.Start(ctx); err != nil {
+		t.Fatal(err)
+	}
+	return c, ctx
+}
+
+// ledgerOf is a topic of three replicas, with a client of the cluster.
+func ledgerOf(t *testing.T, ctx context.Context, c *Cluster) (*Ledger, *client.Client) {
+	t.Helper()
+	cl, err := c.Client(client.DeliveryTimeout(2 * time.Minute))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = cl.Close() })
+	l := &Ledger{Topic: "orders", Partitions: 3}
+	if _, err := cl.CreateTopic(ctx, client.NewTopic{Name: l.Topic, Partitions: l.Partitions, Replicas: 3}); err != nil {
+		t.Fatal(err)
+	}
+	return l, cl
+}
+
+// allAcked waits for the outcome of all and reports what failed.
+func (l *Ledger) allAcked() error {
+	l.Wait()
+	if acked, sent, err := l.Acked(); acked != sent {
+		return errors.Join(errors.New("records were not acknowledged"), err)
+	}
+	return nil
+}
+
+func TestThreeNodesFormOneClusterOnce(t *testing.T) {
+	c, ctx := startCluster(t, 3)
+	id := c.Nodes[0].ClusterID()
+	for round := range 2 {
+		for _, m := range c.Nodes {
+			if m.ClusterID() != id {
+				t.Fatalf("round %d: node %d is of cluster %s, others of %s", round, m.id, m.ClusterID(), id)
+			}
+		}
+		for _, m := range c.Nodes {
+			m.Kill()
+		}
+		if err := c.Start(ctx); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_, cl := ledgerOf(t, ctx, c)
+	cluster, err := cl.DescribeCluster(ctx)
+	if err != nil || len(cluster.Brokers) != 3 || cluster.ID != id {
+		t.Fatalf("%+v, %v", cluster, err)
+	}
+}
+
+func TestNothingAcknowledgedIsLostWhenNodesLosePowerOneByOneAndAllAtOnce(t *testing.T) {
+	c, ctx := startCluster(t, 3)
+	l, cl := ledgerOf(t, ctx, c)
+	for _, victims := range [][]*Member{c.Nodes[:1], c.Nodes[1:2], c.Nodes[2:], c.Nodes} {
+		l.Produce(ctx, cl, 200, 100)
+		for _, m := range victims {
+			m.Kill()
+		}
+		l.Produce(ctx, cl, 100, 100)
+		if err := c.Start(ctx); err != nil {
+			t.Fatal(err)
+		}
+		if err := l.allAcked(); err != nil {
+			t.Fatal(err)
+		}
+		if err := l.Check(ctx, cl); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestNodesThatStopInOrderAreNotMissed(t *testing.T) {
+	c, ctx := startCluster(t, 3)
+	l, cl := ledgerOf(t, ctx, c)
+	for _, m := range c.Nodes {
+		l.Produce(ctx, cl, 100, 100)
+		if err := m.Stop(ctx); err != nil {
+			t.Fatal(err)
+		}
+		l.Produce(ctx, cl, 100, 100)
+		if err := l.allAcked(); err != nil {
+			t.Fatal(err)
+		}
+		if err := c.Start(ctx, m); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := l.Check(ctx, cl); err != nil {
+		t.Fatal(err)
+	}
+}
