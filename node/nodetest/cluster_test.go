@@ -39,7 +39,7 @@ func startCluster(t *testing.T, nodes int) (*Cluster, context.Context) {
 }
 
 // ledgerOf is a topic of three replicas, with a client of the cluster.
-func ledgerOf(t *testing.T, ctx context.Context, c *Cluster) (*Ledger, *client.Client) {
+func ledgerOf(ctx context.Context, t *testing.T, c *Cluster) (*Ledger, *client.Client) {
 	t.Helper()
 	cl, err := c.Client(client.DeliveryTimeout(2 * time.Minute))
 	if err != nil {
@@ -78,7 +78,7 @@ func TestThreeNodesFormOneClusterOnce(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	_, cl := ledgerOf(t, ctx, c)
+	_, cl := ledgerOf(ctx, t, c)
 	cluster, err := cl.DescribeCluster(ctx)
 	if err != nil || len(cluster.Brokers) != 3 || cluster.ID != id {
 		t.Fatalf("%+v, %v", cluster, err)
@@ -87,7 +87,7 @@ func TestThreeNodesFormOneClusterOnce(t *testing.T) {
 
 func TestNothingAcknowledgedIsLostWhenNodesLosePowerOneByOneAndAllAtOnce(t *testing.T) {
 	c, ctx := startCluster(t, 3)
-	l, cl := ledgerOf(t, ctx, c)
+	l, cl := ledgerOf(ctx, t, c)
 	for _, victims := range [][]*Member{c.Nodes[:1], c.Nodes[1:2], c.Nodes[2:], c.Nodes} {
 		l.Produce(ctx, cl, 200, 100)
 		for _, m := range victims {
@@ -108,7 +108,7 @@ func TestNothingAcknowledgedIsLostWhenNodesLosePowerOneByOneAndAllAtOnce(t *test
 
 func TestNodesThatStopInOrderAreNotMissed(t *testing.T) {
 	c, ctx := startCluster(t, 3)
-	l, cl := ledgerOf(t, ctx, c)
+	l, cl := ledgerOf(ctx, t, c)
 	for _, m := range c.Nodes {
 		l.Produce(ctx, cl, 100, 100)
 		if err := m.Stop(ctx); err != nil {
