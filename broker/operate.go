@@ -31,7 +31,7 @@ func (b *Broker) Operate(ctx context.Context, s *server.Session, message []byte)
 	}
 	op := OpDescribe
 	switch req.GetKind().(type) {
-	case *adminpb.Request_AlterClusterConfig:
+	case *adminpb.Request_AlterClusterConfig, *adminpb.Request_MovePartitions, *adminpb.Request_DrainNode, *adminpb.Request_RemoveNode:
 		op = OpAlter
 	}
 	if err := b.authorise(s, op, Resource{}); err != nil {
@@ -66,6 +66,15 @@ func (b *Broker) operate(ctx context.Context, req *adminpb.Request) (*adminpb.Re
 	case *adminpb.Request_AlterClusterConfig:
 		err := b.alterClusterConfig(ctx, r.AlterClusterConfig)
 		return &adminpb.Response{Kind: &adminpb.Response_AlterClusterConfig{AlterClusterConfig: &adminpb.AlterClusterConfigResponse{}}}, err
+	case *adminpb.Request_MovePartitions:
+		moved, err := b.movePartitions(ctx, r.MovePartitions)
+		return &adminpb.Response{Kind: &adminpb.Response_MovePartitions{MovePartitions: moved}}, err
+	case *adminpb.Request_DrainNode:
+		drain, err := b.drainNode(ctx, r.DrainNode)
+		return &adminpb.Response{Kind: &adminpb.Response_DrainNode{DrainNode: drain}}, err
+	case *adminpb.Request_RemoveNode:
+		err := b.removeNode(ctx, r.RemoveNode)
+		return &adminpb.Response{Kind: &adminpb.Response_RemoveNode{RemoveNode: &adminpb.RemoveNodeResponse{}}}, err
 	}
 	return nil, mq.Errorf(mq.UnsupportedVersion, "this node does not know the operation: it is of a newer version")
 }
@@ -104,7 +113,7 @@ func listNodes(img *metadata.Image) *adminpb.ListNodesResponse {
 	for _, broker := range img.Brokers() {
 		n := &adminpb.Node{
 			NodeId: int32(broker.ID), State: nodeState(broker), Rack: broker.Rack, BrokerEpoch: broker.Epoch, DirId: broker.Dir[:],
-			MaxFeatureLevel: broker.MaxFeatureLevel,
+			MaxFeatureLevel: broker.MaxFeatureLevel, Draining: broker.Draining,
 		}
 		for _, e := range broker.Endpoints {
 			n.Endpoints = append(n.Endpoints, &adminpb.Endpoint{Listener: e.Listener, Address: net.JoinHostPort(e.Host, strconv.Itoa(int(e.Port)))})
@@ -132,13 +141,17 @@ func listNodes(img *metadata.Image) *adminpb.ListNodesResponse {
 
 // The states of a node, as operators see them.
 const (
-	nodeAlive  = "alive"
-	nodeFenced = "fenced"
+	nodeAlive        = "alive"
+	nodeFenced       = "fenced"
+	nodeShuttingDown = "shutting down"
 )
 
 func nodeState(b *metadata.Broker) string {
-	if b.Fenced {
+	switch {
+	case b.Fenced:
 		return nodeFenced
+	case b.ShuttingDown:
+		return nodeShuttingDown
 	}
 	return nodeAlive
 }
@@ -173,10 +186,15 @@ func listPartitions(img *metadata.Image, req *adminpb.ListPartitionsRequest) (*a
 				out.NextPage = t.Name + "/" + strconv.Itoa(int(i))
 				return out, nil
 			}
-			out.Partitions = append(out.Partitions, &adminpb.Partition{
+			row := &adminpb.Partition{
 				Topic: t.Name, Partition: i, Leader: int32(p.Leader), LeaderEpoch: int32(p.LeaderEpoch), PartitionEpoch: p.PartitionEpoch,
 				Replicas: nodeNumbers(p.Replicas), InSync: nodeNumbers(p.ISR), LogStart: int64(p.LogStart), TieredEnd: int64(p.TieredEnd),
-			})
+				Removing: nodeNumbers(p.Removing()), Eligible: nodeNumbers(p.Eligible),
+			}
+			if p.Reassignment != nil {
+				row.Adding = nodeNumbers(p.Reassignment.Adding)
+			}
+			out.Partitions = append(out.Partitions, row)
 		}
 	}
 	return out, nil

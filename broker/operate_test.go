@@ -179,3 +179,85 @@ func FuzzOperate(f *testing.F) {
 		}
 	})
 }
+
+func TestPartitionsAreMovedEachByItself(t *testing.T) {
+	f := newFixture(t, 2)
+	_, err := f.CreateTopic(t.Context(), &server.Session{}, &quicproto.CreateTopicRequest{Name: "t", Partitions: 1, Replicas: 1})
+	f.must(err)
+	move := func(topic string, partition int32, replicas ...int32) *adminpb.PartitionMove {
+		return &adminpb.PartitionMove{Topic: topic, Partition: partition, Replicas: replicas}
+	}
+	codes := func(moves ...*adminpb.PartitionMove) (codes []mq.Code) {
+		for _, o := range f.ask(&adminpb.Request{Kind: &adminpb.Request_MovePartitions{
+			MovePartitions: &adminpb.MovePartitionsRequest{Moves: moves},
+		}}).GetMovePartitions().GetOutcomes() {
+			codes = append(codes, mq.Code(o.GetCode()))
+		}
+		return codes
+	}
+	list := func() *adminpb.Partition {
+		return f.ask(&adminpb.Request{Kind: &adminpb.Request_ListPartitions{}}).GetListPartitions().GetPartitions()[0]
+	}
+	leader := list().GetLeader()
+	to := int32(self+other) - leader
+	got := codes(move("nowhere", 0, to), move("t", 0, to), move("t", 1, to), move("t", 0, 9))
+	want := []mq.Code{mq.UnknownTopicOrPartition, mq.None, mq.UnknownTopicOrPartition, mq.InvalidReplicationFactor}
+	if !slices.Equal(got, want) {
+		t.Fatalf("got %v, want %v", got, want)
+	}
+	if p := list(); !slices.Equal(p.GetAdding(), []int32{to}) || !slices.Equal(p.GetRemoving(), []int32{leader}) {
+		t.Fatalf("%v", p)
+	}
+	if got := codes(move("t", 0)); got[0] != mq.None {
+		t.Fatalf("cancelled: %v", got)
+	}
+	if p := list(); len(p.GetAdding())+len(p.GetRemoving()) > 0 || !slices.Equal(p.GetReplicas(), []int32{leader}) {
+		t.Fatalf("cancelled: %v", p)
+	}
+	if _, err := f.operate(t.Context(), &server.Session{}, &adminpb.Request{Kind: &adminpb.Request_MovePartitions{}}); mq.CodeOf(err) != mq.InvalidRequest {
+		t.Errorf("nothing to move: %v", err)
+	}
+}
+
+func TestNodeIsDrainedThenRemoved(t *testing.T) {
+	f := fenced(t)
+	drain := func(node mq.NodeID, cancel bool) (*adminpb.DrainNodeResponse, error) {
+		resp, err := f.operate(t.Context(), &server.Session{}, &adminpb.Request{Kind: &adminpb.Request_DrainNode{
+			DrainNode: &adminpb.DrainNodeRequest{NodeId: int32(node), Cancel: cancel},
+		}})
+		return resp.GetDrainNode(), err
+	}
+	draining := func() bool {
+		return f.ask(&adminpb.Request{Kind: &adminpb.Request_ListNodes{}}).GetListNodes().GetNodes()[1].GetDraining()
+	}
+	remove := func() error {
+		_, err := f.operate(t.Context(), &server.Session{}, &adminpb.Request{Kind: &adminpb.Request_RemoveNode{
+			RemoveNode: &adminpb.RemoveNodeRequest{NodeId: int32(other)},
+		}})
+		return err
+	}
+	for range 2 {
+		// The topic that only it holds can go to the other broker; of the rest that has replicas already.
+		if got, err := drain(other, false); err != nil || got.GetReplicas() != 10 || got.GetStuck() != 9 || !draining() {
+			t.Fatalf("%v, %v", got, err)
+		}
+	}
+	if got, err := drain(other, true); err != nil || got.GetReplicas() != 10 || draining() {
+		t.Fatalf("%v, %v", got, err)
+	}
+	if _, err := drain(9, false); mq.CodeOf(err) != mq.InvalidRequest {
+		t.Errorf("a node that nobody knows: %v", err)
+	}
+	if err := remove(); mq.CodeOf(err) != mq.InvalidRequest {
+		t.Errorf("removed with replicas: %v", err)
+	}
+	for _, name := range []string{"a", "b", "c", "single"} {
+		f.must(f.DeleteTopic(t.Context(), &server.Session{}, name))
+	}
+	for range 2 { // the answer to the first one may be lost
+		f.must(remove())
+	}
+	if n := f.store.Image().Broker(other); n != nil {
+		t.Errorf("it is still there: %+v", n)
+	}
+}

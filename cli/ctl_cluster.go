@@ -113,11 +113,15 @@ func nodeOrNone(id int32) string {
 func (a *app) ctlNodeCommand() *cli.Command {
 	return &cli.Command{
 		Name: "node", Usage: "the cluster's nodes",
-		Subcommands: []*cli.Command{{
-			Name: "list", Usage: "list brokers", Action: a.nodeList,
-			Description: "Example: rustmq ctl node list",
-			Flags:       append([]cli.Flag{outputFlag()}, connectFlags("key", "key-file")...),
-		}},
+		Subcommands: []*cli.Command{
+			{
+				Name: "list", Usage: "list brokers", Action: a.nodeList,
+				Description: "Example: rustmq ctl node list",
+				Flags:       append([]cli.Flag{outputFlag()}, connectFlags("key", "key-file")...),
+			},
+			a.nodeDrainCommand(),
+			a.nodeRemoveCommand(),
+		},
 	}
 }
 
@@ -132,6 +136,7 @@ type nodeLine struct {
 	Leaders     int32          `json:"leaders"`
 	Replicas    int32          `json:"replicas"`
 	OutOfSync   int32          `json:"out_of_sync_replicas"`
+	Draining    bool           `json:"draining"`
 }
 
 type endpointLine struct {
@@ -148,6 +153,7 @@ func (a *app) nodeList(c *cli.Context) error {
 			line := nodeLine{
 				ID: n.GetNodeId(), State: n.GetState(), Rack: n.GetRack(), Endpoints: []endpointLine{}, BrokerEpoch: n.GetBrokerEpoch(),
 				DirID: dir.String(), Feature: n.GetMaxFeatureLevel(), Leaders: n.GetLeaders(), Replicas: n.GetReplicas(), OutOfSync: n.GetOutOfSyncReplicas(),
+				Draining: n.GetDraining(),
 			}
 			for _, e := range n.GetEndpoints() {
 				line.Endpoints = append(line.Endpoints, endpointLine{e.GetListener(), e.GetAddress()})
@@ -155,13 +161,17 @@ func (a *app) nodeList(c *cli.Context) error {
 			lines = append(lines, line)
 		}
 		return a.show(c, lines, func(w io.Writer) {
-			row(w, "NODE", "STATE", "RACK", "LEADERS", "REPLICAS", "OUT OF SYNC", "ADDRESSES")
+			row(w, "NODE", "STATE", "RACK", "FEATURE LEVEL", "LEADERS", "REPLICAS", "OUT OF SYNC", "ADDRESSES")
 			for _, l := range lines {
 				addresses := make([]string, len(l.Endpoints))
 				for i, e := range l.Endpoints {
 					addresses[i] = e.Listener + " " + e.Address
 				}
-				row(w, l.ID, l.State, l.Rack, l.Leaders, l.Replicas, l.OutOfSync, strings.Join(addresses, ", "))
+				state := l.State
+				if l.Draining {
+					state += ", draining"
+				}
+				row(w, l.ID, state, l.Rack, l.Feature, l.Leaders, l.Replicas, l.OutOfSync, strings.Join(addresses, ", "))
 			}
 		})
 	})

@@ -13,7 +13,7 @@ import (
 func (a *app) ctlPartitionCommand() *cli.Command {
 	return &cli.Command{
 		Name: "partition", Usage: "replicas and leaders of partitions",
-		Subcommands: []*cli.Command{{
+		Subcommands: []*cli.Command{a.partitionMoveCommand(), {
 			Name: "list", Usage: "list partitions with their leaders and replicas", Action: a.partitionList,
 			Description: "Example: rustmq ctl partition list --under-replicated",
 			Flags: append([]cli.Flag{
@@ -35,6 +35,9 @@ type partitionLine struct {
 	InSync         []int32 `json:"in_sync_replicas"`
 	LogStart       int64   `json:"log_start_offset"`
 	TieredEnd      int64   `json:"tiered_end_offset"`
+	Adding         []int32 `json:"adding_replicas"`
+	Removing       []int32 `json:"removing_replicas"`
+	Eligible       []int32 `json:"eligible_replicas"`
 }
 
 func (a *app) partitionList(c *cli.Context) error {
@@ -57,14 +60,16 @@ func (a *app) partitionList(c *cli.Context) error {
 					Topic: p.GetTopic(), Partition: p.GetPartition(), Leader: p.GetLeader(), LeaderEpoch: p.GetLeaderEpoch(),
 					PartitionEpoch: p.GetPartitionEpoch(), Replicas: orEmpty(p.GetReplicas()), InSync: orEmpty(p.GetInSync()),
 					LogStart: p.GetLogStart(), TieredEnd: p.GetTieredEnd(),
+					Adding: orEmpty(p.GetAdding()), Removing: orEmpty(p.GetRemoving()), Eligible: orEmpty(p.GetEligible()),
 				})
 			}
 			req.Page = resp.GetListPartitions().GetNextPage()
 		}
 		return a.show(c, lines, func(w io.Writer) {
-			row(w, "TOPIC", "PARTITION", "LEADER", "EPOCH", "REPLICAS", "IN SYNC", "START", "IN OBJECTS")
+			row(w, "TOPIC", "PARTITION", "LEADER", "EPOCH", "REPLICAS", "IN SYNC", "ADDING", "REMOVING", "ELIGIBLE", "START", "IN OBJECTS")
 			for _, l := range lines {
-				row(w, l.Topic, l.Partition, nodeOrNone(l.Leader), l.LeaderEpoch, list(l.Replicas), list(l.InSync), l.LogStart, l.TieredEnd)
+				row(w, l.Topic, l.Partition, nodeOrNone(l.Leader), l.LeaderEpoch, list(l.Replicas), list(l.InSync), list(l.Adding), list(l.Removing), list(l.Eligible),
+					l.LogStart, l.TieredEnd)
 			}
 		})
 	})

@@ -90,6 +90,19 @@ func (c *Client) call(ctx context.Context, do func(context.Context, controlpbcon
 	}
 }
 
+// Operate has the leading controller do what an operator asks, as rustmq.admin.v1 encodes it. It must do no harm twice: while answers are lost it is asked
+// again, until ctx ends. Errors are those of the operation, NetworkException, those of ctx.
+func (c *Client) Operate(ctx context.Context, request []byte) (response []byte, err error) {
+	err = c.call(ctx, func(ctx context.Context, s controlpbconnect.ControlServiceClient) error {
+		answer, err := s.Operate(ctx, connect.NewRequest(&controlpb.OperateRequest{Request: request}))
+		if err == nil {
+			response = answer.Msg.GetResponse()
+		}
+		return err
+	}, true)
+	return response, err
+}
+
 // Ranges is one page of the index of what the object store has of a partition: ranges that end above from, in order, at most limit, and
 // perhaps fewer though there are more. None: there is nothing from there on. It is not older than this node's image, and linearizable if that
 // is asked for.

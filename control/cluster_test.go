@@ -426,6 +426,39 @@ func TestBrokerThatLeavesLeadsNothingFirst(t *testing.T) {
 	}, Plans(time.Minute)...)
 }
 
+func TestBrokerThatIsDrainedHasItsReplicasMoved(t *testing.T) {
+	inBubble(t, func(t *testing.T, c *cluster) {
+		b4 := c.broker(4)
+		c.broker(5)
+		c.propose(createTopic(drainAtOnce+20, 5))
+		c.propose(&metadatapb.Command{Kind: &metadatapb.Command_DrainBroker{DrainBroker: &metadatapb.DrainBroker{NodeId: 5, Drain: true}}})
+		drain := func() metadata.Drain { return metadata.DrainOf(b4.Image(), 5) }
+		c.until("moves", func() bool { return drain().Moving > 0 })
+		time.Sleep(time.Second)
+		synctest.Wait()
+		if got, want := drain(), (metadata.Drain{Replicas: drainAtOnce + 20, Moving: drainAtOnce}); got != want {
+			t.Fatalf("%+v, want %+v", got, want)
+		}
+		for drain().Replicas > 0 {
+			var changes []*metadatapb.PartitionChange
+			for i, p := range c.group.stores[1].store.Image().Topic(testTopic).All() {
+				if p.Reassignment != nil {
+					changes = append(changes, &metadatapb.PartitionChange{
+						Partition: metadata.PartitionRecord(mq.PartitionID{Topic: testTopic, Index: i}), PartitionEpoch: p.PartitionEpoch, LeaderEpoch: -1,
+						Isr: []*metadatapb.ISRMember{{NodeId: 4}, {NodeId: 5}},
+					})
+				}
+			}
+			if len(changes) == 0 {
+				t.Fatalf("nothing moves: %+v", drain())
+			}
+			c.propose(&metadatapb.Command{Kind: &metadatapb.Command_ChangePartitions{ChangePartitions: &metadatapb.ChangePartitions{Changes: changes}}})
+			time.Sleep(time.Second)
+			synctest.Wait()
+		}
+	}, Plans(time.Minute)...)
+}
+
 func TestControllerThatLostTheLeadershipPlansNothing(t *testing.T) {
 	var made atomic.Int32
 	plan := Plan{Name: "count", Every: 100 * time.Millisecond, Commands: func(*metadata.Image) ([]*metadatapb.Command, error) { made.Add(1); return nil, nil }}

@@ -43,6 +43,9 @@ type ControllerConfig struct {
 	Peer func(ctx context.Context) (mq.NodeID, bool)
 	// Dial connects to an RPC address and hangs up again. An error that is ECONNREFUSED says that nothing listens there any more.
 	Dial func(ctx context.Context, address string) error
+	// Operate does what an operator asks of the leading controller, as rustmq.admin.v1 encodes it. It is called only while this one leads, and answers
+	// NotController when it does not any more. nil: nothing can be asked.
+	Operate func(ctx context.Context, request []byte) (response []byte, err error)
 	// Plans are made while this controller leads, the first ones first.
 	Plans  []Plan
 	Timing Timing

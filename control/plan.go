@@ -98,8 +98,12 @@ func (p *planner) next(now time.Duration) (Plan, bool) {
 // planBatch is the most partitions that one command of a plan changes: some 50 KiB, a few milliseconds in which nothing else is decided.
 const planBatch = 1000
 
-// Plans are those that every cluster needs: brokers that leave lead nothing soon, partitions have leaders where there is somebody to lead, and
-// preferred leaders lead again when for a pause no broker has come or gone.
+// drainAtOnce is how many replicas of a broker that is drained move at the same time: enough to keep streams full, and few enough that what has
+// moved is complete soon when the drain is ended.
+const drainAtOnce = 100
+
+// Plans are those that every cluster needs: brokers that leave lead nothing soon, partitions have leaders where there is somebody to lead,
+// brokers that are drained have their replicas moved, and preferred leaders lead again when for a pause no broker has come or gone.
 func Plans(balancePause time.Duration) []Plan {
 	return []Plan{
 		{Name: "shutdown", Commands: planChanges(func(img *metadata.Image) []*metadatapb.PartitionChange {
@@ -116,6 +120,7 @@ func Plans(balancePause time.Duration) []Plan {
 		{Name: "elections", Commands: planChanges(func(img *metadata.Image) []*metadatapb.PartitionChange {
 			return metadata.PlanElections(img, planBatch)
 		})},
+		{Name: "drain", Commands: planDrain},
 		{Name: "balance", Pause: balancePause, Commands: planChanges(func(img *metadata.Image) []*metadatapb.PartitionChange {
 			return metadata.PlanBalance(img, planBatch)
 		})},
@@ -130,6 +135,20 @@ func planChanges(plan func(*metadata.Image) []*metadatapb.PartitionChange) func(
 		}
 		return []*metadatapb.Command{{Kind: &metadatapb.Command_ChangePartitions{ChangePartitions: &metadatapb.ChangePartitions{Changes: changes}}}}, nil
 	}
+}
+
+// planDrain has the next replicas of brokers that are drained moved, as others have arrived.
+func planDrain(img *metadata.Image) ([]*metadatapb.Command, error) {
+	for _, b := range img.Brokers() {
+		if !b.Draining {
+			continue
+		}
+		moves := metadata.PlanDrain(img, b.ID, drainAtOnce-metadata.DrainOf(img, b.ID).Moving)
+		if len(moves) > 0 {
+			return []*metadatapb.Command{{Kind: &metadatapb.Command_ReassignPartitions{ReassignPartitions: &metadatapb.ReassignPartitions{Reassignments: moves}}}}, nil
+		}
+	}
+	return nil, nil
 }
 
 // ReclaimPlan drops what deleted topics and moved log starts have left in the index of the object store, in steps of so many ranges.

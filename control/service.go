@@ -70,6 +70,24 @@ func (s service) Propose(ctx context.Context, req *connect.Request[controlpb.Pro
 	return connect.NewResponse(&controlpb.ProposeResponse{Result: result, Index: s.c.cfg.Store.Image().Index}), nil
 }
 
+// Operate implements the service. Whether the operator may do it, the node that was asked has decided.
+func (s service) Operate(ctx context.Context, req *connect.Request[controlpb.OperateRequest]) (*connect.Response[controlpb.OperateResponse], error) {
+	if _, err := s.admit(ctx); err != nil {
+		return nil, s.fail(err)
+	}
+	if leads, _ := s.c.cfg.Group.Leadership(); !leads.Leading {
+		return nil, s.fail(s.notLeading())
+	}
+	if s.c.cfg.Operate == nil {
+		return nil, s.fail(mq.Errorf(mq.InvalidRequest, "controller %d can be asked for no operation", s.c.cfg.Node))
+	}
+	response, err := s.c.cfg.Operate(ctx, req.Msg.GetRequest())
+	if err != nil {
+		return nil, s.fail(err)
+	}
+	return connect.NewResponse(&controlpb.OperateResponse{Response: response}), nil
+}
+
 // checkProposer sees to it that a broker speaks for itself only, in the commands in which a broker does.
 func checkProposer(peer mq.NodeID, data []byte) error {
 	command := &metadatapb.Command{}

@@ -28,6 +28,7 @@ func (m *machine) registerBroker(c *metadatapb.RegisterBroker) (*metadatapb.Resu
 		return registered(before.Epoch), nil // the answer to an earlier proposal was lost
 	}
 	b.Epoch = m.index
+	b.Draining = before != nil && before.Draining
 	m.putBroker(b)
 	for _, t := range m.topics.t.all() {
 		for i, p := range t.All() {
@@ -116,6 +117,20 @@ func (m *machine) requestShutdown(c *metadatapb.RequestShutdown) error {
 	stopping := *b
 	stopping.ShuttingDown = true
 	m.putBroker(&stopping)
+	return nil
+}
+
+func (m *machine) drainBroker(c *metadatapb.DrainBroker) error {
+	b := m.img.broker(mq.NodeID(c.GetNodeId()))
+	switch {
+	case b == nil:
+		return mq.Errorf(mq.InvalidRequest, "drain broker %d: it never registered", c.GetNodeId())
+	case b.Draining == c.GetDrain():
+		return nil
+	}
+	changed := *b
+	changed.Draining = c.GetDrain()
+	m.putBroker(&changed)
 	return nil
 }
 

@@ -12,7 +12,7 @@ import (
 func brokerFrom(r *metadatapb.Broker) *Broker {
 	b := &Broker{
 		ID: mq.NodeID(r.GetNodeId()), Incarnation: r.GetIncarnation(), Epoch: r.GetBrokerEpoch(), Rack: r.GetRack(), Fenced: r.GetFenced(),
-		MaxFeatureLevel: r.GetMaxFeatureLevel(), ShuttingDown: r.GetShuttingDown(),
+		MaxFeatureLevel: r.GetMaxFeatureLevel(), ShuttingDown: r.GetShuttingDown(), Draining: r.GetDraining(),
 	}
 	copy(b.Dir[:], r.GetDirId())
 	for _, e := range r.GetEndpoints() {
@@ -24,7 +24,7 @@ func brokerFrom(r *metadatapb.Broker) *Broker {
 func brokerRecord(b *Broker) *metadatapb.Broker {
 	r := &metadatapb.Broker{
 		NodeId: int32(b.ID), Incarnation: b.Incarnation, BrokerEpoch: b.Epoch, DirId: b.Dir[:], Rack: b.Rack, Fenced: b.Fenced,
-		MaxFeatureLevel: b.MaxFeatureLevel, ShuttingDown: b.ShuttingDown,
+		MaxFeatureLevel: b.MaxFeatureLevel, ShuttingDown: b.ShuttingDown, Draining: b.Draining,
 	}
 	for _, e := range b.Endpoints {
 		r.Endpoints = append(r.Endpoints, &metadatapb.Endpoint{Listener: e.Listener, Host: e.Host, Port: uint32(e.Port)})

@@ -110,7 +110,7 @@ func (d *Delta) diffControllers() {
 
 func (b *Broker) equal(o *Broker) bool {
 	return b.ID == o.ID && b.Incarnation == o.Incarnation && b.Epoch == o.Epoch && b.Dir == o.Dir && b.Rack == o.Rack &&
-		b.Fenced == o.Fenced && b.ShuttingDown == o.ShuttingDown && b.MaxFeatureLevel == o.MaxFeatureLevel && slices.Equal(b.Endpoints, o.Endpoints)
+		b.Fenced == o.Fenced && b.ShuttingDown == o.ShuttingDown && b.Draining == o.Draining && b.MaxFeatureLevel == o.MaxFeatureLevel && slices.Equal(b.Endpoints, o.Endpoints)
 }
 
 func diffTopic(before, after *Topic) (change TopicChange, changed bool) {

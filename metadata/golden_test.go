@@ -102,6 +102,7 @@ func TestBytesOfCommandsAndDatabaseAreStable(t *testing.T) {
 		shutdownCommand(1, 2),
 		fenceCommand(3, 27),
 		removeBrokerCommand(3),
+		drainCommand(2, true),
 	}
 	var text strings.Builder
 	kinds := map[protoreflect.Name]bool{}

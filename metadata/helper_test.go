@@ -187,6 +187,10 @@ func shutdownCommand(node int32, epoch uint64) *metadatapb.Command {
 	return &metadatapb.Command{Kind: &metadatapb.Command_RequestShutdown{RequestShutdown: &metadatapb.RequestShutdown{NodeId: node, BrokerEpoch: epoch}}}
 }
 
+func drainCommand(node int32, drain bool) *metadatapb.Command {
+	return &metadatapb.Command{Kind: &metadatapb.Command_DrainBroker{DrainBroker: &metadatapb.DrainBroker{NodeId: node, Drain: drain}}}
+}
+
 func removeBrokerCommand(node int32) *metadatapb.Command {
 	return &metadatapb.Command{Kind: &metadatapb.Command_RemoveBroker{RemoveBroker: &metadatapb.RemoveBroker{NodeId: node}}}
 }

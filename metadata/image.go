@@ -38,6 +38,8 @@ type Broker struct {
 	MaxFeatureLevel uint32
 	// ShuttingDown brokers asked to stop: they lead only what nobody else can, and join no in-sync set any more.
 	ShuttingDown bool
+	// Draining brokers give all their replicas to others, and get no new ones, whatever becomes of their processes.
+	Draining bool
 }
 
 // Controller is a member of the controllers' raft group. Immutable.

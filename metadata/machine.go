@@ -79,6 +79,8 @@ func (m *machine) dispatch(command *metadatapb.Command) (*metadatapb.Result, err
 		return nil, m.requestShutdown(c.RequestShutdown)
 	case *metadatapb.Command_RemoveBroker:
 		return nil, m.removeBroker(c.RemoveBroker)
+	case *metadatapb.Command_DrainBroker:
+		return nil, m.drainBroker(c.DrainBroker)
 	case *metadatapb.Command_CreateTopic:
 		return m.createTopicCommand(c.CreateTopic)
 	case *metadatapb.Command_DeleteTopic:

@@ -41,6 +41,16 @@ func (r *modelRun) Stop(*rapid.T) {
 	})
 }
 
+func (r *modelRun) Drain(*rapid.T) {
+	node, drain := int32(rapid.IntRange(1, 5).Draw(r.T, "node")), rapid.Bool().Draw(r.T, "drain")
+	if r.brokers[node] == nil {
+		r.want(mq.InvalidRequest, drainCommand(node, drain))
+		return
+	}
+	r.want(mq.None, drainCommand(node, drain))
+	r.brokers[node].draining = drain
+}
+
 func (r *modelRun) Reassign(*rapid.T) {
 	id := partitionOf(r.topic(), int32(rapid.IntRange(0, 2).Draw(r.T, "partition")))
 	p := r.at(id)

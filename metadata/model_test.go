@@ -33,6 +33,7 @@ type modelBroker struct {
 	dir         int32
 	fenced      bool
 	stopping    bool
+	draining    bool
 }
 
 type modelTopic struct {
@@ -176,7 +177,8 @@ func (m *model) register(node int32, incarnation uint64, dir int32, suspect func
 	if old != nil && old.incarnation == incarnation && !old.fenced {
 		return
 	}
-	m.brokers[node] = &modelBroker{incarnation: incarnation, dir: dir}
+	draining := m.brokers[node] != nil && m.brokers[node].draining
+	m.brokers[node] = &modelBroker{incarnation: incarnation, dir: dir, draining: draining}
 	otherDir := old != nil && old.dir != dir
 	m.eachPartition(func(t *modelTopic, p *modelPartition) {
 		if !slices.Contains(p.replicas, node) {
@@ -499,7 +501,7 @@ func (r *modelRun) check() {
 		r.Fatalf("%d brokers, want %d", len(img.Brokers()), len(r.brokers))
 	}
 	for _, b := range img.Brokers() {
-		if want := r.brokers[int32(b.ID)]; b.Fenced != want.fenced || b.ShuttingDown != want.stopping {
+		if want := r.brokers[int32(b.ID)]; b.Fenced != want.fenced || b.ShuttingDown != want.stopping || b.Draining != want.draining {
 			r.Fatalf("broker %+v, want %+v", *b, *want)
 		}
 	}

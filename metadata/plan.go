@@ -31,7 +31,7 @@ func placeFrom(img *Image, existing, add, replicas int) ([][]mq.NodeID, error) {
 		replicas = img.Defaults.Replicas(len(loads))
 	}
 	if replicas < 1 || replicas > min(len(loads), mq.MaxReplicationFactor) {
-		return nil, mq.Errorf(mq.InvalidReplicationFactor, "%d replicas: there are %d live brokers", replicas, len(loads))
+		return nil, mq.Errorf(mq.InvalidReplicationFactor, "%d replicas: there are %d live brokers that take replicas", replicas, len(loads))
 	}
 	assignments := make([][]mq.NodeID, add)
 	for i := range assignments {
@@ -47,11 +47,11 @@ type brokerLoad struct {
 	leaders, replicas int
 }
 
-// brokerLoads counts for each live broker what it has, ascending by id.
+// brokerLoads counts for each live broker that takes replicas what it has, ascending by id.
 func brokerLoads(img *Image) []brokerLoad {
 	var loads []brokerLoad
 	for _, b := range img.brokers {
-		if !b.Fenced && !b.ShuttingDown {
+		if !b.Fenced && !b.ShuttingDown && !b.Draining {
 			loads = append(loads, brokerLoad{id: b.ID, rack: b.Rack})
 		}
 	}

@@ -138,6 +138,34 @@ func PlanDrain(img *Image, node mq.NodeID, limit int) []*metadatapb.Reassignment
 	return plan
 }
 
+// Drain is how far it is that a broker has given its replicas away.
+type Drain struct {
+	// Replicas are those that it has, Moving those of them that are being moved elsewhere, and Stuck those that no other broker can take now.
+	Replicas, Moving, Stuck int
+}
+
+// DrainOf counts a broker's replicas. It is a pure function of the image.
+func DrainOf(img *Image, node mq.NodeID) Drain {
+	var d Drain
+	for t := range img.Topics() {
+		for _, p := range t.All() {
+			switch {
+			case !slices.Contains(p.Replicas, node):
+			case slices.Contains(p.Targets(), node):
+				d.Replicas++
+				d.Stuck++
+			default:
+				d.Replicas++
+				d.Moving++
+			}
+		}
+	}
+	if d.Stuck > 0 {
+		d.Stuck -= len(PlanDrain(img, node, d.Stuck))
+	}
+	return d
+}
+
 // placeInstead takes the best broker for one place among replicas, and counts it; none when all brokers have one.
 func placeInstead(loads []brokerLoad, replicas []mq.NodeID, at int) mq.NodeID {
 	var others []int

@@ -151,3 +151,40 @@ func TestDrainPlanMovesReplicasWhereTheyFitBest(t *testing.T) {
 		t.Errorf("%d moves to %v, want %v", moves, got, want)
 	}
 }
+
+func TestBrokerThatIsDrainedGetsNoReplicasUntilThatIsEnded(t *testing.T) {
+	b := newCluster(t, 3)
+	b.must(createCommand(1, "t", []int32{1, 2}, []int32{2, 3}))
+	for range 2 { // asked twice
+		b.must(drainCommand(3, true))
+	}
+	b.must(registerCommand(3, 77)) // another run of the node
+	if !b.store.Image().Broker(3).Draining {
+		t.Fatal("a registration ended it")
+	}
+	placed, err := PlaceTopic(b.store.Image(), 4, 2)
+	if err != nil || slices.ContainsFunc(placed, func(p []mq.NodeID) bool { return slices.Contains(p, 3) }) {
+		t.Errorf("placed %v, %v", placed, err)
+	}
+	if _, err := PlaceTopic(b.store.Image(), 1, 3); mq.CodeOf(err) != mq.InvalidReplicationFactor {
+		t.Errorf("three replicas on two brokers that take some: %v", err)
+	}
+	if got, want := DrainOf(b.store.Image(), 3), (Drain{Replicas: 1}); got != want {
+		t.Errorf("%+v, want %+v", got, want)
+	}
+	b.must(createCommand(2, "everywhere", []int32{1, 2, 3}))
+	if got, want := DrainOf(b.store.Image(), 3), (Drain{Replicas: 2, Stuck: 1}); got != want {
+		t.Errorf("%+v, want %+v", got, want)
+	}
+	b.must(&metadatapb.Command{Kind: &metadatapb.Command_ReassignPartitions{
+		ReassignPartitions: &metadatapb.ReassignPartitions{Reassignments: PlanDrain(b.store.Image(), 3, 10)},
+	}})
+	if got, want := DrainOf(b.store.Image(), 3), (Drain{Replicas: 2, Moving: 1, Stuck: 1}); got != want {
+		t.Errorf("%+v, want %+v", got, want)
+	}
+	b.must(drainCommand(3, false))
+	if placed, err := PlaceTopic(b.store.Image(), 1, 3); err != nil || len(placed[0]) != 3 {
+		t.Errorf("placed %v, %v", placed, err)
+	}
+	b.refuse(mq.InvalidRequest, drainCommand(9, true)) // nobody knows it
+}

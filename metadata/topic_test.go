@@ -14,7 +14,7 @@ func TestNothingHappensBeforeTheClusterIsFormed(t *testing.T) {
 	for _, c := range []*metadatapb.Command{
 		registerCommand(1, 1), createCommand(1, "t", []int32{1}), objectIDsCommand(1), deleteCommand(1), reclaimCommand(1),
 	} {
-		b.refuse(mq.InvalidRequest, c)
+		b.refuse(mq.NotController, c)
 	}
 }
 

@@ -151,6 +151,14 @@ func (n *Node) Done() <-chan error { return n.done }
 // Broker answers requests inside this process.
 func (n *Node) Broker() *broker.Broker { return n.broker }
 
+// Replicas is how many partitions have a replica that runs on this node.
+func (n *Node) Replicas() int {
+	if n.partitions == nil {
+		return 0
+	}
+	return len(n.partitions.Table().All())
+}
+
 // ClusterID is the cluster that the node belongs to.
 func (n *Node) ClusterID() mq.ClusterID { return n.id.Cluster }
 

@@ -34,6 +34,11 @@ type Request struct {
 	//	*Request_RaftStatus
 	//	*Request_ClusterConfig
 	//	*Request_AlterClusterConfig
+	//	*Request_MovePartitions
+	//	*Request_DrainNode
+	//	*Request_RemoveNode
+	//	*Request_AddRaftMember
+	//	*Request_RemoveRaftMember
 	Kind          isRequest_Kind `protobuf_oneof:"kind"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -130,6 +135,51 @@ func (x *Request) GetAlterClusterConfig() *AlterClusterConfigRequest {
 	return nil
 }
 
+func (x *Request) GetMovePartitions() *MovePartitionsRequest {
+	if x != nil {
+		if x, ok := x.Kind.(*Request_MovePartitions); ok {
+			return x.MovePartitions
+		}
+	}
+	return nil
+}
+
+func (x *Request) GetDrainNode() *DrainNodeRequest {
+	if x != nil {
+		if x, ok := x.Kind.(*Request_DrainNode); ok {
+			return x.DrainNode
+		}
+	}
+	return nil
+}
+
+func (x *Request) GetRemoveNode() *RemoveNodeRequest {
+	if x != nil {
+		if x, ok := x.Kind.(*Request_RemoveNode); ok {
+			return x.RemoveNode
+		}
+	}
+	return nil
+}
+
+func (x *Request) GetAddRaftMember() *AddRaftMemberRequest {
+	if x != nil {
+		if x, ok := x.Kind.(*Request_AddRaftMember); ok {
+			return x.AddRaftMember
+		}
+	}
+	return nil
+}
+
+func (x *Request) GetRemoveRaftMember() *RemoveRaftMemberRequest {
+	if x != nil {
+		if x, ok := x.Kind.(*Request_RemoveRaftMember); ok {
+			return x.RemoveRaftMember
+		}
+	}
+	return nil
+}
+
 type isRequest_Kind interface {
 	isRequest_Kind()
 }
@@ -158,6 +208,26 @@ type Request_AlterClusterConfig struct {
 	AlterClusterConfig *AlterClusterConfigRequest `protobuf:"bytes,6,opt,name=alter_cluster_config,json=alterClusterConfig,proto3,oneof"`
 }
 
+type Request_MovePartitions struct {
+	MovePartitions *MovePartitionsRequest `protobuf:"bytes,7,opt,name=move_partitions,json=movePartitions,proto3,oneof"`
+}
+
+type Request_DrainNode struct {
+	DrainNode *DrainNodeRequest `protobuf:"bytes,8,opt,name=drain_node,json=drainNode,proto3,oneof"`
+}
+
+type Request_RemoveNode struct {
+	RemoveNode *RemoveNodeRequest `protobuf:"bytes,9,opt,name=remove_node,json=removeNode,proto3,oneof"`
+}
+
+type Request_AddRaftMember struct {
+	AddRaftMember *AddRaftMemberRequest `protobuf:"bytes,10,opt,name=add_raft_member,json=addRaftMember,proto3,oneof"`
+}
+
+type Request_RemoveRaftMember struct {
+	RemoveRaftMember *RemoveRaftMemberRequest `protobuf:"bytes,11,opt,name=remove_raft_member,json=removeRaftMember,proto3,oneof"`
+}
+
 func (*Request_ClusterStatus) isRequest_Kind() {}
 
 func (*Request_ListNodes) isRequest_Kind() {}
@@ -170,6 +240,16 @@ func (*Request_ClusterConfig) isRequest_Kind() {}
 
 func (*Request_AlterClusterConfig) isRequest_Kind() {}
 
+func (*Request_MovePartitions) isRequest_Kind() {}
+
+func (*Request_DrainNode) isRequest_Kind() {}
+
+func (*Request_RemoveNode) isRequest_Kind() {}
+
+func (*Request_AddRaftMember) isRequest_Kind() {}
+
+func (*Request_RemoveRaftMember) isRequest_Kind() {}
+
 // Response answers the Request with the field of the same number.
 type Response struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -181,6 +261,11 @@ type Response struct {
 	//	*Response_RaftStatus
 	//	*Response_ClusterConfig
 	//	*Response_AlterClusterConfig
+	//	*Response_MovePartitions
+	//	*Response_DrainNode
+	//	*Response_RemoveNode
+	//	*Response_AddRaftMember
+	//	*Response_RemoveRaftMember
 	Kind          isResponse_Kind `protobuf_oneof:"kind"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -277,6 +362,51 @@ func (x *Response) GetAlterClusterConfig() *AlterClusterConfigResponse {
 	return nil
 }
 
+func (x *Response) GetMovePartitions() *MovePartitionsResponse {
+	if x != nil {
+		if x, ok := x.Kind.(*Response_MovePartitions); ok {
+			return x.MovePartitions
+		}
+	}
+	return nil
+}
+
+func (x *Response) GetDrainNode() *DrainNodeResponse {
+	if x != nil {
+		if x, ok := x.Kind.(*Response_DrainNode); ok {
+			return x.DrainNode
+		}
+	}
+	return nil
+}
+
+func (x *Response) GetRemoveNode() *RemoveNodeResponse {
+	if x != nil {
+		if x, ok := x.Kind.(*Response_RemoveNode); ok {
+			return x.RemoveNode
+		}
+	}
+	return nil
+}
+
+func (x *Response) GetAddRaftMember() *AddRaftMemberResponse {
+	if x != nil {
+		if x, ok := x.Kind.(*Response_AddRaftMember); ok {
+			return x.AddRaftMember
+		}
+	}
+	return nil
+}
+
+func (x *Response) GetRemoveRaftMember() *RemoveRaftMemberResponse {
+	if x != nil {
+		if x, ok := x.Kind.(*Response_RemoveRaftMember); ok {
+			return x.RemoveRaftMember
+		}
+	}
+	return nil
+}
+
 type isResponse_Kind interface {
 	isResponse_Kind()
 }
@@ -305,6 +435,26 @@ type Response_AlterClusterConfig struct {
 	AlterClusterConfig *AlterClusterConfigResponse `protobuf:"bytes,6,opt,name=alter_cluster_config,json=alterClusterConfig,proto3,oneof"`
 }
 
+type Response_MovePartitions struct {
+	MovePartitions *MovePartitionsResponse `protobuf:"bytes,7,opt,name=move_partitions,json=movePartitions,proto3,oneof"`
+}
+
+type Response_DrainNode struct {
+	DrainNode *DrainNodeResponse `protobuf:"bytes,8,opt,name=drain_node,json=drainNode,proto3,oneof"`
+}
+
+type Response_RemoveNode struct {
+	RemoveNode *RemoveNodeResponse `protobuf:"bytes,9,opt,name=remove_node,json=removeNode,proto3,oneof"`
+}
+
+type Response_AddRaftMember struct {
+	AddRaftMember *AddRaftMemberResponse `protobuf:"bytes,10,opt,name=add_raft_member,json=addRaftMember,proto3,oneof"`
+}
+
+type Response_RemoveRaftMember struct {
+	RemoveRaftMember *RemoveRaftMemberResponse `protobuf:"bytes,11,opt,name=remove_raft_member,json=removeRaftMember,proto3,oneof"`
+}
+
 func (*Response_ClusterStatus) isResponse_Kind() {}
 
 func (*Response_ListNodes) isResponse_Kind() {}
@@ -316,6 +466,16 @@ func (*Response_RaftStatus) isResponse_Kind() {}
 func (*Response_ClusterConfig) isResponse_Kind() {}
 
 func (*Response_AlterClusterConfig) isResponse_Kind() {}
+
+func (*Response_MovePartitions) isResponse_Kind() {}
+
+func (*Response_DrainNode) isResponse_Kind() {}
+
+func (*Response_RemoveNode) isResponse_Kind() {}
+
+func (*Response_AddRaftMember) isResponse_Kind() {}
+
+func (*Response_RemoveRaftMember) isResponse_Kind() {}
 
 // ClusterStatusRequest asks how the cluster is.
 type ClusterStatusRequest struct {
@@ -590,8 +750,10 @@ type Node struct {
 	Replicas        int32  `protobuf:"varint,9,opt,name=replicas,proto3" json:"replicas,omitempty"`
 	// Of those replicas, the ones that are not in sync.
 	OutOfSyncReplicas int32 `protobuf:"varint,10,opt,name=out_of_sync_replicas,json=outOfSyncReplicas,proto3" json:"out_of_sync_replicas,omitempty"`
-	unknownFields     protoimpl.UnknownFields
-	sizeCache         protoimpl.SizeCache
+	// Its replicas are being moved to others, and it gets no new ones.
+	Draining      bool `protobuf:"varint,11,opt,name=draining,proto3" json:"draining,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Node) Reset() {
@@ -692,6 +854,13 @@ func (x *Node) GetOutOfSyncReplicas() int32 {
 		return x.OutOfSyncReplicas
 	}
 	return 0
+}
+
+func (x *Node) GetDraining() bool {
+	if x != nil {
+		return x.Draining
+	}
+	return false
 }
 
 // Endpoint is where one of a node's listeners is reached.
@@ -887,8 +1056,13 @@ type Partition struct {
 	InSync         []int32                `protobuf:"varint,7,rep,packed,name=in_sync,json=inSync,proto3" json:"in_sync,omitempty"`
 	LogStart       int64                  `protobuf:"varint,8,opt,name=log_start,json=logStart,proto3" json:"log_start,omitempty"`
 	TieredEnd      int64                  `protobuf:"varint,9,opt,name=tiered_end,json=tieredEnd,proto3" json:"tiered_end,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// What a reassignment that is under way adds, and takes away at its end.
+	Adding   []int32 `protobuf:"varint,10,rep,packed,name=adding,proto3" json:"adding,omitempty"`
+	Removing []int32 `protobuf:"varint,11,rep,packed,name=removing,proto3" json:"removing,omitempty"`
+	// Out of sync, and hold all that was committed.
+	Eligible      []int32 `protobuf:"varint,12,rep,packed,name=eligible,proto3" json:"eligible,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Partition) Reset() {
@@ -982,6 +1156,27 @@ func (x *Partition) GetTieredEnd() int64 {
 		return x.TieredEnd
 	}
 	return 0
+}
+
+func (x *Partition) GetAdding() []int32 {
+	if x != nil {
+		return x.Adding
+	}
+	return nil
+}
+
+func (x *Partition) GetRemoving() []int32 {
+	if x != nil {
+		return x.Removing
+	}
+	return nil
+}
+
+func (x *Partition) GetEligible() []int32 {
+	if x != nil {
+		return x.Eligible
+	}
+	return nil
 }
 
 // RaftStatusRequest asks about the controllers.
@@ -1436,11 +1631,590 @@ func (*AlterClusterConfigResponse) Descriptor() ([]byte, []int) {
 	return file_admin_v1_admin_proto_rawDescGZIP(), []int{18}
 }
 
+// MovePartitionsRequest gives partitions other replicas, in the background; or cancels that. Each move is decided by itself.
+type MovePartitionsRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Moves         []*PartitionMove       `protobuf:"bytes,1,rep,name=moves,proto3" json:"moves,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MovePartitionsRequest) Reset() {
+	*x = MovePartitionsRequest{}
+	mi := &file_admin_v1_admin_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MovePartitionsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MovePartitionsRequest) ProtoMessage() {}
+
+func (x *MovePartitionsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_v1_admin_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MovePartitionsRequest.ProtoReflect.Descriptor instead.
+func (*MovePartitionsRequest) Descriptor() ([]byte, []int) {
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *MovePartitionsRequest) GetMoves() []*PartitionMove {
+	if x != nil {
+		return x.Moves
+	}
+	return nil
+}
+
+// PartitionMove is what becomes of one partition.
+type PartitionMove struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Topic     string                 `protobuf:"bytes,1,opt,name=topic,proto3" json:"topic,omitempty"`
+	Partition int32                  `protobuf:"varint,2,opt,name=partition,proto3" json:"partition,omitempty"`
+	// The replicas that it is to have, the preferred leader first. Empty: cancel what is under way.
+	Replicas      []int32 `protobuf:"varint,3,rep,packed,name=replicas,proto3" json:"replicas,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PartitionMove) Reset() {
+	*x = PartitionMove{}
+	mi := &file_admin_v1_admin_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PartitionMove) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PartitionMove) ProtoMessage() {}
+
+func (x *PartitionMove) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_v1_admin_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PartitionMove.ProtoReflect.Descriptor instead.
+func (*PartitionMove) Descriptor() ([]byte, []int) {
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *PartitionMove) GetTopic() string {
+	if x != nil {
+		return x.Topic
+	}
+	return ""
+}
+
+func (x *PartitionMove) GetPartition() int32 {
+	if x != nil {
+		return x.Partition
+	}
+	return 0
+}
+
+func (x *PartitionMove) GetReplicas() []int32 {
+	if x != nil {
+		return x.Replicas
+	}
+	return nil
+}
+
+// MovePartitionsResponse has an outcome for each move.
+type MovePartitionsResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Outcomes      []*MoveOutcome         `protobuf:"bytes,1,rep,name=outcomes,proto3" json:"outcomes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MovePartitionsResponse) Reset() {
+	*x = MovePartitionsResponse{}
+	mi := &file_admin_v1_admin_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MovePartitionsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MovePartitionsResponse) ProtoMessage() {}
+
+func (x *MovePartitionsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_v1_admin_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MovePartitionsResponse.ProtoReflect.Descriptor instead.
+func (*MovePartitionsResponse) Descriptor() ([]byte, []int) {
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *MovePartitionsResponse) GetOutcomes() []*MoveOutcome {
+	if x != nil {
+		return x.Outcomes
+	}
+	return nil
+}
+
+// MoveOutcome says whether a move has begun, or was cancelled.
+type MoveOutcome struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// 0: yes.
+	Code          int32  `protobuf:"varint,1,opt,name=code,proto3" json:"code,omitempty"`
+	Message       string `protobuf:"bytes,2,opt,name=message,proto3" json:"message,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MoveOutcome) Reset() {
+	*x = MoveOutcome{}
+	mi := &file_admin_v1_admin_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MoveOutcome) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MoveOutcome) ProtoMessage() {}
+
+func (x *MoveOutcome) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_v1_admin_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MoveOutcome.ProtoReflect.Descriptor instead.
+func (*MoveOutcome) Descriptor() ([]byte, []int) {
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *MoveOutcome) GetCode() int32 {
+	if x != nil {
+		return x.Code
+	}
+	return 0
+}
+
+func (x *MoveOutcome) GetMessage() string {
+	if x != nil {
+		return x.Message
+	}
+	return ""
+}
+
+// DrainNodeRequest has a node's replicas moved to others, in the background. Asking again says how far that is.
+type DrainNodeRequest struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	NodeId int32                  `protobuf:"varint,1,opt,name=node_id,json=nodeId,proto3" json:"node_id,omitempty"`
+	// Ends it: what has moved stays where it is, what is moving goes on.
+	Cancel        bool `protobuf:"varint,2,opt,name=cancel,proto3" json:"cancel,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DrainNodeRequest) Reset() {
+	*x = DrainNodeRequest{}
+	mi := &file_admin_v1_admin_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DrainNodeRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DrainNodeRequest) ProtoMessage() {}
+
+func (x *DrainNodeRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_v1_admin_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DrainNodeRequest.ProtoReflect.Descriptor instead.
+func (*DrainNodeRequest) Descriptor() ([]byte, []int) {
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *DrainNodeRequest) GetNodeId() int32 {
+	if x != nil {
+		return x.NodeId
+	}
+	return 0
+}
+
+func (x *DrainNodeRequest) GetCancel() bool {
+	if x != nil {
+		return x.Cancel
+	}
+	return false
+}
+
+// DrainNodeResponse says what a node has left.
+type DrainNodeResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Partitions of which it has a replica. 0: it is empty.
+	Replicas int32 `protobuf:"varint,1,opt,name=replicas,proto3" json:"replicas,omitempty"`
+	// Of those, the ones that are being moved.
+	Moving int32 `protobuf:"varint,2,opt,name=moving,proto3" json:"moving,omitempty"`
+	// Of those, the ones that no other node can take now.
+	Stuck         int32 `protobuf:"varint,3,opt,name=stuck,proto3" json:"stuck,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DrainNodeResponse) Reset() {
+	*x = DrainNodeResponse{}
+	mi := &file_admin_v1_admin_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DrainNodeResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DrainNodeResponse) ProtoMessage() {}
+
+func (x *DrainNodeResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_v1_admin_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DrainNodeResponse.ProtoReflect.Descriptor instead.
+func (*DrainNodeResponse) Descriptor() ([]byte, []int) {
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *DrainNodeResponse) GetReplicas() int32 {
+	if x != nil {
+		return x.Replicas
+	}
+	return 0
+}
+
+func (x *DrainNodeResponse) GetMoving() int32 {
+	if x != nil {
+		return x.Moving
+	}
+	return 0
+}
+
+func (x *DrainNodeResponse) GetStuck() int32 {
+	if x != nil {
+		return x.Stuck
+	}
+	return 0
+}
+
+// RemoveNodeRequest forgets a broker that is fenced and has no replica.
+type RemoveNodeRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	NodeId        int32                  `protobuf:"varint,1,opt,name=node_id,json=nodeId,proto3" json:"node_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RemoveNodeRequest) Reset() {
+	*x = RemoveNodeRequest{}
+	mi := &file_admin_v1_admin_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RemoveNodeRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RemoveNodeRequest) ProtoMessage() {}
+
+func (x *RemoveNodeRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_v1_admin_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RemoveNodeRequest.ProtoReflect.Descriptor instead.
+func (*RemoveNodeRequest) Descriptor() ([]byte, []int) {
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *RemoveNodeRequest) GetNodeId() int32 {
+	if x != nil {
+		return x.NodeId
+	}
+	return 0
+}
+
+// RemoveNodeResponse says that it is done.
+type RemoveNodeResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RemoveNodeResponse) Reset() {
+	*x = RemoveNodeResponse{}
+	mi := &file_admin_v1_admin_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RemoveNodeResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RemoveNodeResponse) ProtoMessage() {}
+
+func (x *RemoveNodeResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_v1_admin_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RemoveNodeResponse.ProtoReflect.Descriptor instead.
+func (*RemoveNodeResponse) Descriptor() ([]byte, []int) {
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{26}
+}
+
+// AddRaftMemberRequest takes a node's controller, which asked for a place when it started, into raft as a learner. It becomes a voter by itself when it has
+// caught up. Only the leading controller does it.
+type AddRaftMemberRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	NodeId        int32                  `protobuf:"varint,1,opt,name=node_id,json=nodeId,proto3" json:"node_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AddRaftMemberRequest) Reset() {
+	*x = AddRaftMemberRequest{}
+	mi := &file_admin_v1_admin_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AddRaftMemberRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AddRaftMemberRequest) ProtoMessage() {}
+
+func (x *AddRaftMemberRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_v1_admin_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AddRaftMemberRequest.ProtoReflect.Descriptor instead.
+func (*AddRaftMemberRequest) Descriptor() ([]byte, []int) {
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *AddRaftMemberRequest) GetNodeId() int32 {
+	if x != nil {
+		return x.NodeId
+	}
+	return 0
+}
+
+// AddRaftMemberResponse says what it is now.
+type AddRaftMemberResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Member        *RaftMember            `protobuf:"bytes,1,opt,name=member,proto3" json:"member,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AddRaftMemberResponse) Reset() {
+	*x = AddRaftMemberResponse{}
+	mi := &file_admin_v1_admin_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AddRaftMemberResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AddRaftMemberResponse) ProtoMessage() {}
+
+func (x *AddRaftMemberResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_v1_admin_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AddRaftMemberResponse.ProtoReflect.Descriptor instead.
+func (*AddRaftMemberResponse) Descriptor() ([]byte, []int) {
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *AddRaftMemberResponse) GetMember() *RaftMember {
+	if x != nil {
+		return x.Member
+	}
+	return nil
+}
+
+// RemoveRaftMemberRequest takes a member out of raft, for good. Only the leading controller does it.
+type RemoveRaftMemberRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	RaftId        uint64                 `protobuf:"varint,1,opt,name=raft_id,json=raftId,proto3" json:"raft_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RemoveRaftMemberRequest) Reset() {
+	*x = RemoveRaftMemberRequest{}
+	mi := &file_admin_v1_admin_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RemoveRaftMemberRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RemoveRaftMemberRequest) ProtoMessage() {}
+
+func (x *RemoveRaftMemberRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_v1_admin_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RemoveRaftMemberRequest.ProtoReflect.Descriptor instead.
+func (*RemoveRaftMemberRequest) Descriptor() ([]byte, []int) {
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *RemoveRaftMemberRequest) GetRaftId() uint64 {
+	if x != nil {
+		return x.RaftId
+	}
+	return 0
+}
+
+// RemoveRaftMemberResponse says that it is done.
+type RemoveRaftMemberResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RemoveRaftMemberResponse) Reset() {
+	*x = RemoveRaftMemberResponse{}
+	mi := &file_admin_v1_admin_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RemoveRaftMemberResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RemoveRaftMemberResponse) ProtoMessage() {}
+
+func (x *RemoveRaftMemberResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_v1_admin_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RemoveRaftMemberResponse.ProtoReflect.Descriptor instead.
+func (*RemoveRaftMemberResponse) Descriptor() ([]byte, []int) {
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{30}
+}
+
 var File_admin_v1_admin_proto protoreflect.FileDescriptor
 
 const file_admin_v1_admin_proto_rawDesc = "" +
 	"\n" +
-	"\x14admin/v1/admin.proto\x12\x0frustmq.admin.v1\"\xef\x03\n" +
+	"\x14admin/v1/admin.proto\x12\x0frustmq.admin.v1\"\xf8\x06\n" +
 	"\aRequest\x12N\n" +
 	"\x0ecluster_status\x18\x01 \x01(\v2%.rustmq.admin.v1.ClusterStatusRequestH\x00R\rclusterStatus\x12B\n" +
 	"\n" +
@@ -1449,8 +2223,16 @@ const file_admin_v1_admin_proto_rawDesc = "" +
 	"\vraft_status\x18\x04 \x01(\v2\".rustmq.admin.v1.RaftStatusRequestH\x00R\n" +
 	"raftStatus\x12N\n" +
 	"\x0ecluster_config\x18\x05 \x01(\v2%.rustmq.admin.v1.ClusterConfigRequestH\x00R\rclusterConfig\x12^\n" +
-	"\x14alter_cluster_config\x18\x06 \x01(\v2*.rustmq.admin.v1.AlterClusterConfigRequestH\x00R\x12alterClusterConfigB\x06\n" +
-	"\x04kind\"\xf6\x03\n" +
+	"\x14alter_cluster_config\x18\x06 \x01(\v2*.rustmq.admin.v1.AlterClusterConfigRequestH\x00R\x12alterClusterConfig\x12Q\n" +
+	"\x0fmove_partitions\x18\a \x01(\v2&.rustmq.admin.v1.MovePartitionsRequestH\x00R\x0emovePartitions\x12B\n" +
+	"\n" +
+	"drain_node\x18\b \x01(\v2!.rustmq.admin.v1.DrainNodeRequestH\x00R\tdrainNode\x12E\n" +
+	"\vremove_node\x18\t \x01(\v2\".rustmq.admin.v1.RemoveNodeRequestH\x00R\n" +
+	"removeNode\x12O\n" +
+	"\x0fadd_raft_member\x18\n" +
+	" \x01(\v2%.rustmq.admin.v1.AddRaftMemberRequestH\x00R\raddRaftMember\x12X\n" +
+	"\x12remove_raft_member\x18\v \x01(\v2(.rustmq.admin.v1.RemoveRaftMemberRequestH\x00R\x10removeRaftMemberB\x06\n" +
+	"\x04kind\"\x84\a\n" +
 	"\bResponse\x12O\n" +
 	"\x0ecluster_status\x18\x01 \x01(\v2&.rustmq.admin.v1.ClusterStatusResponseH\x00R\rclusterStatus\x12C\n" +
 	"\n" +
@@ -1459,7 +2241,15 @@ const file_admin_v1_admin_proto_rawDesc = "" +
 	"\vraft_status\x18\x04 \x01(\v2#.rustmq.admin.v1.RaftStatusResponseH\x00R\n" +
 	"raftStatus\x12O\n" +
 	"\x0ecluster_config\x18\x05 \x01(\v2&.rustmq.admin.v1.ClusterConfigResponseH\x00R\rclusterConfig\x12_\n" +
-	"\x14alter_cluster_config\x18\x06 \x01(\v2+.rustmq.admin.v1.AlterClusterConfigResponseH\x00R\x12alterClusterConfigB\x06\n" +
+	"\x14alter_cluster_config\x18\x06 \x01(\v2+.rustmq.admin.v1.AlterClusterConfigResponseH\x00R\x12alterClusterConfig\x12R\n" +
+	"\x0fmove_partitions\x18\a \x01(\v2'.rustmq.admin.v1.MovePartitionsResponseH\x00R\x0emovePartitions\x12C\n" +
+	"\n" +
+	"drain_node\x18\b \x01(\v2\".rustmq.admin.v1.DrainNodeResponseH\x00R\tdrainNode\x12F\n" +
+	"\vremove_node\x18\t \x01(\v2#.rustmq.admin.v1.RemoveNodeResponseH\x00R\n" +
+	"removeNode\x12P\n" +
+	"\x0fadd_raft_member\x18\n" +
+	" \x01(\v2&.rustmq.admin.v1.AddRaftMemberResponseH\x00R\raddRaftMember\x12Y\n" +
+	"\x12remove_raft_member\x18\v \x01(\v2).rustmq.admin.v1.RemoveRaftMemberResponseH\x00R\x10removeRaftMemberB\x06\n" +
 	"\x04kind\"\x16\n" +
 	"\x14ClusterStatusRequest\"\xea\x03\n" +
 	"\x15ClusterStatusResponse\x12\x1d\n" +
@@ -1484,7 +2274,7 @@ const file_admin_v1_admin_proto_rawDesc = "" +
 	"\x15leaderless_partitions\x18\f \x01(\x05R\x14leaderlessPartitions\"\x12\n" +
 	"\x10ListNodesRequest\"@\n" +
 	"\x11ListNodesResponse\x12+\n" +
-	"\x05nodes\x18\x01 \x03(\v2\x15.rustmq.admin.v1.NodeR\x05nodes\"\xcf\x02\n" +
+	"\x05nodes\x18\x01 \x03(\v2\x15.rustmq.admin.v1.NodeR\x05nodes\"\xeb\x02\n" +
 	"\x04Node\x12\x17\n" +
 	"\anode_id\x18\x01 \x01(\x05R\x06nodeId\x12\x14\n" +
 	"\x05state\x18\x02 \x01(\tR\x05state\x12\x12\n" +
@@ -1496,7 +2286,8 @@ const file_admin_v1_admin_proto_rawDesc = "" +
 	"\aleaders\x18\b \x01(\x05R\aleaders\x12\x1a\n" +
 	"\breplicas\x18\t \x01(\x05R\breplicas\x12/\n" +
 	"\x14out_of_sync_replicas\x18\n" +
-	" \x01(\x05R\x11outOfSyncReplicas\"@\n" +
+	" \x01(\x05R\x11outOfSyncReplicas\x12\x1a\n" +
+	"\bdraining\x18\v \x01(\bR\bdraining\"@\n" +
 	"\bEndpoint\x12\x1a\n" +
 	"\blistener\x18\x01 \x01(\tR\blistener\x12\x18\n" +
 	"\aaddress\x18\x02 \x01(\tR\aaddress\"\x82\x01\n" +
@@ -1509,7 +2300,7 @@ const file_admin_v1_admin_proto_rawDesc = "" +
 	"\n" +
 	"partitions\x18\x01 \x03(\v2\x1a.rustmq.admin.v1.PartitionR\n" +
 	"partitions\x12\x1b\n" +
-	"\tnext_page\x18\x02 \x01(\tR\bnextPage\"\x94\x02\n" +
+	"\tnext_page\x18\x02 \x01(\tR\bnextPage\"\xe4\x02\n" +
 	"\tPartition\x12\x14\n" +
 	"\x05topic\x18\x01 \x01(\tR\x05topic\x12\x1c\n" +
 	"\tpartition\x18\x02 \x01(\x05R\tpartition\x12\x16\n" +
@@ -1520,7 +2311,11 @@ const file_admin_v1_admin_proto_rawDesc = "" +
 	"\ain_sync\x18\a \x03(\x05R\x06inSync\x12\x1b\n" +
 	"\tlog_start\x18\b \x01(\x03R\blogStart\x12\x1d\n" +
 	"\n" +
-	"tiered_end\x18\t \x01(\x03R\ttieredEnd\"\x13\n" +
+	"tiered_end\x18\t \x01(\x03R\ttieredEnd\x12\x16\n" +
+	"\x06adding\x18\n" +
+	" \x03(\x05R\x06adding\x12\x1a\n" +
+	"\bremoving\x18\v \x03(\x05R\bremoving\x12\x1a\n" +
+	"\beligible\x18\f \x03(\x05R\beligible\"\x13\n" +
 	"\x11RaftStatusRequest\"\xca\x01\n" +
 	"\x12RaftStatusResponse\x12\x1f\n" +
 	"\vanswered_by\x18\x01 \x01(\x05R\n" +
@@ -1552,7 +2347,35 @@ const file_admin_v1_admin_proto_rawDesc = "" +
 	"\bSetEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x1c\n" +
-	"\x1aAlterClusterConfigResponseB/Z-github.com/rustmq/rustmq/api/admin/v1;adminpbb\x06proto3"
+	"\x1aAlterClusterConfigResponse\"M\n" +
+	"\x15MovePartitionsRequest\x124\n" +
+	"\x05moves\x18\x01 \x03(\v2\x1e.rustmq.admin.v1.PartitionMoveR\x05moves\"_\n" +
+	"\rPartitionMove\x12\x14\n" +
+	"\x05topic\x18\x01 \x01(\tR\x05topic\x12\x1c\n" +
+	"\tpartition\x18\x02 \x01(\x05R\tpartition\x12\x1a\n" +
+	"\breplicas\x18\x03 \x03(\x05R\breplicas\"R\n" +
+	"\x16MovePartitionsResponse\x128\n" +
+	"\boutcomes\x18\x01 \x03(\v2\x1c.rustmq.admin.v1.MoveOutcomeR\boutcomes\";\n" +
+	"\vMoveOutcome\x12\x12\n" +
+	"\x04code\x18\x01 \x01(\x05R\x04code\x12\x18\n" +
+	"\amessage\x18\x02 \x01(\tR\amessage\"C\n" +
+	"\x10DrainNodeRequest\x12\x17\n" +
+	"\anode_id\x18\x01 \x01(\x05R\x06nodeId\x12\x16\n" +
+	"\x06cancel\x18\x02 \x01(\bR\x06cancel\"]\n" +
+	"\x11DrainNodeResponse\x12\x1a\n" +
+	"\breplicas\x18\x01 \x01(\x05R\breplicas\x12\x16\n" +
+	"\x06moving\x18\x02 \x01(\x05R\x06moving\x12\x14\n" +
+	"\x05stuck\x18\x03 \x01(\x05R\x05stuck\",\n" +
+	"\x11RemoveNodeRequest\x12\x17\n" +
+	"\anode_id\x18\x01 \x01(\x05R\x06nodeId\"\x14\n" +
+	"\x12RemoveNodeResponse\"/\n" +
+	"\x14AddRaftMemberRequest\x12\x17\n" +
+	"\anode_id\x18\x01 \x01(\x05R\x06nodeId\"L\n" +
+	"\x15AddRaftMemberResponse\x123\n" +
+	"\x06member\x18\x01 \x01(\v2\x1b.rustmq.admin.v1.RaftMemberR\x06member\"2\n" +
+	"\x17RemoveRaftMemberRequest\x12\x17\n" +
+	"\araft_id\x18\x01 \x01(\x04R\x06raftId\"\x1a\n" +
+	"\x18RemoveRaftMemberResponseB/Z-github.com/rustmq/rustmq/api/admin/v1;adminpbb\x06proto3"
 
 var (
 	file_admin_v1_admin_proto_rawDescOnce sync.Once
@@ -1566,7 +2389,7 @@ func file_admin_v1_admin_proto_rawDescGZIP() []byte {
 	return file_admin_v1_admin_proto_rawDescData
 }
 
-var file_admin_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 20)
+var file_admin_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 32)
 var file_admin_v1_admin_proto_goTypes = []any{
 	(*Request)(nil),                    // 0: rustmq.admin.v1.Request
 	(*Response)(nil),                   // 1: rustmq.admin.v1.Response
@@ -1587,7 +2410,19 @@ var file_admin_v1_admin_proto_goTypes = []any{
 	(*Setting)(nil),                    // 16: rustmq.admin.v1.Setting
 	(*AlterClusterConfigRequest)(nil),  // 17: rustmq.admin.v1.AlterClusterConfigRequest
 	(*AlterClusterConfigResponse)(nil), // 18: rustmq.admin.v1.AlterClusterConfigResponse
-	nil,                                // 19: rustmq.admin.v1.AlterClusterConfigRequest.SetEntry
+	(*MovePartitionsRequest)(nil),      // 19: rustmq.admin.v1.MovePartitionsRequest
+	(*PartitionMove)(nil),              // 20: rustmq.admin.v1.PartitionMove
+	(*MovePartitionsResponse)(nil),     // 21: rustmq.admin.v1.MovePartitionsResponse
+	(*MoveOutcome)(nil),                // 22: rustmq.admin.v1.MoveOutcome
+	(*DrainNodeRequest)(nil),           // 23: rustmq.admin.v1.DrainNodeRequest
+	(*DrainNodeResponse)(nil),          // 24: rustmq.admin.v1.DrainNodeResponse
+	(*RemoveNodeRequest)(nil),          // 25: rustmq.admin.v1.RemoveNodeRequest
+	(*RemoveNodeResponse)(nil),         // 26: rustmq.admin.v1.RemoveNodeResponse
+	(*AddRaftMemberRequest)(nil),       // 27: rustmq.admin.v1.AddRaftMemberRequest
+	(*AddRaftMemberResponse)(nil),      // 28: rustmq.admin.v1.AddRaftMemberResponse
+	(*RemoveRaftMemberRequest)(nil),    // 29: rustmq.admin.v1.RemoveRaftMemberRequest
+	(*RemoveRaftMemberResponse)(nil),   // 30: rustmq.admin.v1.RemoveRaftMemberResponse
+	nil,                                // 31: rustmq.admin.v1.AlterClusterConfigRequest.SetEntry
 }
 var file_admin_v1_admin_proto_depIdxs = []int32{
 	2,  // 0: rustmq.admin.v1.Request.cluster_status:type_name -> rustmq.admin.v1.ClusterStatusRequest
@@ -1596,23 +2431,36 @@ var file_admin_v1_admin_proto_depIdxs = []int32{
 	11, // 3: rustmq.admin.v1.Request.raft_status:type_name -> rustmq.admin.v1.RaftStatusRequest
 	14, // 4: rustmq.admin.v1.Request.cluster_config:type_name -> rustmq.admin.v1.ClusterConfigRequest
 	17, // 5: rustmq.admin.v1.Request.alter_cluster_config:type_name -> rustmq.admin.v1.AlterClusterConfigRequest
-	3,  // 6: rustmq.admin.v1.Response.cluster_status:type_name -> rustmq.admin.v1.ClusterStatusResponse
-	5,  // 7: rustmq.admin.v1.Response.list_nodes:type_name -> rustmq.admin.v1.ListNodesResponse
-	9,  // 8: rustmq.admin.v1.Response.list_partitions:type_name -> rustmq.admin.v1.ListPartitionsResponse
-	12, // 9: rustmq.admin.v1.Response.raft_status:type_name -> rustmq.admin.v1.RaftStatusResponse
-	15, // 10: rustmq.admin.v1.Response.cluster_config:type_name -> rustmq.admin.v1.ClusterConfigResponse
-	18, // 11: rustmq.admin.v1.Response.alter_cluster_config:type_name -> rustmq.admin.v1.AlterClusterConfigResponse
-	6,  // 12: rustmq.admin.v1.ListNodesResponse.nodes:type_name -> rustmq.admin.v1.Node
-	7,  // 13: rustmq.admin.v1.Node.endpoints:type_name -> rustmq.admin.v1.Endpoint
-	10, // 14: rustmq.admin.v1.ListPartitionsResponse.partitions:type_name -> rustmq.admin.v1.Partition
-	13, // 15: rustmq.admin.v1.RaftStatusResponse.members:type_name -> rustmq.admin.v1.RaftMember
-	16, // 16: rustmq.admin.v1.ClusterConfigResponse.settings:type_name -> rustmq.admin.v1.Setting
-	19, // 17: rustmq.admin.v1.AlterClusterConfigRequest.set:type_name -> rustmq.admin.v1.AlterClusterConfigRequest.SetEntry
-	18, // [18:18] is the sub-list for method output_type
-	18, // [18:18] is the sub-list for method input_type
-	18, // [18:18] is the sub-list for extension type_name
-	18, // [18:18] is the sub-list for extension extendee
-	0,  // [0:18] is the sub-list for field type_name
+	19, // 6: rustmq.admin.v1.Request.move_partitions:type_name -> rustmq.admin.v1.MovePartitionsRequest
+	23, // 7: rustmq.admin.v1.Request.drain_node:type_name -> rustmq.admin.v1.DrainNodeRequest
+	25, // 8: rustmq.admin.v1.Request.remove_node:type_name -> rustmq.admin.v1.RemoveNodeRequest
+	27, // 9: rustmq.admin.v1.Request.add_raft_member:type_name -> rustmq.admin.v1.AddRaftMemberRequest
+	29, // 10: rustmq.admin.v1.Request.remove_raft_member:type_name -> rustmq.admin.v1.RemoveRaftMemberRequest
+	3,  // 11: rustmq.admin.v1.Response.cluster_status:type_name -> rustmq.admin.v1.ClusterStatusResponse
+	5,  // 12: rustmq.admin.v1.Response.list_nodes:type_name -> rustmq.admin.v1.ListNodesResponse
+	9,  // 13: rustmq.admin.v1.Response.list_partitions:type_name -> rustmq.admin.v1.ListPartitionsResponse
+	12, // 14: rustmq.admin.v1.Response.raft_status:type_name -> rustmq.admin.v1.RaftStatusResponse
+	15, // 15: rustmq.admin.v1.Response.cluster_config:type_name -> rustmq.admin.v1.ClusterConfigResponse
+	18, // 16: rustmq.admin.v1.Response.alter_cluster_config:type_name -> rustmq.admin.v1.AlterClusterConfigResponse
+	21, // 17: rustmq.admin.v1.Response.move_partitions:type_name -> rustmq.admin.v1.MovePartitionsResponse
+	24, // 18: rustmq.admin.v1.Response.drain_node:type_name -> rustmq.admin.v1.DrainNodeResponse
+	26, // 19: rustmq.admin.v1.Response.remove_node:type_name -> rustmq.admin.v1.RemoveNodeResponse
+	28, // 20: rustmq.admin.v1.Response.add_raft_member:type_name -> rustmq.admin.v1.AddRaftMemberResponse
+	30, // 21: rustmq.admin.v1.Response.remove_raft_member:type_name -> rustmq.admin.v1.RemoveRaftMemberResponse
+	6,  // 22: rustmq.admin.v1.ListNodesResponse.nodes:type_name -> rustmq.admin.v1.Node
+	7,  // 23: rustmq.admin.v1.Node.endpoints:type_name -> rustmq.admin.v1.Endpoint
+	10, // 24: rustmq.admin.v1.ListPartitionsResponse.partitions:type_name -> rustmq.admin.v1.Partition
+	13, // 25: rustmq.admin.v1.RaftStatusResponse.members:type_name -> rustmq.admin.v1.RaftMember
+	16, // 26: rustmq.admin.v1.ClusterConfigResponse.settings:type_name -> rustmq.admin.v1.Setting
+	31, // 27: rustmq.admin.v1.AlterClusterConfigRequest.set:type_name -> rustmq.admin.v1.AlterClusterConfigRequest.SetEntry
+	20, // 28: rustmq.admin.v1.MovePartitionsRequest.moves:type_name -> rustmq.admin.v1.PartitionMove
+	22, // 29: rustmq.admin.v1.MovePartitionsResponse.outcomes:type_name -> rustmq.admin.v1.MoveOutcome
+	13, // 30: rustmq.admin.v1.AddRaftMemberResponse.member:type_name -> rustmq.admin.v1.RaftMember
+	31, // [31:31] is the sub-list for method output_type
+	31, // [31:31] is the sub-list for method input_type
+	31, // [31:31] is the sub-list for extension type_name
+	31, // [31:31] is the sub-list for extension extendee
+	0,  // [0:31] is the sub-list for field type_name
 }
 
 func init() { file_admin_v1_admin_proto_init() }
@@ -1627,6 +2475,11 @@ func file_admin_v1_admin_proto_init() {
 		(*Request_RaftStatus)(nil),
 		(*Request_ClusterConfig)(nil),
 		(*Request_AlterClusterConfig)(nil),
+		(*Request_MovePartitions)(nil),
+		(*Request_DrainNode)(nil),
+		(*Request_RemoveNode)(nil),
+		(*Request_AddRaftMember)(nil),
+		(*Request_RemoveRaftMember)(nil),
 	}
 	file_admin_v1_admin_proto_msgTypes[1].OneofWrappers = []any{
 		(*Response_ClusterStatus)(nil),
@@ -1635,6 +2488,11 @@ func file_admin_v1_admin_proto_init() {
 		(*Response_RaftStatus)(nil),
 		(*Response_ClusterConfig)(nil),
 		(*Response_AlterClusterConfig)(nil),
+		(*Response_MovePartitions)(nil),
+		(*Response_DrainNode)(nil),
+		(*Response_RemoveNode)(nil),
+		(*Response_AddRaftMember)(nil),
+		(*Response_RemoveRaftMember)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -1642,7 +2500,7 @@ func file_admin_v1_admin_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_admin_v1_admin_proto_rawDesc), len(file_admin_v1_admin_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   20,
+			NumMessages:   32,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -754,6 +754,96 @@ func (x *CheckpointResponse) GetCheckpoint() *v1.Checkpoint {
 	return nil
 }
 
+type OperateRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// A rustmq.admin.v1.Request, encoded.
+	Request       []byte `protobuf:"bytes,1,opt,name=request,proto3" json:"request,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *OperateRequest) Reset() {
+	*x = OperateRequest{}
+	mi := &file_control_v1_control_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OperateRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OperateRequest) ProtoMessage() {}
+
+func (x *OperateRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_control_v1_control_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use OperateRequest.ProtoReflect.Descriptor instead.
+func (*OperateRequest) Descriptor() ([]byte, []int) {
+	return file_control_v1_control_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *OperateRequest) GetRequest() []byte {
+	if x != nil {
+		return x.Request
+	}
+	return nil
+}
+
+type OperateResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// A rustmq.admin.v1.Response, encoded.
+	Response      []byte `protobuf:"bytes,1,opt,name=response,proto3" json:"response,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *OperateResponse) Reset() {
+	*x = OperateResponse{}
+	mi := &file_control_v1_control_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OperateResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OperateResponse) ProtoMessage() {}
+
+func (x *OperateResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_control_v1_control_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use OperateResponse.ProtoReflect.Descriptor instead.
+func (*OperateResponse) Descriptor() ([]byte, []int) {
+	return file_control_v1_control_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *OperateResponse) GetResponse() []byte {
+	if x != nil {
+		return x.Response
+	}
+	return nil
+}
+
 type StatusRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -762,7 +852,7 @@ type StatusRequest struct {
 
 func (x *StatusRequest) Reset() {
 	*x = StatusRequest{}
-	mi := &file_control_v1_control_proto_msgTypes[13]
+	mi := &file_control_v1_control_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -774,7 +864,7 @@ func (x *StatusRequest) String() string {
 func (*StatusRequest) ProtoMessage() {}
 
 func (x *StatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_control_v1_control_proto_msgTypes[13]
+	mi := &file_control_v1_control_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -787,7 +877,7 @@ func (x *StatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusRequest.ProtoReflect.Descriptor instead.
 func (*StatusRequest) Descriptor() ([]byte, []int) {
-	return file_control_v1_control_proto_rawDescGZIP(), []int{13}
+	return file_control_v1_control_proto_rawDescGZIP(), []int{15}
 }
 
 type StatusResponse struct {
@@ -807,7 +897,7 @@ type StatusResponse struct {
 
 func (x *StatusResponse) Reset() {
 	*x = StatusResponse{}
-	mi := &file_control_v1_control_proto_msgTypes[14]
+	mi := &file_control_v1_control_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -819,7 +909,7 @@ func (x *StatusResponse) String() string {
 func (*StatusResponse) ProtoMessage() {}
 
 func (x *StatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_control_v1_control_proto_msgTypes[14]
+	mi := &file_control_v1_control_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -832,7 +922,7 @@ func (x *StatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusResponse.ProtoReflect.Descriptor instead.
 func (*StatusResponse) Descriptor() ([]byte, []int) {
-	return file_control_v1_control_proto_rawDescGZIP(), []int{14}
+	return file_control_v1_control_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *StatusResponse) GetNodeId() int32 {
@@ -900,7 +990,7 @@ type BrokerStatus struct {
 
 func (x *BrokerStatus) Reset() {
 	*x = BrokerStatus{}
-	mi := &file_control_v1_control_proto_msgTypes[15]
+	mi := &file_control_v1_control_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -912,7 +1002,7 @@ func (x *BrokerStatus) String() string {
 func (*BrokerStatus) ProtoMessage() {}
 
 func (x *BrokerStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_control_v1_control_proto_msgTypes[15]
+	mi := &file_control_v1_control_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -925,7 +1015,7 @@ func (x *BrokerStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BrokerStatus.ProtoReflect.Descriptor instead.
 func (*BrokerStatus) Descriptor() ([]byte, []int) {
-	return file_control_v1_control_proto_rawDescGZIP(), []int{15}
+	return file_control_v1_control_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *BrokerStatus) GetNodeId() int32 {
@@ -1028,7 +1118,11 @@ const file_control_v1_control_proto_rawDesc = "" +
 	"\x12CheckpointResponse\x12>\n" +
 	"\n" +
 	"checkpoint\x18\x01 \x01(\v2\x1e.rustmq.metadata.v1.CheckpointR\n" +
-	"checkpoint\"\x0f\n" +
+	"checkpoint\"*\n" +
+	"\x0eOperateRequest\x12\x18\n" +
+	"\arequest\x18\x01 \x01(\fR\arequest\"-\n" +
+	"\x0fOperateResponse\x12\x1a\n" +
+	"\bresponse\x18\x01 \x01(\fR\bresponse\"\x0f\n" +
 	"\rStatusRequest\"\xf2\x01\n" +
 	"\x0eStatusResponse\x12\x17\n" +
 	"\anode_id\x18\x01 \x01(\x05R\x06nodeId\x12\x18\n" +
@@ -1047,7 +1141,7 @@ const file_control_v1_control_proto_rawDesc = "" +
 	"\tconnected\x18\x05 \x01(\bR\tconnected\x12\x1f\n" +
 	"\vimage_index\x18\x06 \x01(\x04R\n" +
 	"imageIndex\x12\x18\n" +
-	"\aleaving\x18\a \x01(\bR\aleaving2\x85\x04\n" +
+	"\aleaving\x18\a \x01(\bR\aleaving2\xd7\x04\n" +
 	"\x0eControlService\x12P\n" +
 	"\aPropose\x12!.rustmq.control.v1.ProposeRequest\x1a\".rustmq.control.v1.ProposeResponse\x12L\n" +
 	"\x05Watch\x12\x1f.rustmq.control.v1.WatchRequest\x1a .rustmq.control.v1.WatchResponse0\x01\x12Z\n" +
@@ -1055,7 +1149,8 @@ const file_control_v1_control_proto_rawDesc = "" +
 	"\x06Ranges\x12 .rustmq.control.v1.RangesRequest\x1a!.rustmq.control.v1.RangesResponse\x12Y\n" +
 	"\n" +
 	"Checkpoint\x12$.rustmq.control.v1.CheckpointRequest\x1a%.rustmq.control.v1.CheckpointResponse\x12M\n" +
-	"\x06Status\x12 .rustmq.control.v1.StatusRequest\x1a!.rustmq.control.v1.StatusResponseB3Z1github.com/rustmq/rustmq/api/control/v1;controlpbb\x06proto3"
+	"\x06Status\x12 .rustmq.control.v1.StatusRequest\x1a!.rustmq.control.v1.StatusResponse\x12P\n" +
+	"\aOperate\x12!.rustmq.control.v1.OperateRequest\x1a\".rustmq.control.v1.OperateResponseB3Z1github.com/rustmq/rustmq/api/control/v1;controlpbb\x06proto3"
 
 var (
 	file_control_v1_control_proto_rawDescOnce sync.Once
@@ -1069,7 +1164,7 @@ func file_control_v1_control_proto_rawDescGZIP() []byte {
 	return file_control_v1_control_proto_rawDescData
 }
 
-var file_control_v1_control_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
+var file_control_v1_control_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
 var file_control_v1_control_proto_goTypes = []any{
 	(*ProposeRequest)(nil),     // 0: rustmq.control.v1.ProposeRequest
 	(*ProposeResponse)(nil),    // 1: rustmq.control.v1.ProposeResponse
@@ -1084,35 +1179,39 @@ var file_control_v1_control_proto_goTypes = []any{
 	(*RangesResponse)(nil),     // 10: rustmq.control.v1.RangesResponse
 	(*CheckpointRequest)(nil),  // 11: rustmq.control.v1.CheckpointRequest
 	(*CheckpointResponse)(nil), // 12: rustmq.control.v1.CheckpointResponse
-	(*StatusRequest)(nil),      // 13: rustmq.control.v1.StatusRequest
-	(*StatusResponse)(nil),     // 14: rustmq.control.v1.StatusResponse
-	(*BrokerStatus)(nil),       // 15: rustmq.control.v1.BrokerStatus
-	(*v1.Range)(nil),           // 16: rustmq.metadata.v1.Range
-	(*v1.Checkpoint)(nil),      // 17: rustmq.metadata.v1.Checkpoint
+	(*OperateRequest)(nil),     // 13: rustmq.control.v1.OperateRequest
+	(*OperateResponse)(nil),    // 14: rustmq.control.v1.OperateResponse
+	(*StatusRequest)(nil),      // 15: rustmq.control.v1.StatusRequest
+	(*StatusResponse)(nil),     // 16: rustmq.control.v1.StatusResponse
+	(*BrokerStatus)(nil),       // 17: rustmq.control.v1.BrokerStatus
+	(*v1.Range)(nil),           // 18: rustmq.metadata.v1.Range
+	(*v1.Checkpoint)(nil),      // 19: rustmq.metadata.v1.Checkpoint
 }
 var file_control_v1_control_proto_depIdxs = []int32{
 	6,  // 0: rustmq.control.v1.RangesRequest.partition:type_name -> rustmq.control.v1.PartitionName
 	7,  // 1: rustmq.control.v1.RangesRequest.freshness:type_name -> rustmq.control.v1.Freshness
-	16, // 2: rustmq.control.v1.CatalogRange.range:type_name -> rustmq.metadata.v1.Range
+	18, // 2: rustmq.control.v1.CatalogRange.range:type_name -> rustmq.metadata.v1.Range
 	9,  // 3: rustmq.control.v1.RangesResponse.ranges:type_name -> rustmq.control.v1.CatalogRange
 	6,  // 4: rustmq.control.v1.CheckpointRequest.partition:type_name -> rustmq.control.v1.PartitionName
 	7,  // 5: rustmq.control.v1.CheckpointRequest.freshness:type_name -> rustmq.control.v1.Freshness
-	17, // 6: rustmq.control.v1.CheckpointResponse.checkpoint:type_name -> rustmq.metadata.v1.Checkpoint
-	15, // 7: rustmq.control.v1.StatusResponse.brokers:type_name -> rustmq.control.v1.BrokerStatus
+	19, // 6: rustmq.control.v1.CheckpointResponse.checkpoint:type_name -> rustmq.metadata.v1.Checkpoint
+	17, // 7: rustmq.control.v1.StatusResponse.brokers:type_name -> rustmq.control.v1.BrokerStatus
 	0,  // 8: rustmq.control.v1.ControlService.Propose:input_type -> rustmq.control.v1.ProposeRequest
 	2,  // 9: rustmq.control.v1.ControlService.Watch:input_type -> rustmq.control.v1.WatchRequest
 	4,  // 10: rustmq.control.v1.ControlService.Heartbeat:input_type -> rustmq.control.v1.HeartbeatRequest
 	8,  // 11: rustmq.control.v1.ControlService.Ranges:input_type -> rustmq.control.v1.RangesRequest
 	11, // 12: rustmq.control.v1.ControlService.Checkpoint:input_type -> rustmq.control.v1.CheckpointRequest
-	13, // 13: rustmq.control.v1.ControlService.Status:input_type -> rustmq.control.v1.StatusRequest
-	1,  // 14: rustmq.control.v1.ControlService.Propose:output_type -> rustmq.control.v1.ProposeResponse
-	3,  // 15: rustmq.control.v1.ControlService.Watch:output_type -> rustmq.control.v1.WatchResponse
-	5,  // 16: rustmq.control.v1.ControlService.Heartbeat:output_type -> rustmq.control.v1.HeartbeatResponse
-	10, // 17: rustmq.control.v1.ControlService.Ranges:output_type -> rustmq.control.v1.RangesResponse
-	12, // 18: rustmq.control.v1.ControlService.Checkpoint:output_type -> rustmq.control.v1.CheckpointResponse
-	14, // 19: rustmq.control.v1.ControlService.Status:output_type -> rustmq.control.v1.StatusResponse
-	14, // [14:20] is the sub-list for method output_type
-	8,  // [8:14] is the sub-list for method input_type
+	15, // 13: rustmq.control.v1.ControlService.Status:input_type -> rustmq.control.v1.StatusRequest
+	13, // 14: rustmq.control.v1.ControlService.Operate:input_type -> rustmq.control.v1.OperateRequest
+	1,  // 15: rustmq.control.v1.ControlService.Propose:output_type -> rustmq.control.v1.ProposeResponse
+	3,  // 16: rustmq.control.v1.ControlService.Watch:output_type -> rustmq.control.v1.WatchResponse
+	5,  // 17: rustmq.control.v1.ControlService.Heartbeat:output_type -> rustmq.control.v1.HeartbeatResponse
+	10, // 18: rustmq.control.v1.ControlService.Ranges:output_type -> rustmq.control.v1.RangesResponse
+	12, // 19: rustmq.control.v1.ControlService.Checkpoint:output_type -> rustmq.control.v1.CheckpointResponse
+	16, // 20: rustmq.control.v1.ControlService.Status:output_type -> rustmq.control.v1.StatusResponse
+	14, // 21: rustmq.control.v1.ControlService.Operate:output_type -> rustmq.control.v1.OperateResponse
+	15, // [15:22] is the sub-list for method output_type
+	8,  // [8:15] is the sub-list for method input_type
 	8,  // [8:8] is the sub-list for extension type_name
 	8,  // [8:8] is the sub-list for extension extendee
 	0,  // [0:8] is the sub-list for field type_name
@@ -1129,7 +1228,7 @@ func file_control_v1_control_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_control_v1_control_proto_rawDesc), len(file_control_v1_control_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   16,
+			NumMessages:   18,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

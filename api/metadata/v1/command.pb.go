@@ -38,6 +38,7 @@ type Command struct {
 	//	*Command_FenceBroker
 	//	*Command_RequestShutdown
 	//	*Command_RemoveBroker
+	//	*Command_DrainBroker
 	//	*Command_CreateTopic
 	//	*Command_DeleteTopic
 	//	*Command_AlterTopicConfigs
@@ -160,6 +161,15 @@ func (x *Command) GetRemoveBroker() *RemoveBroker {
 	if x != nil {
 		if x, ok := x.Kind.(*Command_RemoveBroker); ok {
 			return x.RemoveBroker
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetDrainBroker() *DrainBroker {
+	if x != nil {
+		if x, ok := x.Kind.(*Command_DrainBroker); ok {
+			return x.DrainBroker
 		}
 	}
 	return nil
@@ -332,6 +342,10 @@ type Command_RemoveBroker struct {
 	RemoveBroker *RemoveBroker `protobuf:"bytes,8,opt,name=remove_broker,json=removeBroker,proto3,oneof"`
 }
 
+type Command_DrainBroker struct {
+	DrainBroker *DrainBroker `protobuf:"bytes,9,opt,name=drain_broker,json=drainBroker,proto3,oneof"`
+}
+
 type Command_CreateTopic struct {
 	CreateTopic *CreateTopic `protobuf:"bytes,10,opt,name=create_topic,json=createTopic,proto3,oneof"`
 }
@@ -405,6 +419,8 @@ func (*Command_FenceBroker) isCommand_Kind() {}
 func (*Command_RequestShutdown) isCommand_Kind() {}
 
 func (*Command_RemoveBroker) isCommand_Kind() {}
+
+func (*Command_DrainBroker) isCommand_Kind() {}
 
 func (*Command_CreateTopic) isCommand_Kind() {}
 
@@ -1215,6 +1231,61 @@ func (x *RemoveBroker) GetNodeId() int32 {
 	return 0
 }
 
+// DrainBroker has a broker's replicas moved to others by plan, and no new ones placed there; or ends that, and what moved stays where it is. It holds
+// over the broker's registrations, until it is removed. Asking for what is so already changes nothing.
+type DrainBroker struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	NodeId int32                  `protobuf:"varint,1,opt,name=node_id,json=nodeId,proto3" json:"node_id,omitempty"`
+	// false: it is to take replicas again.
+	Drain         bool `protobuf:"varint,2,opt,name=drain,proto3" json:"drain,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DrainBroker) Reset() {
+	*x = DrainBroker{}
+	mi := &file_metadata_v1_command_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DrainBroker) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DrainBroker) ProtoMessage() {}
+
+func (x *DrainBroker) ProtoReflect() protoreflect.Message {
+	mi := &file_metadata_v1_command_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DrainBroker.ProtoReflect.Descriptor instead.
+func (*DrainBroker) Descriptor() ([]byte, []int) {
+	return file_metadata_v1_command_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *DrainBroker) GetNodeId() int32 {
+	if x != nil {
+		return x.NodeId
+	}
+	return 0
+}
+
+func (x *DrainBroker) GetDrain() bool {
+	if x != nil {
+		return x.Drain
+	}
+	return false
+}
+
 // ReplicaAssignment lists the replicas of one partition, the preferred leader first.
 type ReplicaAssignment struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1225,7 +1296,7 @@ type ReplicaAssignment struct {
 
 func (x *ReplicaAssignment) Reset() {
 	*x = ReplicaAssignment{}
-	mi := &file_metadata_v1_command_proto_msgTypes[12]
+	mi := &file_metadata_v1_command_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1237,7 +1308,7 @@ func (x *ReplicaAssignment) String() string {
 func (*ReplicaAssignment) ProtoMessage() {}
 
 func (x *ReplicaAssignment) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_v1_command_proto_msgTypes[12]
+	mi := &file_metadata_v1_command_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1250,7 +1321,7 @@ func (x *ReplicaAssignment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplicaAssignment.ProtoReflect.Descriptor instead.
 func (*ReplicaAssignment) Descriptor() ([]byte, []int) {
-	return file_metadata_v1_command_proto_rawDescGZIP(), []int{12}
+	return file_metadata_v1_command_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *ReplicaAssignment) GetReplicas() []int32 {
@@ -1273,7 +1344,7 @@ type CreateTopic struct {
 
 func (x *CreateTopic) Reset() {
 	*x = CreateTopic{}
-	mi := &file_metadata_v1_command_proto_msgTypes[13]
+	mi := &file_metadata_v1_command_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1285,7 +1356,7 @@ func (x *CreateTopic) String() string {
 func (*CreateTopic) ProtoMessage() {}
 
 func (x *CreateTopic) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_v1_command_proto_msgTypes[13]
+	mi := &file_metadata_v1_command_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1298,7 +1369,7 @@ func (x *CreateTopic) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateTopic.ProtoReflect.Descriptor instead.
 func (*CreateTopic) Descriptor() ([]byte, []int) {
-	return file_metadata_v1_command_proto_rawDescGZIP(), []int{13}
+	return file_metadata_v1_command_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *CreateTopic) GetId() []byte {
@@ -1339,7 +1410,7 @@ type CreateTopicResult struct {
 
 func (x *CreateTopicResult) Reset() {
 	*x = CreateTopicResult{}
-	mi := &file_metadata_v1_command_proto_msgTypes[14]
+	mi := &file_metadata_v1_command_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1351,7 +1422,7 @@ func (x *CreateTopicResult) String() string {
 func (*CreateTopicResult) ProtoMessage() {}
 
 func (x *CreateTopicResult) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_v1_command_proto_msgTypes[14]
+	mi := &file_metadata_v1_command_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1364,7 +1435,7 @@ func (x *CreateTopicResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateTopicResult.ProtoReflect.Descriptor instead.
 func (*CreateTopicResult) Descriptor() ([]byte, []int) {
-	return file_metadata_v1_command_proto_rawDescGZIP(), []int{14}
+	return file_metadata_v1_command_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *CreateTopicResult) GetId() []byte {
@@ -1384,7 +1455,7 @@ type DeleteTopic struct {
 
 func (x *DeleteTopic) Reset() {
 	*x = DeleteTopic{}
-	mi := &file_metadata_v1_command_proto_msgTypes[15]
+	mi := &file_metadata_v1_command_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1396,7 +1467,7 @@ func (x *DeleteTopic) String() string {
 func (*DeleteTopic) ProtoMessage() {}
 
 func (x *DeleteTopic) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_v1_command_proto_msgTypes[15]
+	mi := &file_metadata_v1_command_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1409,7 +1480,7 @@ func (x *DeleteTopic) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteTopic.ProtoReflect.Descriptor instead.
 func (*DeleteTopic) Descriptor() ([]byte, []int) {
-	return file_metadata_v1_command_proto_rawDescGZIP(), []int{15}
+	return file_metadata_v1_command_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *DeleteTopic) GetId() []byte {
@@ -1430,7 +1501,7 @@ type AlterTopicConfigs struct {
 
 func (x *AlterTopicConfigs) Reset() {
 	*x = AlterTopicConfigs{}
-	mi := &file_metadata_v1_command_proto_msgTypes[16]
+	mi := &file_metadata_v1_command_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1442,7 +1513,7 @@ func (x *AlterTopicConfigs) String() string {
 func (*AlterTopicConfigs) ProtoMessage() {}
 
 func (x *AlterTopicConfigs) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_v1_command_proto_msgTypes[16]
+	mi := &file_metadata_v1_command_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1455,7 +1526,7 @@ func (x *AlterTopicConfigs) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AlterTopicConfigs.ProtoReflect.Descriptor instead.
 func (*AlterTopicConfigs) Descriptor() ([]byte, []int) {
-	return file_metadata_v1_command_proto_rawDescGZIP(), []int{16}
+	return file_metadata_v1_command_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *AlterTopicConfigs) GetId() []byte {
@@ -1484,7 +1555,7 @@ type CreatePartitions struct {
 
 func (x *CreatePartitions) Reset() {
 	*x = CreatePartitions{}
-	mi := &file_metadata_v1_command_proto_msgTypes[17]
+	mi := &file_metadata_v1_command_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1496,7 +1567,7 @@ func (x *CreatePartitions) String() string {
 func (*CreatePartitions) ProtoMessage() {}
 
 func (x *CreatePartitions) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_v1_command_proto_msgTypes[17]
+	mi := &file_metadata_v1_command_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1509,7 +1580,7 @@ func (x *CreatePartitions) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreatePartitions.ProtoReflect.Descriptor instead.
 func (*CreatePartitions) Descriptor() ([]byte, []int) {
-	return file_metadata_v1_command_proto_rawDescGZIP(), []int{17}
+	return file_metadata_v1_command_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *CreatePartitions) GetId() []byte {
@@ -1546,7 +1617,7 @@ type ISRMember struct {
 
 func (x *ISRMember) Reset() {
 	*x = ISRMember{}
-	mi := &file_metadata_v1_command_proto_msgTypes[18]
+	mi := &file_metadata_v1_command_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1558,7 +1629,7 @@ func (x *ISRMember) String() string {
 func (*ISRMember) ProtoMessage() {}
 
 func (x *ISRMember) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_v1_command_proto_msgTypes[18]
+	mi := &file_metadata_v1_command_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1571,7 +1642,7 @@ func (x *ISRMember) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ISRMember.ProtoReflect.Descriptor instead.
 func (*ISRMember) Descriptor() ([]byte, []int) {
-	return file_metadata_v1_command_proto_rawDescGZIP(), []int{18}
+	return file_metadata_v1_command_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ISRMember) GetNodeId() int32 {
@@ -1610,7 +1681,7 @@ type PartitionChange struct {
 
 func (x *PartitionChange) Reset() {
 	*x = PartitionChange{}
-	mi := &file_metadata_v1_command_proto_msgTypes[19]
+	mi := &file_metadata_v1_command_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1622,7 +1693,7 @@ func (x *PartitionChange) String() string {
 func (*PartitionChange) ProtoMessage() {}
 
 func (x *PartitionChange) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_v1_command_proto_msgTypes[19]
+	mi := &file_metadata_v1_command_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1635,7 +1706,7 @@ func (x *PartitionChange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PartitionChange.ProtoReflect.Descriptor instead.
 func (*PartitionChange) Descriptor() ([]byte, []int) {
-	return file_metadata_v1_command_proto_rawDescGZIP(), []int{19}
+	return file_metadata_v1_command_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *PartitionChange) GetPartition() *PartitionRef {
@@ -1690,7 +1761,7 @@ type ChangePartitions struct {
 
 func (x *ChangePartitions) Reset() {
 	*x = ChangePartitions{}
-	mi := &file_metadata_v1_command_proto_msgTypes[20]
+	mi := &file_metadata_v1_command_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1702,7 +1773,7 @@ func (x *ChangePartitions) String() string {
 func (*ChangePartitions) ProtoMessage() {}
 
 func (x *ChangePartitions) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_v1_command_proto_msgTypes[20]
+	mi := &file_metadata_v1_command_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1715,7 +1786,7 @@ func (x *ChangePartitions) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChangePartitions.ProtoReflect.Descriptor instead.
 func (*ChangePartitions) Descriptor() ([]byte, []int) {
-	return file_metadata_v1_command_proto_rawDescGZIP(), []int{20}
+	return file_metadata_v1_command_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ChangePartitions) GetChanges() []*PartitionChange {
@@ -1736,7 +1807,7 @@ type Verdict struct {
 
 func (x *Verdict) Reset() {
 	*x = Verdict{}
-	mi := &file_metadata_v1_command_proto_msgTypes[21]
+	mi := &file_metadata_v1_command_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1748,7 +1819,7 @@ func (x *Verdict) String() string {
 func (*Verdict) ProtoMessage() {}
 
 func (x *Verdict) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_v1_command_proto_msgTypes[21]
+	mi := &file_metadata_v1_command_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1761,7 +1832,7 @@ func (x *Verdict) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Verdict.ProtoReflect.Descriptor instead.
 func (*Verdict) Descriptor() ([]byte, []int) {
-	return file_metadata_v1_command_proto_rawDescGZIP(), []int{21}
+	return file_metadata_v1_command_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Verdict) GetCode() int32 {
@@ -1788,7 +1859,7 @@ type ChangePartitionsResult struct {
 
 func (x *ChangePartitionsResult) Reset() {
 	*x = ChangePartitionsResult{}
-	mi := &file_metadata_v1_command_proto_msgTypes[22]
+	mi := &file_metadata_v1_command_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1800,7 +1871,7 @@ func (x *ChangePartitionsResult) String() string {
 func (*ChangePartitionsResult) ProtoMessage() {}
 
 func (x *ChangePartitionsResult) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_v1_command_proto_msgTypes[22]
+	mi := &file_metadata_v1_command_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1813,7 +1884,7 @@ func (x *ChangePartitionsResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChangePartitionsResult.ProtoReflect.Descriptor instead.
 func (*ChangePartitionsResult) Descriptor() ([]byte, []int) {
-	return file_metadata_v1_command_proto_rawDescGZIP(), []int{22}
+	return file_metadata_v1_command_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *ChangePartitionsResult) GetVerdicts() []*Verdict {
@@ -1837,7 +1908,7 @@ type Reassignment struct {
 
 func (x *Reassignment) Reset() {
 	*x = Reassignment{}
-	mi := &file_metadata_v1_command_proto_msgTypes[23]
+	mi := &file_metadata_v1_command_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1849,7 +1920,7 @@ func (x *Reassignment) String() string {
 func (*Reassignment) ProtoMessage() {}
 
 func (x *Reassignment) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_v1_command_proto_msgTypes[23]
+	mi := &file_metadata_v1_command_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1862,7 +1933,7 @@ func (x *Reassignment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Reassignment.ProtoReflect.Descriptor instead.
 func (*Reassignment) Descriptor() ([]byte, []int) {
-	return file_metadata_v1_command_proto_rawDescGZIP(), []int{23}
+	return file_metadata_v1_command_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Reassignment) GetPartition() *PartitionRef {
@@ -1896,7 +1967,7 @@ type ReassignPartitions struct {
 
 func (x *ReassignPartitions) Reset() {
 	*x = ReassignPartitions{}
-	mi := &file_metadata_v1_command_proto_msgTypes[24]
+	mi := &file_metadata_v1_command_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1908,7 +1979,7 @@ func (x *ReassignPartitions) String() string {
 func (*ReassignPartitions) ProtoMessage() {}
 
 func (x *ReassignPartitions) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_v1_command_proto_msgTypes[24]
+	mi := &file_metadata_v1_command_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1921,7 +1992,7 @@ func (x *ReassignPartitions) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReassignPartitions.ProtoReflect.Descriptor instead.
 func (*ReassignPartitions) Descriptor() ([]byte, []int) {
-	return file_metadata_v1_command_proto_rawDescGZIP(), []int{24}
+	return file_metadata_v1_command_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *ReassignPartitions) GetReassignments() []*Reassignment {
@@ -1941,7 +2012,7 @@ type ReassignPartitionsResult struct {
 
 func (x *ReassignPartitionsResult) Reset() {
 	*x = ReassignPartitionsResult{}
-	mi := &file_metadata_v1_command_proto_msgTypes[25]
+	mi := &file_metadata_v1_command_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1953,7 +2024,7 @@ func (x *ReassignPartitionsResult) String() string {
 func (*ReassignPartitionsResult) ProtoMessage() {}
 
 func (x *ReassignPartitionsResult) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_v1_command_proto_msgTypes[25]
+	mi := &file_metadata_v1_command_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1966,7 +2037,7 @@ func (x *ReassignPartitionsResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReassignPartitionsResult.ProtoReflect.Descriptor instead.
 func (*ReassignPartitionsResult) Descriptor() ([]byte, []int) {
-	return file_metadata_v1_command_proto_rawDescGZIP(), []int{25}
+	return file_metadata_v1_command_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *ReassignPartitionsResult) GetVerdicts() []*Verdict {
@@ -1989,7 +2060,7 @@ type LogStart struct {
 
 func (x *LogStart) Reset() {
 	*x = LogStart{}
-	mi := &file_metadata_v1_command_proto_msgTypes[26]
+	mi := &file_metadata_v1_command_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2001,7 +2072,7 @@ func (x *LogStart) String() string {
 func (*LogStart) ProtoMessage() {}
 
 func (x *LogStart) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_v1_command_proto_msgTypes[26]
+	mi := &file_metadata_v1_command_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2014,7 +2085,7 @@ func (x *LogStart) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogStart.ProtoReflect.Descriptor instead.
 func (*LogStart) Descriptor() ([]byte, []int) {
-	return file_metadata_v1_command_proto_rawDescGZIP(), []int{26}
+	return file_metadata_v1_command_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *LogStart) GetPartition() *PartitionRef {
@@ -2048,7 +2119,7 @@ type SetLogStarts struct {
 
 func (x *SetLogStarts) Reset() {
 	*x = SetLogStarts{}
-	mi := &file_metadata_v1_command_proto_msgTypes[27]
+	mi := &file_metadata_v1_command_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2060,7 +2131,7 @@ func (x *SetLogStarts) String() string {
 func (*SetLogStarts) ProtoMessage() {}
 
 func (x *SetLogStarts) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_v1_command_proto_msgTypes[27]
+	mi := &file_metadata_v1_command_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2073,7 +2144,7 @@ func (x *SetLogStarts) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetLogStarts.ProtoReflect.Descriptor instead.
 func (*SetLogStarts) Descriptor() ([]byte, []int) {
-	return file_metadata_v1_command_proto_rawDescGZIP(), []int{27}
+	return file_metadata_v1_command_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *SetLogStarts) GetStarts() []*LogStart {
@@ -2093,7 +2164,7 @@ type SetLogStartsResult struct {
 
 func (x *SetLogStartsResult) Reset() {
 	*x = SetLogStartsResult{}
-	mi := &file_metadata_v1_command_proto_msgTypes[28]
+	mi := &file_metadata_v1_command_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2105,7 +2176,7 @@ func (x *SetLogStartsResult) String() string {
 func (*SetLogStartsResult) ProtoMessage() {}
 
 func (x *SetLogStartsResult) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_v1_command_proto_msgTypes[28]
+	mi := &file_metadata_v1_command_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2118,7 +2189,7 @@ func (x *SetLogStartsResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetLogStartsResult.ProtoReflect.Descriptor instead.
 func (*SetLogStartsResult) Descriptor() ([]byte, []int) {
-	return file_metadata_v1_command_proto_rawDescGZIP(), []int{28}
+	return file_metadata_v1_command_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *SetLogStartsResult) GetVerdicts() []*Verdict {
@@ -2138,7 +2209,7 @@ type AllocateProducerIDs struct {
 
 func (x *AllocateProducerIDs) Reset() {
 	*x = AllocateProducerIDs{}
-	mi := &file_metadata_v1_command_proto_msgTypes[29]
+	mi := &file_metadata_v1_command_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2150,7 +2221,7 @@ func (x *AllocateProducerIDs) String() string {
 func (*AllocateProducerIDs) ProtoMessage() {}
 
 func (x *AllocateProducerIDs) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_v1_command_proto_msgTypes[29]
+	mi := &file_metadata_v1_command_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2163,7 +2234,7 @@ func (x *AllocateProducerIDs) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AllocateProducerIDs.ProtoReflect.Descriptor instead.
 func (*AllocateProducerIDs) Descriptor() ([]byte, []int) {
-	return file_metadata_v1_command_proto_rawDescGZIP(), []int{29}
+	return file_metadata_v1_command_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *AllocateProducerIDs) GetCount() int32 {
@@ -2183,7 +2254,7 @@ type AllocateObjectIDs struct {
 
 func (x *AllocateObjectIDs) Reset() {
 	*x = AllocateObjectIDs{}
-	mi := &file_metadata_v1_command_proto_msgTypes[30]
+	mi := &file_metadata_v1_command_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2195,7 +2266,7 @@ func (x *AllocateObjectIDs) String() string {
 func (*AllocateObjectIDs) ProtoMessage() {}
 
 func (x *AllocateObjectIDs) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_v1_command_proto_msgTypes[30]
+	mi := &file_metadata_v1_command_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2208,7 +2279,7 @@ func (x *AllocateObjectIDs) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AllocateObjectIDs.ProtoReflect.Descriptor instead.
 func (*AllocateObjectIDs) Descriptor() ([]byte, []int) {
-	return file_metadata_v1_command_proto_rawDescGZIP(), []int{30}
+	return file_metadata_v1_command_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *AllocateObjectIDs) GetCount() int32 {
@@ -2229,7 +2300,7 @@ type AllocateResult struct {
 
 func (x *AllocateResult) Reset() {
 	*x = AllocateResult{}
-	mi := &file_metadata_v1_command_proto_msgTypes[31]
+	mi := &file_metadata_v1_command_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2241,7 +2312,7 @@ func (x *AllocateResult) String() string {
 func (*AllocateResult) ProtoMessage() {}
 
 func (x *AllocateResult) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_v1_command_proto_msgTypes[31]
+	mi := &file_metadata_v1_command_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2254,7 +2325,7 @@ func (x *AllocateResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AllocateResult.ProtoReflect.Descriptor instead.
 func (*AllocateResult) Descriptor() ([]byte, []int) {
-	return file_metadata_v1_command_proto_rawDescGZIP(), []int{31}
+	return file_metadata_v1_command_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *AllocateResult) GetFirst() uint64 {
@@ -2293,7 +2364,7 @@ type RangeCommit struct {
 
 func (x *RangeCommit) Reset() {
 	*x = RangeCommit{}
-	mi := &file_metadata_v1_command_proto_msgTypes[32]
+	mi := &file_metadata_v1_command_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2305,7 +2376,7 @@ func (x *RangeCommit) String() string {
 func (*RangeCommit) ProtoMessage() {}
 
 func (x *RangeCommit) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_v1_command_proto_msgTypes[32]
+	mi := &file_metadata_v1_command_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2318,7 +2389,7 @@ func (x *RangeCommit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RangeCommit.ProtoReflect.Descriptor instead.
 func (*RangeCommit) Descriptor() ([]byte, []int) {
-	return file_metadata_v1_command_proto_rawDescGZIP(), []int{32}
+	return file_metadata_v1_command_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *RangeCommit) GetPartition() *PartitionRef {
@@ -2413,7 +2484,7 @@ type CommitObject struct {
 
 func (x *CommitObject) Reset() {
 	*x = CommitObject{}
-	mi := &file_metadata_v1_command_proto_msgTypes[33]
+	mi := &file_metadata_v1_command_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2425,7 +2496,7 @@ func (x *CommitObject) String() string {
 func (*CommitObject) ProtoMessage() {}
 
 func (x *CommitObject) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_v1_command_proto_msgTypes[33]
+	mi := &file_metadata_v1_command_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2438,7 +2509,7 @@ func (x *CommitObject) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CommitObject.ProtoReflect.Descriptor instead.
 func (*CommitObject) Descriptor() ([]byte, []int) {
-	return file_metadata_v1_command_proto_rawDescGZIP(), []int{33}
+	return file_metadata_v1_command_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *CommitObject) GetObjectId() uint64 {
@@ -2486,7 +2557,7 @@ type CommitObjectResult struct {
 
 func (x *CommitObjectResult) Reset() {
 	*x = CommitObjectResult{}
-	mi := &file_metadata_v1_command_proto_msgTypes[34]
+	mi := &file_metadata_v1_command_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2498,7 +2569,7 @@ func (x *CommitObjectResult) String() string {
 func (*CommitObjectResult) ProtoMessage() {}
 
 func (x *CommitObjectResult) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_v1_command_proto_msgTypes[34]
+	mi := &file_metadata_v1_command_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2511,7 +2582,7 @@ func (x *CommitObjectResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CommitObjectResult.ProtoReflect.Descriptor instead.
 func (*CommitObjectResult) Descriptor() ([]byte, []int) {
-	return file_metadata_v1_command_proto_rawDescGZIP(), []int{34}
+	return file_metadata_v1_command_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *CommitObjectResult) GetVerdicts() []*Verdict {
@@ -2532,7 +2603,7 @@ type ReclaimRanges struct {
 
 func (x *ReclaimRanges) Reset() {
 	*x = ReclaimRanges{}
-	mi := &file_metadata_v1_command_proto_msgTypes[35]
+	mi := &file_metadata_v1_command_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2544,7 +2615,7 @@ func (x *ReclaimRanges) String() string {
 func (*ReclaimRanges) ProtoMessage() {}
 
 func (x *ReclaimRanges) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_v1_command_proto_msgTypes[35]
+	mi := &file_metadata_v1_command_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2557,7 +2628,7 @@ func (x *ReclaimRanges) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReclaimRanges.ProtoReflect.Descriptor instead.
 func (*ReclaimRanges) Descriptor() ([]byte, []int) {
-	return file_metadata_v1_command_proto_rawDescGZIP(), []int{35}
+	return file_metadata_v1_command_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *ReclaimRanges) GetLimit() int32 {
@@ -2578,7 +2649,7 @@ type ReclaimRangesResult struct {
 
 func (x *ReclaimRangesResult) Reset() {
 	*x = ReclaimRangesResult{}
-	mi := &file_metadata_v1_command_proto_msgTypes[36]
+	mi := &file_metadata_v1_command_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2590,7 +2661,7 @@ func (x *ReclaimRangesResult) String() string {
 func (*ReclaimRangesResult) ProtoMessage() {}
 
 func (x *ReclaimRangesResult) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_v1_command_proto_msgTypes[36]
+	mi := &file_metadata_v1_command_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2603,7 +2674,7 @@ func (x *ReclaimRangesResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReclaimRangesResult.ProtoReflect.Descriptor instead.
 func (*ReclaimRangesResult) Descriptor() ([]byte, []int) {
-	return file_metadata_v1_command_proto_rawDescGZIP(), []int{36}
+	return file_metadata_v1_command_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *ReclaimRangesResult) GetReclaimed() int32 {
@@ -2630,7 +2701,7 @@ type RemoveObjects struct {
 
 func (x *RemoveObjects) Reset() {
 	*x = RemoveObjects{}
-	mi := &file_metadata_v1_command_proto_msgTypes[37]
+	mi := &file_metadata_v1_command_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2642,7 +2713,7 @@ func (x *RemoveObjects) String() string {
 func (*RemoveObjects) ProtoMessage() {}
 
 func (x *RemoveObjects) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_v1_command_proto_msgTypes[37]
+	mi := &file_metadata_v1_command_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2655,7 +2726,7 @@ func (x *RemoveObjects) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveObjects.ProtoReflect.Descriptor instead.
 func (*RemoveObjects) Descriptor() ([]byte, []int) {
-	return file_metadata_v1_command_proto_rawDescGZIP(), []int{37}
+	return file_metadata_v1_command_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *RemoveObjects) GetObjectIds() []uint64 {
@@ -2679,7 +2750,7 @@ type AddController struct {
 
 func (x *AddController) Reset() {
 	*x = AddController{}
-	mi := &file_metadata_v1_command_proto_msgTypes[38]
+	mi := &file_metadata_v1_command_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2691,7 +2762,7 @@ func (x *AddController) String() string {
 func (*AddController) ProtoMessage() {}
 
 func (x *AddController) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_v1_command_proto_msgTypes[38]
+	mi := &file_metadata_v1_command_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2704,7 +2775,7 @@ func (x *AddController) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddController.ProtoReflect.Descriptor instead.
 func (*AddController) Descriptor() ([]byte, []int) {
-	return file_metadata_v1_command_proto_rawDescGZIP(), []int{38}
+	return file_metadata_v1_command_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *AddController) GetNodeId() int32 {
@@ -2745,7 +2816,7 @@ type AddControllerResult struct {
 
 func (x *AddControllerResult) Reset() {
 	*x = AddControllerResult{}
-	mi := &file_metadata_v1_command_proto_msgTypes[39]
+	mi := &file_metadata_v1_command_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2757,7 +2828,7 @@ func (x *AddControllerResult) String() string {
 func (*AddControllerResult) ProtoMessage() {}
 
 func (x *AddControllerResult) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_v1_command_proto_msgTypes[39]
+	mi := &file_metadata_v1_command_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2770,7 +2841,7 @@ func (x *AddControllerResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddControllerResult.ProtoReflect.Descriptor instead.
 func (*AddControllerResult) Descriptor() ([]byte, []int) {
-	return file_metadata_v1_command_proto_rawDescGZIP(), []int{39}
+	return file_metadata_v1_command_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *AddControllerResult) GetRaftId() uint64 {
@@ -2791,7 +2862,7 @@ type RegisterController struct {
 
 func (x *RegisterController) Reset() {
 	*x = RegisterController{}
-	mi := &file_metadata_v1_command_proto_msgTypes[40]
+	mi := &file_metadata_v1_command_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2803,7 +2874,7 @@ func (x *RegisterController) String() string {
 func (*RegisterController) ProtoMessage() {}
 
 func (x *RegisterController) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_v1_command_proto_msgTypes[40]
+	mi := &file_metadata_v1_command_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2816,7 +2887,7 @@ func (x *RegisterController) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RegisterController.ProtoReflect.Descriptor instead.
 func (*RegisterController) Descriptor() ([]byte, []int) {
-	return file_metadata_v1_command_proto_rawDescGZIP(), []int{40}
+	return file_metadata_v1_command_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *RegisterController) GetController() *Controller {
@@ -2837,7 +2908,7 @@ type RemoveController struct {
 
 func (x *RemoveController) Reset() {
 	*x = RemoveController{}
-	mi := &file_metadata_v1_command_proto_msgTypes[41]
+	mi := &file_metadata_v1_command_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2849,7 +2920,7 @@ func (x *RemoveController) String() string {
 func (*RemoveController) ProtoMessage() {}
 
 func (x *RemoveController) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_v1_command_proto_msgTypes[41]
+	mi := &file_metadata_v1_command_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2862,7 +2933,7 @@ func (x *RemoveController) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveController.ProtoReflect.Descriptor instead.
 func (*RemoveController) Descriptor() ([]byte, []int) {
-	return file_metadata_v1_command_proto_rawDescGZIP(), []int{41}
+	return file_metadata_v1_command_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *RemoveController) GetRaftId() uint64 {
@@ -2876,7 +2947,7 @@ var File_metadata_v1_command_proto protoreflect.FileDescriptor
 
 const file_metadata_v1_command_proto_rawDesc = "" +
 	"\n" +
-	"\x19metadata/v1/command.proto\x12\x12rustmq.metadata.v1\x1a\x18metadata/v1/record.proto\"\xa1\x0e\n" +
+	"\x19metadata/v1/command.proto\x12\x12rustmq.metadata.v1\x1a\x18metadata/v1/record.proto\"\xe7\x0e\n" +
 	"\aCommand\x12#\n" +
 	"\rfeature_level\x18\x01 \x01(\rR\ffeatureLevel\x12D\n" +
 	"\fform_cluster\x18\x02 \x01(\v2\x1f.rustmq.metadata.v1.FormClusterH\x00R\vformCluster\x12Q\n" +
@@ -2886,6 +2957,7 @@ const file_metadata_v1_command_proto_rawDesc = "" +
 	"\ffence_broker\x18\x06 \x01(\v2\x1f.rustmq.metadata.v1.FenceBrokerH\x00R\vfenceBroker\x12P\n" +
 	"\x10request_shutdown\x18\a \x01(\v2#.rustmq.metadata.v1.RequestShutdownH\x00R\x0frequestShutdown\x12G\n" +
 	"\rremove_broker\x18\b \x01(\v2 .rustmq.metadata.v1.RemoveBrokerH\x00R\fremoveBroker\x12D\n" +
+	"\fdrain_broker\x18\t \x01(\v2\x1f.rustmq.metadata.v1.DrainBrokerH\x00R\vdrainBroker\x12D\n" +
 	"\fcreate_topic\x18\n" +
 	" \x01(\v2\x1f.rustmq.metadata.v1.CreateTopicH\x00R\vcreateTopic\x12D\n" +
 	"\fdelete_topic\x18\v \x01(\v2\x1f.rustmq.metadata.v1.DeleteTopicH\x00R\vdeleteTopic\x12W\n" +
@@ -2952,7 +3024,10 @@ const file_metadata_v1_command_proto_rawDesc = "" +
 	"\anode_id\x18\x01 \x01(\x05R\x06nodeId\x12!\n" +
 	"\fbroker_epoch\x18\x02 \x01(\x04R\vbrokerEpoch\"'\n" +
 	"\fRemoveBroker\x12\x17\n" +
-	"\anode_id\x18\x01 \x01(\x05R\x06nodeId\"/\n" +
+	"\anode_id\x18\x01 \x01(\x05R\x06nodeId\"<\n" +
+	"\vDrainBroker\x12\x17\n" +
+	"\anode_id\x18\x01 \x01(\x05R\x06nodeId\x12\x14\n" +
+	"\x05drain\x18\x02 \x01(\bR\x05drain\"/\n" +
 	"\x11ReplicaAssignment\x12\x1a\n" +
 	"\breplicas\x18\x01 \x03(\x05R\breplicas\"\xb5\x01\n" +
 	"\vCreateTopic\x12\x0e\n" +
@@ -3068,7 +3143,7 @@ func file_metadata_v1_command_proto_rawDescGZIP() []byte {
 	return file_metadata_v1_command_proto_rawDescData
 }
 
-var file_metadata_v1_command_proto_msgTypes = make([]protoimpl.MessageInfo, 42)
+var file_metadata_v1_command_proto_msgTypes = make([]protoimpl.MessageInfo, 43)
 var file_metadata_v1_command_proto_goTypes = []any{
 	(*Command)(nil),                  // 0: rustmq.metadata.v1.Command
 	(*Result)(nil),                   // 1: rustmq.metadata.v1.Result
@@ -3082,40 +3157,41 @@ var file_metadata_v1_command_proto_goTypes = []any{
 	(*FenceBroker)(nil),              // 9: rustmq.metadata.v1.FenceBroker
 	(*RequestShutdown)(nil),          // 10: rustmq.metadata.v1.RequestShutdown
 	(*RemoveBroker)(nil),             // 11: rustmq.metadata.v1.RemoveBroker
-	(*ReplicaAssignment)(nil),        // 12: rustmq.metadata.v1.ReplicaAssignment
-	(*CreateTopic)(nil),              // 13: rustmq.metadata.v1.CreateTopic
-	(*CreateTopicResult)(nil),        // 14: rustmq.metadata.v1.CreateTopicResult
-	(*DeleteTopic)(nil),              // 15: rustmq.metadata.v1.DeleteTopic
-	(*AlterTopicConfigs)(nil),        // 16: rustmq.metadata.v1.AlterTopicConfigs
-	(*CreatePartitions)(nil),         // 17: rustmq.metadata.v1.CreatePartitions
-	(*ISRMember)(nil),                // 18: rustmq.metadata.v1.ISRMember
-	(*PartitionChange)(nil),          // 19: rustmq.metadata.v1.PartitionChange
-	(*ChangePartitions)(nil),         // 20: rustmq.metadata.v1.ChangePartitions
-	(*Verdict)(nil),                  // 21: rustmq.metadata.v1.Verdict
-	(*ChangePartitionsResult)(nil),   // 22: rustmq.metadata.v1.ChangePartitionsResult
-	(*Reassignment)(nil),             // 23: rustmq.metadata.v1.Reassignment
-	(*ReassignPartitions)(nil),       // 24: rustmq.metadata.v1.ReassignPartitions
-	(*ReassignPartitionsResult)(nil), // 25: rustmq.metadata.v1.ReassignPartitionsResult
-	(*LogStart)(nil),                 // 26: rustmq.metadata.v1.LogStart
-	(*SetLogStarts)(nil),             // 27: rustmq.metadata.v1.SetLogStarts
-	(*SetLogStartsResult)(nil),       // 28: rustmq.metadata.v1.SetLogStartsResult
-	(*AllocateProducerIDs)(nil),      // 29: rustmq.metadata.v1.AllocateProducerIDs
-	(*AllocateObjectIDs)(nil),        // 30: rustmq.metadata.v1.AllocateObjectIDs
-	(*AllocateResult)(nil),           // 31: rustmq.metadata.v1.AllocateResult
-	(*RangeCommit)(nil),              // 32: rustmq.metadata.v1.RangeCommit
-	(*CommitObject)(nil),             // 33: rustmq.metadata.v1.CommitObject
-	(*CommitObjectResult)(nil),       // 34: rustmq.metadata.v1.CommitObjectResult
-	(*ReclaimRanges)(nil),            // 35: rustmq.metadata.v1.ReclaimRanges
-	(*ReclaimRangesResult)(nil),      // 36: rustmq.metadata.v1.ReclaimRangesResult
-	(*RemoveObjects)(nil),            // 37: rustmq.metadata.v1.RemoveObjects
-	(*AddController)(nil),            // 38: rustmq.metadata.v1.AddController
-	(*AddControllerResult)(nil),      // 39: rustmq.metadata.v1.AddControllerResult
-	(*RegisterController)(nil),       // 40: rustmq.metadata.v1.RegisterController
-	(*RemoveController)(nil),         // 41: rustmq.metadata.v1.RemoveController
-	(*Controller)(nil),               // 42: rustmq.metadata.v1.Controller
-	(*Endpoint)(nil),                 // 43: rustmq.metadata.v1.Endpoint
-	(*ConfigEntry)(nil),              // 44: rustmq.metadata.v1.ConfigEntry
-	(*EpochStart)(nil),               // 45: rustmq.metadata.v1.EpochStart
+	(*DrainBroker)(nil),              // 12: rustmq.metadata.v1.DrainBroker
+	(*ReplicaAssignment)(nil),        // 13: rustmq.metadata.v1.ReplicaAssignment
+	(*CreateTopic)(nil),              // 14: rustmq.metadata.v1.CreateTopic
+	(*CreateTopicResult)(nil),        // 15: rustmq.metadata.v1.CreateTopicResult
+	(*DeleteTopic)(nil),              // 16: rustmq.metadata.v1.DeleteTopic
+	(*AlterTopicConfigs)(nil),        // 17: rustmq.metadata.v1.AlterTopicConfigs
+	(*CreatePartitions)(nil),         // 18: rustmq.metadata.v1.CreatePartitions
+	(*ISRMember)(nil),                // 19: rustmq.metadata.v1.ISRMember
+	(*PartitionChange)(nil),          // 20: rustmq.metadata.v1.PartitionChange
+	(*ChangePartitions)(nil),         // 21: rustmq.metadata.v1.ChangePartitions
+	(*Verdict)(nil),                  // 22: rustmq.metadata.v1.Verdict
+	(*ChangePartitionsResult)(nil),   // 23: rustmq.metadata.v1.ChangePartitionsResult
+	(*Reassignment)(nil),             // 24: rustmq.metadata.v1.Reassignment
+	(*ReassignPartitions)(nil),       // 25: rustmq.metadata.v1.ReassignPartitions
+	(*ReassignPartitionsResult)(nil), // 26: rustmq.metadata.v1.ReassignPartitionsResult
+	(*LogStart)(nil),                 // 27: rustmq.metadata.v1.LogStart
+	(*SetLogStarts)(nil),             // 28: rustmq.metadata.v1.SetLogStarts
+	(*SetLogStartsResult)(nil),       // 29: rustmq.metadata.v1.SetLogStartsResult
+	(*AllocateProducerIDs)(nil),      // 30: rustmq.metadata.v1.AllocateProducerIDs
+	(*AllocateObjectIDs)(nil),        // 31: rustmq.metadata.v1.AllocateObjectIDs
+	(*AllocateResult)(nil),           // 32: rustmq.metadata.v1.AllocateResult
+	(*RangeCommit)(nil),              // 33: rustmq.metadata.v1.RangeCommit
+	(*CommitObject)(nil),             // 34: rustmq.metadata.v1.CommitObject
+	(*CommitObjectResult)(nil),       // 35: rustmq.metadata.v1.CommitObjectResult
+	(*ReclaimRanges)(nil),            // 36: rustmq.metadata.v1.ReclaimRanges
+	(*ReclaimRangesResult)(nil),      // 37: rustmq.metadata.v1.ReclaimRangesResult
+	(*RemoveObjects)(nil),            // 38: rustmq.metadata.v1.RemoveObjects
+	(*AddController)(nil),            // 39: rustmq.metadata.v1.AddController
+	(*AddControllerResult)(nil),      // 40: rustmq.metadata.v1.AddControllerResult
+	(*RegisterController)(nil),       // 41: rustmq.metadata.v1.RegisterController
+	(*RemoveController)(nil),         // 42: rustmq.metadata.v1.RemoveController
+	(*Controller)(nil),               // 43: rustmq.metadata.v1.Controller
+	(*Endpoint)(nil),                 // 44: rustmq.metadata.v1.Endpoint
+	(*ConfigEntry)(nil),              // 45: rustmq.metadata.v1.ConfigEntry
+	(*EpochStart)(nil),               // 46: rustmq.metadata.v1.EpochStart
 }
 var file_metadata_v1_command_proto_depIdxs = []int32{
 	2,  // 0: rustmq.metadata.v1.Command.form_cluster:type_name -> rustmq.metadata.v1.FormCluster
@@ -3125,59 +3201,60 @@ var file_metadata_v1_command_proto_depIdxs = []int32{
 	9,  // 4: rustmq.metadata.v1.Command.fence_broker:type_name -> rustmq.metadata.v1.FenceBroker
 	10, // 5: rustmq.metadata.v1.Command.request_shutdown:type_name -> rustmq.metadata.v1.RequestShutdown
 	11, // 6: rustmq.metadata.v1.Command.remove_broker:type_name -> rustmq.metadata.v1.RemoveBroker
-	13, // 7: rustmq.metadata.v1.Command.create_topic:type_name -> rustmq.metadata.v1.CreateTopic
-	15, // 8: rustmq.metadata.v1.Command.delete_topic:type_name -> rustmq.metadata.v1.DeleteTopic
-	16, // 9: rustmq.metadata.v1.Command.alter_topic_configs:type_name -> rustmq.metadata.v1.AlterTopicConfigs
-	17, // 10: rustmq.metadata.v1.Command.create_partitions:type_name -> rustmq.metadata.v1.CreatePartitions
-	20, // 11: rustmq.metadata.v1.Command.change_partitions:type_name -> rustmq.metadata.v1.ChangePartitions
-	27, // 12: rustmq.metadata.v1.Command.set_log_starts:type_name -> rustmq.metadata.v1.SetLogStarts
-	24, // 13: rustmq.metadata.v1.Command.reassign_partitions:type_name -> rustmq.metadata.v1.ReassignPartitions
-	29, // 14: rustmq.metadata.v1.Command.allocate_producer_ids:type_name -> rustmq.metadata.v1.AllocateProducerIDs
-	30, // 15: rustmq.metadata.v1.Command.allocate_object_ids:type_name -> rustmq.metadata.v1.AllocateObjectIDs
-	33, // 16: rustmq.metadata.v1.Command.commit_object:type_name -> rustmq.metadata.v1.CommitObject
-	35, // 17: rustmq.metadata.v1.Command.reclaim_ranges:type_name -> rustmq.metadata.v1.ReclaimRanges
-	37, // 18: rustmq.metadata.v1.Command.remove_objects:type_name -> rustmq.metadata.v1.RemoveObjects
-	38, // 19: rustmq.metadata.v1.Command.add_controller:type_name -> rustmq.metadata.v1.AddController
-	40, // 20: rustmq.metadata.v1.Command.register_controller:type_name -> rustmq.metadata.v1.RegisterController
-	41, // 21: rustmq.metadata.v1.Command.remove_controller:type_name -> rustmq.metadata.v1.RemoveController
-	8,  // 22: rustmq.metadata.v1.Result.register_broker:type_name -> rustmq.metadata.v1.RegisterBrokerResult
-	14, // 23: rustmq.metadata.v1.Result.create_topic:type_name -> rustmq.metadata.v1.CreateTopicResult
-	22, // 24: rustmq.metadata.v1.Result.change_partitions:type_name -> rustmq.metadata.v1.ChangePartitionsResult
-	28, // 25: rustmq.metadata.v1.Result.set_log_starts:type_name -> rustmq.metadata.v1.SetLogStartsResult
-	25, // 26: rustmq.metadata.v1.Result.reassign_partitions:type_name -> rustmq.metadata.v1.ReassignPartitionsResult
-	31, // 27: rustmq.metadata.v1.Result.allocate:type_name -> rustmq.metadata.v1.AllocateResult
-	34, // 28: rustmq.metadata.v1.Result.commit_object:type_name -> rustmq.metadata.v1.CommitObjectResult
-	36, // 29: rustmq.metadata.v1.Result.reclaim_ranges:type_name -> rustmq.metadata.v1.ReclaimRangesResult
-	39, // 30: rustmq.metadata.v1.Result.add_controller:type_name -> rustmq.metadata.v1.AddControllerResult
-	42, // 31: rustmq.metadata.v1.FormCluster.controllers:type_name -> rustmq.metadata.v1.Controller
-	4,  // 32: rustmq.metadata.v1.SetClusterConfigs.changes:type_name -> rustmq.metadata.v1.ConfigChange
-	43, // 33: rustmq.metadata.v1.RegisterBroker.endpoints:type_name -> rustmq.metadata.v1.Endpoint
-	6,  // 34: rustmq.metadata.v1.RegisterBroker.suspects:type_name -> rustmq.metadata.v1.PartitionRef
-	12, // 35: rustmq.metadata.v1.CreateTopic.assignments:type_name -> rustmq.metadata.v1.ReplicaAssignment
-	44, // 36: rustmq.metadata.v1.CreateTopic.configs:type_name -> rustmq.metadata.v1.ConfigEntry
-	4,  // 37: rustmq.metadata.v1.AlterTopicConfigs.changes:type_name -> rustmq.metadata.v1.ConfigChange
-	12, // 38: rustmq.metadata.v1.CreatePartitions.assignments:type_name -> rustmq.metadata.v1.ReplicaAssignment
-	6,  // 39: rustmq.metadata.v1.PartitionChange.partition:type_name -> rustmq.metadata.v1.PartitionRef
-	18, // 40: rustmq.metadata.v1.PartitionChange.isr:type_name -> rustmq.metadata.v1.ISRMember
-	19, // 41: rustmq.metadata.v1.ChangePartitions.changes:type_name -> rustmq.metadata.v1.PartitionChange
-	21, // 42: rustmq.metadata.v1.ChangePartitionsResult.verdicts:type_name -> rustmq.metadata.v1.Verdict
-	6,  // 43: rustmq.metadata.v1.Reassignment.partition:type_name -> rustmq.metadata.v1.PartitionRef
-	23, // 44: rustmq.metadata.v1.ReassignPartitions.reassignments:type_name -> rustmq.metadata.v1.Reassignment
-	21, // 45: rustmq.metadata.v1.ReassignPartitionsResult.verdicts:type_name -> rustmq.metadata.v1.Verdict
-	6,  // 46: rustmq.metadata.v1.LogStart.partition:type_name -> rustmq.metadata.v1.PartitionRef
-	26, // 47: rustmq.metadata.v1.SetLogStarts.starts:type_name -> rustmq.metadata.v1.LogStart
-	21, // 48: rustmq.metadata.v1.SetLogStartsResult.verdicts:type_name -> rustmq.metadata.v1.Verdict
-	6,  // 49: rustmq.metadata.v1.RangeCommit.partition:type_name -> rustmq.metadata.v1.PartitionRef
-	45, // 50: rustmq.metadata.v1.RangeCommit.epochs:type_name -> rustmq.metadata.v1.EpochStart
-	32, // 51: rustmq.metadata.v1.CommitObject.ranges:type_name -> rustmq.metadata.v1.RangeCommit
-	21, // 52: rustmq.metadata.v1.CommitObjectResult.verdicts:type_name -> rustmq.metadata.v1.Verdict
-	43, // 53: rustmq.metadata.v1.AddController.endpoint:type_name -> rustmq.metadata.v1.Endpoint
-	42, // 54: rustmq.metadata.v1.RegisterController.controller:type_name -> rustmq.metadata.v1.Controller
-	55, // [55:55] is the sub-list for method output_type
-	55, // [55:55] is the sub-list for method input_type
-	55, // [55:55] is the sub-list for extension type_name
-	55, // [55:55] is the sub-list for extension extendee
-	0,  // [0:55] is the sub-list for field type_name
+	12, // 7: rustmq.metadata.v1.Command.drain_broker:type_name -> rustmq.metadata.v1.DrainBroker
+	14, // 8: rustmq.metadata.v1.Command.create_topic:type_name -> rustmq.metadata.v1.CreateTopic
+	16, // 9: rustmq.metadata.v1.Command.delete_topic:type_name -> rustmq.metadata.v1.DeleteTopic
+	17, // 10: rustmq.metadata.v1.Command.alter_topic_configs:type_name -> rustmq.metadata.v1.AlterTopicConfigs
+	18, // 11: rustmq.metadata.v1.Command.create_partitions:type_name -> rustmq.metadata.v1.CreatePartitions
+	21, // 12: rustmq.metadata.v1.Command.change_partitions:type_name -> rustmq.metadata.v1.ChangePartitions
+	28, // 13: rustmq.metadata.v1.Command.set_log_starts:type_name -> rustmq.metadata.v1.SetLogStarts
+	25, // 14: rustmq.metadata.v1.Command.reassign_partitions:type_name -> rustmq.metadata.v1.ReassignPartitions
+	30, // 15: rustmq.metadata.v1.Command.allocate_producer_ids:type_name -> rustmq.metadata.v1.AllocateProducerIDs
+	31, // 16: rustmq.metadata.v1.Command.allocate_object_ids:type_name -> rustmq.metadata.v1.AllocateObjectIDs
+	34, // 17: rustmq.metadata.v1.Command.commit_object:type_name -> rustmq.metadata.v1.CommitObject
+	36, // 18: rustmq.metadata.v1.Command.reclaim_ranges:type_name -> rustmq.metadata.v1.ReclaimRanges
+	38, // 19: rustmq.metadata.v1.Command.remove_objects:type_name -> rustmq.metadata.v1.RemoveObjects
+	39, // 20: rustmq.metadata.v1.Command.add_controller:type_name -> rustmq.metadata.v1.AddController
+	41, // 21: rustmq.metadata.v1.Command.register_controller:type_name -> rustmq.metadata.v1.RegisterController
+	42, // 22: rustmq.metadata.v1.Command.remove_controller:type_name -> rustmq.metadata.v1.RemoveController
+	8,  // 23: rustmq.metadata.v1.Result.register_broker:type_name -> rustmq.metadata.v1.RegisterBrokerResult
+	15, // 24: rustmq.metadata.v1.Result.create_topic:type_name -> rustmq.metadata.v1.CreateTopicResult
+	23, // 25: rustmq.metadata.v1.Result.change_partitions:type_name -> rustmq.metadata.v1.ChangePartitionsResult
+	29, // 26: rustmq.metadata.v1.Result.set_log_starts:type_name -> rustmq.metadata.v1.SetLogStartsResult
+	26, // 27: rustmq.metadata.v1.Result.reassign_partitions:type_name -> rustmq.metadata.v1.ReassignPartitionsResult
+	32, // 28: rustmq.metadata.v1.Result.allocate:type_name -> rustmq.metadata.v1.AllocateResult
+	35, // 29: rustmq.metadata.v1.Result.commit_object:type_name -> rustmq.metadata.v1.CommitObjectResult
+	37, // 30: rustmq.metadata.v1.Result.reclaim_ranges:type_name -> rustmq.metadata.v1.ReclaimRangesResult
+	40, // 31: rustmq.metadata.v1.Result.add_controller:type_name -> rustmq.metadata.v1.AddControllerResult
+	43, // 32: rustmq.metadata.v1.FormCluster.controllers:type_name -> rustmq.metadata.v1.Controller
+	4,  // 33: rustmq.metadata.v1.SetClusterConfigs.changes:type_name -> rustmq.metadata.v1.ConfigChange
+	44, // 34: rustmq.metadata.v1.RegisterBroker.endpoints:type_name -> rustmq.metadata.v1.Endpoint
+	6,  // 35: rustmq.metadata.v1.RegisterBroker.suspects:type_name -> rustmq.metadata.v1.PartitionRef
+	13, // 36: rustmq.metadata.v1.CreateTopic.assignments:type_name -> rustmq.metadata.v1.ReplicaAssignment
+	45, // 37: rustmq.metadata.v1.CreateTopic.configs:type_name -> rustmq.metadata.v1.ConfigEntry
+	4,  // 38: rustmq.metadata.v1.AlterTopicConfigs.changes:type_name -> rustmq.metadata.v1.ConfigChange
+	13, // 39: rustmq.metadata.v1.CreatePartitions.assignments:type_name -> rustmq.metadata.v1.ReplicaAssignment
+	6,  // 40: rustmq.metadata.v1.PartitionChange.partition:type_name -> rustmq.metadata.v1.PartitionRef
+	19, // 41: rustmq.metadata.v1.PartitionChange.isr:type_name -> rustmq.metadata.v1.ISRMember
+	20, // 42: rustmq.metadata.v1.ChangePartitions.changes:type_name -> rustmq.metadata.v1.PartitionChange
+	22, // 43: rustmq.metadata.v1.ChangePartitionsResult.verdicts:type_name -> rustmq.metadata.v1.Verdict
+	6,  // 44: rustmq.metadata.v1.Reassignment.partition:type_name -> rustmq.metadata.v1.PartitionRef
+	24, // 45: rustmq.metadata.v1.ReassignPartitions.reassignments:type_name -> rustmq.metadata.v1.Reassignment
+	22, // 46: rustmq.metadata.v1.ReassignPartitionsResult.verdicts:type_name -> rustmq.metadata.v1.Verdict
+	6,  // 47: rustmq.metadata.v1.LogStart.partition:type_name -> rustmq.metadata.v1.PartitionRef
+	27, // 48: rustmq.metadata.v1.SetLogStarts.starts:type_name -> rustmq.metadata.v1.LogStart
+	22, // 49: rustmq.metadata.v1.SetLogStartsResult.verdicts:type_name -> rustmq.metadata.v1.Verdict
+	6,  // 50: rustmq.metadata.v1.RangeCommit.partition:type_name -> rustmq.metadata.v1.PartitionRef
+	46, // 51: rustmq.metadata.v1.RangeCommit.epochs:type_name -> rustmq.metadata.v1.EpochStart
+	33, // 52: rustmq.metadata.v1.CommitObject.ranges:type_name -> rustmq.metadata.v1.RangeCommit
+	22, // 53: rustmq.metadata.v1.CommitObjectResult.verdicts:type_name -> rustmq.metadata.v1.Verdict
+	44, // 54: rustmq.metadata.v1.AddController.endpoint:type_name -> rustmq.metadata.v1.Endpoint
+	43, // 55: rustmq.metadata.v1.RegisterController.controller:type_name -> rustmq.metadata.v1.Controller
+	56, // [56:56] is the sub-list for method output_type
+	56, // [56:56] is the sub-list for method input_type
+	56, // [56:56] is the sub-list for extension type_name
+	56, // [56:56] is the sub-list for extension extendee
+	0,  // [0:56] is the sub-list for field type_name
 }
 
 func init() { file_metadata_v1_command_proto_init() }
@@ -3194,6 +3271,7 @@ func file_metadata_v1_command_proto_init() {
 		(*Command_FenceBroker)(nil),
 		(*Command_RequestShutdown)(nil),
 		(*Command_RemoveBroker)(nil),
+		(*Command_DrainBroker)(nil),
 		(*Command_CreateTopic)(nil),
 		(*Command_DeleteTopic)(nil),
 		(*Command_AlterTopicConfigs)(nil),
@@ -3221,15 +3299,15 @@ func file_metadata_v1_command_proto_init() {
 		(*Result_ReclaimRanges)(nil),
 		(*Result_AddController)(nil),
 	}
-	file_metadata_v1_command_proto_msgTypes[19].OneofWrappers = []any{}
-	file_metadata_v1_command_proto_msgTypes[23].OneofWrappers = []any{}
+	file_metadata_v1_command_proto_msgTypes[20].OneofWrappers = []any{}
+	file_metadata_v1_command_proto_msgTypes[24].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_metadata_v1_command_proto_rawDesc), len(file_metadata_v1_command_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   42,
+			NumMessages:   43,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

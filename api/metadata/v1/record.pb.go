@@ -158,7 +158,9 @@ type Broker struct {
 	// The highest feature level that the broker's binary speaks.
 	MaxFeatureLevel uint32 `protobuf:"varint,8,opt,name=max_feature_level,json=maxFeatureLevel,proto3" json:"max_feature_level,omitempty"`
 	// It asked to stop: it gives up its leaderships first and joins no in-sync set any more. Until it registers again.
-	ShuttingDown  bool `protobuf:"varint,9,opt,name=shutting_down,json=shuttingDown,proto3" json:"shutting_down,omitempty"`
+	ShuttingDown bool `protobuf:"varint,9,opt,name=shutting_down,json=shuttingDown,proto3" json:"shutting_down,omitempty"`
+	// An operator wants its replicas elsewhere: they are moved away, and no new ones are placed there. Over all its registrations.
+	Draining      bool `protobuf:"varint,10,opt,name=draining,proto3" json:"draining,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -252,6 +254,13 @@ func (x *Broker) GetMaxFeatureLevel() uint32 {
 func (x *Broker) GetShuttingDown() bool {
 	if x != nil {
 		return x.ShuttingDown
+	}
+	return false
+}
+
+func (x *Broker) GetDraining() bool {
+	if x != nil {
+		return x.Draining
 	}
 	return false
 }
@@ -961,7 +970,7 @@ const file_metadata_v1_record_proto_rawDesc = "" +
 	"\bEndpoint\x12\x1a\n" +
 	"\blistener\x18\x01 \x01(\tR\blistener\x12\x12\n" +
 	"\x04host\x18\x02 \x01(\tR\x04host\x12\x12\n" +
-	"\x04port\x18\x03 \x01(\rR\x04port\"\xb6\x02\n" +
+	"\x04port\x18\x03 \x01(\rR\x04port\"\xd2\x02\n" +
 	"\x06Broker\x12\x17\n" +
 	"\anode_id\x18\x01 \x01(\x05R\x06nodeId\x12 \n" +
 	"\vincarnation\x18\x02 \x01(\x04R\vincarnation\x12!\n" +
@@ -971,7 +980,9 @@ const file_metadata_v1_record_proto_rawDesc = "" +
 	"\x04rack\x18\x06 \x01(\tR\x04rack\x12\x16\n" +
 	"\x06fenced\x18\a \x01(\bR\x06fenced\x12*\n" +
 	"\x11max_feature_level\x18\b \x01(\rR\x0fmaxFeatureLevel\x12#\n" +
-	"\rshutting_down\x18\t \x01(\bR\fshuttingDown\"\xbb\x01\n" +
+	"\rshutting_down\x18\t \x01(\bR\fshuttingDown\x12\x1a\n" +
+	"\bdraining\x18\n" +
+	" \x01(\bR\bdraining\"\xbb\x01\n" +
 	"\n" +
 	"Controller\x12\x17\n" +
 	"\araft_id\x18\x01 \x01(\x04R\x06raftId\x12\x17\n" +

@@ -7,12 +7,13 @@
 package controlpbconnect
 
 import (
-	connect "connectrpc.com/connect"
 	context "context"
 	errors "errors"
-	v1 "github.com/rustmq/rustmq/api/control/v1"
 	http "net/http"
 	strings "strings"
+
+	connect "connectrpc.com/connect"
+	v1 "github.com/rustmq/rustmq/api/control/v1"
 )
 
 // This is a compile-time assertion to ensure that this generated file and the connect package are
@@ -49,6 +50,8 @@ const (
 	ControlServiceCheckpointProcedure = "/rustmq.control.v1.ControlService/Checkpoint"
 	// ControlServiceStatusProcedure is the fully-qualified name of the ControlService's Status RPC.
 	ControlServiceStatusProcedure = "/rustmq.control.v1.ControlService/Status"
+	// ControlServiceOperateProcedure is the fully-qualified name of the ControlService's Operate RPC.
+	ControlServiceOperateProcedure = "/rustmq.control.v1.ControlService/Operate"
 )
 
 // ControlServiceClient is a client for the rustmq.control.v1.ControlService service.
@@ -65,6 +68,8 @@ type ControlServiceClient interface {
 	Checkpoint(context.Context, *connect.Request[v1.CheckpointRequest]) (*connect.Response[v1.CheckpointResponse], error)
 	// Status is what this controller knows of the controllers and the brokers.
 	Status(context.Context, *connect.Request[v1.StatusRequest]) (*connect.Response[v1.StatusResponse], error)
+	// Operate does what an operator asks of the leading controller.
+	Operate(context.Context, *connect.Request[v1.OperateRequest]) (*connect.Response[v1.OperateResponse], error)
 }
 
 // NewControlServiceClient constructs a client for the rustmq.control.v1.ControlService service. By
@@ -114,6 +119,12 @@ func NewControlServiceClient(httpClient connect.HTTPClient, baseURL string, opts
 			connect.WithSchema(controlServiceMethods.ByName("Status")),
 			connect.WithClientOptions(opts...),
 		),
+		operate: connect.NewClient[v1.OperateRequest, v1.OperateResponse](
+			httpClient,
+			baseURL+ControlServiceOperateProcedure,
+			connect.WithSchema(controlServiceMethods.ByName("Operate")),
+			connect.WithClientOptions(opts...),
+		),
 	}
 }
 
@@ -125,6 +136,7 @@ type controlServiceClient struct {
 	ranges     *connect.Client[v1.RangesRequest, v1.RangesResponse]
 	checkpoint *connect.Client[v1.CheckpointRequest, v1.CheckpointResponse]
 	status     *connect.Client[v1.StatusRequest, v1.StatusResponse]
+	operate    *connect.Client[v1.OperateRequest, v1.OperateResponse]
 }
 
 // Propose calls rustmq.control.v1.ControlService.Propose.
@@ -157,6 +169,11 @@ func (c *controlServiceClient) Status(ctx context.Context, req *connect.Request[
 	return c.status.CallUnary(ctx, req)
 }
 
+// Operate calls rustmq.control.v1.ControlService.Operate.
+func (c *controlServiceClient) Operate(ctx context.Context, req *connect.Request[v1.OperateRequest]) (*connect.Response[v1.OperateResponse], error) {
+	return c.operate.CallUnary(ctx, req)
+}
+
 // ControlServiceHandler is an implementation of the rustmq.control.v1.ControlService service.
 type ControlServiceHandler interface {
 	// Propose has a command decided. An error with the header Rustmq-Undecided may have been carried out all the same.
@@ -171,6 +188,8 @@ type ControlServiceHandler interface {
 	Checkpoint(context.Context, *connect.Request[v1.CheckpointRequest]) (*connect.Response[v1.CheckpointResponse], error)
 	// Status is what this controller knows of the controllers and the brokers.
 	Status(context.Context, *connect.Request[v1.StatusRequest]) (*connect.Response[v1.StatusResponse], error)
+	// Operate does what an operator asks of the leading controller.
+	Operate(context.Context, *connect.Request[v1.OperateRequest]) (*connect.Response[v1.OperateResponse], error)
 }
 
 // NewControlServiceHandler builds an HTTP handler from the service implementation. It returns the
@@ -216,6 +235,12 @@ func NewControlServiceHandler(svc ControlServiceHandler, opts ...connect.Handler
 		connect.WithSchema(controlServiceMethods.ByName("Status")),
 		connect.WithHandlerOptions(opts...),
 	)
+	controlServiceOperateHandler := connect.NewUnaryHandler(
+		ControlServiceOperateProcedure,
+		svc.Operate,
+		connect.WithSchema(controlServiceMethods.ByName("Operate")),
+		connect.WithHandlerOptions(opts...),
+	)
 	return "/rustmq.control.v1.ControlService/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case ControlServiceProposeProcedure:
@@ -230,6 +255,8 @@ func NewControlServiceHandler(svc ControlServiceHandler, opts ...connect.Handler
 			controlServiceCheckpointHandler.ServeHTTP(w, r)
 		case ControlServiceStatusProcedure:
 			controlServiceStatusHandler.ServeHTTP(w, r)
+		case ControlServiceOperateProcedure:
+			controlServiceOperateHandler.ServeHTTP(w, r)
 		default:
 			http.NotFound(w, r)
 		}
@@ -261,4 +288,8 @@ func (UnimplementedControlServiceHandler) Checkpoint(context.Context, *connect.R
 
 func (UnimplementedControlServiceHandler) Status(context.Context, *connect.Request[v1.StatusRequest]) (*connect.Response[v1.StatusResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("rustmq.control.v1.ControlService.Status is not implemented"))
+}
+
+func (UnimplementedControlServiceHandler) Operate(context.Context, *connect.Request[v1.OperateRequest]) (*connect.Response[v1.OperateResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("rustmq.control.v1.ControlService.Operate is not implemented"))
 }

@@ -1,0 +1,125 @@
+package nodetest
+
+import (
+	"context"
+	"slices"
+	"testing"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	adminpb "github.com/rustmq/rustmq/api/admin/v1"
+	"github.com/rustmq/rustmq/client"
+)
+
+// operate asks the cluster for an operation, as `rustmq ctl` does.
+func operate(t *testing.T, ctx context.Context, cl *client.Client, req *adminpb.Request) *adminpb.Response {
+	t.Helper()
+	resp, err := tryOperate(ctx, cl, req)
+	if err != nil {
+		t.Fatalf("%v: %v", req, err)
+	}
+	return resp
+}
+
+func tryOperate(ctx context.Context, cl *client.Client, req *adminpb.Request) (*adminpb.Response, error) {
+	message, err := proto.Marshal(req)
+	if err != nil {
+		return nil, err
+	}
+	answer, err := cl.Operate(ctx, message, true)
+	if err != nil {
+		return nil, err
+	}
+	resp := new(adminpb.Response)
+	return resp, proto.Unmarshal(answer, resp)
+}
+
+func partitionsOf(t *testing.T, ctx context.Context, cl *client.Client) []*adminpb.Partition {
+	t.Helper()
+	return operate(t, ctx, cl, &adminpb.Request{Kind: &adminpb.Request_ListPartitions{}}).GetListPartitions().GetPartitions()
+}
+
+// smallLedger is a topic of so many replicas, with records in it.
+func smallLedger(t *testing.T, ctx context.Context, c *Cluster, replicas int16) (*Ledger, *client.Client) {
+	t.Helper()
+	cl, err := c.Client(client.DeliveryTimeout(2 * time.Minute))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = cl.Close() })
+	l := &Ledger{Topic: "orders", Partitions: 3}
+	if _, err := cl.CreateTopic(ctx, client.NewTopic{Name: l.Topic, Partitions: l.Partitions, Replicas: replicas}); err != nil {
+		t.Fatal(err)
+	}
+	l.Produce(ctx, cl, 100, 100)
+	if err := l.allAcked(); err != nil {
+		t.Fatal(err)
+	}
+	return l, cl
+}
+
+func TestPartitionsMoveWhileTheyAreProducedTo(t *testing.T) {
+	c, ctx := startCluster(t, 3)
+	l, cl := smallLedger(t, ctx, c, 1)
+	l.Produce(ctx, cl, 300, 100)
+	moves := &adminpb.MovePartitionsRequest{}
+	for _, p := range partitionsOf(t, ctx, cl) {
+		moves.Moves = append(moves.Moves, &adminpb.PartitionMove{
+			Topic: p.GetTopic(), Partition: p.GetPartition(), Replicas: []int32{p.GetLeader()%3 + 1, (p.GetLeader()+1)%3 + 1},
+		})
+	}
+	for _, o := range operate(t, ctx, cl, &adminpb.Request{Kind: &adminpb.Request_MovePartitions{MovePartitions: moves}}).GetMovePartitions().GetOutcomes() {
+		if o.GetCode() != 0 {
+			t.Fatal(o.GetMessage())
+		}
+	}
+	l.Produce(ctx, cl, 300, 100)
+	until(t, "the moves", func() bool {
+		for i, p := range partitionsOf(t, ctx, cl) {
+			if len(p.GetAdding())+len(p.GetRemoving()) > 0 || !slices.Equal(p.GetReplicas(), moves.GetMoves()[i].GetReplicas()) || len(p.GetInSync()) != 2 {
+				return false
+			}
+		}
+		return true
+	})
+	l.Produce(ctx, cl, 100, 100)
+	if err := l.allAcked(); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Check(ctx, cl); err != nil {
+		t.Fatal(err)
+	}
+	// Who gave its replica away has nothing of it any more, after a restart either: one that is added anew begins with nothing.
+	for _, m := range c.Nodes {
+		until(t, "the old replicas to go", func() bool { return m.Replicas() == 2 })
+	}
+}
+
+func TestNodeIsDrainedStoppedAndRemoved(t *testing.T) {
+	c, ctx := startCluster(t, 3)
+	l, cl := smallLedger(t, ctx, c, 2)
+	drain := &adminpb.Request{Kind: &adminpb.Request_DrainNode{DrainNode: &adminpb.DrainNodeRequest{NodeId: 3}}}
+	l.Produce(ctx, cl, 200, 100)
+	until(t, "node 3 to be empty", func() bool { return operate(t, ctx, cl, drain).GetDrainNode().GetReplicas() == 0 })
+	remove := &adminpb.Request{Kind: &adminpb.Request_RemoveNode{RemoveNode: &adminpb.RemoveNodeRequest{NodeId: 3}}}
+	if _, err := tryOperate(ctx, cl, remove); err == nil {
+		t.Fatal("a node that runs was removed")
+	}
+	if err := c.Nodes[2].Stop(ctx); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "node 3 to be removed", func() bool {
+		_, err := tryOperate(ctx, cl, remove)
+		return err == nil
+	})
+	if nodes := operate(t, ctx, cl, &adminpb.Request{Kind: &adminpb.Request_ListNodes{}}).GetListNodes().GetNodes(); len(nodes) != 2 {
+		t.Errorf("%v", nodes)
+	}
+	if err := l.allAcked(); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Check(ctx, cl); err != nil {
+		t.Fatal(err)
+	}
+}
