@@ -146,7 +146,7 @@ func nodesOf(fences []fenceOrder) string {
 
 func TestJudgeFencesWhoIsSilentForASession(t *testing.T) {
 	s := newStand(t)
-	for now := time.Duration(0); now <= 1900*ms; now += 100 * ms {
+	for now := time.Duration(0); now <= 1400*ms; now += 100 * ms {
 		if _, fences := s.at(now); len(fences) > 0 {
 			t.Fatalf("at %v: %v", now, fences)
 		}
@@ -156,16 +156,16 @@ func TestJudgeFencesWhoIsSilentForASession(t *testing.T) {
 			}
 		}
 	}
-	if _, fences := s.at(2000 * ms); nodesOf(fences) != "[3]" || fences[0].epoch != s.epoch(3) {
+	if _, fences := s.at(1500 * ms); nodesOf(fences) != "[3]" || fences[0].epoch != s.epoch(3) {
 		t.Fatalf("%v", fences)
 	}
 	if lease := s.beat(3, 9); lease != 0 {
 		t.Errorf("a broker that is about to be fenced got a lease of %v", lease)
 	}
-	if _, fences := s.at(2100 * ms); len(fences) > 0 {
+	if _, fences := s.at(1600 * ms); len(fences) > 0 {
 		t.Errorf("ordered twice: %v", fences)
 	}
-	if _, fences := s.at(2300 * ms); nodesOf(fences) != "[3]" {
+	if _, fences := s.at(1800 * ms); nodesOf(fences) != "[3]" {
 		t.Errorf("what was not carried out is not ordered again: %v", fences)
 	}
 	s.fence(3, s.epoch(3))

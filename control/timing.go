@@ -11,14 +11,15 @@ import (
 type Timing struct {
 	// Heartbeat is the time between two heartbeats of a broker. 0: 250 ms.
 	Heartbeat time.Duration
-	// Lease is how long an answered heartbeat lets a broker act as a leader, from when it was sent. 0: 1.5 s.
+	// Lease is how long an answered heartbeat lets a broker act as a leader, from when it was sent. 0: 1.25 s.
 	Lease time.Duration
-	// Session is how long a broker may be silent before it is fenced. Longer than a lease, by more than clocks may drift. 0: 2 s.
+	// Session is how long a broker may be silent before it is fenced. Longer than a lease, by more than clocks may drift. It and an
+	// election of the controllers are what the silence of a machine costs: less than 3 s. 0: 1.5 s.
 	Session time.Duration
 	// KeepAlive is the time after which a watcher is sent something even if nothing changed. 0: 500 ms.
 	KeepAlive time.Duration
 	// Answer is how long a broker waits for something to come before it looks for another controller. Longer than Heartbeat and KeepAlive, shorter than a
-	// lease. 0: 1 s.
+	// lease. 0: 800 ms.
 	Answer time.Duration
 	// Tick is the time between two looks at who is silent. 0: 50 ms.
 	Tick time.Duration
@@ -38,10 +39,10 @@ func (t Timing) withDefaults() (Timing, error) {
 		fallback time.Duration
 	}{
 		{&t.Heartbeat, 250 * time.Millisecond},
-		{&t.Lease, 1500 * time.Millisecond},
-		{&t.Session, 2 * time.Second},
+		{&t.Lease, 1250 * time.Millisecond},
+		{&t.Session, 1500 * time.Millisecond},
 		{&t.KeepAlive, 500 * time.Millisecond},
-		{&t.Answer, time.Second},
+		{&t.Answer, 800 * time.Millisecond},
 		{&t.Tick, 50 * time.Millisecond},
 		{&t.Confirm, 100 * time.Millisecond},
 		{&t.Redial, 250 * time.Millisecond},

@@ -72,7 +72,7 @@ type WALConfig struct {
 
 // RaftConfig is the controller's log.
 type RaftConfig struct {
-	Tick        time.Duration `koanf:"tick"         doc:"Raft's unit of time: a heartbeat each tick, an election after ten."`
+	Tick        time.Duration `koanf:"tick"         doc:"Raft's unit of time: a heartbeat each tick, an election after eight without one, or at once when the leader's process has ended."`
 	SegmentSize Size          `koanf:"segment_size" doc:"Size of one segment file of the controller's log."`
 	MaxSize     Size          `koanf:"max_size"     doc:"Bound of the controller's log; a snapshot frees it long before."`
 }

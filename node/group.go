@@ -159,6 +159,7 @@ func (n *Node) openTransport() (*transport.Transport, []uint64, error) {
 			node, _ := n.memberOf(id)
 			return transport.Member{Node: node, URL: baseURL(node)}, node != mq.NoNode
 		},
+		Dial:     func(ctx context.Context, node mq.NodeID) error { return n.knock(ctx, n.addressOf(node)) },
 		Messages: byNode{n.dialer, trafficRaft}, Snapshots: byNode{n.dialer, trafficSnapshot}, Logger: n.logger, Rand: n.seams.Random,
 	})
 	return t, peers, err
@@ -191,13 +192,7 @@ func foundersOf(view form.View) map[mq.NodeID]string {
 func (n *Node) openLeader() error {
 	c, err := control.NewController(control.ControllerConfig{
 		Node: n.id.Node, Group: control.Raft(n.raft, n.store.Image, foundersOf(n.group.view)), Store: n.store, Peer: Peer,
-		Dial: func(ctx context.Context, address string) error {
-			conn, err := n.seams.Network.Dial(ctx, address)
-			if err != nil {
-				return err
-			}
-			return conn.Close()
-		},
+		Dial:  n.knock,
 		Plans: n.plans(), Logger: n.logger,
 	})
 	if err != nil {
@@ -209,6 +204,15 @@ func (n *Node) openLeader() error {
 		return nil
 	})
 	return nil
+}
+
+// knock connects to another node's listener and hangs up again. ECONNREFUSED: nothing listens there.
+func (n *Node) knock(ctx context.Context, address string) error {
+	conn, err := n.seams.Network.Dial(ctx, address)
+	if err != nil {
+		return err
+	}
+	return conn.Close()
 }
 
 // plans are what the leading controller looks after.

@@ -24,7 +24,8 @@
 //  5. A change of membership takes effect, or is refused, where it is applied, by the membership alone: the same on every member. No id is taken that is not above
 //     all that ever were members'.
 //  6. A leader whose log's oldest write is older than an election timeout gives up its leadership, and a node does not stand for election meanwhile.
-//  7. An answer to an attempt to read belongs to that attempt alone: each has a context that is never used again.
+//  7. A report that the leader's process has ended ([Node.ReportGone]) speeds an election and decides nothing: terms and votes do.
+//  8. An answer to an attempt to read belongs to that attempt alone: each has a context that is never used again.
 //
 // [RecoverAlone] is the way out when a majority is lost for good.
 //

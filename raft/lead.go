@@ -53,6 +53,7 @@ func (n *Node) tick() {
 	if !stalled || l.leading {
 		l.rn.Tick()
 	}
+	n.standIfDue()
 	l.askedTicks++
 	if l.askedRound != 0 && l.askedTicks > n.cfg.ElectionTicks {
 		n.askAgain()

@@ -71,6 +71,8 @@ type loop struct {
 	ticks   uint64            // since the start
 	heard   map[uint64]uint64 // tick of the last message of each member
 	stalled bool              // the log's disk hangs
+	gone    uint64            // the leader, when its process has ended and nobody leads instead yet; 0: none
+	standAt uint64            // tick at which this node stands for election then
 
 	incoming *incoming       // a snapshot that was received and is being offered to raft
 	since    int64           // bytes of entries applied since the log was last cut
@@ -336,6 +338,7 @@ func (e peerMessage) handle(n *Node) {
 		return
 	}
 	n.loop.heard[e.m.GetFrom()] = n.loop.ticks
+	n.hearLeader(e.m)
 	if err := n.loop.rn.Step(e.m); err != nil {
 		n.log.Debug("raft ignores a message", "from", e.m.GetFrom(), "type", e.m.GetType().String(), "err", err)
 	}

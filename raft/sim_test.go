@@ -166,11 +166,21 @@ func (s *sim) crash(m *machine, pause time.Duration) {
 	} else {
 		m.fs.Crash()
 	}
+	s.seeGone(m.id, 0.5)
 	_ = m.node.Close() // of a power cut
 	_ = m.log.Close()
 	time.Sleep(pause)
 	m.sm = m.sm.reborn(m.fs.Cut)
 	s.start(m)
+}
+
+// seeGone has some of the others see that a member's process has ended, or believe it.
+func (s *sim) seeGone(id uint64, p float64) {
+	for _, m := range s.all() {
+		if m.id != id && s.chance(p) {
+			time.AfterFunc(s.between(time.Microsecond, 5*time.Millisecond), func() { m.node.ReportGone(id) })
+		}
+	}
 }
 
 func (s *sim) all() []*machine {
@@ -378,7 +388,7 @@ func (s *sim) happen() {
 		return
 	}
 	other := s.some()
-	switch s.intN(12) {
+	switch s.intN(13) {
 	case 0, 1, 2:
 		s.trouble.Go(func() { s.crash(m, s.between(time.Millisecond, 500*time.Millisecond)) })
 	case 3:
@@ -397,6 +407,8 @@ func (s *sim) happen() {
 		s.set(func() { s.slow[m.id] = !s.slow[m.id] })
 	case 9:
 		m.node.TransferLeadership(other.id)
+	case 12: // which is not true
+		s.seeGone(m.id, 0.7)
 	case 10:
 		s.trouble.Go(func() { s.grow() })
 	case 11:

@@ -27,6 +27,7 @@ type Receiver interface {
 	Step(m *raftpb.Message)
 	ReceiveSnapshot(ctx context.Context, m *raftpb.Message, body io.Reader) error
 	ReportUnreachable(id uint64)
+	ReportGone(id uint64)
 }
 
 var _ Receiver = (*Node)(nil)

@@ -22,7 +22,8 @@ type fabric struct {
 	mu    sync.Mutex
 	hosts map[string]*host
 	dials int
-	limit func() int64 // bytes that the next connection carries until it breaks; nil: any
+	made  func(net.Conn) // is told the far end of each new connection; may be nil
+	limit func() int64   // bytes that the next connection carries until it breaks; nil: any
 }
 
 type host struct {
@@ -130,6 +131,9 @@ func (f *fabric) client(t *testing.T, node mq.NodeID) *http.Client {
 		near, far := net.Pipe()
 		select {
 		case h.conns <- &proven{far, node}:
+			if f.made != nil {
+				f.made(far)
+			}
 			return &limited{Conn: near, left: limit}, nil
 		case <-h.closed:
 			return nil, errors.New("connection refused")
@@ -146,6 +150,7 @@ type inbox struct {
 	mu          sync.Mutex
 	messages    []*etcdpb.Message
 	unreachable int
+	gone        []uint64
 	bodies      [][]byte
 	failure     error // of reading the last body
 	result      error
@@ -162,6 +167,18 @@ func (i *inbox) ReportUnreachable(uint64) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	i.unreachable++
+}
+
+func (i *inbox) ReportGone(id uint64) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.gone = append(i.gone, id)
+}
+
+func (i *inbox) dead() []uint64 {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return i.gone
 }
 
 func (i *inbox) ReceiveSnapshot(_ context.Context, _ *etcdpb.Message, body io.Reader) error {

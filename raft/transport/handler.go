@@ -48,6 +48,7 @@ func (h *handler) Messages(
 				return nil, rpcerr.ToConnect(err)
 			}
 			from = request.GetHello().GetFrom()
+			defer t.called(from)()
 		}
 		if t.ctx.Err() != nil {
 			return nil, rpcerr.ToConnect(mq.Errorf(mq.ShuttingDown, "raft: this controller is closing"))

@@ -139,7 +139,20 @@ func (p *peer) send(messages []*etcdpb.Message) error {
 	return nil
 }
 
+// sendBatch sends a batch. A stream that was open before may have broken long ago, with nothing to send that would have shown it, and what is sent now may be the
+// vote that decides an election: so it goes over a new one then. That it may arrive twice does not matter to raft.
 func (p *peer) sendBatch(request *raftpb.MessagesRequest) error {
+	old := p.stream
+	err := p.trySend(request)
+	if err == nil || old == nil || p.stream != old || p.t.ctx.Err() != nil {
+		return err
+	}
+	p.t.unreachable(p.id) // what went before may be lost
+	p.hangUp()
+	return p.trySend(request)
+}
+
+func (p *peer) trySend(request *raftpb.MessagesRequest) error {
 	to, ok := p.t.member(p.id)
 	if !ok {
 		return mq.Errorf(mq.NetworkException, "where raft id %d is is not known", p.id)

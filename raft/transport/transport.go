@@ -63,6 +63,10 @@ type Config struct {
 	// wait. A member that it does not know is answered to where it said that it is.
 	Member func(id uint64) (Member, bool)
 
+	// Dial connects to a node's RPC address and hangs up again. An error that is ECONNREFUSED says that nothing listens there any more. nil: nobody is looked
+	// after when streams of its end.
+	Dial func(ctx context.Context, node mq.NodeID) error
+
 	// Messages and Snapshots are the clients for each: two connections.
 	Messages, Snapshots connect.HTTPClient
 
@@ -91,6 +95,7 @@ type Transport struct {
 	peers     map[uint64]*peer
 	learned   map[uint64]Member
 	transfers map[uint64]*transfer // by sender
+	callers   map[uint64]*caller
 }
 
 var _ raft.Transport = (*Transport)(nil)
@@ -114,7 +119,7 @@ func Open(cfg Config) (*Transport, error) {
 	}
 	t := &Transport{
 		cfg: cfg, log: cfg.Logger,
-		peers: map[uint64]*peer{}, learned: map[uint64]Member{}, transfers: map[uint64]*transfer{},
+		peers: map[uint64]*peer{}, learned: map[uint64]Member{}, transfers: map[uint64]*transfer{}, callers: map[uint64]*caller{},
 	}
 	t.ctx, t.cancel = context.WithCancel(context.Background())
 	return t, nil
