@@ -39,6 +39,7 @@ type Client struct {
 	refreshMu  sync.Mutex
 	stale      map[*topic]struct{}    // metadata is wanted
 	avoid      map[mq.NodeID]struct{} // and had better not be asked of these
+	prompt     chan struct{}          // somebody new wants it
 	refreshing bool
 }
 
@@ -66,6 +67,7 @@ func New(opts ...Option) (*Client, error) {
 		links:     make(map[slotKey]*link),
 		stale:     make(map[*topic]struct{}),
 		avoid:     make(map[mq.NodeID]struct{}),
+		prompt:    make(chan struct{}, 1),
 		consumers: make(map[*Consumer]struct{}),
 	}
 	c.ctx, c.cancel = context.WithCancel(context.Background())

@@ -191,6 +191,13 @@ func (g *group) kill(node mq.NodeID) {
 	g.net.mu.Unlock()
 }
 
+// restart turns it on again.
+func (g *group) restart(node mq.NodeID) {
+	g.net.mu.Lock()
+	defer g.net.mu.Unlock()
+	delete(g.net.down, g.serverOf[node])
+}
+
 // cut takes a node off the others: its clients still reach it.
 func (g *group) cut(node mq.NodeID) {
 	g.mu.Lock()

@@ -42,6 +42,10 @@ func (c *Client) refreshFor(topics []*topic, avoid ...mq.NodeID) {
 	}
 	c.refreshMu.Lock()
 	defer c.refreshMu.Unlock()
+	select {
+	case c.prompt <- struct{}{}:
+	default:
+	}
 	for _, t := range topics {
 		c.stale[t] = struct{}{}
 	}
@@ -53,7 +57,8 @@ func (c *Client) refreshFor(topics []*topic, avoid ...mq.NodeID) {
 	}
 }
 
-// refreshLoop fetches metadata until no topic needs it. At first it asks often: an election takes less than a second.
+// refreshLoop fetches metadata until no topic needs it: often at first, and again after somebody new wants it, for an election takes less than a
+// second.
 func (c *Client) refreshLoop() {
 	wait := newEagerBackoff()
 	for {
@@ -62,11 +67,32 @@ func (c *Client) refreshLoop() {
 			return
 		}
 		again := c.refreshOnce(topics, avoid)
-		if !c.sleep(wait.next()) {
+		if !c.rest(wait) {
 			return
 		}
-		c.refreshFor(again)
+		c.refreshMu.Lock()
+		for _, t := range again {
+			c.stale[t] = struct{}{}
+		}
+		c.refreshMu.Unlock()
 	}
+}
+
+// rest waits before metadata is asked for again, not long if somebody new wants it; false if the client was closed.
+func (c *Client) rest(wait *eagerBackoff) bool {
+	pause := wait.next()
+	if !c.sleep(min(pause, eagerPause)) {
+		return false
+	}
+	more := time.NewTimer(max(pause-eagerPause, 0))
+	defer more.Stop()
+	select {
+	case <-c.prompt:
+		wait.times = 0
+	case <-more.C:
+	case <-c.ctx.Done():
+	}
+	return c.ctx.Err() == nil
 }
 
 // takeStale takes the topics to refresh, and who had better not be asked; without topics the loop is over.
@@ -77,6 +103,10 @@ func (c *Client) takeStale() ([]*topic, []mq.NodeID) {
 	avoid := slices.Collect(maps.Keys(c.avoid))
 	clear(c.stale)
 	clear(c.avoid)
+	select {
+	case <-c.prompt: // it is met
+	default:
+	}
 	c.refreshing = len(topics) > 0
 	return topics, avoid
 }

@@ -187,65 +187,76 @@ func (p *pool) connect(key slotKey, s *slot, d *dialing, window int) {
 	close(d.done)
 }
 
-// stagger is how long an address may keep silent until the next one is tried beside it.
-const stagger = 200 * time.Millisecond
+const (
+	// stagger is how long an address may keep silent until the next one is tried beside it.
+	stagger = 200 * time.Millisecond
+	// redial is how long after the last address the first one is tried again beside all that: a server that is just starting answers that at
+	// once, and an attempt from before only when QUIC repeats itself, ever later.
+	redial = time.Second
+)
 
 // dialed is the outcome of dialing one address.
 type dialed struct {
-	at   int // in the list of addresses
+	turn int // counted from 0 over all attempts
 	sess *session
 	err  error
 }
 
-// dialFirst connects to whichever of addrs answers first. The first one is tried first; the next one when it has failed or keeps silent.
+// dialFirst connects to whichever of addrs answers first. The first one is tried first; the next one when it has failed or keeps silent. It fails when
+// each has failed.
 func (p *pool) dialFirst(addrs []string, node mq.NodeID, window int) (*session, error) {
 	ctx, cancel := context.WithCancel(p.ctx)
 	defer cancel()
-	outcomes := make(chan dialed, len(addrs))
-	begun, running := 0, 0
+	outcomes := make(chan dialed)
+	turns, running := 0, 0
+	defer func() {
+		if running > 0 {
+			p.wg.Go(func() { closeLate(outcomes, running) })
+		}
+	}()
 	next := time.NewTimer(0)
 	defer next.Stop()
 	var errs []error
 	for {
 		select {
 		case <-next.C:
-			if ctx.Err() != nil && running == 0 {
-				return nil, ErrClosed
-			}
-			if begun == len(addrs) || ctx.Err() != nil {
-				break
-			}
-			at := begun
-			begun, running = begun+1, running+1
+			turn := turns
+			turns, running = turns+1, running+1
 			p.wg.Go(func() {
-				sess, err := p.dialNode(ctx, addrs[at], node, window)
-				outcomes <- dialed{at, sess, err}
+				sess, err := p.dialNode(ctx, addrs[turn%len(addrs)], node, window)
+				outcomes <- dialed{turn, sess, err}
 			})
 			next.Reset(stagger)
+			if turns >= len(addrs) {
+				next.Reset(redial)
+			}
 		case o := <-outcomes:
 			running--
 			if o.sess != nil {
-				p.outrun(addrs, o.at)
-				p.wg.Go(func() { closeLate(outcomes, running) })
+				p.outrun(addrs, o.turn)
 				return o.sess, nil
 			}
-			errs = append(errs, o.err)
-			if running == 0 && (begun == len(addrs) || ctx.Err() != nil) {
+			if o.turn < len(addrs) {
+				errs = append(errs, o.err)
+			}
+			if len(errs) == len(addrs) || ctx.Err() != nil {
 				return nil, failedDial(errs)
 			}
-			next.Reset(0)
+			if turns < len(addrs) {
+				next.Reset(0)
+			}
 		}
 	}
 }
 
-// outrun notes that the address at that place answered, and those before it had not.
-func (p *pool) outrun(addrs []string, at int) {
+// outrun notes that the address of that turn answered, and those before it had not.
+func (p *pool) outrun(addrs []string, turn int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for _, addr := range addrs[:at] {
+	for _, addr := range addrs[:min(turn, len(addrs))] {
 		p.failed[addr] = struct{}{}
 	}
-	delete(p.failed, addrs[at])
+	delete(p.failed, addrs[turn%len(addrs)])
 }
 
 // closeLate closes the sessions that came too late.

@@ -31,7 +31,8 @@ func (c *Client) produceBackoff() *backoff.ExponentialBackOff {
 	return b
 }
 
-// While a leader is being elected the pauses stay short, for as many times: a few seconds. After that a cluster is in trouble that more questions do not end.
+// While a leader is being elected the pauses stay short, for so many times: a few seconds. After that a cluster is in trouble that more questions do
+// not end.
 const (
 	eagerPause = 100 * time.Millisecond
 	eagerTimes = 30
@@ -43,17 +44,14 @@ type eagerBackoff struct {
 	times int
 }
 
-func newEagerBackoff() *eagerBackoff {
-	e := &eagerBackoff{b: newBackoff()}
-	e.b.MaxInterval = eagerPause
-	return e
-}
+func newEagerBackoff() *eagerBackoff { return &eagerBackoff{b: newBackoff()} }
 
 func (e *eagerBackoff) next() time.Duration {
-	if e.times++; e.times > eagerTimes {
-		e.b.MaxInterval = maxBackoff
+	d := e.b.NextBackOff()
+	if e.times++; e.times <= eagerTimes {
+		d = min(d, eagerPause)
 	}
-	return e.b.NextBackOff()
+	return d
 }
 
 // answered takes the answer to b and adds the verdicts that it leads to.
