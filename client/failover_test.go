@@ -238,6 +238,28 @@ func TestLeaderThatLearnsItLastIsWaitedFor(t *testing.T) {
 	})
 }
 
+// Elections that take long are waited for as closely as those that do not.
+func TestSlowElectionIsNoticedAtOnce(t *testing.T) {
+	inGroup(t, 1, func(t *testing.T, g *group) {
+		c := g.client()
+		defer c.Close()
+		l := load{checker: checker{t, 1, 1800}}
+		var elected time.Time
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			time.Sleep(time.Second)
+			g.kill(1)
+			time.Sleep(7050 * time.Millisecond)
+			elected = time.Now()
+			g.elect(1, 2)
+		})
+		l.run(c, 1)
+		wg.Wait()
+		l.check(elected, 250*time.Millisecond)
+		l.exactlyOnceInOrder(g.topic)
+	})
+}
+
 // A server that starts while it is being dialed is found as soon as it is there, and not when QUIC happens to repeat itself.
 func TestServerThatStartsLateIsFoundSoon(t *testing.T) {
 	for off := 500 * time.Millisecond; off < 4*time.Second; off += 250 * time.Millisecond {
@@ -304,7 +326,7 @@ func TestLeaderlessPartitionSlowsNoOther(t *testing.T) {
 		g.elect(2, mq.NoNode)
 		lost := make(chan error, 1)
 		c.Produce(context.Background(), &Record{Topic: "t", Partition: 1, Value: numbered(99, 0)}, func(_ *Record, err error) { lost <- err })
-		time.Sleep(20 * time.Second)
+		time.Sleep(40 * time.Second)
 		l := load{checker: checker{t, 1, 800}}
 		var elected time.Time
 		var wg sync.WaitGroup

@@ -31,11 +31,11 @@ func (c *Client) produceBackoff() *backoff.ExponentialBackOff {
 	return b
 }
 
-// While a leader is being elected the pauses stay short, for so many times: a few seconds. After that a cluster is in trouble that more questions do
+// While a leader is being elected the pauses stay short, for so many times: some ten seconds. After that a cluster is in trouble that more questions do
 // not end.
 const (
 	eagerPause = 100 * time.Millisecond
-	eagerTimes = 30
+	eagerTimes = 100
 )
 
 // eagerBackoff is the pause between looks for a leader.

@@ -16,7 +16,7 @@ const (
 	// giveUpAfter is when the connection to a server that has not been heard of is given up: 5 s.
 	giveUpAfter = 100
 	// eagerLooks is for how long metadata is asked for every eagerEvery, and after that every slowEvery.
-	eagerLooks = 40
+	eagerLooks = 200
 	eagerEvery = 2
 	slowEvery  = 20
 )
