@@ -359,11 +359,7 @@ func (n *Node) openPartitions(ctx context.Context) error {
 		n.partitions.closeAll()
 		return nil
 	})
-	if err := n.partitions.wait(ctx, n.cluster.Image().Index); err != nil {
-		return err
-	}
-	n.partitions.dropUnknown()
-	return nil
+	return n.partitions.wait(ctx, n.cluster.Image().Index)
 }
 
 // openReplication serves what other brokers lead, and follows the image from the first one on.

@@ -27,6 +27,9 @@ type partitions struct {
 	table    atomic.Pointer[broker.Table]
 	settings map[mq.TopicID]*atomic.Pointer[partition.Settings]
 	last     *metadata.Image
+	unopened map[mq.PartitionID]bool // are to run here and could not be opened yet; true: the log may have them from before the start
+	begun    bool                    // the first image was reconciled
+	settled  bool                    // the recovery is over
 
 	mu      sync.Mutex
 	applied uint64 // index of the image that the table is true to
@@ -54,6 +57,7 @@ func newPartitions(cfg partitionsConfig) *partitions {
 		partitionsConfig: cfg,
 		settings:         make(map[mq.TopicID]*atomic.Pointer[partition.Settings]),
 		last:             &metadata.Image{},
+		unopened:         make(map[mq.PartitionID]bool),
 		moved:            make(chan struct{}),
 	}
 	p.table.Store(broker.NewTable(nil))
@@ -73,14 +77,27 @@ func (p *partitions) Sources() []tier.Source {
 	return out
 }
 
+const (
+	// openWithin is how long partitions may take to open, all that are new in one image: their checkpoints are asked of the controllers, and who
+	// waits for these takes no other role meanwhile.
+	openWithin = 10 * time.Second
+	// openAgain is the pause until those are tried again that could not be opened.
+	openAgain = time.Second
+)
+
 // run reconciles with each new image until ctx ends.
 func (p *partitions) run(ctx context.Context) {
 	watch := p.cluster.Watch()
 	defer watch.Close()
 	for {
-		p.reconcile(watch.Image())
+		p.reconcile(ctx, watch.Image())
+		var again <-chan time.Time
+		if len(p.unopened) > 0 {
+			again = time.After(openAgain)
+		}
 		select {
 		case <-watch.C():
+		case <-again:
 		case <-ctx.Done():
 			return
 		}
@@ -104,8 +121,10 @@ func (p *partitions) wait(ctx context.Context, index uint64) error {
 	}
 }
 
-func (p *partitions) reconcile(img *metadata.Image) {
-	delta := metadata.Diff(p.last, img)
+func (p *partitions) reconcile(ctx context.Context, img *metadata.Image) {
+	ctx, cancel := context.WithTimeout(ctx, openWithin)
+	defer cancel()
+	delta, late := metadata.Diff(p.last, img), slices.Collect(maps.Keys(p.unopened))
 	next := maps.Clone(p.Table().All())
 	if next == nil {
 		next = make(map[mq.PartitionID]*partition.Partition)
@@ -117,22 +136,24 @@ func (p *partitions) reconcile(img *metadata.Image) {
 	for _, t := range delta.Created {
 		p.configure(t)
 		for i, wanted := range t.All() {
-			changed = p.apply(next, t, i, wanted) || changed
+			changed = p.apply(ctx, next, t, i, wanted) || changed
 		}
 	}
 	for _, c := range delta.Changed {
 		p.configure(c.New)
 		for _, i := range c.Partitions {
-			changed = p.apply(next, c.New, i, c.New.Partition(i)) || changed
+			changed = p.apply(ctx, next, c.New, i, c.New.Partition(i)) || changed
 		}
 	}
-	if changed {
+	opened := p.openLate(ctx, next, img, late)
+	if changed || opened {
 		p.table.Store(broker.NewTable(next))
 	}
-	if p.replicator != nil && concernsReplication(delta) {
+	if p.replicator != nil && (opened || concernsReplication(delta)) {
 		p.replicator.reconcile(img, p.Table())
 	}
-	p.last = img
+	p.dropUnknown()
+	p.last, p.begun = img, true
 	p.mu.Lock()
 	p.applied = img.Index
 	close(p.moved)
@@ -173,6 +194,7 @@ func (p *partitions) configure(t *metadata.Topic) {
 func (p *partitions) deleteTopic(table map[mq.PartitionID]*partition.Partition, t *metadata.Topic) (changed bool) {
 	for i := range t.Partitions() {
 		id := mq.PartitionID{Topic: t.ID, Index: i}
+		delete(p.unopened, id)
 		if part := table[id]; part != nil {
 			part.Delete()
 			delete(table, id)
@@ -184,10 +206,13 @@ func (p *partitions) deleteTopic(table map[mq.PartitionID]*partition.Partition, 
 }
 
 // apply opens a partition that is to run here and gives it its role.
-func (p *partitions) apply(table map[mq.PartitionID]*partition.Partition, t *metadata.Topic, index int32, wanted *metadata.Partition) (opened bool) {
+func (p *partitions) apply(
+	ctx context.Context, table map[mq.PartitionID]*partition.Partition, t *metadata.Topic, index int32, wanted *metadata.Partition,
+) (opened bool) {
 	id := mq.PartitionID{Topic: t.ID, Index: index}
 	part := table[id]
 	if !slices.Contains(wanted.Replicas, p.node) {
+		delete(p.unopened, id)
 		if part == nil {
 			return false
 		}
@@ -198,11 +223,14 @@ func (p *partitions) apply(table map[mq.PartitionID]*partition.Partition, t *met
 	}
 	if part == nil {
 		var err error
-		if part, err = p.open(t, id); err != nil {
-			p.logger.Error("a partition cannot be opened: it stays offline until the node is restarted",
-				"topic", t.Name, "partition", index, "error", err)
+		if part, err = p.open(ctx, t, id); err != nil {
+			if _, again := p.unopened[id]; !again {
+				p.unopened[id] = !p.begun
+				p.logger.Error("a partition cannot be opened yet: it is tried again", "topic", t.Name, "partition", index, "error", err)
+			}
 			return false
 		}
+		delete(p.unopened, id)
 		table[id] = part
 		opened = true
 	}
@@ -213,10 +241,28 @@ func (p *partitions) apply(table map[mq.PartitionID]*partition.Partition, t *met
 	return opened
 }
 
-func (p *partitions) open(t *metadata.Topic, id mq.PartitionID) (*partition.Partition, error) {
-	tiered, err := p.checkpoint(context.Background(), id)
+// openLate tries those again that could not be opened.
+func (p *partitions) openLate(
+	ctx context.Context, table map[mq.PartitionID]*partition.Partition, img *metadata.Image, late []mq.PartitionID,
+) (opened bool) {
+	for _, id := range late {
+		if _, still := p.unopened[id]; !still {
+			continue
+		}
+		t := img.Topic(id.Topic)
+		opened = p.apply(ctx, table, t, id.Index, t.Partition(id.Index)) || opened
+	}
+	return opened
+}
+
+func (p *partitions) open(ctx context.Context, t *metadata.Topic, id mq.PartitionID) (*partition.Partition, error) {
+	tiered, err := p.checkpoint(ctx, id)
 	if err != nil {
 		return nil, err
+	}
+	var found *partition.Recovered
+	if !p.begun || p.unopened[id] {
+		found = p.recovery.Take(id)
 	}
 	settings := p.settings[t.ID]
 	return partition.Open(partition.Config{
@@ -224,11 +270,13 @@ func (p *partitions) open(t *metadata.Topic, id mq.PartitionID) (*partition.Part
 		Settings:   func() partition.Settings { return *settings.Load() },
 		Checkpoint: p.checkpoint, Committed: p.committed, Lease: p.lease,
 		Logger: p.logger, Now: time.Now,
-	}, p.recovery.Take(id), tiered)
+	}, found, tiered)
 }
 
 // checkpoint is what the last tier commit of a partition carried.
 func (p *partitions) checkpoint(ctx context.Context, id mq.PartitionID) (partition.Checkpoint, error) {
+	ctx, cancel := context.WithTimeout(ctx, openWithin) // who asks may hold up the node's end
+	defer cancel()
 	c, _, err := p.cluster.Checkpoint(ctx, id)
 	if err != nil {
 		return partition.Checkpoint{}, mq.Wrapf(err, "look up the checkpoint of partition %s", id)
@@ -275,15 +323,28 @@ func (p *partitions) replicas(nodes []mq.NodeID) []partition.Replica {
 	return out
 }
 
-// dropUnknown ends the recovery, once every partition of the image is open: it frees what the log holds of partitions that no
-// image knows, for their topics were deleted while the node was away.
+// dropUnknown frees what the log holds of partitions that do not run here any more: their topics were deleted, or they were given to others, while the
+// node was away. With that, and once every partition is open that the log may know, the recovery is over.
 func (p *partitions) dropUnknown() {
+	if p.settled {
+		return
+	}
+	wanted := false
+	for _, before := range p.unopened {
+		wanted = wanted || before
+	}
 	for _, id := range p.recovery.Partitions() {
+		if p.unopened[id] {
+			continue
+		}
 		p.recovery.Take(id)
 		p.log.Drop(wal.StreamID(id.Key()))
-		p.logger.Info("dropped the log of a partition whose topic was deleted", "partition", id.String())
+		p.logger.Info("dropped the log of a partition that this node has no more", "partition", id.String())
 	}
-	p.recovery.Settle()
+	if !wanted {
+		p.recovery.Settle()
+		p.settled = true
+	}
 }
 
 // expireProducers forgets producers that went idle.

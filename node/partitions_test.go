@@ -1,0 +1,130 @@
+package node
+
+import (
+	"context"
+	"log/slog"
+	"path/filepath"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"gocloud.dev/blob/memblob"
+
+	metadatapb "github.com/rustmq/rustmq/api/metadata/v1"
+	"github.com/rustmq/rustmq/metadata"
+	"github.com/rustmq/rustmq/mq"
+	"github.com/rustmq/rustmq/partition"
+	"github.com/rustmq/rustmq/wal"
+	"github.com/rustmq/rustmq/wal/crashfs"
+)
+
+// unreachable is a cluster whose controllers do not answer for a while what the object store has.
+type unreachable struct {
+	*controller
+	failures int
+}
+
+func (u *unreachable) Checkpoint(ctx context.Context, id mq.PartitionID) (metadata.Checkpoint, bool, error) {
+	if u.failures--; u.failures >= 0 {
+		return metadata.Checkpoint{}, false, mq.Errorf(mq.RequestTimedOut, "the controller is behind")
+	}
+	return u.controller.Checkpoint(ctx, id)
+}
+
+// oneRecord runs a node with a topic of one partition, which gets a record, and gives the partition's id.
+func oneRecord(t *testing.T, cfg Config, seams Seams) (id mq.PartitionID) {
+	n, err := StartWith(t.Context(), cfg, slog.New(slog.DiscardHandler), seams)
+	if err != nil {
+		t.Fatal(err)
+	}
+	id.Topic = mq.TopicID{1}
+	create := &metadatapb.CreateTopic{Name: "orders", Id: id.Topic[:], Assignments: []*metadatapb.ReplicaAssignment{{Replicas: []int32{int32(cfg.Node.ID)}}}}
+	if _, err := n.cluster.Propose(t.Context(), &metadatapb.Command{Kind: &metadatapb.Command_CreateTopic{CreateTopic: create}}); err != nil {
+		t.Fatal(err)
+	}
+	b, err := mq.NewBatchBuilder(mq.CompressionNone, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := b.Append(mq.Record{Value: []byte("one")}); err != nil {
+		t.Fatal(err)
+	}
+	batch, err := b.Build(nil, -1, -1, -1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := n.dataLog.Reserve(t.Context(), partition.LogBytes(batch)); err != nil {
+		t.Fatal(err)
+	}
+	done := make(appended, 1)
+	n.partitions.Table().Get(id).Append(batch, mq.DurabilityAll, done)
+	if r := <-done; r.Err != nil {
+		t.Fatal(r.Err)
+	}
+	if err := n.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return id
+}
+
+type appended chan partition.AppendResult
+
+func (a appended) Complete(r partition.AppendResult) { a <- r }
+
+// A partition that cannot be opened, because the controllers do not say where its log goes on, keeps what the log has of it, and is opened later.
+func TestPartitionThatCannotBeOpenedYetKeepsItsLog(t *testing.T) {
+	cfg := Default()
+	cfg.Node.DataDir, cfg.WAL.SegmentSize = "/data", MiB
+	path := filepath.Join(t.TempDir(), "metadata.db")
+	synctest.Test(t, func(t *testing.T) {
+		bucket := memblob.OpenBucket(nil)
+		defer bucket.Close()
+		fs := crashfs.New(1)
+		id := oneRecord(t, cfg, Seams{FS: fs, Bucket: bucket, Headless: true, Metadata: metadata.Options{Path: path, NoSync: true}})
+
+		store, err := metadata.Open(metadata.Options{Path: path, NoSync: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer store.Close()
+		recovery := partition.NewRecovery(time.Now())
+		log, found, err := wal.Open(wal.Options{FS: fs, Dir: "/data/wal", SegmentBytes: int64(MiB)}, func(e wal.Entry) error {
+			if e.Stream == identityStream {
+				return nil
+			}
+			return recovery.Visit(e)
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer log.Close()
+		recovery.Finish(found)
+		p := newPartitions(partitionsConfig{
+			node: mq.NodeID(cfg.Node.ID), log: log, recovery: recovery, cluster: &unreachable{&controller{store: store}, 3},
+			tail: partition.NewTailBudget(1 << 20), logger: slog.New(slog.DiscardHandler),
+		})
+		ctx, stop := context.WithCancel(t.Context())
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			p.run(ctx)
+		}()
+		if err := p.wait(ctx, store.Image().Index); err != nil {
+			t.Fatal(err)
+		}
+		if part := p.Table().Get(id); part != nil {
+			t.Fatal("the partition is open without its checkpoint")
+		}
+		time.Sleep(4 * openAgain)
+		part := p.Table().Get(id)
+		if part == nil {
+			t.Fatal("the partition is not opened later")
+		}
+		if _, _, end, _ := part.Offsets(); end != 1 {
+			t.Errorf("the log ends at %d: the record that was acknowledged is gone", end)
+		}
+		stop()
+		<-ended
+		p.closeAll()
+	})
+}
