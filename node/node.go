@@ -503,11 +503,13 @@ func (n *Node) openAdmin(context.Context) error {
 	if err != nil {
 		return err
 	}
+	about := admin.About{Node: strconv.Itoa(n.cfg.Node.ID), Cluster: n.id.Cluster.String(), Version: Version()}
+	if addr := n.Addr(); addr != nil { // of a broker
+		about.Clients = addr.String()
+	}
 	n.admin, err = admin.Listen(n.cfg.Admin.Listen, admin.Config{
-		About: admin.About{
-			Node: strconv.Itoa(n.cfg.Node.ID), Cluster: n.id.Cluster.String(), Version: Version(), Clients: n.Addr().String(),
-		},
-		Live: n.healthy, Ready: n.ready, Notes: n.notes, Metrics: registry, Profiles: n.cfg.Admin.Pprof, Logger: n.logger,
+		About: about,
+		Live:  n.healthy, Ready: n.ready, Notes: n.notes, Metrics: registry, Profiles: n.cfg.Admin.Pprof, Logger: n.logger,
 	})
 	return err
 }
