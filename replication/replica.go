@@ -112,16 +112,18 @@ func (r *replica) replicate(ctx context.Context, part *replicationpb.Part) {
 	high, start := mq.Offset(part.GetHighWatermark()), mq.Offset(part.GetLogStart())
 	batches := part.GetBatches()
 	var err error
+	if tiered := mq.Offset(part.GetTieredEnd()); tiered > r.tiered {
+		// Before the batches: a full log has room for them only once it need not hold what the object store has.
+		if err = r.partition.Confirmed(r.epoch, tiered); err == nil {
+			r.tiered = tiered
+		}
+	}
 	for i := 0; err == nil && i < len(batches); i++ {
 		// The marks come with the last ones: before these they could not be honoured.
 		err = r.partition.Replicate(ctx, r.epoch, batches[i], 0, 0)
 	}
 	if err == nil {
 		err = r.partition.Replicate(ctx, r.epoch, nil, high, start)
-	}
-	if tiered := mq.Offset(part.GetTieredEnd()); err == nil && tiered > r.tiered {
-		err = r.partition.Confirmed(r.epoch, tiered)
-		r.tiered = tiered
 	}
 	if err != nil {
 		r.fail(err)
