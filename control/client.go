@@ -56,6 +56,7 @@ type Client struct {
 
 	leaseEnd atomic.Int64 // by cfg.Now; 0: there is none
 	newsAt   atomic.Int64 // by cfg.Now, when a watched controller was last heard
+	epoch    atomic.Uint64
 
 	mu         sync.Mutex // never held while anything waits
 	services   map[string]controlpbconnect.ControlServiceClient
@@ -155,6 +156,11 @@ func (c *Client) LeaseLeft() time.Duration {
 
 // Leased says whether there is a lease now. Ask after the sync, just before an acknowledgement.
 func (c *Client) Leased() bool { return c.LeaseLeft() > 0 }
+
+// Epoch is the broker epoch that this process is registered with, which is the index of the image that has it; 0: none. A lease belongs to it: asked
+// after Leased it is not older than that lease. Who was fenced before may have been replaced as a leader, so that lease is good for roles of this image
+// or later ones only.
+func (c *Client) Epoch() uint64 { return c.epoch.Load() }
 
 // AwaitLease waits for the first lease of this process: before it there is nothing that it could do as a leader.
 func (c *Client) AwaitLease(ctx context.Context) error {

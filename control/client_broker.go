@@ -36,6 +36,7 @@ func (c *Client) setRegistration(epoch uint64, err error) {
 	defer c.mu.Unlock()
 	close(c.registered.changed)
 	c.registered = registration{epoch, err, make(chan struct{})}
+	c.epoch.Store(epoch)
 }
 
 // Leave asks the controllers to move what this broker leads to others, and returns when it leads nothing. Heartbeats go on until Close.

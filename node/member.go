@@ -120,7 +120,7 @@ func (n *Node) openClient(ctx context.Context) error {
 		return nil
 	}
 	n.partitions.cluster = m
-	n.partitions.lease = leaseOf(client, n.id.Node)
+	n.partitions.lease = leaseOf(n.id.Node, client, n.partitions.rolesAt.Load)
 	epoch, err := client.Registered(ctx)
 	if err != nil {
 		return err
@@ -131,14 +131,25 @@ func (n *Node) openClient(ctx context.Context) error {
 	return client.AwaitLease(ctx)
 }
 
-// leaseOf says why this node may not acknowledge anything now.
-func leaseOf(client *control.Client, node mq.NodeID) func() error {
+// leases is what a broker may act by: a [control.Client].
+type leases interface {
+	Leased() bool
+	Epoch() uint64
+}
+
+// leaseOf says why this node may not acknowledge anything now. rolesAt is the index of the image that its partitions have their roles of: a broker that
+// was fenced and is back has a lease again as soon as it is registered, and may still be the leader of what was given to others meanwhile.
+func leaseOf(node mq.NodeID, client leases, rolesAt func() uint64) func() error {
 	over := mq.Errorf(mq.NotLeaderOrFollower, "node %d does not reach the controllers: it may have been replaced as the leader", node)
+	early := mq.Errorf(mq.NotLeaderOrFollower, "node %d is registered anew, and its partitions have not heard yet who leads them", node)
 	return func() error {
-		if client.Leased() {
-			return nil
+		switch {
+		case !client.Leased():
+			return over
+		case rolesAt() < client.Epoch():
+			return early
 		}
-		return over
+		return nil
 	}
 }
 

@@ -25,6 +25,7 @@ type partitions struct {
 
 	uploader atomic.Pointer[tier.Uploader] // nil before it is open and after it is closed
 	table    atomic.Pointer[broker.Table]
+	rolesAt  atomic.Uint64 // index of the image that all partitions have their roles of
 	settings map[mq.TopicID]*atomic.Pointer[partition.Settings]
 	last     *metadata.Image
 	unopened map[mq.PartitionID]bool // are to run here and could not be opened yet; true: the log may have them from before the start
@@ -149,6 +150,7 @@ func (p *partitions) reconcile(ctx context.Context, img *metadata.Image) {
 	if changed || opened {
 		p.table.Store(broker.NewTable(next))
 	}
+	p.rolesAt.Store(img.Index)
 	if p.replicator != nil && (opened || concernsReplication(delta)) {
 		p.replicator.reconcile(img, p.Table())
 	}

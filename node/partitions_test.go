@@ -128,3 +128,22 @@ func TestPartitionThatCannotBeOpenedYetKeepsItsLog(t *testing.T) {
 		p.closeAll()
 	})
 }
+
+// granted is a lease of a registration.
+type granted uint64
+
+func (g granted) Leased() bool  { return g != 0 }
+func (g granted) Epoch() uint64 { return uint64(g) }
+
+// A broker that was fenced, and is registered again, acknowledges nothing in the roles that it had before.
+func TestLeaseIsForTheRolesOfItsRegistration(t *testing.T) {
+	for _, c := range []struct {
+		lease granted
+		roles uint64
+		good  bool
+	}{{0, 9, false}, {7, 9, true}, {9, 9, true}, {12, 9, false}} {
+		if err := leaseOf(1, c.lease, func() uint64 { return c.roles })(); (err == nil) != c.good {
+			t.Errorf("lease of registration %d, roles of image %d: %v", c.lease, c.roles, err)
+		}
+	}
+}
