@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	metadatapb "github.com/rustmq/rustmq/api/metadata/v1"
 	"github.com/rustmq/rustmq/broker"
 	"github.com/rustmq/rustmq/metadata"
 	"github.com/rustmq/rustmq/mq"
@@ -82,23 +83,24 @@ const (
 	// openWithin is how long partitions may take to open, all that are new in one image: their checkpoints are asked of the controllers, and who
 	// waits for these takes no other role meanwhile.
 	openWithin = 10 * time.Second
-	// openAgain is the pause until those are tried again that could not be opened.
-	openAgain = time.Second
+	// lookEvery is how often those are tried again that could not be opened, and how soon a leader gives up what it was found to be damaged of.
+	lookEvery = time.Second
 )
 
 // run reconciles with each new image until ctx ends.
 func (p *partitions) run(ctx context.Context) {
 	watch := p.cluster.Watch()
 	defer watch.Close()
+	look := time.NewTicker(lookEvery)
+	defer look.Stop()
 	for {
-		p.reconcile(ctx, watch.Image())
-		var again <-chan time.Time
-		if len(p.unopened) > 0 {
-			again = time.After(openAgain)
+		if img := watch.Image(); img != p.last || len(p.unopened) > 0 {
+			p.reconcile(ctx, img)
 		}
+		p.resign(ctx)
 		select {
 		case <-watch.C():
-		case <-again:
+		case <-look.C:
 		case <-ctx.Done():
 			return
 		}
@@ -241,6 +243,50 @@ func (p *partitions) apply(
 			"leader_epoch", int32(wanted.LeaderEpoch), "error", err)
 	}
 	return opened
+}
+
+// resign asks the controllers to have others lead what this node leads and is quarantined here: nobody else knows of that.
+func (p *partitions) resign(ctx context.Context) {
+	command := &metadatapb.ChangePartitions{}
+	for id, part := range p.Table().All() {
+		if state, _ := part.State(); state != partition.StateQuarantined {
+			continue
+		}
+		t := p.last.Topic(id.Topic)
+		now := t.Partition(id.Index)
+		heir := p.heir(now)
+		if now.Leader != p.node || heir == mq.NoNode {
+			continue
+		}
+		change := &metadatapb.PartitionChange{
+			Partition: metadata.PartitionRecord(id), PartitionEpoch: now.PartitionEpoch, LeaderEpoch: int32(now.LeaderEpoch), Leader: new(int32(heir)),
+		}
+		for _, other := range now.ISR {
+			if other != p.node {
+				change.Isr = append(change.Isr, &metadatapb.ISRMember{NodeId: int32(other)})
+			}
+		}
+		command.Changes = append(command.Changes, change)
+		p.logger.Warn("a quarantined partition is given up", "topic", t.Name, "partition", id.Index, "to", heir)
+	}
+	if len(command.Changes) == 0 {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, openWithin)
+	defer cancel()
+	if _, err := p.cluster.decide(ctx, &metadatapb.Command{Kind: &metadatapb.Command_ChangePartitions{ChangePartitions: command}}); err != nil {
+		p.logger.Warn("quarantined partitions could not be given up", "partitions", len(command.Changes), "error", err)
+	}
+}
+
+// heir is who is in sync beside this node and alive, if anybody is.
+func (p *partitions) heir(of *metadata.Partition) mq.NodeID {
+	for _, id := range of.ISR {
+		if b := p.last.Broker(id); id != p.node && b != nil && !b.Fenced {
+			return id
+		}
+	}
+	return mq.NoNode
 }
 
 // openLate tries those again that could not be opened.

@@ -115,7 +115,7 @@ func TestPartitionThatCannotBeOpenedYetKeepsItsLog(t *testing.T) {
 		if part := p.Table().Get(id); part != nil {
 			t.Fatal("the partition is open without its checkpoint")
 		}
-		time.Sleep(4 * openAgain)
+		time.Sleep(4 * lookEvery)
 		part := p.Table().Get(id)
 		if part == nil {
 			t.Fatal("the partition is not opened later")
@@ -144,6 +144,47 @@ func TestLeaseIsForTheRolesOfItsRegistration(t *testing.T) {
 	}{{0, 9, false}, {7, 9, true}, {9, 9, true}, {12, 9, false}} {
 		if err := leaseOf(1, c.lease, func() uint64 { return c.roles })(); (err == nil) != c.good {
 			t.Errorf("lease of registration %d, roles of image %d: %v", c.lease, c.roles, err)
+		}
+	}
+}
+
+// A leader in whose log damage is found has another in-sync replica lead.
+func TestQuarantinedLeaderIsReplaced(t *testing.T) {
+	cfg := Default()
+	cfg.Node.DataDir, cfg.WAL.SegmentSize = "/data", MiB
+	bucket := memblob.OpenBucket(nil)
+	defer bucket.Close()
+	n, err := StartWith(t.Context(), cfg, slog.New(slog.DiscardHandler), Seams{
+		FS: crashfs.New(1), Bucket: bucket, Headless: true, Metadata: metadata.Options{Path: filepath.Join(t.TempDir(), "metadata.db"), NoSync: true},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer n.Close(t.Context())
+	id, other := mq.PartitionID{Topic: mq.TopicID{1}}, n.id.Node+1
+	dir := mq.DirID{2}
+	for _, c := range []*metadatapb.Command{
+		{Kind: &metadatapb.Command_RegisterBroker{RegisterBroker: &metadatapb.RegisterBroker{
+			ClusterId: n.id.Cluster[:], NodeId: int32(other), Incarnation: 7, DirId: dir[:], MaxFeatureLevel: metadata.FeatureLevel,
+		}}},
+		{Kind: &metadatapb.Command_CreateTopic{CreateTopic: &metadatapb.CreateTopic{
+			Name: "orders", Id: id.Topic[:], Assignments: []*metadatapb.ReplicaAssignment{{Replicas: []int32{int32(n.id.Node), int32(other)}}},
+		}}},
+	} {
+		if _, err := n.cluster.Propose(t.Context(), c); err != nil {
+			t.Fatal(err)
+		}
+	}
+	n.partitions.Table().Get(id).Quarantine(mq.Errorf(mq.Corrupt, "found by this test"))
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	watch := n.cluster.Watch()
+	defer watch.Close()
+	for watch.Image().Topic(id.Topic).Partition(0).Leader != other {
+		select {
+		case <-watch.C():
+		case <-ctx.Done():
+			t.Fatalf("%+v", watch.Image().Topic(id.Topic).Partition(0))
 		}
 	}
 }
