@@ -33,6 +33,7 @@ var floors = []struct {
 	{"cli/bench", 5, "measures through the public client"},
 	{"cli/verify", 5, "a workload through the public client, and what its history says"},
 	{"node/nodetest", 6, "a whole node in one test process"},
+	{"node/nodetest/sim", 6, "a whole cluster in virtual time, to which harm is done by a seed"},
 	{"testdata/scale", 6, "measures a server as clients see it"},
 	{"node", 5, "the only package that knows all others: composes, reconciles"},
 	{"broker", 4, "what a request means"},

@@ -54,6 +54,11 @@ func Listen(addr string, cfg Config) (*Server, error) {
 	if err != nil {
 		return nil, mq.Errorf(mq.InvalidConfig, "listen for HTTP on %s: %w", addr, err)
 	}
+	return Serve(listener, cfg), nil
+}
+
+// Serve starts serving on a listener, which is the server's from then on.
+func Serve(listener net.Listener, cfg Config) *Server {
 	s := &Server{
 		addr:    listener.Addr(),
 		stopped: make(chan struct{}),
@@ -65,10 +70,10 @@ func Listen(addr string, cfg Config) (*Server, error) {
 	go func() {
 		defer close(s.stopped)
 		if err := s.http.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
-			cfg.Logger.Error("the HTTP listener ended: health and metrics are not served any more", "addr", addr, "error", err)
+			cfg.Logger.Error("the HTTP listener ended: health and metrics are not served any more", "addr", s.addr.String(), "error", err)
 		}
 	}()
-	return s, nil
+	return s
 }
 
 // Addr is where the server listens.

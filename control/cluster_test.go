@@ -310,6 +310,21 @@ func TestNobodySpeaksForAnother(t *testing.T) {
 	})
 }
 
+// A controller that starts has its listener open before it answers anything there.
+func TestControllerThatIsStartingIsPassedOver(t *testing.T) {
+	inBubble(t, func(t *testing.T, c *cluster) {
+		for _, leader := range []mq.NodeID{2, 3} {
+			starting := leader - 1
+			c.kill(starting)
+			c.group.elect(leader)
+			c.serve(starting, http.NewServeMux())
+			if _, err := c.client(6+leader, false).Propose(t.Context(), registerCommand(6+leader, 1)); err != nil {
+				t.Errorf("while controller %d starts: %v", starting, err)
+			}
+		}
+	})
+}
+
 func TestRangesAndCheckpointsArePagedAndFresh(t *testing.T) {
 	inBubble(t, func(t *testing.T, c *cluster) {
 		b := c.broker(4)

@@ -72,7 +72,9 @@ func failureOf(err error) failure {
 		_, f.leader, _ = strings.Cut(c.Meta().Get(leaderHeader), " ")
 	}
 	dial, ok := errors.AsType[*net.OpError](err)
-	f.unsent = !f.answered && (errors.Is(err, syscall.ECONNREFUSED) || ok && dial.Op == "dial")
+	// A node that is starting has no such service yet, and whoever has none did nothing.
+	absent := !f.answered && connect.CodeOf(err) == connect.CodeUnimplemented
+	f.unsent = absent || !f.answered && (errors.Is(err, syscall.ECONNREFUSED) || ok && dial.Op == "dial")
 	f.unknown = f.unknown || !f.answered && !f.unsent
 	switch mq.CodeOf(f.err) {
 	case mq.NotController, mq.ShuttingDown, mq.NetworkException, mq.UnsupportedVersion:

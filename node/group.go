@@ -115,9 +115,13 @@ func (n *Node) rejoin(ctx context.Context, view form.View) error {
 		if err != nil {
 			return err
 		}
-		result, err := client.Propose(ctx, &metadatapb.Command{FeatureLevel: 1, Kind: &metadatapb.Command_AddController{AddController: &metadatapb.AddController{
+		command := &metadatapb.Command{FeatureLevel: 1, Kind: &metadatapb.Command_AddController{AddController: &metadatapb.AddController{
 			NodeId: int32(n.id.Node), DirId: n.id.Dir[:], Endpoint: e, MaxFeatureLevel: metadata.FeatureLevel,
-		}}})
+		}}}
+		result, err := client.Propose(ctx, command)
+		for control.Undecided(err) && ctx.Err() == nil { // the same directory gets the same place, however often it asks
+			result, err = client.Propose(ctx, command)
+		}
 		if err != nil {
 			return mq.Wrapf(err, "ask for a place among the controllers")
 		}
@@ -193,7 +197,7 @@ func (n *Node) openLeader() error {
 	c, err := control.NewController(control.ControllerConfig{
 		Node: n.id.Node, Group: control.Raft(n.raft, n.store.Image, foundersOf(n.group.view)), Store: n.store, Peer: Peer,
 		Dial:  n.knock,
-		Plans: n.plans(), Logger: n.logger,
+		Plans: n.plans(), Now: n.seams.Now, Logger: n.logger,
 	})
 	if err != nil {
 		return err

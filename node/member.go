@@ -90,7 +90,7 @@ func (n *Node) openClient(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	cfg := control.ClientConfig{Node: n.id.Node, Connect: n.connect, Logger: n.logger}
+	cfg := control.ClientConfig{Node: n.id.Node, Connect: n.connect, Now: n.seams.Now, Logger: n.logger}
 	for _, c := range controllers {
 		cfg.Seeds = append(cfg.Seeds, c.Address)
 	}

@@ -43,12 +43,14 @@ const raftCutFraction = 8
 // Seams are the places where a test puts something else under a whole node: a disk that crashes, a bucket in memory. The zero
 // value is the real thing.
 type Seams struct {
-	FS       wal.FS           // nil: the operating system's
-	Bucket   *blob.Bucket     // nil: opened by the configured URL; else the node does not close it
-	Metadata metadata.Options // Path, NoSync and AfterCommit; an empty Path lies in the data directory
-	Random   io.Reader        // nil: crypto/rand
-	Headless bool             // opens no listener: requests go to Broker
-	Network  Network          // nil: the machine's
+	FS         wal.FS                                  // nil: the operating system's
+	Bucket     *blob.Bucket                            // nil: opened by the configured URL; else the node does not close it
+	Metadata   metadata.Options                        // Path, NoSync and AfterCommit; an empty Path lies in the data directory
+	Random     io.Reader                               // nil: crypto/rand
+	Headless   bool                                    // opens no listener: requests go to Broker
+	Network    Network                                 // nil: the machine's
+	Now        func() time.Duration                    // what leases are measured by; nil: control.BootClock
+	ListenHTTP func(addr string) (net.Listener, error) // opens the admin listener, host:port; nil: the machine\'s
 }
 
 // Node is one running node. Start opens it from the ground up and Close closes it in reverse.
@@ -102,6 +104,9 @@ func StartWith(ctx context.Context, cfg Config, logger *slog.Logger, seams Seams
 	}
 	if seams.Network == nil {
 		seams.Network = machineNetwork{}
+	}
+	if seams.ListenHTTP == nil {
+		seams.ListenHTTP = func(addr string) (net.Listener, error) { return net.Listen("tcp", addr) }
 	}
 	n := &Node{cfg: cfg, seams: seams, logger: logger, pressure: make(chan struct{}, 1), done: make(chan error, 1)}
 	for _, step := range []func(context.Context) error{
@@ -503,15 +508,19 @@ func (n *Node) openAdmin(context.Context) error {
 	if err != nil {
 		return err
 	}
+	listener, err := n.seams.ListenHTTP(n.cfg.Admin.Listen)
+	if err != nil {
+		return mq.Errorf(mq.InvalidConfig, "listen for HTTP on %s: %w", n.cfg.Admin.Listen, err)
+	}
 	about := admin.About{Node: strconv.Itoa(n.cfg.Node.ID), Cluster: n.id.Cluster.String(), Version: Version()}
 	if addr := n.Addr(); addr != nil { // of a broker
 		about.Clients = addr.String()
 	}
-	n.admin, err = admin.Listen(n.cfg.Admin.Listen, admin.Config{
+	n.admin = admin.Serve(listener, admin.Config{
 		About: about,
 		Live:  n.healthy, Ready: n.ready, Notes: n.notes, Metrics: registry, Profiles: n.cfg.Admin.Pprof, Logger: n.logger,
 	})
-	return err
+	return nil
 }
 
 // closeAdminAfterDrain has the HTTP listener closed behind the other front doors: while those drain it says so.

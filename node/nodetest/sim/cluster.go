@@ -1,0 +1,234 @@
+package sim
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/rustmq/rustmq/cli/verify"
+	"github.com/rustmq/rustmq/client"
+	"github.com/rustmq/rustmq/mq"
+	"github.com/rustmq/rustmq/node"
+	"github.com/rustmq/rustmq/node/nodetest"
+	"github.com/rustmq/rustmq/pki"
+	"github.com/rustmq/rustmq/tier/faultstore"
+	"github.com/rustmq/rustmq/wal"
+	"github.com/rustmq/rustmq/wal/crashfs"
+)
+
+// Config is one run.
+type Config struct {
+	Seed    uint64
+	Scratch string // a directory of the machine
+	// Duration is how long clients work and harm is done, in virtual time. 0: 20 s.
+	Duration time.Duration
+	// Calm does no harm.
+	Calm  bool
+	Level slog.Level // of the nodes' logs
+	Plant Plant
+}
+
+// Plant is a bug to be planted under a cluster. The zero value is none.
+type Plant struct {
+	// Disk puts something between each node and its disk.
+	Disk func(wal.FS) wal.FS
+}
+
+// Result is what a run found.
+type Result struct {
+	*verify.Report
+	Events []string // what was done to the cluster
+	Logs   []string // of the nodes
+}
+
+const (
+	defaultDuration = 20 * time.Second
+	// heal is how long the cluster may take when all is well again.
+	heal = 2 * time.Minute
+	// startTime is how long the first start of all nodes may take.
+	startTime = time.Minute
+	// partitions of the topic that is worked on, and records in a second.
+	partitions = 3
+	rate       = 150
+)
+
+// cluster is what there is of one run.
+type cluster struct {
+	Config
+	net      *network
+	packets  *packets
+	store    *faultstore.Store
+	machines []*machine
+	random   *seeded
+	ca       string
+	began    time.Time
+
+	mu      sync.Mutex
+	rand    *rand.Rand // of the bucket
+	trouble bool       // the bucket is in trouble
+	events  []string
+	broken  []error
+}
+
+// Run runs one seed. It belongs into a testing/synctest bubble. The error says why the run did not come to its end, which is a failure as an anomaly is.
+func Run(ctx context.Context, cfg Config) (*Result, error) {
+	if cfg.Duration == 0 {
+		cfg.Duration = defaultDuration
+	}
+	c, err := newCluster(cfg)
+	if err != nil {
+		return nil, err
+	}
+	report, err := c.run(ctx)
+	c.close()
+	result := &Result{Report: report, Events: c.events}
+	for _, m := range c.machines {
+		result.Logs = append(result.Logs, m.log.String())
+	}
+	return result, errors.Join(append(c.broken, err)...)
+}
+
+// rng is one of the seed's sources.
+func (c *Config) rng(stream uint64) *rand.Rand { return rand.New(rand.NewPCG(c.Seed, stream)) }
+
+func newCluster(cfg Config) (*cluster, error) {
+	c := &cluster{
+		Config: cfg, net: newNetwork(cfg.rng(1)), store: faultstore.New(), random: &seeded{rand: cfg.rng(2)}, rand: cfg.rng(3), began: time.Now(),
+	}
+	c.packets = &packets{net: c.net}
+	c.store.SetHook(c.bucketFault)
+	var id mq.ClusterID
+	id[0], id[15] = 0xc1, byte(cfg.Seed)
+	authority, err := pki.NewAuthority(filepath.Join(cfg.Scratch, "ca"), id, time.Now())
+	if err != nil {
+		return nil, err
+	}
+	c.ca = authority.CAFile()
+	both := []string{node.RoleBroker, node.RoleController}
+	roles := [][]string{both, both, both}
+	if cfg.Seed%5 == 4 {
+		roles = [][]string{both[1:], both[1:], both[1:], both[:1], both[:1], both[:1]}
+	}
+	var controllers []string
+	for i, r := range roles {
+		m := &machine{c: c, id: i + 1, dir: filepath.Join(cfg.Scratch, strconv.Itoa(i+1)), fs: crashfs.New(cfg.Seed<<8 + uint64(i+1))}
+		host := addrOf(m.id).String()
+		if _, err := authority.Issue(filepath.Join(m.dir, "pki"), mq.NodeID(m.id), []string{host}, false, time.Now()); err != nil {
+			return nil, err
+		}
+		if r[len(r)-1] == node.RoleController {
+			controllers = append(controllers, fmt.Sprintf("%d@%s:9093", m.id, host))
+		}
+		m.cfg = nodetest.Config("/data")
+		m.cfg.Node.ID, m.cfg.Node.Roles = m.id, r
+		m.cfg.Server.Listen, m.cfg.RPC.Listen, m.cfg.Admin.Listen = host+":9092", host+":9093", host+":9642"
+		m.cfg.PKI.Dir = filepath.Join(m.dir, "pki")
+		m.cfg.WAL = node.WALConfig{SegmentSize: 256 * node.KiB, MaxSize: 16 * node.MiB, QueueSize: 2 * node.MiB}
+		m.cfg.Raft.Tick = node.Default().Raft.Tick
+		m.cfg.ObjectStore.FlushAge = 300 * time.Millisecond
+		m.cfg.Server.DrainTimeout = time.Second
+		c.machines = append(c.machines, m)
+	}
+	for _, m := range c.machines {
+		m.cfg.Node.Controllers = controllers
+	}
+	return c, nil
+}
+
+// servers are where clients look for the cluster.
+func (c *cluster) servers() (out []string) {
+	for _, m := range c.machines {
+		if m.broker() {
+			out = append(out, m.cfg.Server.Listen)
+		}
+	}
+	return out
+}
+
+// client makes one.
+func (c *cluster) client(opts ...client.Option) (*client.Client, error) {
+	return client.New(append([]client.Option{
+		client.Servers(c.servers()...), client.CAFile(c.ca), client.Listen(c.packets.dial), client.BatchBytes(8 << 10), client.Connections(1),
+	}, opts...)...)
+}
+
+func (c *cluster) run(ctx context.Context) (*verify.Report, error) {
+	for _, m := range c.machines {
+		m.begin()
+	}
+	if err := c.await(startTime); err != nil {
+		return nil, fmt.Errorf("the first start: %w", err)
+	}
+	c.event("all serve")
+	harm, stop := context.WithTimeout(ctx, c.Duration)
+	defer stop()
+	var harming sync.WaitGroup
+	if !c.Calm {
+		harming.Go(func() { c.harm(harm) })
+	}
+	report, err := verify.Run(ctx, verify.Config{
+		Topic: "orders", Partitions: partitions, Replicas: 3, Acks: mq.DurabilityAll,
+		Producers: 3, Readers: 2, Rate: rate, Size: 100, Duration: c.Duration, Heal: heal,
+		Client: c.client, Random: &seeded{rand: c.rng(4)}, Logger: slog.New(slog.DiscardHandler),
+	})
+	stop()
+	harming.Wait()
+	if err != nil {
+		return nil, fmt.Errorf("the workload: %w", err)
+	}
+	return report, nil
+}
+
+// await waits until all nodes serve.
+func (c *cluster) await(limit time.Duration) error {
+	over := time.NewTimer(limit)
+	defer over.Stop()
+	for _, m := range c.machines {
+		if m.life == nil {
+			return fmt.Errorf("node %d is off", m.id)
+		}
+		select {
+		case <-m.life.started:
+			if err := m.life.err; err != nil {
+				return fmt.Errorf("node %d: %w", m.id, err)
+			}
+		case <-over.C:
+			return fmt.Errorf("node %d does not serve after %v", m.id, limit)
+		}
+	}
+	return nil
+}
+
+// close ends everything.
+func (c *cluster) close() {
+	for _, m := range c.machines {
+		if m.life != nil {
+			m.life.end(true)
+		}
+	}
+	for _, m := range c.machines {
+		if m.life != nil {
+			m.life.close()
+		}
+	}
+}
+
+// event notes what was done to the cluster.
+func (c *cluster) event(format string, args ...any) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.events = append(c.events, fmt.Sprintf("%s  ", time.Now().Format("04:05.000"))+fmt.Sprintf(format, args...))
+}
+
+// fault notes that a node failed by itself.
+func (c *cluster) fault(format string, args ...any) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.broken = append(c.broken, fmt.Errorf(format, args...))
+}

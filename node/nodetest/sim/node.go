@@ -1,0 +1,243 @@
+package sim
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"math/rand/v2"
+	"net"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/rustmq/rustmq/metadata"
+	"github.com/rustmq/rustmq/node"
+	"github.com/rustmq/rustmq/node/nodetest"
+	"github.com/rustmq/rustmq/wal"
+	"github.com/rustmq/rustmq/wal/crashfs"
+)
+
+// machine is one machine of the cluster: a disk, a place in the network, and a node that runs or does not.
+type machine struct {
+	c    *cluster
+	id   int
+	dir  string // of the metadata's database and the certificates
+	cfg  node.Config
+	fs   *crashfs.FS
+	disk int // counts disks
+
+	life *life // nil while no node runs
+	log  nodetest.LogLines
+}
+
+// life is one run of a node.
+type life struct {
+	m       *machine
+	cancel  context.CancelFunc // of its start
+	started chan struct{}      // closed when it serves, or does not; the next two are set then
+	node    *node.Node
+	err     error
+
+	mu     sync.Mutex
+	over   bool          // what it does has no effect any more
+	paused chan struct{} // closed when it goes on; nil: it is not paused
+	skew   time.Duration // of its lease clock
+}
+
+var errOff = errors.New("the machine is off")
+
+// gate waits until a paused node goes on, and says whether the machine is on then.
+func (l *life) gate() error {
+	for {
+		l.mu.Lock()
+		over, paused := l.over, l.paused
+		l.mu.Unlock()
+		switch {
+		case over:
+			return errOff
+		case paused == nil:
+			return nil
+		}
+		<-paused
+	}
+}
+
+// begin starts a node on the machine, and does not wait for it.
+func (m *machine) begin() {
+	l := &life{m: m}
+	m.life = l
+	m.fs.Hook(func(crashfs.Call) error { return l.gate() })
+	m.c.net.change(func() { delete(m.c.net.silent, m.id) })
+	m.c.net.forget(m.id)
+	logger := slog.New(slog.NewTextHandler(&m.log, &slog.HandlerOptions{Level: m.c.Level, ReplaceAttr: short}))
+	logger.Warn("=== the node starts", "node", m.id)
+	var disk wal.FS = m.fs
+	if m.c.Plant.Disk != nil {
+		disk = m.c.Plant.Disk(disk)
+	}
+	origin := time.Now().Add(-time.Hour)
+	ctx, cancel := context.WithCancel(context.Background())
+	l.cancel, l.started = cancel, make(chan struct{})
+	go func() {
+		defer close(l.started)
+		l.node, l.err = node.StartWith(ctx, m.cfg, logger, node.Seams{
+			FS: disk, Bucket: m.c.bucket(l), Network: &place{m: m, l: l}, ListenHTTP: (&place{m: m, l: l}).Listen, Random: m.c.random,
+			Metadata: metadata.Options{
+				Path: filepath.Join(m.dir, "metadata-"+strconv.Itoa(m.disk)+".db"), NoSync: true, BeforeCommit: func(string) error { return l.gate() },
+			},
+			Now: func() time.Duration {
+				l.mu.Lock()
+				defer l.mu.Unlock()
+				return time.Since(origin) + l.skew
+			},
+		})
+	}()
+}
+
+// short leaves out of a log what virtual time makes long.
+func short(_ []string, a slog.Attr) slog.Attr {
+	if a.Key == slog.TimeKey {
+		a.Value = slog.StringValue(a.Value.Time().Format("04:05.000"))
+	}
+	return a
+}
+
+// end ends the life: from now on nothing that it does reaches the network or a disk. tell says that the others hear of the end of its connections.
+func (l *life) end(tell bool) {
+	l.mu.Lock()
+	l.over = true
+	if l.paused != nil {
+		close(l.paused)
+		l.paused = nil
+	}
+	l.mu.Unlock()
+	m := l.m
+	m.fs.CutAt(1)
+	m.c.net.hangUp(m.id, tell)
+	m.c.net.change(func() { m.c.net.silent[m.id] = !tell })
+}
+
+// stopped says whether the node is paused.
+func (l *life) stopped() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.paused != nil
+}
+
+func (l *life) skewBy(d time.Duration) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.skew += d
+}
+
+// close waits for the end of what has no effect any more.
+func (l *life) close() {
+	l.cancel()
+	<-l.started
+	if l.err == nil {
+		over, cancel := context.WithCancel(context.Background())
+		cancel()
+		_ = l.node.Close(over) // what fails now fails for want of power
+	}
+	l.m.life = nil
+}
+
+// pause stops a node, and goOn has it go on.
+func (l *life) pause() {
+	l.mu.Lock()
+	l.paused = make(chan struct{})
+	l.mu.Unlock()
+	l.m.c.net.change(func() { l.m.c.net.silent[l.m.id] = true })
+}
+
+func (l *life) goOn() {
+	l.mu.Lock()
+	if l.paused != nil {
+		close(l.paused)
+		l.paused = nil
+	}
+	l.mu.Unlock()
+	l.m.c.net.change(func() { delete(l.m.c.net.silent, l.m.id) })
+}
+
+// wipe replaces the disk of a machine that is off by an empty one. The database of the old disk stays behind, under the old name.
+func (m *machine) wipe() {
+	m.disk++
+	m.fs = crashfs.New(m.c.Seed<<8 + uint64(m.id) + uint64(m.disk)<<32)
+}
+
+// place is a machine's place in the network, for one life of its node.
+type place struct {
+	m *machine
+	l *life
+}
+
+var _ node.Network = (*place)(nil)
+
+func (l *life) isOver() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.over
+}
+
+// Listen implements node.Network.
+func (p *place) Listen(addr string) (net.Listener, error) {
+	if p.l.isOver() {
+		return nil, errOff
+	}
+	return p.m.c.net.listen(p.m.id, addr)
+}
+
+// Dial implements node.Network.
+func (p *place) Dial(ctx context.Context, addr string) (net.Conn, error) {
+	if p.l.isOver() {
+		return nil, errOff
+	}
+	conn, err := p.m.c.net.dial(ctx, p.m.id, addr)
+	if err == nil && p.l.isOver() { // the machine went off meanwhile, and maybe on again
+		_ = conn.Close()
+		return nil, errOff
+	}
+	return conn, err
+}
+
+// ListenPacket implements node.Network.
+func (p *place) ListenPacket(addr *net.UDPAddr) (net.PacketConn, error) {
+	if p.l.isOver() {
+		return nil, errOff
+	}
+	return &deadSocket{socket: p.m.c.packets.listen(&net.UDPAddr{IP: addr.IP.To4(), Port: addr.Port}), place: p}, nil
+}
+
+// deadSocket sends nothing for a node whose machine is off.
+type deadSocket struct {
+	*socket
+	place *place
+}
+
+// WriteTo implements net.PacketConn.
+func (d *deadSocket) WriteTo(p []byte, addr net.Addr) (int, error) {
+	if d.place.l.isOver() {
+		return len(p), nil
+	}
+	return d.socket.WriteTo(p, addr)
+}
+
+// seeded is randomness of a seed.
+type seeded struct {
+	mu   sync.Mutex
+	rand *rand.Rand
+}
+
+// Read implements io.Reader.
+func (s *seeded) Read(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i := range p {
+		p[i] = byte(s.rand.Uint32())
+	}
+	return len(p), nil
+}
+
+func (m *machine) broker() bool { return m.cfg.Node.Roles[0] == node.RoleBroker }

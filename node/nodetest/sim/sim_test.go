@@ -1,0 +1,103 @@
+package sim
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"strconv"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+var (
+	seeds = flag.Uint64("sim-seeds", 5, "how many seeds of the simulation to run")
+	seed  = flag.Uint64("sim-seed", 0, "the only seed to run; 0: from 1 on")
+	state = flag.String("sim-state", "", "file with the last seed that was run: go on behind it")
+	loud  = flag.Bool("sim-log", false, "have nodes log all they say, and show it whatever happens")
+)
+
+// simulate runs a configuration in a bubble.
+func simulate(t *testing.T, cfg Config) (result *Result, err error) {
+	t.Helper()
+	cfg.Scratch = t.TempDir()
+	synctest.Test(t, func(t *testing.T) { result, err = Run(t.Context(), cfg) })
+	return result, err
+}
+
+func TestSimulation(t *testing.T) {
+	first, last := resume(t)
+	for s := first; s <= last; s++ {
+		t.Run(fmt.Sprintf("seed=%d", s), func(t *testing.T) {
+			began, cfg := time.Now(), Config{Seed: s, Level: slog.LevelWarn}
+			if *loud {
+				cfg.Level = slog.LevelDebug
+			}
+			result, err := simulate(t, cfg)
+			if failed := err != nil || len(result.Anomalies) > 0; failed || *loud {
+				if failed {
+					t.Errorf("see it again with: go test ./node/nodetest/sim -run TestSimulation -sim-log -sim-seed %d", s)
+				}
+				report(t, result, err)
+				return
+			}
+			t.Logf("%d sent, %d acknowledged, %d read, %d events, %v", result.Sent, result.Acked, result.Read, len(result.Events),
+				time.Since(began).Round(time.Millisecond))
+		})
+		note(t, s)
+	}
+}
+
+// resume says which seeds to run.
+func resume(t *testing.T) (first, last uint64) {
+	t.Helper()
+	if *seed != 0 {
+		return *seed, *seed
+	}
+	if *state != "" {
+		text, err := os.ReadFile(*state)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			t.Fatal(err)
+		}
+		if err == nil {
+			if first, err = strconv.ParseUint(strings.TrimSpace(string(text)), 10, 64); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	return first + 1, first + *seeds
+}
+
+// note keeps which seed was run last.
+func note(t *testing.T, s uint64) {
+	t.Helper()
+	if *state == "" || *seed != 0 {
+		return
+	}
+	if err := os.WriteFile(*state, fmt.Appendln(nil, s), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func report(t *testing.T, result *Result, err error) {
+	t.Helper()
+	if err != nil {
+		t.Error(err)
+	}
+	if result == nil {
+		return
+	}
+	if result.Report != nil {
+		for _, a := range result.Anomalies {
+			t.Error(a)
+		}
+	}
+	t.Logf("what was done:\n%s", strings.Join(result.Events, "\n"))
+	for i, log := range result.Logs {
+		t.Logf("node %d says:\n%s", i+1, log)
+	}
+}
