@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"math/rand/v2"
 	"path/filepath"
@@ -38,6 +39,10 @@ type Config struct {
 type Plant struct {
 	// Disk puts something between each node and its disk.
 	Disk func(wal.FS) wal.FS
+	// Random replaces what each node draws its random numbers from.
+	Random func(io.Reader) io.Reader
+	// Client changes the clients.
+	Client []client.Option
 }
 
 // Result is what a run found.
@@ -155,7 +160,7 @@ func (c *cluster) servers() (out []string) {
 func (c *cluster) client(opts ...client.Option) (*client.Client, error) {
 	return client.New(append([]client.Option{
 		client.Servers(c.servers()...), client.CAFile(c.ca), client.Listen(c.packets.dial), client.BatchBytes(8 << 10), client.Connections(1),
-	}, opts...)...)
+	}, append(opts, c.Plant.Client...)...)...)
 }
 
 func (c *cluster) run(ctx context.Context) (*verify.Report, error) {

@@ -3,6 +3,7 @@ package sim
 import (
 	"context"
 	"errors"
+	"io"
 	"log/slog"
 	"math/rand/v2"
 	"net"
@@ -76,13 +77,17 @@ func (m *machine) begin() {
 	if m.c.Plant.Disk != nil {
 		disk = m.c.Plant.Disk(disk)
 	}
+	var random io.Reader = m.c.random
+	if m.c.Plant.Random != nil {
+		random = m.c.Plant.Random(random)
+	}
 	origin := time.Now().Add(-time.Hour)
 	ctx, cancel := context.WithCancel(context.Background())
 	l.cancel, l.started = cancel, make(chan struct{})
 	go func() {
 		defer close(l.started)
 		l.node, l.err = node.StartWith(ctx, m.cfg, logger, node.Seams{
-			FS: disk, Bucket: m.c.bucket(l), Network: &place{m: m, l: l}, ListenHTTP: (&place{m: m, l: l}).Listen, Random: m.c.random,
+			FS: disk, Bucket: m.c.bucket(l), Network: &place{m: m, l: l}, ListenHTTP: (&place{m: m, l: l}).Listen, Random: random,
 			Metadata: metadata.Options{
 				Path: filepath.Join(m.dir, "metadata-"+strconv.Itoa(m.disk)+".db"), NoSync: true, BeforeCommit: func(string) error { return l.gate() },
 			},
