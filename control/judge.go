@@ -35,6 +35,7 @@ type liveness struct {
 	stream    uint64        // over which heartbeats come; 0: none
 	dialing   bool
 	dialAfter time.Duration // not to be dialed before
+	pause     time.Duration // from an attempt to the next
 	condemned string        // why it is to be fenced, "" while it is not
 	fenceNext time.Duration // when to propose that (again)
 	image     uint64        // index of its image
@@ -102,7 +103,7 @@ func (j *judge) sync(now time.Duration, img *metadata.Image) {
 	for _, b := range img.Brokers() {
 		if l := j.brokers[b.ID]; !b.Fenced && (l == nil || l.epoch != b.Epoch) {
 			// Its stream is about to come.
-			j.brokers[b.ID] = &liveness{epoch: b.Epoch, address: rpcAddress(b), heard: now, dialAfter: now + j.timing.Redial}
+			j.brokers[b.ID] = &liveness{epoch: b.Epoch, address: rpcAddress(b), heard: now, dialAfter: now + j.timing.Redial, pause: j.timing.Redial}
 		}
 	}
 }
@@ -130,10 +131,14 @@ func (j *judge) hear(now time.Duration, h heartbeat, img *metadata.Image) (lease
 	return max(0, j.timing.Lease-max(0, now-j.confirmed)), false, nil
 }
 
+// firstRedial is from the first attempt to reach a broker whose stream broke to the second; each pause is twice the one before, up to
+// Timing.Redial. A process that ends closes one socket after the other: its listener may take a connection when the stream is gone already.
+const firstRedial = 5 * time.Millisecond
+
 // broke says that a stream of a broker ended. Its process may have: the next orders have it dialed.
 func (j *judge) broke(now time.Duration, node mq.NodeID, epoch, stream uint64) {
 	if l := j.brokers[node]; l != nil && l.epoch == epoch && l.stream == stream {
-		l.stream, l.dialAfter = 0, now
+		l.stream, l.dialAfter, l.pause = 0, now, min(firstRedial, j.timing.Redial)
 	}
 }
 
@@ -144,7 +149,7 @@ func (j *judge) dialed(now time.Duration, o dialOrder, refused bool) {
 	if l == nil || l.epoch != o.epoch {
 		return
 	}
-	l.dialing, l.dialAfter = false, now+j.timing.Redial
+	l.dialing, l.dialAfter, l.pause = false, now+l.pause, min(2*l.pause, j.timing.Redial)
 	if refused && l.stream == 0 && l.condemned == "" {
 		l.condemned = "nothing listens at " + o.address + ": its process has ended"
 	}

@@ -25,7 +25,7 @@ type Timing struct {
 	Tick time.Duration
 	// Confirm is the time between two proofs that a controller still leads: a lease is shorter by what has passed since the last. 0: 100 ms.
 	Confirm time.Duration
-	// Redial is the time between two attempts to reach a broker without a stream; an attempt takes as long at most. 0: 250 ms.
+	// Redial is the time between two attempts to reach a broker without a stream, but for the first few; an attempt takes as long at most. 0: 250 ms.
 	Redial time.Duration
 }
 
