@@ -213,6 +213,31 @@ func TestMetadataOfOneWhoIsCutOffIsNotBelieved(t *testing.T) {
 	})
 }
 
+// A new client that knows the node which was cut off first is told of the end by the leader.
+func TestOffsetsOfOneWhoIsCutOffAreAskedOfTheLeader(t *testing.T) {
+	inGroup(t, 3, func(t *testing.T, g *group) {
+		g.cut(1)
+		g.elect(1, 2)
+		for range 10 {
+			c := g.client()
+			start := time.Now()
+			found, err := c.ListOffsets(context.Background(), "t", End(), mq.IsolationCommitted)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for p, o := range found {
+				if o.Err != nil {
+					t.Errorf("partition %d: %v", p, o.Err)
+				}
+			}
+			if took := time.Since(start); took > 2*time.Second {
+				t.Errorf("it took %v", took)
+			}
+			c.Close()
+		}
+	})
+}
+
 // The new leader is told last that it leads: it refuses until then.
 func TestLeaderThatLearnsItLastIsWaitedFor(t *testing.T) {
 	inGroup(t, 1, func(t *testing.T, g *group) {

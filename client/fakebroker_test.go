@@ -417,8 +417,8 @@ func (f *fakeBroker) ListOffsets(_ context.Context, _ *server.Session, req *quic
 	for _, q := range req.Queries {
 		a := quicproto.OffsetAnswer{Partition: q.Partition, Offset: -1, Timestamp: -1, LeaderEpoch: 1}
 		l := t.parts[q.Partition]
-		if f.role(q.Partition) == follows {
-			a.Code, a.Msg = mq.NotLeaderOrFollower, "follows"
+		if f.role(q.Partition) != leads {
+			a.Code, a.Msg = mq.NotLeaderOrFollower, "does not lead, or has no lease"
 			resp.Answers = append(resp.Answers, a)
 			continue
 		}

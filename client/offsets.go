@@ -11,9 +11,14 @@ import (
 // listOffsets asks the leaders of partitions (all if none are named) for the offset of a position, and again where that is useful.
 func (c *Client) listOffsets(ctx context.Context, topic string, at Position, iso mq.Isolation, partitions []int32) (map[int32]ListedOffset, error) {
 	found := make(map[int32]ListedOffset)
+	var doubted []mq.NodeID // who did not lead when it was asked last: it may be cut off, and still say that it leads
 	wait := newBackoff()
 	for patience := attemptTime; ; patience = min(2*patience, c.cfg.dialTimeout) {
-		missing, err := c.listOnce(ctx, topic, at, iso, partitions, found, patience)
+		leaders, err := c.leaders(ctx, topic, doubted...)
+		var missing []int32
+		if err == nil {
+			missing, doubted, err = c.listOnce(ctx, leaders, quicproto.ListOffsetsRequest{Topic: topic, Isolation: iso}, at, partitions, found, patience)
+		}
 		if err == nil && len(missing) == 0 {
 			return found, nil
 		}
@@ -32,12 +37,10 @@ func (c *Client) listOffsets(ctx context.Context, topic string, at Position, iso
 	}
 }
 
-// listOnce asks each leader once. It returns the partitions for which it is worth asking again.
-func (c *Client) listOnce(ctx context.Context, topic string, at Position, iso mq.Isolation, partitions []int32, found map[int32]ListedOffset, patience time.Duration) (missing []int32, err error) {
-	leaders, err := c.leaders(ctx, topic)
-	if err != nil {
-		return nil, err
-	}
+// listOnce asks each leader once. It returns the partitions for which it is worth asking again, and who could not say of which.
+func (c *Client) listOnce(ctx context.Context, leaders []mq.NodeID, ask quicproto.ListOffsetsRequest, at Position, partitions []int32,
+	found map[int32]ListedOffset, patience time.Duration,
+) (missing []int32, doubted []mq.NodeID, err error) {
 	if len(partitions) == 0 {
 		for i := range leaders {
 			partitions = append(partitions, int32(i))
@@ -47,22 +50,26 @@ func (c *Client) listOnce(ctx context.Context, topic string, at Position, iso mq
 	for _, i := range partitions {
 		switch {
 		case i < 0 || int(i) >= len(leaders):
-			found[i] = ListedOffset{Offset: -1, Timestamp: -1, LeaderEpoch: mq.NoEpoch, Err: mq.Errorf(mq.UnknownTopicOrPartition, "%s has %d partitions", topic, len(leaders))}
+			found[i] = ListedOffset{Offset: -1, Timestamp: -1, LeaderEpoch: mq.NoEpoch, Err: mq.Errorf(mq.UnknownTopicOrPartition, "%s has %d partitions", ask.Topic, len(leaders))}
 		case leaders[i] == mq.NoNode:
-			found[i] = ListedOffset{Offset: -1, Timestamp: -1, LeaderEpoch: mq.NoEpoch, Err: mq.Errorf(mq.LeaderNotAvailable, "%s/%d", topic, i)}
+			found[i] = ListedOffset{Offset: -1, Timestamp: -1, LeaderEpoch: mq.NoEpoch, Err: mq.Errorf(mq.LeaderNotAvailable, "%s/%d", ask.Topic, i)}
 			missing = append(missing, i)
 		default:
 			byNode[leaders[i]] = append(byNode[leaders[i]], quicproto.OffsetQuery{Partition: i, Timestamp: at.query()})
 		}
 	}
 	for node, queries := range byNode {
-		again, err := c.listFrom(ctx, node, &quicproto.ListOffsetsRequest{Topic: topic, Isolation: iso, Queries: queries}, found, patience)
+		req := ask
+		req.Queries = queries
+		again, err := c.listFrom(ctx, node, &req, found, patience)
 		if err != nil {
-			return nil, err
+			return nil, []mq.NodeID{node}, err
 		}
-		missing = append(missing, again...)
+		if len(again) > 0 {
+			missing, doubted = append(missing, again...), append(doubted, node)
+		}
 	}
-	return missing, nil
+	return missing, doubted, nil
 }
 
 // listFrom asks one node, which has to be heard of within patience.
@@ -102,12 +109,12 @@ func (c *Client) listFrom(ctx context.Context, node mq.NodeID, req *quicproto.Li
 	return missing, nil
 }
 
-// leaders fetches who leads the partitions of a topic, by number; mq.NoNode for nobody.
-func (c *Client) leaders(ctx context.Context, topic string) ([]mq.NodeID, error) {
+// leaders fetches who leads the partitions of a topic, by number; mq.NoNode for nobody. One of avoid is asked only if nobody else answers.
+func (c *Client) leaders(ctx context.Context, topic string, avoid ...mq.NodeID) ([]mq.NodeID, error) {
 	if err := mq.ValidTopicName(topic); err != nil {
 		return nil, err
 	}
-	resp, err := c.metadata(ctx, &quicproto.MetadataRequest{Topics: []string{topic}})
+	resp, err := c.metadata(ctx, &quicproto.MetadataRequest{Topics: []string{topic}}, avoid...)
 	if err != nil {
 		return nil, err
 	}

@@ -108,11 +108,15 @@ func (p *Partition) Offsets() (logStart, highWatermark, logEnd, objectEnd mq.Off
 
 // VisibleEnd is the end offset that a client may be told. OffsetNotAvailable, which is retriable, while the watermark of a new
 // leader has not reached the beginning of its epoch: an end told before might be below one that was told by the last leader.
-// NotLeaderOrFollower when this node does not lead.
+// NotLeaderOrFollower when this node does not lead, or may have been replaced because its lease is over: the next leader may have
+// acknowledged more.
 func (p *Partition) VisibleEnd(iso mq.Isolation) (mq.Offset, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if err := p.mustLead(); err != nil {
+		return -1, err
+	}
+	if err := p.lease(); err != nil {
 		return -1, err
 	}
 	if p.marks.high() < p.epochStart {

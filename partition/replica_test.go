@@ -136,6 +136,9 @@ func TestLeaseIsAskedAgainJustBeforeAnAcknowledgement(t *testing.T) {
 		if _, _, end, _ := n.p.Offsets(); end != 2 {
 			t.Fatalf("the log ends at %d: nothing is taken that could not be acknowledged", end)
 		}
+		if end, err := n.p.VisibleEnd(mq.IsolationCommitted); mq.CodeOf(err) != mq.NotLeaderOrFollower {
+			t.Fatalf("told that the partition ends at %d, %v: another leader may have acknowledged more", end, err)
+		}
 		n.send(by(2), mq.DurabilityNone, &none)
 		if got := none.get(); len(got) != 1 || got[0].Err != nil {
 			t.Fatalf("nothing is promised, so nothing is refused: %+v", got)
