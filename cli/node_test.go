@@ -4,15 +4,21 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/rustmq/rustmq/cli/verify"
+	"github.com/rustmq/rustmq/client"
+	"github.com/rustmq/rustmq/mq"
 )
 
 // testNode is a node that the serve command runs, and the environment of commands that use it.
@@ -377,6 +383,26 @@ func TestVerifyFindsNothingWrongWithAHealthyNode(t *testing.T) {
 	}
 	// The topic goes on: what earlier runs left is not this one's.
 	n.must("", "verify", "--topic", "proof", "--duration", "200ms", "--rate", "300")
+}
+
+// A signal has had enough of it: the serve command of this process takes them, too, so none is sent.
+func TestVerifyThatEndsEarlyChecks(t *testing.T) {
+	n := startNode(t)
+	enough, stop := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer stop()
+	report, err := verify.Run(t.Context(), enough, verify.Config{
+		Topic: "proof", Partitions: 2, Acks: mq.DurabilityAll, Producers: 1, Rate: 300, Size: 100, Duration: time.Hour, Heal: time.Minute,
+		Client: func(more ...client.Option) (*client.Client, error) {
+			return client.New(append(more, client.Servers(n.server), client.CAFile(filepath.Join(n.dir, "pki/ca.crt")))...)
+		},
+		Random: rand.Reader, Logger: slog.New(slog.DiscardHandler),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if report.Acked == 0 || report.Acked != report.Sent || len(report.Anomalies) > 0 {
+		t.Errorf("report: %+v", report)
+	}
 }
 
 func TestCtlShowsTheCluster(t *testing.T) {

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"crypto/rand"
 	"encoding/json"
 	"fmt"
@@ -26,7 +27,8 @@ func (a *app) verifyCommand() *cli.Command {
 		Usage: "run a workload, and check that no promise was broken meanwhile",
 		Description: "Producers and readers work on a topic while you break things: kill servers, stop them, cut their network or their power. " +
 			"Every send, answer and read is noted, everything is read again at the end, and the history is checked for records that are lost, " +
-			"moved, duplicated, reordered, skipped, corrupt, or that nobody sent. The exit status is 1 if anything is wrong. The topic must be nobody else's.\n\n" +
+			"moved, duplicated, reordered, skipped, corrupt, or that nobody sent. The exit status is 1 if anything is wrong. The topic must be nobody else's. " +
+			"A signal ends the work early, and all is checked as if the time were up; a second one ends it without.\n\n" +
 			"Example: rustmq verify --topic proof --partitions 6 --replicas 3 --duration 5m --report proof.json",
 		Flags: append([]cli.Flag{
 			&cli.StringFlag{Name: "topic", Value: "rustmq-verify", Usage: "`TOPIC` to use; it is created if missing, and stays"},
@@ -57,9 +59,10 @@ func (a *app) verify(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	ctx, stop := signal.NotifyContext(c.Context, os.Interrupt, syscall.SIGTERM)
+	enough, stop := signal.NotifyContext(c.Context, os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	report, err := verify.Run(ctx, cfg)
+	context.AfterFunc(enough, stop) // a second signal ends the process
+	report, err := verify.Run(c.Context, enough, cfg)
 	if err != nil {
 		return fmt.Errorf("verify: %w", err)
 	}

@@ -63,8 +63,8 @@ type Gap struct {
 	MS        int64     `json:"gap_ms"`
 }
 
-// Run runs the workload and checks it. The error says why it could not be run to its end; anomalies are no error.
-func Run(ctx context.Context, cfg Config) (*Report, error) {
+// Run runs the workload until its time is up or enough ends, and checks it. The error says why it could not be run to its end; anomalies are no error.
+func Run(ctx, enough context.Context, cfg Config) (*Report, error) {
 	var id [8]byte
 	if _, err := io.ReadFull(cfg.Random, id[:]); err != nil {
 		return nil, mq.Errorf(mq.Internal, "draw the number of the run: %w", err)
@@ -74,7 +74,7 @@ func Run(ctx context.Context, cfg Config) (*Report, error) {
 		return nil, err
 	}
 	began := time.Now()
-	err := r.work(ctx)
+	err := r.work(ctx, enough)
 	if err == nil {
 		heal, cancel := context.WithTimeout(ctx, cfg.Heal)
 		defer cancel()
@@ -126,10 +126,11 @@ func (r *run) topic(ctx context.Context) error {
 	return nil
 }
 
-// work produces and reads until the time is up, and then waits for every outcome.
-func (r *run) work(ctx context.Context) error {
+// work produces and reads until the time is up or enough ends, and then waits for every outcome.
+func (r *run) work(ctx, enough context.Context) error {
 	working, stop := context.WithTimeout(ctx, r.Duration)
 	defer stop()
+	defer context.AfterFunc(enough, stop)()
 	reading, stopReading := context.WithCancel(ctx)
 	defer stopReading()
 	var producers, readers sync.WaitGroup

@@ -177,7 +177,7 @@ func (c *cluster) run(ctx context.Context) (*verify.Report, error) {
 	if !c.Calm {
 		harming.Go(func() { c.harm(harm) })
 	}
-	report, err := verify.Run(ctx, verify.Config{
+	report, err := verify.Run(ctx, ctx, verify.Config{
 		Topic: "orders", Partitions: partitions, Replicas: 3, Acks: mq.DurabilityAll,
 		Producers: 3, Readers: 2, Rate: rate, Size: 100, Duration: c.Duration, Heal: heal,
 		Client: c.client, Random: &seeded{rand: c.rng(4)}, Logger: slog.New(slog.DiscardHandler),
