@@ -106,16 +106,19 @@ func TestEveryPowerCutKeepsWhatWasAcknowledged(t *testing.T) {
 		step = 3
 	}
 	for k := 1; k <= calls+10 && !t.Failed(); k += step {
-		synctest.Test(t, func(t *testing.T) { cuts += cutAtCall(t, o, k) })
+		synctest.Test(t, func(t *testing.T) {
+			cuts += cutAtCall(t, o, k, func(*crashfs.FS) func(*workload) { return lifeOfALog })
+		})
 	}
 	t.Logf("%d cuts in %d calls", cuts, calls)
 }
 
 // cutAtCall is a log's life that ends in its k-th call, with all that may be left of it, and counts that.
-func cutAtCall(t *testing.T, o wal.Options, k int) (cuts int) {
+func cutAtCall(t *testing.T, o wal.Options, k int, life func(*crashfs.FS) func(*workload)) (cuts int) {
 	fs := crashfs.New(uint64(k))
 	fs.CutAt(k)
-	w := run(t, fs, o, lifeOfALog)
+	w := run(t, fs, o, life(fs))
+	fs.Hook(nil)
 	for fate := range 6 {
 		after := fs.Clone(uint64(k*10 + fate))
 		var what string

@@ -18,7 +18,8 @@
 //
 // Append puts an entry into a queue. One goroutine, the writer, takes all that
 // waits, makes frames of it, writes and syncs them together and tells
-// everybody in order. Another one, the keeper, prepares segments ahead of
+// everybody in order. While it waits for the disk, an Append that finds many waiting
+// frames some of them behind what the disk has, and neither writes nor tells. Another one, the keeper, prepares segments ahead of
 // need, at the pace at which the active one is used, copies small leftovers of the
 // oldest one forward, and takes free files away, oldest first. The index in memory, at most 24 bytes per stream and
 // 64 KiB of log, says where the entries are; reads are positional.

@@ -67,3 +67,10 @@ func MakeFree(id StreamID, first uint64) []byte {
 func PutCopy(l *Log, stream StreamID, first, end uint64, payload []byte, segment uint64, done Done) {
 	l.put(item{Entry: Entry{Stream: stream, Type: workCopy, First: first, End: end, Payload: payload}, origin: segment, done: done})
 }
+
+// FramedAhead is how many entries of the next group are framed already.
+func FramedAhead(l *Log) int {
+	l.queue.mu.Lock()
+	defer l.queue.mu.Unlock()
+	return l.queue.framed
+}

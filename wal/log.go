@@ -21,6 +21,7 @@ type Log struct {
 	counters *counters
 	queue    *queue
 	room     *room
+	writer   *writer
 	frames   *sync.Pool // of *frameReader
 
 	mu      sync.Mutex // guards what follows, and is never held across I/O
@@ -78,6 +79,7 @@ func Open(opts Options, visit func(Entry) error) (*Log, *Recovery, error) {
 	if err != nil {
 		return nil, nil, errors.Join(mq.Errorf(mq.KafkaStorageError, "open wal %s: %w", opts.Dir, err), found.close())
 	}
+	l.writer = w
 	found.report.Elapsed = time.Since(start)
 	k := newKeeper(l)
 	l.writing.Go(w.run)
@@ -140,7 +142,7 @@ func (l *Log) Reserve(ctx context.Context, bytes int64) error {
 // Unreserve gives back what Reserve gave for one entry of the given bytes.
 func (l *Log) Unreserve(bytes int64) { l.room.giveBack(frameSize(bytes)) }
 
-// Append queues an entry. It does no I/O, does not wait and does not call done
+// Append queues an entry, and frames some of what waits while the writer waits for the disk. It does no I/O, does not wait and does not call done
 // itself, so that it may be called with the caller's mutex held. Entries are in the log
 // in the order of the calls. done may be nil. Refused, which concerns no other
 // entry, are data that does not continue its stream or is of a quarantined one
@@ -149,13 +151,18 @@ func (l *Log) Append(e Entry, done Done) {
 	if e.Type > EntryDrop {
 		e.Type = 0 // not the caller's to use; the writer refuses it
 	}
-	l.put(item{Entry: e, done: done})
+	if l.put(item{Entry: e, done: done}) >= stageEntries {
+		l.writer.stageAhead()
+	}
 }
 
-func (l *Log) put(it item) {
-	if !l.queue.put(it) && it.done != nil {
+// put queues an item, and returns how many wait to be framed.
+func (l *Log) put(it item) int {
+	waiting, ok := l.queue.put(it)
+	if !ok && it.done != nil {
 		go it.done.Appended(errClosed(l.dir))
 	}
+	return waiting
 }
 
 // Bounds is what the log holds of the stream, live and durable: offsets

@@ -17,6 +17,7 @@ type item struct {
 type queue struct {
 	mu     sync.Mutex
 	items  []item
+	framed int  // of items, from the first on: they are in the next group already
 	asleep bool // the writer is, and wants to be woken
 	closed bool
 	since  time.Time // when the first of items came
@@ -27,41 +28,57 @@ type queue struct {
 
 func newQueue() *queue { return &queue{wake: make(chan struct{}, 1)} }
 
-// put adds an item; it is refused after close.
-func (q *queue) put(it item) bool {
+// put adds an item and says how many wait now to be framed; it is refused after close.
+func (q *queue) put(it item) (waiting int, ok bool) {
 	q.mu.Lock()
 	if q.closed {
 		q.mu.Unlock()
-		return false
+		return 0, false
 	}
 	if len(q.items) == 0 {
 		q.since = time.Now()
 	}
 	q.items = append(q.items, it)
+	waiting = len(q.items) - q.framed
 	wake := q.asleep
 	q.asleep = false
 	q.mu.Unlock()
 	if wake {
 		signal(q.wake)
 	}
-	return true
+	return waiting, true
 }
 
-// take returns all items and leaves buf, emptied, for the next ones. Without
+// take returns all items, the first of which are framed already, and leaves buf, emptied, for the next ones. Without
 // any it says whether the queue was closed; if not, the next put wakes the
 // writer. It may be woken for nothing too.
-func (q *queue) take(buf []item) (items []item, closed bool) {
+func (q *queue) take(buf []item) (items []item, framed int, closed bool) {
 	clear(buf)
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.taken = time.Time{}
 	if len(q.items) == 0 {
 		q.asleep = !q.closed
-		return buf[:0], q.closed
+		return buf[:0], 0, q.closed
 	}
 	items, q.items = q.items, buf[:0]
+	framed, q.framed = q.framed, 0
 	q.asleep, q.taken = false, q.since
-	return items, false
+	return items, framed, false
+}
+
+// waiting are the items that are not framed. They stay as they are until the next take.
+func (q *queue) waiting() []item {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.items[q.framed:]
+}
+
+// frame says that the first n of those that waited are framed.
+func (q *queue) frame(n int) {
+	q.mu.Lock()
+	q.framed += n
+	q.mu.Unlock()
 }
 
 func (q *queue) length() int {

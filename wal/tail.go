@@ -6,6 +6,7 @@ package wal
 type tail struct {
 	seg     *segment
 	buf     []byte // not yet written, or (the first part of a block) to be written again
+	other   []byte // as long: the disk may have what is in it
 	n       int
 	base    int64 // position of buf[0], a multiple of blockSize
 	clean   int   // bytes of buf that were written before
@@ -16,7 +17,7 @@ type tail struct {
 // file from the start of pos's block up to pos.
 func (t *tail) open(seg *segment, pos int64, block []byte) {
 	if n := min(writeBytes, seg.size); int64(len(t.buf)) < n {
-		t.buf = make([]byte, n)
+		t.buf, t.other = make([]byte, n), make([]byte, n)
 	}
 	t.seg = seg
 	t.n = copy(t.buf, block)
@@ -33,7 +34,7 @@ func (t *tail) append(b []byte) error {
 		t.n += n
 		b = b[n:]
 		if t.n == len(t.buf) {
-			if err := t.write(t.n); err != nil {
+			if err := t.write(t.buf, t.base); err != nil {
 				return err
 			}
 			t.base += int64(t.n)
@@ -43,25 +44,37 @@ func (t *tail) append(b []byte) error {
 	return nil
 }
 
-// flush writes what was gathered. It is not durable before the file is synced.
-func (t *tail) flush() error {
+// fits says whether n bytes can be gathered without writing.
+func (t *tail) fits(n int64) bool { return int64(t.n)+n < int64(len(t.buf)) }
+
+// at is n bytes that were gathered and not written, at a position of the segment.
+func (t *tail) at(pos int64, n int) []byte { return t.buf[pos-t.base:][:n] }
+
+// cut ends what was gathered: these blocks are to be written at a position,
+// while more is gathered in the other buffer. They must be before the next cut.
+func (t *tail) cut() (blocks []byte, at int64) {
 	if t.n == t.clean {
-		return nil
+		return nil, t.base
 	}
 	whole := int(roundUp(int64(t.n), blockSize))
 	clear(t.buf[t.n:whole])
-	if err := t.write(whole); err != nil {
-		return err
-	}
+	blocks, at = t.buf[:whole], t.base
 	rest := t.n % blockSize
-	copy(t.buf, t.buf[t.n-rest:t.n])
+	t.buf, t.other = t.other, t.buf
+	copy(t.buf, blocks[t.n-rest:t.n])
 	t.base += int64(t.n - rest)
 	t.n, t.clean = rest, rest
-	return nil
+	return blocks, at
 }
 
-func (t *tail) write(n int) error {
-	_, err := t.seg.file.WriteAt(t.buf[:n], t.base)
-	t.written(n)
+// flush writes what was gathered. It is not durable before the file is synced.
+func (t *tail) flush() error { return t.write(t.cut()) }
+
+func (t *tail) write(blocks []byte, at int64) error {
+	if len(blocks) == 0 {
+		return nil
+	}
+	_, err := t.seg.file.WriteAt(blocks, at)
+	t.written(len(blocks))
 	return err
 }

@@ -9,7 +9,8 @@ import (
 )
 
 // writer is the log's one goroutine that writes: it gathers what is queued
-// into frames, writes and syncs them together, and then tells everyone.
+// into frames, writes and syncs them together, and then tells everyone. While
+// it waits for the disk, appenders begin the next group on its stage.
 type writer struct {
 	l    *Log
 	tail tail
@@ -24,14 +25,20 @@ type writer struct {
 	touched  []*stream // written in the active segment
 	reseal   bool      // the active segment is to be ended before anything else
 
-	// The group: what was gathered and is not durable.
+	group      // what was gathered and is not being written yet
+	spare []op // emptied, for the next group
+	stage stage
+
+	head [headerSize]byte
+}
+
+// group is what is made durable together.
+type group struct {
 	ops     []op
 	bytes   int64
 	cuts    bool
 	payload uint64
 	entries int
-
-	head [headerSize]byte
 }
 
 // op is what an item does to the index once it is durable.
@@ -86,12 +93,13 @@ func (w *writer) run() {
 	timer := time.NewTimer(time.Hour)
 	timer.Stop()
 	for {
+		var framed int
 		var closed bool
-		if items, closed = w.l.queue.take(items); len(items) > 0 {
-			for i := range items {
-				w.do(&items[i])
+		if items, framed, closed = w.l.queue.take(items); len(items) > 0 {
+			for i := range items[framed:] {
+				w.do(&items[framed+i])
 			}
-			w.commit()
+			w.finish(true)
 			w.linger(len(items))
 			continue
 		}
@@ -372,7 +380,11 @@ func (w *writer) put(h *header, tag uint32, payload []byte) error {
 	h.payloadCRC = seededCRC(w.active.seed, pos, payload, h.payloadCRC)
 	h.promised = uint32(w.synced)
 	h.prevTag, h.prevSize = w.prevTag, w.prevSize
-	h.encode(w.head[:], w.active.seed, pos)
+	if w.stage.open {
+		w.stage.heads = append(w.stage.heads, stagedHead{*h, pos})
+	} else {
+		h.encode(w.head[:], w.active.seed, pos)
+	}
 	size := h.size()
 	err := w.tail.append(w.head[:])
 	if err == nil {
@@ -413,58 +425,72 @@ func (w *writer) left() int64 {
 }
 
 // commit makes durable what was gathered, and completes it.
-func (w *writer) commit() {
-	if w.err == nil && w.bytes > 0 {
-		w.sync(w.entries)
+func (w *writer) commit() { w.finish(false) }
+
+// finish is commit. With ahead, which is for when the writer has nothing else in its hands, the next group is begun meanwhile.
+func (w *writer) finish(ahead bool) {
+	g, left := w.group, w.left()
+	w.group = group{ops: w.spare}
+	if w.err == nil && g.bytes > 0 {
+		w.sync(g.entries, ahead)
 		w.dry = w.err == nil
 	}
-	if len(w.ops) == 0 {
+	if len(g.ops) == 0 {
+		w.spare = g.ops
 		return
 	}
 	var cost int64
 	if w.err == nil {
 		w.l.mu.Lock()
-		for i := range w.ops {
-			if o := &w.ops[i]; o.err == nil {
+		for i := range g.ops {
+			if o := &g.ops[i]; o.err == nil {
 				w.apply(o)
 			}
 		}
 		w.l.mu.Unlock()
-		w.l.counters.entries.Add(uint64(w.entries))
-		w.l.counters.payload.Add(w.payload)
+		w.l.counters.entries.Add(uint64(g.entries))
+		w.l.counters.payload.Add(g.payload)
 	}
-	for i := range w.ops {
-		cost += w.ops[i].cost
+	for i := range g.ops {
+		cost += g.ops[i].cost
 	}
-	w.l.room.written(cost, w.left())
-	for i := range w.ops {
-		if o := &w.ops[i]; o.done != nil {
+	w.l.room.written(cost, left)
+	for i := range g.ops {
+		if o := &g.ops[i]; o.done != nil {
 			if o.err == nil {
 				o.err = w.err
 			}
 			o.done.Appended(o.err)
 		}
 	}
-	if w.cuts {
+	if g.cuts {
 		w.l.nudge() // what was cut may have been the last of a segment
 	}
-	clear(w.ops)
-	w.ops, w.entries, w.payload, w.cuts = w.ops[:0], 0, 0, false
+	clear(g.ops)
+	w.spare = g.ops[:0]
 }
 
-// sync writes and syncs what is at the tail.
-func (w *writer) sync(entries int) {
+// sync writes and syncs what is at the tail. Meanwhile, if ahead, what comes is framed behind it.
+func (w *writer) sync(entries int, ahead bool) {
 	start := time.Now()
-	err := w.tail.flush()
+	blocks, at := w.tail.cut()
+	end := w.tail.pos()
+	if ahead {
+		w.stage.enter()
+	}
+	err := w.tail.write(blocks, at)
 	if err == nil {
 		err = w.active.file.Sync()
 	}
-	w.bytes = 0
+	if ahead {
+		w.stage.leave()
+	}
 	if err != nil {
 		w.err = w.l.fail(err)
 		return
 	}
-	w.synced = w.tail.pos()
+	w.synced = end
+	w.endStaged()
 	w.l.counters.syncs.Add(1)
 	w.l.counters.syncSeconds.observe(time.Since(start).Seconds())
 	if entries > 0 {
@@ -487,7 +513,8 @@ func (w *writer) promise() {
 	if w.put(&header{kind: typePromise}, 0, make([]byte, next-pos-headerSize)) != nil || w.put(&header{kind: typePromise}, 0, nil) != nil {
 		return
 	}
-	w.sync(0)
+	w.bytes = 0
+	w.sync(0, false)
 	w.l.counters.promises.Add(1)
 	w.l.room.written(0, w.left())
 }
