@@ -137,15 +137,22 @@ func (p *partitions) reconcile(ctx context.Context, img *metadata.Image) {
 		changed = p.deleteTopic(next, t) || changed
 	}
 	for _, t := range delta.Created {
-		p.configure(t)
+		p.configure(t, t.MostInSync())
 		for i, wanted := range t.All() {
 			changed = p.apply(ctx, next, t, i, wanted) || changed
 		}
 	}
 	for _, c := range delta.Changed {
-		p.configure(c.New)
+		before, now := c.Old.MostInSync(), c.New.MostInSync()
+		p.configure(c.New, max(before, now)) // a smaller minimum is not for roles and in-sync sets of older images
 		for _, i := range c.Partitions {
 			changed = p.apply(ctx, next, c.New, i, c.New.Partition(i)) || changed
+		}
+		if now < before {
+			p.configure(c.New, now)
+			for i, wanted := range c.New.All() { // what waited may be committed with it
+				changed = p.apply(ctx, next, c.New, i, wanted) || changed
+			}
 		}
 	}
 	opened := p.openLate(ctx, next, img, late)
@@ -182,7 +189,7 @@ func concernsReplication(d *metadata.Delta) bool {
 }
 
 // configure makes a topic's settings what its partitions see at their next append.
-func (p *partitions) configure(t *metadata.Topic) {
+func (p *partitions) configure(t *metadata.Topic, minISR int) {
 	at, ok := p.settings[t.ID]
 	if !ok {
 		at = new(atomic.Pointer[partition.Settings])
@@ -190,7 +197,7 @@ func (p *partitions) configure(t *metadata.Topic) {
 	}
 	at.Store(&partition.Settings{
 		MaxBatchBytes: int(t.Config.MaxMessageBytes),
-		MinISR:        t.MostInSync(),
+		MinISR:        minISR,
 		LogAppendTime: t.Config.LogAppendTime,
 	})
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -148,33 +149,43 @@ func TestLeaseIsForTheRolesOfItsRegistration(t *testing.T) {
 	}
 }
 
-// A leader in whose log damage is found has another in-sync replica lead.
-func TestQuarantinedLeaderIsReplaced(t *testing.T) {
+// twoBrokers is a node in whose metadata there is a second broker, which does not exist, and a topic that both replicate, with this minimum in sync.
+func twoBrokers(t *testing.T, minISR string) (n *Node, id mq.PartitionID) {
 	cfg := Default()
 	cfg.Node.DataDir, cfg.WAL.SegmentSize = "/data", MiB
 	bucket := memblob.OpenBucket(nil)
-	defer bucket.Close()
 	n, err := StartWith(t.Context(), cfg, slog.New(slog.DiscardHandler), Seams{
 		FS: crashfs.New(1), Bucket: bucket, Headless: true, Metadata: metadata.Options{Path: filepath.Join(t.TempDir(), "metadata.db"), NoSync: true},
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer n.Close(t.Context())
-	id, other := mq.PartitionID{Topic: mq.TopicID{1}}, n.id.Node+1
-	dir := mq.DirID{2}
-	for _, c := range []*metadatapb.Command{
-		{Kind: &metadatapb.Command_RegisterBroker{RegisterBroker: &metadatapb.RegisterBroker{
-			ClusterId: n.id.Cluster[:], NodeId: int32(other), Incarnation: 7, DirId: dir[:], MaxFeatureLevel: metadata.FeatureLevel,
-		}}},
-		{Kind: &metadatapb.Command_CreateTopic{CreateTopic: &metadatapb.CreateTopic{
-			Name: "orders", Id: id.Topic[:], Assignments: []*metadatapb.ReplicaAssignment{{Replicas: []int32{int32(n.id.Node), int32(other)}}},
-		}}},
-	} {
-		if _, err := n.cluster.Propose(t.Context(), c); err != nil {
-			t.Fatal(err)
-		}
+	t.Cleanup(func() {
+		_ = n.Close(context.Background())
+		_ = bucket.Close()
+	})
+	id, dir := mq.PartitionID{Topic: mq.TopicID{1}}, mq.DirID{2}
+	propose(t, n, &metadatapb.Command{Kind: &metadatapb.Command_RegisterBroker{RegisterBroker: &metadatapb.RegisterBroker{
+		ClusterId: n.id.Cluster[:], NodeId: int32(n.id.Node) + 1, Incarnation: 7, DirId: dir[:], MaxFeatureLevel: metadata.FeatureLevel,
+	}}})
+	propose(t, n, &metadatapb.Command{Kind: &metadatapb.Command_CreateTopic{CreateTopic: &metadatapb.CreateTopic{
+		Name: "orders", Id: id.Topic[:], Assignments: []*metadatapb.ReplicaAssignment{{Replicas: []int32{int32(n.id.Node), int32(n.id.Node) + 1}}},
+		Configs: []*metadatapb.ConfigEntry{{Key: "min.insync.replicas", Value: minISR}},
+	}}})
+	return n, id
+}
+
+func propose(t *testing.T, n *Node, command *metadatapb.Command) {
+	t.Helper()
+	if _, err := n.cluster.Propose(t.Context(), command); err != nil {
+		t.Fatal(err)
 	}
+}
+
+// A leader in whose log damage is found has another in-sync replica lead.
+func TestQuarantinedLeaderIsReplaced(t *testing.T) {
+	n, id := twoBrokers(t, "1")
+	other := n.id.Node + 1
 	n.partitions.Table().Get(id).Quarantine(mq.Errorf(mq.Corrupt, "found by this test"))
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
@@ -186,5 +197,51 @@ func TestQuarantinedLeaderIsReplaced(t *testing.T) {
 		case <-ctx.Done():
 			t.Fatalf("%+v", watch.Image().Topic(id.Topic).Partition(0))
 		}
+	}
+}
+
+// roleEnds notes the minimum in sync at the moment at which a role ends.
+type roleEnds struct {
+	settings *atomic.Pointer[partition.Settings]
+	minISR   int
+}
+
+func (r *roleEnds) News(n partition.News) {
+	if n == partition.NewsRole {
+		r.minISR = r.settings.Load().MinISR
+	}
+}
+
+// A leader that hears in one image that it was replaced and that fewer replicas suffice commits nothing by that, with the in-sync set that it knew.
+func TestSmallerMinimumIsNotForOlderRoles(t *testing.T) {
+	n, id := twoBrokers(t, "2")
+	log, _, err := wal.Open(wal.Options{FS: crashfs.New(2), Dir: "wal", SegmentBytes: int64(MiB)}, func(wal.Entry) error { return nil })
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer log.Close()
+	p := newPartitions(partitionsConfig{
+		node: n.id.Node, log: log, recovery: partition.NewRecovery(time.Now()), cluster: &controller{store: n.store},
+		tail: partition.NewTailBudget(1 << 20), logger: slog.New(slog.DiscardHandler),
+	})
+	defer p.closeAll()
+	p.reconcile(t.Context(), n.store.Image())
+	now := n.store.Image().Topic(id.Topic).Partition(0)
+	propose(t, n, &metadatapb.Command{Kind: &metadatapb.Command_ChangePartitions{ChangePartitions: &metadatapb.ChangePartitions{
+		Changes: []*metadatapb.PartitionChange{{
+			Partition: metadata.PartitionRecord(id), PartitionEpoch: now.PartitionEpoch, LeaderEpoch: int32(now.LeaderEpoch), Leader: new(int32(n.id.Node) + 1),
+		}},
+	}}})
+	propose(t, n, &metadatapb.Command{Kind: &metadatapb.Command_AlterTopicConfigs{AlterTopicConfigs: &metadatapb.AlterTopicConfigs{
+		Id: id.Topic[:], Changes: []*metadatapb.ConfigChange{{Key: "min.insync.replicas", Value: "1"}},
+	}}})
+	ends := &roleEnds{settings: p.settings[id.Topic]}
+	p.Table().Get(id).Watch(ends)
+	p.reconcile(t.Context(), n.store.Image())
+	if ends.minISR != 2 {
+		t.Errorf("the leader that was replaced saw a minimum of %d, it is of 2", ends.minISR)
+	}
+	if now := ends.settings.Load().MinISR; now != 1 {
+		t.Errorf("the minimum is %d afterwards", now)
 	}
 }
