@@ -14,6 +14,7 @@ import (
 
 	"github.com/rustmq/rustmq/cli/verify"
 	"github.com/rustmq/rustmq/client"
+	"github.com/rustmq/rustmq/history"
 	"github.com/rustmq/rustmq/mq"
 	"github.com/rustmq/rustmq/node"
 	"github.com/rustmq/rustmq/node/nodetest"
@@ -58,6 +59,7 @@ const (
 	heal = 2 * time.Minute
 	// startTime is how long the first start of all nodes may take.
 	startTime = time.Minute
+	topic     = "orders"
 	// partitions of the topic that is worked on, and records in a second.
 	partitions = 3
 	rate       = 150
@@ -90,8 +92,13 @@ func Run(ctx context.Context, cfg Config) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	report, err := c.run(ctx)
+	report, d, err := c.run(ctx)
 	c.close()
+	if err == nil {
+		var differ []history.Anomaly
+		differ, err = c.compare(d)
+		report.Anomalies = append(report.Anomalies, differ...)
+	}
 	result := &Result{Report: report, Events: c.events}
 	for _, m := range c.machines {
 		result.Logs = append(result.Logs, m.log.String())
@@ -163,12 +170,16 @@ func (c *cluster) client(opts ...client.Option) (*client.Client, error) {
 	}, append(opts, c.Plant.Client...)...)...)
 }
 
-func (c *cluster) run(ctx context.Context) (*verify.Report, error) {
+// run works on the cluster and does harm to it. The topic is as it is when all is healed.
+func (c *cluster) run(ctx context.Context) (*verify.Report, *client.TopicDescription, error) {
 	for _, m := range c.machines {
 		m.begin()
 	}
 	if err := c.await(startTime); err != nil {
-		return nil, fmt.Errorf("the first start: %w", err)
+		return nil, nil, fmt.Errorf("the first start: %w", err)
+	}
+	if err := c.createTopic(ctx); err != nil {
+		return nil, nil, err
 	}
 	c.event("all serve")
 	harm, stop := context.WithTimeout(ctx, c.Duration)
@@ -178,16 +189,28 @@ func (c *cluster) run(ctx context.Context) (*verify.Report, error) {
 		harming.Go(func() { c.harm(harm) })
 	}
 	report, err := verify.Run(ctx, ctx, verify.Config{
-		Topic: "orders", Partitions: partitions, Replicas: 3, Acks: mq.DurabilityAll,
+		Topic: topic, Partitions: partitions, Replicas: 3, Acks: mq.DurabilityAll,
 		Producers: 3, Readers: 2, Rate: rate, Size: 100, Duration: c.Duration, Heal: heal,
 		Client: c.client, Random: &seeded{rand: c.rng(4)}, Logger: slog.New(slog.DiscardHandler),
 	})
 	stop()
 	harming.Wait()
 	if err != nil {
-		return nil, fmt.Errorf("the workload: %w", err)
+		return nil, nil, fmt.Errorf("the workload: %w", err)
 	}
-	return report, nil
+	d, err := c.settle(ctx)
+	return report, d, err
+}
+
+// createTopic makes the topic while all is well: with less than three brokers it could not have three replicas.
+func (c *cluster) createTopic(ctx context.Context) error {
+	cl, err := c.client()
+	if err != nil {
+		return err
+	}
+	defer cl.Close()
+	_, err = cl.CreateTopic(ctx, client.NewTopic{Name: topic, Partitions: partitions, Replicas: 3})
+	return err
 }
 
 // await waits until all nodes serve.
@@ -221,6 +244,7 @@ func (c *cluster) close() {
 		if m.life != nil {
 			m.life.close()
 		}
+		m.fs.Kill() // what is on the disk is looked at
 	}
 }
 
