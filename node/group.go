@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -163,8 +164,9 @@ func (n *Node) openTransport() (*transport.Transport, []uint64, error) {
 			node, _ := n.memberOf(id)
 			return transport.Member{Node: node, URL: baseURL(node)}, node != mq.NoNode
 		},
-		Dial:     func(ctx context.Context, node mq.NodeID) error { return n.knock(ctx, n.addressOf(node)) },
-		Messages: byNode{n.dialer, trafficRaft}, Snapshots: byNode{n.dialer, trafficSnapshot}, Logger: n.logger, Rand: n.seams.Random,
+		Controller: n.isController,
+		Dial:       func(ctx context.Context, node mq.NodeID) error { return n.knock(ctx, n.addressOf(node)) },
+		Messages:   byNode{n.dialer, trafficRaft}, Snapshots: byNode{n.dialer, trafficSnapshot}, Logger: n.logger, Rand: n.seams.Random,
 	})
 	return t, peers, err
 }
@@ -182,6 +184,16 @@ func (n *Node) memberOf(id uint64) (mq.NodeID, string) {
 		}
 	}
 	return mq.NoNode, ""
+}
+
+// isController says whether a node is one of the controllers, by the metadata, by who founded the group, or by the configuration.
+func (n *Node) isController(node mq.NodeID) bool {
+	if n.store != nil && slices.ContainsFunc(n.store.Image().Controllers(), func(c *metadata.Controller) bool { return c.Node == node }) {
+		return true
+	}
+	named, err := n.controllers()
+	return slices.ContainsFunc(n.group.view.Members, func(m form.Member) bool { return m.Node == node }) ||
+		err == nil && slices.ContainsFunc(named, func(c form.Controller) bool { return c.Node == node })
 }
 
 func foundersOf(view form.View) map[mq.NodeID]string {

@@ -29,7 +29,7 @@
 //
 //  1. Send never waits. What a peer's queue has no room for is dropped and reported, and so is what was queued when a connection broke.
 //  2. Nothing is taken from who has not said, first, the right cluster, group and receiver, and a node that its connection proves. A raft id that the membership
-//     knows must be of that node.
+//     knows must be of that node, and one that it does not know of a controller.
 //  3. A member is reported gone when its last stream has ended and a dial is refused, which only a machine without its process does; never for silence.
 //  4. A message is taken only from the member that it says it is from.
 //  5. A snapshot's last chunk is not handed on before length and sum of the whole body are what the sender says.

@@ -235,7 +235,7 @@ func newEnd(t *testing.T, f *fabric, id uint64, change func(*Config)) *end {
 	t.Helper()
 	m, _ := member(id)
 	cfg := Config{
-		Cluster: testCluster, Group: testGroup, ID: id, Node: mq.NodeID(id), URL: m.URL, Member: member,
+		Cluster: testCluster, Group: testGroup, ID: id, Node: mq.NodeID(id), URL: m.URL, Member: member, Controller: func(node mq.NodeID) bool { return node != 8 },
 		Messages: f.client(t, mq.NodeID(id)), Snapshots: f.client(t, mq.NodeID(id)), Rand: &counter{},
 	}
 	if change != nil {

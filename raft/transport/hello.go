@@ -39,7 +39,10 @@ func (t *Transport) welcome(peer mq.NodeID, h *raftpb.Hello) error {
 		}
 		return nil
 	}
-	// A member that was added after what this node knows. If it is none, raft's terms and logs say so.
+	// A member that was added after what this node knows: a controller that came back with an empty disk has a new id. If it is no member, raft's terms and logs say so.
+	if !t.cfg.Controller(peer) {
+		return mq.Errorf(mq.ClusterAuthorizationFailed, "raft: node %d speaks as raft id %d, and is no controller by what is known here", peer, from)
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if _, known := t.learned[from]; !known && len(t.learned) == maxLearned {

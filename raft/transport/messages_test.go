@@ -175,6 +175,11 @@ func TestNothingIsTakenFromWhoIsNotAMember(t *testing.T) {
 				t.Errorf("%s: %s", what, got)
 			}
 		}
+		h := good()
+		h.From, h.NodeId = 21, 8
+		if got := try(raftpbconnect.NewRaftServiceClient(f.client(t, 8), "http://n2"), h, app); got != mq.ClusterAuthorizationFailed {
+			t.Errorf("a node that is no controller, with a raft id that nobody knows: %s", got)
+		}
 		if got := try(raftpbconnect.NewRaftServiceClient(nobody, "http://n2"), good(), app); got != mq.ClusterAuthorizationFailed {
 			t.Errorf("no certificate: %s", got)
 		}

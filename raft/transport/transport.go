@@ -63,6 +63,9 @@ type Config struct {
 	// wait. A member that it does not know is answered to where it said that it is.
 	Member func(id uint64) (Member, bool)
 
+	// Controller says whether a node is one of the controllers, as far as this one knows: a raft id that Member does not know is taken from no other. It must not wait.
+	Controller func(node mq.NodeID) bool
+
 	// Dial connects to a node's RPC address and hangs up again. An error that is ECONNREFUSED says that nothing listens there any more. nil: nobody is looked
 	// after when streams of its end.
 	Dial func(ctx context.Context, node mq.NodeID) error
@@ -102,8 +105,8 @@ var _ raft.Transport = (*Transport)(nil)
 
 // Open makes a transport. It sends nothing by itself.
 func Open(cfg Config) (*Transport, error) {
-	if cfg.ID == 0 || cfg.Cluster.IsZero() || cfg.Member == nil || cfg.Messages == nil || cfg.Snapshots == nil {
-		return nil, mq.Errorf(mq.InvalidRequest, "raft transport: id, cluster, members and clients are needed")
+	if cfg.ID == 0 || cfg.Cluster.IsZero() || cfg.Member == nil || cfg.Controller == nil || cfg.Messages == nil || cfg.Snapshots == nil {
+		return nil, mq.Errorf(mq.InvalidRequest, "raft transport: id, cluster, members, controllers and clients are needed")
 	}
 	if cfg.QueueBytes == 0 {
 		cfg.QueueBytes = DefaultQueueBytes
