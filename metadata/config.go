@@ -67,6 +67,10 @@ func (c ClusterConfig) Replicas(brokers int) int {
 	return min(want, brokers)
 }
 
+// MaxConfigText bounds the value of a setting, in bytes: a number with zeros before it is one, however many, and a topic with its settings has to fit into a
+// page of an image.
+const MaxConfigText = 64
+
 const (
 	minMessageBytes = 1 << 10 // below this not even one record with its batch header is of use
 	week            = 7 * 24 * 60 * 60 * 1000
@@ -166,6 +170,9 @@ func setAll(keys []ConfigKey, c *ClusterConfig, entries []ConfigEntry) error {
 		key, err := findKey(keys, entry.Key)
 		if err != nil {
 			return err
+		}
+		if len(entry.Value) > MaxConfigText {
+			return mq.Errorf(mq.InvalidConfig, "setting %s: %d bytes, at most %d are possible", entry.Key, len(entry.Value), MaxConfigText)
 		}
 		if err := key.set(c, entry.Value); err != nil {
 			return err

@@ -20,6 +20,7 @@ func TestSettingsAreChecked(t *testing.T) {
 	for _, bad := range []ConfigEntry{
 		{"retention.ms", "-2"},
 		{"retention.ms", "1.5"},
+		{"retention.ms", strings.Repeat("0", MaxConfigText) + "1"},
 		{"retention.bytes", ""},
 		{"max.message.bytes", "5"},
 		{"max.message.bytes", "67108865"},
