@@ -35,6 +35,9 @@ type ClientConfig struct {
 	// Registration is what this process registers as a broker with, asked each time that it has to: at the start, and after it was fenced. Its RPC
 	// listener must be open by then. nil: this node is no broker, and does not heartbeat.
 	Registration func() *metadatapb.RegisterBroker
+	// Unfit says why this broker must not lead now, as when its disk hangs; nil, and a nil func: it may. It is asked before each heartbeat, with none sent and the
+	// lease given up while it says so: the controllers have others lead, and take the broker back when it is over. It must not wait.
+	Unfit func() error
 	// Local is nil on a node without a controller.
 	Local  *Local
 	Timing Timing

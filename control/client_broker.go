@@ -61,17 +61,22 @@ func (c *Client) Leave(ctx context.Context) error {
 // beBroker registers and heartbeats, until the client is closed or refused for good.
 func (c *Client) beBroker() {
 	var p pauses
-	for c.stopped.Err() == nil {
+	waits := false
+	for c.awaitFitness() {
 		epoch, err := c.register()
 		if err != nil {
 			if c.stopped.Err() != nil {
 				return
 			}
-			c.log.Error("the broker is not registered", "broker", c.cfg.Node, "error", err)
-			if !mq.CodeOf(err).Retriable() && !Undecided(err) {
+			if !mq.CodeOf(err).Retriable() && !Undecided(err) && mq.CodeOf(err) != mq.UnsupportedVersion {
+				c.log.Error("the broker is not registered", "broker", c.cfg.Node, "error", err)
 				c.setRegistration(0, err)
 				return
 			}
+			if !waits {
+				c.log.Info("the broker waits to be registered: no controller leads yet, or none is reached", "broker", c.cfg.Node, "last_answer", err)
+			}
+			waits = true
 			if sleep(c.stopped, p.next(c.finder, false, c.cfg.Random())) != nil {
 				return
 			}
@@ -79,7 +84,7 @@ func (c *Client) beBroker() {
 		}
 		c.log.Info("the broker is registered", "broker", c.cfg.Node, "epoch", epoch)
 		c.setRegistration(epoch, nil)
-		p = pauses{}
+		p, waits = pauses{}, false
 		c.heartbeats(epoch)
 		c.leaseEnd.Store(0)
 		c.setRegistration(0, nil)
@@ -102,7 +107,7 @@ func (c *Client) register() (epoch uint64, err error) {
 // heartbeats goes on as long as a registration is good, with one leading controller after the other.
 func (c *Client) heartbeats(epoch uint64) {
 	var p pauses
-	for {
+	for c.awaitFitness() {
 		address := c.finder.pick()
 		b := &beat{c: c, epoch: epoch, address: address, answers: make(chan *controlpb.HeartbeatResponse)}
 		began := c.cfg.Now()
@@ -112,6 +117,9 @@ func (c *Client) heartbeats(epoch uint64) {
 		}
 		if c.stopped.Err() != nil {
 			return
+		}
+		if c.unfit() != nil {
+			continue
 		}
 		f := failureOf(err)
 		switch mq.CodeOf(f.err) {
@@ -189,6 +197,9 @@ func (b *beat) beat(ctx context.Context, received <-chan error) error {
 			continue
 		case <-ticker.C:
 		case <-b.c.urge:
+		}
+		if err := b.c.unfit(); err != nil {
+			return err
 		}
 		if err := b.send(); err != nil {
 			return b.why(received, err)

@@ -1,10 +1,13 @@
 package control
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"log/slog"
 	"net/http"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -123,6 +126,62 @@ func TestBrokerThatDiesWithTheLeaderIsFencedByTheNext(t *testing.T) {
 		c.group.elect(2)
 		if took := c.until("new leaders", func() bool { return leads(b4.Image(), 5) == 0 && leads(b4.Image(), 4) == 10 }); took > 300*time.Millisecond {
 			t.Errorf("it took %v", took)
+		}
+	})
+}
+
+// A broker that starts before anybody leads says once that it waits: a controller that is not open yet answers 404.
+func TestBrokerWaitsForTheFirstLeaderAndSaysSoOnce(t *testing.T) {
+	inBubble(t, func(t *testing.T, c *cluster) {
+		var said bytes.Buffer
+		c.logger = slog.New(slog.NewTextHandler(&said, &slog.HandlerOptions{Level: slog.LevelInfo}))
+		c.group.elect(mq.NoNode)
+		c.kill(2)
+		c.serve(2, http.NewServeMux()) // which answers nothing yet
+		b := c.client(4, true)
+		time.Sleep(time.Minute)
+		c.group.elect(1)
+		if _, err := b.Registered(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		c.kill(4)
+		if lines := strings.Split(strings.TrimSpace(said.String()), "\n"); len(lines) != 2 || strings.Contains(said.String(), "ERROR") {
+			t.Errorf("it says %d lines:\n%s", len(lines), said.String())
+		}
+	})
+}
+
+// Rule 8: one whose disk hangs acknowledges nothing, is replaced though it looks alive to all, and comes back by itself.
+func TestBrokerThatIsUnfitIsReplacedUntilItIsFitAgain(t *testing.T) {
+	inBubble(t, func(t *testing.T, c *cluster) {
+		var hangs atomic.Bool
+		c.unfit = func(node mq.NodeID) error {
+			if node == 5 && hangs.Load() {
+				return mq.Errorf(mq.KafkaStorageError, "the disk hangs")
+			}
+			return nil
+		}
+		b4, b5 := c.broker(4), c.broker(5)
+		c.propose(createTopic(2, 4, 5))
+		c.until("leases", func() bool { return b4.Leased() && b5.Leased() && leads(b4.Image(), 5) == 1 })
+		before, _ := b5.Registered(t.Context())
+		hangs.Store(true)
+		if took := c.until("the end of the lease", func() bool { return !b5.Leased() }); took > 300*time.Millisecond {
+			t.Errorf("it may acknowledge for another %v", took)
+		}
+		if took := c.until("another leader", func() bool { return leads(b4.Image(), 4) == 2 }); took > 2*time.Second {
+			t.Errorf("it took %v", took)
+		}
+		for range 100 {
+			time.Sleep(100 * time.Millisecond)
+			if b5.Leased() || !c.group.stores[1].store.Image().Broker(5).Fenced {
+				t.Fatal("it is let back while its disk hangs")
+			}
+		}
+		hangs.Store(false)
+		c.until("a lease again", b5.Leased)
+		if after, err := b5.Registered(t.Context()); err != nil || after <= before {
+			t.Errorf("epoch %d after %d, %v", after, before, err)
 		}
 	})
 }

@@ -3,6 +3,7 @@ package control
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"net"
 	"net/http"
 	"sync"
@@ -272,13 +273,15 @@ func (m member) Leadership() (Leadership, <-chan struct{}) {
 
 // cluster is controllers 1 to 3, and brokers and others that the test starts.
 type cluster struct {
-	t     *testing.T
-	net   *network
-	group *group
-	start time.Time
-	close map[mq.NodeID][]func() // of each node, to be called in reverse
-	ctl   map[mq.NodeID]*Controller
-	plans []Plan
+	t      *testing.T
+	net    *network
+	group  *group
+	start  time.Time
+	close  map[mq.NodeID][]func() // of each node, to be called in reverse
+	ctl    map[mq.NodeID]*Controller
+	plans  []Plan
+	logger *slog.Logger          // of clients that are started from then on; may be nil
+	unfit  func(mq.NodeID) error // of brokers that are started from then on; may be nil
 }
 
 func newTestCluster(t *testing.T, plans ...Plan) *cluster {
@@ -354,13 +357,16 @@ func (c *cluster) client(node mq.NodeID, register bool) *Client {
 		return c.net.dial(ctx, node, address)
 	}}
 	cfg := ClientConfig{
-		Node: node, Seeds: []string{addressOf(1), addressOf(2), addressOf(3)}, Now: c.now, Random: func() float64 { return 0.5 },
+		Logger: c.logger, Node: node, Seeds: []string{addressOf(1), addressOf(2), addressOf(3)}, Now: c.now, Random: func() float64 { return 0.5 },
 		Connect: func(address string) (connect.HTTPClient, string) {
 			return &http.Client{Transport: transport}, "http://" + address
 		},
 	}
 	if register {
 		incarnation := uint64(c.now()) + 1
+		if unfit := c.unfit; unfit != nil {
+			cfg.Unfit = func() error { return unfit(node) }
+		}
 		cfg.Registration = func() *metadatapb.RegisterBroker { return registrationOf(node, incarnation) }
 		if c.net.listeners[addressOf(node)] == nil {
 			c.serve(node, http.NewServeMux())

@@ -29,6 +29,9 @@ type Timing struct {
 	Redial time.Duration
 }
 
+// DefaultLease is how long an answered heartbeat lets a broker act as a leader.
+const DefaultLease = 1250 * time.Millisecond
+
 // maxClockDriftPercent is by how much a node's clock may be wrong about how much time has passed, in percent. Real ones are wrong by 0.05.
 const maxClockDriftPercent = 5
 
@@ -39,7 +42,7 @@ func (t Timing) withDefaults() (Timing, error) {
 		fallback time.Duration
 	}{
 		{&t.Heartbeat, 250 * time.Millisecond},
-		{&t.Lease, 1250 * time.Millisecond},
+		{&t.Lease, DefaultLease},
 		{&t.Session, 1500 * time.Millisecond},
 		{&t.KeepAlive, 500 * time.Millisecond},
 		{&t.Answer, 800 * time.Millisecond},

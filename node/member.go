@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"sync/atomic"
+	"time"
 
 	"connectrpc.com/connect"
 
@@ -98,6 +99,7 @@ func (n *Node) openClient(ctx context.Context) error {
 		cfg.Local = &control.Local{Store: n.store, Propose: n.raft.Propose}
 	}
 	if n.hasRole(RoleBroker) {
+		cfg.Unfit = n.stalled
 		if cfg.Registration, err = n.registration(); err != nil {
 			return err
 		}
@@ -129,6 +131,15 @@ func (n *Node) openClient(ctx context.Context) error {
 		return err
 	}
 	return client.AwaitLease(ctx)
+}
+
+// stalled says that the disk of the data log hangs: it has owed a sync for longer than a lease. Such a node answers nobody and looks alive to all, so it does not
+// heartbeat, and others lead instead.
+func (n *Node) stalled() error {
+	if pending := n.dataLog.OldestPending(); pending > control.DefaultLease {
+		return mq.Errorf(mq.KafkaStorageError, "the disk of node %d has not answered for %v", n.id.Node, pending.Round(time.Millisecond))
+	}
+	return nil
 }
 
 // leases is what a broker may act by: a [control.Client].

@@ -349,6 +349,9 @@ func (p *partitions) lead(part *partition.Partition, wanted *metadata.Partition)
 	}
 	switch wanted.Leader {
 	case p.node:
+		if err := p.prepare(part, wanted); err != nil {
+			return err
+		}
 		if err := part.Lead(wanted.LeaderEpoch, wanted.PartitionEpoch, p.replicas(wanted.ISR)); err != nil {
 			return err
 		}
@@ -363,6 +366,35 @@ func (p *partitions) lead(part *partition.Partition, wanted *metadata.Partition)
 	default:
 		return part.Follow(wanted.LeaderEpoch, wanted.Leader)
 	}
+}
+
+// prepare has a partition that is about to be led here go on at the tiered end if its log is not what was tiered, as can be after an unclean election or the loss of a
+// disk, and says what is lost by an unclean one.
+func (p *partitions) prepare(part *partition.Partition, wanted *metadata.Partition) error {
+	_, high, end, _ := part.Offsets()
+	unclean := wanted.UncleanEpoch == wanted.LeaderEpoch && part.LeaderEpoch() < wanted.LeaderEpoch
+	if !unclean && wanted.TieredEnd <= end {
+		return nil
+	}
+	id := part.ID()
+	tiered, err := p.checkpoint(context.Background(), id)
+	if err != nil {
+		return err
+	}
+	if tiered.End < wanted.TieredEnd {
+		return mq.Errorf(mq.OffsetNotAvailable, "partition %s: the tiered end is %d, its checkpoint here is at %d", id, wanted.TieredEnd, tiered.End)
+	}
+	from, _, err := part.Rebase(tiered)
+	if err != nil {
+		return err
+	}
+	if unclean {
+		_, _, now, _ := part.Offsets()
+		p.logger.Error("unclean election: this node leads a partition and may lack what others acknowledged; they cut their logs to its own", "partition", id.String(),
+			"leader_epoch", int32(wanted.LeaderEpoch), "lost_from", int64(max(from, now)), "replaced_from", int64(from), "log_end_before", int64(end), "log_end", int64(now),
+			"high_watermark", int64(high), "tiered_end", int64(wanted.TieredEnd))
+	}
+	return nil
 }
 
 // replicas names the incarnations of the nodes that the image knows.
@@ -399,6 +431,16 @@ func (p *partitions) dropUnknown() {
 	if !wanted {
 		p.recovery.Settle()
 		p.settled = true
+	}
+}
+
+// lapse has those who wait for a leader without a lease look for another one.
+func (p *partitions) lapse() {
+	if p.lease == nil || p.lease() == nil {
+		return
+	}
+	for _, part := range p.Table().All() {
+		part.Lapse()
 	}
 }
 

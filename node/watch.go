@@ -48,6 +48,7 @@ func (n *Node) watch(stop <-chan struct{}) {
 		case now := <-ticker.C:
 			if n.partitions != nil {
 				n.relievePressure()
+				n.partitions.lapse()
 				if now.Sub(expired) >= expireEvery {
 					expired = now
 					n.partitions.expireProducers(now)

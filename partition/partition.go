@@ -59,9 +59,10 @@ type Partition struct {
 	progress     *progress // while leading
 	producers    *producers
 	index        index
-	remembered   int64     // index.total when the state entry was written last
-	cuts         int       // truncations and resets that are not synced yet
-	cutTo        mq.Offset // the lowest of these
+	remembered   int64        // index.total when the state entry was written last
+	cuts         int          // truncations and resets that are not synced yet
+	cutTo        mq.Offset    // the lowest of these
+	thrown       atomic.Int64 // what the log has below this offset is thrown away, though the log has not done that yet; 0: nothing
 	uploads      uploads
 
 	waiting  [mq.MarkObject + 1]waitQueue

@@ -141,6 +141,9 @@ func (p *Partition) readLog(ctx context.Context, res ReadResult, maxBytes int, b
 	if err := ctx.Err(); err != nil {
 		return res, err
 	}
+	if int64(res.Next) < p.thrown.Load() {
+		return p.readCold(ctx, res, maxBytes, buf)
+	}
 	mem := wal.ReadBuffer{Bytes: buf.Bytes, Pieces: buf.Slices}
 	_, err := p.cfg.Log.ReadInto(p.stream, uint64(res.Next), maxBytes, &mem)
 	buf.Bytes, buf.Slices = mem.Bytes, mem.Pieces

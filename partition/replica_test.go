@@ -150,6 +150,38 @@ func TestLeaseIsAskedAgainJustBeforeAnAcknowledgement(t *testing.T) {
 	})
 }
 
+// Who waits for a leader whose disk hangs is told when its lease is over, not when the disk answers.
+func TestWhatWaitsFailsWhenTheLeaseIsOver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newNode(t, 1, nil)
+		var over atomic.Bool
+		n.p.cfg.Lease = func() error {
+			if over.Load() {
+				return mq.Errorf(mq.RequestTimedOut, "the controllers do not answer")
+			}
+			return nil
+		}
+		n.lead()
+		open := n.gate()
+		var waits results
+		n.send(batch(producedBy{1, 0, 0}, 1, 'a', 10, 0), mq.DurabilityAll, &waits)
+		n.p.Lapse()
+		if got := waits.get(); len(got) != 0 {
+			t.Fatalf("with a lease: %+v", got)
+		}
+		over.Store(true)
+		n.p.Lapse()
+		if got := waits.get(); len(got) != 1 || mq.CodeOf(got[0].Err) != mq.NotLeaderOrFollower {
+			t.Fatalf("without: %+v", got)
+		}
+		over.Store(false)
+		open()
+		if r := n.produce(batch(producedBy{1, 0, 0}, 1, 'a', 10, 0), mq.DurabilityAll); r.Err != nil || !r.Duplicate {
+			t.Fatalf("sent again: %+v", r)
+		}
+	})
+}
+
 func TestWatchersAreToldOfWhatTheyWaitFor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newNode(t, 1, nil)

@@ -115,6 +115,52 @@ func (p *Partition) Reset(epoch mq.Epoch, tiered Checkpoint) error {
 	return nil
 }
 
+// Rebase is Reset for a replica that is about to lead, as after an unclean election or the loss of a disk: a leader's log end is never below the tiered end, nor is its
+// log another one than what was tiered. It changes nothing where that is so already, or where this node leads. from is where this log parted from what was tiered: what
+// it had from there on is gone.
+func (p *Partition) Rebase(tiered Checkpoint) (from mq.Offset, rebased bool, err error) {
+	restored, err := decodeProducers(tiered.Producers, p.cfg.ProducerTTL, p.cfg.MaxProducers)
+	if err == nil {
+		err = tiered.Epochs.Valid()
+	}
+	if err != nil {
+		return 0, false, mq.Wrapf(err, "partition %s: go on at the tiered end %d", p.name(), tiered.End)
+	}
+	p.mu.Lock()
+	defer p.unlock()
+	if err := p.mustRun(); err != nil {
+		return 0, false, err
+	}
+	end := p.marks.logEnd()
+	if State(p.state.Load()) == StateLeader || tiered.End <= p.marks.object() {
+		return end, false, nil
+	}
+	if tiered.End <= end && p.epochs.At(tiered.End-1) == tiered.Epochs.At(tiered.End-1) {
+		return end, false, nil
+	}
+	from = max(p.marks.object(), parting(p.epochs, tiered.Epochs, min(end, tiered.End)))
+	p.logger().Warn("goes on at the tiered end to lead", "to", tiered.End, "parted_at", from, "log_end", end, "leader_epoch", p.epoch)
+	p.restart(tiered, restored)
+	p.aligned, p.blank = false, false
+	return from, true, nil
+}
+
+// parting is the offset up to which two logs with these histories are the same, at most end: one epoch has one leader, so the same epochs are the same batches.
+func parting(a, b mq.EpochHistory, end mq.Offset) mq.Offset {
+	began := func(h mq.EpochHistory, at mq.Offset) (start mq.Offset) {
+		for _, e := range h {
+			if e.Start <= at {
+				start = e.Start
+			}
+		}
+		return start
+	}
+	for end > 0 && a.At(end-1) != b.At(end-1) {
+		end = max(began(a, end-1), began(b, end-1))
+	}
+	return end
+}
+
 // ResetToTiered is Reset to what the metadata says now, which it fetches. tieredEnd and logStart are the leader's: with metadata that is behind that
 // tiered end it fails with OffsetNotAvailable, and may be tried again. Without an object store the log goes on at the leader's log start,
 // with nothing known of what lies below.
@@ -137,6 +183,7 @@ func (p *Partition) ResetToTiered(ctx context.Context, epoch mq.Epoch, tieredEnd
 
 // restart empties the log and has it go on at the checkpoint. The caller holds mu.
 func (p *Partition) restart(tiered Checkpoint, restored *producers) {
+	p.thrown.Store(int64(tiered.End))
 	p.cut(wal.EntryReset, tiered.End)
 	p.cfg.Tail.used.Add(-p.tail.clear())
 	p.index.restart(tiered.End)
@@ -176,6 +223,7 @@ func (d *cutDone) Appended(err error) {
 	}
 	p.cuts--
 	if p.cuts == 0 {
+		p.thrown.Store(0)
 		p.persisted(d.to)
 	}
 }

@@ -115,6 +115,19 @@ func (p *Partition) lease() error {
 	return nil
 }
 
+// Lapse fails what waits to be acknowledged if the node has no lease: whether it survives is not known, and who sent it should ask another leader rather than wait for
+// a disk that hangs, or for controllers that are out of reach. The node calls it now and then.
+func (p *Partition) Lapse() {
+	p.mu.Lock()
+	defer p.unlock()
+	if State(p.state.Load()) != StateLeader {
+		return
+	}
+	if err := p.lease(); err != nil {
+		p.abandon(err)
+	}
+}
+
 // settle queues the good news, or with a lease that ran out that whether the batch survives is not known. The caller holds mu.
 func (p *Partition) settle(w waiting, lease error) {
 	if lease != nil {
