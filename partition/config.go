@@ -40,8 +40,18 @@ type Config struct {
 
 	// ProducerTTL is how long an idle producer is remembered; 0: DefaultProducerTTL.
 	ProducerTTL time.Duration
+	// Planted is for tests only: nothing else sets it.
+	Planted Planted
 	// MaxProducers bounds the producers remembered; the longest idle goes first; 0: DefaultMaxProducers.
 	MaxProducers int
+}
+
+// Planted are bugs that tests put in, to see that they would be found.
+type Planted struct {
+	AckedTooEarly      bool // a follower acknowledges what it has not synced
+	OwnSyncIgnored     bool // the watermark does not wait for the leader's own sync
+	CutByWatermark     bool // a follower cuts its log at its watermark, and compares nothing
+	IncarnationIgnored bool // what an earlier process acknowledged counts for the next
 }
 
 // Settings are what a topic's configuration says to an append.

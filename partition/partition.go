@@ -175,7 +175,11 @@ func (p *Partition) logger() *slog.Logger {
 // advance moves the watermark as far as it may go, completes what waits, and tells who wants to know. The caller holds mu.
 func (p *Partition) advance() {
 	if State(p.state.Load()) == StateLeader {
-		high, ok := p.progress.replicated(p.marks.local(), p.cfg.Settings().MinISR)
+		own := p.marks.local()
+		if p.cfg.Planted.OwnSyncIgnored {
+			own = p.marks.logEnd()
+		}
+		high, ok := p.progress.replicated(own, p.cfg.Settings().MinISR)
 		if ok && high > p.marks.high() {
 			p.marks.setHigh(high)
 			p.wake(false)

@@ -47,10 +47,11 @@ type progress struct {
 	proposed       []mq.NodeID   // asked for, the answer is awaited; nil: none is
 	doubted        [][]mq.NodeID // asked for, the answer was lost
 	followers      []FollowerProgress
+	planted        Planted
 }
 
-func newProgress(self mq.NodeID, partitionEpoch int32, isr []Replica) *progress {
-	g := &progress{self: self, partitionEpoch: partitionEpoch}
+func newProgress(self mq.NodeID, partitionEpoch int32, isr []Replica, bugs Planted) *progress {
+	g := &progress{self: self, partitionEpoch: partitionEpoch, planted: bugs}
 	g.isr = g.nodes(isr)
 	return g
 }
@@ -120,7 +121,7 @@ func (g *progress) follower(r Replica) *FollowerProgress {
 		g.followers = append(g.followers, FollowerProgress{r, -1})
 		return &g.followers[len(g.followers)-1]
 	}
-	if f := &g.followers[i]; r.Incarnation > f.Incarnation {
+	if f := &g.followers[i]; r.Incarnation > f.Incarnation && !g.planted.IncarnationIgnored {
 		*f = FollowerProgress{r, -1}
 	}
 	return &g.followers[i]
@@ -129,7 +130,7 @@ func (g *progress) follower(r Replica) *FollowerProgress {
 // acked notes that r holds everything below end.
 func (g *progress) acked(r Replica, end mq.Offset) error {
 	f := g.follower(r)
-	if r.Incarnation < f.Incarnation {
+	if r.Incarnation < f.Incarnation && !g.planted.IncarnationIgnored {
 		return mq.Errorf(mq.StaleBrokerEpoch, "node %d acknowledges as incarnation %d, but %d has begun", r.Node, r.Incarnation, f.Incarnation)
 	}
 	f.End = max(f.End, end)

@@ -11,7 +11,7 @@ import (
 // Rule 5.
 func TestWatermarkIsTheMinimumOverOldAndProposedSet(t *testing.T) {
 	a, b, c := Replica{1, 1}, Replica{2, 1}, Replica{3, 1}
-	g := newProgress(1, 4, []Replica{a, b, c})
+	g := newProgress(1, 4, []Replica{a, b, c}, Planted{})
 	acked := func(r Replica, end mq.Offset) {
 		if err := g.acked(r, end); err != nil {
 			t.Fatal(err)
@@ -60,7 +60,7 @@ func TestWatermarkIsTheMinimumOverOldAndProposedSet(t *testing.T) {
 // Rule 5, where the answer to a proposal is lost: it counts until the partition epoch has moved, whatever is proposed and refused after it.
 func TestProposalWhoseAnswerWasLostCountsUntilThePartitionEpochMoves(t *testing.T) {
 	a, b, c := Replica{1, 1}, Replica{2, 1}, Replica{3, 1}
-	g := newProgress(1, 0, []Replica{a, b})
+	g := newProgress(1, 0, []Replica{a, b}, Planted{})
 	if err := g.acked(b, 8); err != nil {
 		t.Fatal(err)
 	}
@@ -96,7 +96,7 @@ func TestProposalWhoseAnswerWasLostCountsUntilThePartitionEpochMoves(t *testing.
 
 // Rule 4.
 func TestAcknowledgementsOfAnEarlierIncarnationSayNothing(t *testing.T) {
-	g := newProgress(1, 0, []Replica{{1, 1}, {2, 5}})
+	g := newProgress(1, 0, []Replica{{1, 1}, {2, 5}}, Planted{})
 	if err := g.acked(Replica{2, 5}, 7); err != nil {
 		t.Fatal(err)
 	}

@@ -34,7 +34,7 @@ func (p *Partition) Lead(epoch mq.Epoch, partitionEpoch int32, isr []Replica) er
 	p.leave(mq.Errorf(mq.NotLeaderOrFollower, "partition %s: epoch %d began", p.name(), epoch))
 	p.epoch, p.epochs, p.epochStart = epoch, epochs, p.marks.logEnd()
 	p.leader, p.stopped = p.cfg.Node, nil
-	p.progress = newProgress(p.cfg.Node, partitionEpoch, isr)
+	p.progress = newProgress(p.cfg.Node, partitionEpoch, isr, p.cfg.Planted)
 	p.state.Store(uint32(StateLeader))
 	p.leadingEpoch.Store(int32(epoch))
 	p.remember(&epochDone{p, epoch})
@@ -136,6 +136,12 @@ func (p *Partition) Follow(epoch mq.Epoch, leader mq.NodeID) error {
 	p.epochs = p.epochs.TruncateEnd(p.marks.logEnd())
 	p.epoch, p.leader, p.stopped = epoch, leader, nil
 	p.aligned, p.confirmed = p.marks.logEnd() == p.firstHeld(), 0 // nothing to compare where there is nothing
+	if p.cfg.Planted.CutByWatermark {
+		if high := max(p.marks.high(), p.firstHeld()); high < p.marks.logEnd() {
+			p.truncate(high)
+		}
+		p.aligned = true
+	}
 	p.state.Store(uint32(StateFollower))
 	p.remember(&epochDone{p, epoch})
 	return nil

@@ -171,6 +171,7 @@ type cluster struct {
 	fs      func(mq.NodeID) (wal.FS, string)
 	logger  *slog.Logger
 
+	planted   partition.Planted    // in every partition that is opened from then on
 	diskDelay func() time.Duration // of each sync; nil: none
 }
 
@@ -189,6 +190,7 @@ type broker struct {
 	client     *http.Client
 	epoch      uint64
 	deaf       atomic.Bool // hears of no new image
+	slow       atomic.Bool // its disk takes long for a sync
 	stop       context.CancelFunc
 	reconciles sync.WaitGroup
 
@@ -251,7 +253,11 @@ func (b *broker) start() {
 		options.FS = b.disk
 		if delay := b.cluster.diskDelay; delay != nil {
 			b.disk.Hook(func(c crashfs.Call) error {
-				if c.Op == crashfs.OpSync {
+				switch {
+				case c.Op != crashfs.OpSync:
+				case b.slow.Load():
+					time.Sleep(50*time.Millisecond + delay())
+				default:
 					time.Sleep(delay())
 				}
 				return nil
@@ -397,7 +403,7 @@ func (b *broker) open(recovery *partition.Recovery, id mq.PartitionID) *partitio
 	settings := partition.Settings{MinISR: b.cluster.ctl.minISR}
 	p, err := partition.Open(partition.Config{
 		ID: id, Topic: "orders", Node: b.id, Log: b.log, Tail: b.tail, Now: time.Now, Logger: b.cluster.logger.With("broker", b.id),
-		Settings: func() partition.Settings { return settings },
+		Settings: func() partition.Settings { return settings }, Planted: b.cluster.planted,
 	}, recovery.Take(id), partition.Checkpoint{})
 	if err != nil {
 		b.cluster.t.Errorf("broker %d: %v", b.id, err)
