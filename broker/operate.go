@@ -19,8 +19,8 @@ import (
 
 // Operations are what operators ask of that the metadata alone can not answer. Errors are *mq.Error.
 type Operations interface {
-	// RaftStatus is raft as this node's controller sees it; NotController where none runs.
-	RaftStatus(ctx context.Context) (*adminpb.RaftStatusResponse, error)
+	// AskController has the leading controller do what it alone can: the status of raft, and changes of its members. Each may be asked again.
+	AskController(ctx context.Context, req *adminpb.Request) (*adminpb.Response, error)
 }
 
 // Operate implements server.Broker.
@@ -31,7 +31,8 @@ func (b *Broker) Operate(ctx context.Context, s *server.Session, message []byte)
 	}
 	op := OpDescribe
 	switch req.GetKind().(type) {
-	case *adminpb.Request_AlterClusterConfig, *adminpb.Request_MovePartitions, *adminpb.Request_DrainNode, *adminpb.Request_RemoveNode:
+	case *adminpb.Request_AlterClusterConfig, *adminpb.Request_MovePartitions, *adminpb.Request_DrainNode, *adminpb.Request_RemoveNode,
+		*adminpb.Request_AddRaftMember, *adminpb.Request_RemoveRaftMember:
 		op = OpAlter
 	}
 	if err := b.authorise(s, op, Resource{}); err != nil {
@@ -58,9 +59,8 @@ func (b *Broker) operate(ctx context.Context, req *adminpb.Request) (*adminpb.Re
 	case *adminpb.Request_ListPartitions:
 		list, err := listPartitions(img, r.ListPartitions)
 		return &adminpb.Response{Kind: &adminpb.Response_ListPartitions{ListPartitions: list}}, err
-	case *adminpb.Request_RaftStatus:
-		status, err := b.cfg.Operations.RaftStatus(ctx)
-		return &adminpb.Response{Kind: &adminpb.Response_RaftStatus{RaftStatus: status}}, err
+	case *adminpb.Request_RaftStatus, *adminpb.Request_AddRaftMember, *adminpb.Request_RemoveRaftMember:
+		return b.cfg.Operations.AskController(ctx, req)
 	case *adminpb.Request_ClusterConfig:
 		return &adminpb.Response{Kind: &adminpb.Response_ClusterConfig{ClusterConfig: clusterConfig(img)}}, nil
 	case *adminpb.Request_AlterClusterConfig:

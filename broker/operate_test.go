@@ -28,9 +28,9 @@ func (f *fixture) operate(ctx context.Context, s *server.Session, req *adminpb.R
 	return resp, nil
 }
 
-// RaftStatus implements broker.Operations.
-func (f *fixture) RaftStatus(context.Context) (*adminpb.RaftStatusResponse, error) {
-	return &adminpb.RaftStatusResponse{Term: 5}, nil
+// AskController implements broker.Operations.
+func (f *fixture) AskController(context.Context, *adminpb.Request) (*adminpb.Response, error) {
+	return &adminpb.Response{Kind: &adminpb.Response_RaftStatus{RaftStatus: &adminpb.RaftStatusResponse{Term: 5}}}, nil
 }
 
 func (f *fixture) ask(req *adminpb.Request) *adminpb.Response {
@@ -154,7 +154,7 @@ func TestClusterSettingsAreChangedAllOrNone(t *testing.T) {
 	}
 }
 
-func TestRaftStatusComesFromTheNode(t *testing.T) {
+func TestRaftStatusComesFromTheController(t *testing.T) {
 	f := newFixture(t, 1)
 	if got := f.ask(&adminpb.Request{Kind: &adminpb.Request_RaftStatus{}}).GetRaftStatus().GetTerm(); got != 5 {
 		t.Fatalf("term %d", got)

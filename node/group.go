@@ -208,7 +208,7 @@ func foundersOf(view form.View) map[mq.NodeID]string {
 func (n *Node) openLeader() error {
 	c, err := control.NewController(control.ControllerConfig{
 		Node: n.id.Node, Group: control.Raft(n.raft, n.store.Image, foundersOf(n.group.view)), Store: n.store, Peer: Peer,
-		Dial:  n.knock,
+		Dial: n.knock, Operate: n.operateAsLeader,
 		Plans: n.plans(), Now: n.seams.Now, Logger: n.logger,
 	})
 	if err != nil {
@@ -217,6 +217,17 @@ func (n *Node) openLeader() error {
 	n.mux.Handle(c.Handler())
 	n.onClose(func(context.Context) error {
 		c.Close()
+		return nil
+	})
+	tending, stop := context.WithCancel(context.Background())
+	stopped := make(chan struct{})
+	go func() {
+		defer close(stopped)
+		n.tendMembers(tending)
+	}()
+	n.onClose(func(context.Context) error {
+		stop()
+		<-stopped
 		return nil
 	})
 	return nil

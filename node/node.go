@@ -447,7 +447,7 @@ func (n *Node) openBroker(context.Context) error {
 	n.broker = broker.New(broker.Config{
 		Cluster: n.id.Cluster, Node: n.id.Node, Software: Software + " " + Version(),
 		Controller: n.cluster, Partitions: n.partitions, Room: n.dataLog,
-		Policy: broker.AllowAll{}, Operations: &operations{raft: n.raft, node: n.id.Node}, Random: n.seams.Random, Logger: n.logger,
+		Policy: broker.AllowAll{}, Operations: n, Random: n.seams.Random, Logger: n.logger,
 	})
 	if n.seams.Headless {
 		return nil

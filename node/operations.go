@@ -2,51 +2,45 @@ package node
 
 import (
 	"context"
+	"time"
+
+	"google.golang.org/protobuf/proto"
 
 	adminpb "github.com/rustmq/rustmq/api/admin/v1"
 	"github.com/rustmq/rustmq/broker"
 	"github.com/rustmq/rustmq/mq"
-	"github.com/rustmq/rustmq/raft"
 )
 
-// operations is what operators ask of this node's own parts.
-type operations struct {
-	raft *raft.Node
-	node mq.NodeID
-}
+// leaderPatience is how long the status of raft waits for the leading controller, before this node tells what its own controller knows.
+const leaderPatience = 2 * time.Second
 
-var _ broker.Operations = (*operations)(nil)
+var _ broker.Operations = (*Node)(nil)
 
-// RaftStatus implements broker.Operations.
-func (o *operations) RaftStatus(ctx context.Context) (*adminpb.RaftStatusResponse, error) {
-	if o.raft == nil {
-		return nil, mq.Errorf(mq.NotController, "node %d has no controller", o.node)
+// AskController implements broker.Operations.
+func (n *Node) AskController(ctx context.Context, req *adminpb.Request) (*adminpb.Response, error) {
+	client := n.client.Load()
+	if client == nil {
+		return n.askOwnController(ctx, req)
 	}
-	status := o.raft.Status()
-	peers, err := o.raft.Peers(ctx)
+	message, err := proto.Marshal(req)
 	if err != nil {
-		return nil, mq.Wrapf(err, "ask raft how far its members are")
+		return nil, mq.Errorf(mq.Internal, "encode the operation: %w", err)
 	}
-	out := &adminpb.RaftStatusResponse{AnsweredBy: int32(o.node), Term: status.Term, Leader: status.Leader, Commit: status.Last, Applied: status.Applied}
-	members := make(map[uint64]*adminpb.RaftMember)
-	for role, ids := range map[string][]uint64{roleVoter: status.Voters, roleLearner: status.Learners} {
-		for _, id := range ids {
-			members[id] = &adminpb.RaftMember{RaftId: id, NodeId: int32(id), Role: role}
-		}
+	asked, cancel := ctx, context.CancelFunc(func() {})
+	if req.GetRaftStatus() != nil {
+		asked, cancel = context.WithTimeout(ctx, leaderPatience)
 	}
-	for _, p := range peers {
-		if m := members[p.ID]; m != nil {
-			m.Match, m.Active = p.Match, p.Active
-		}
+	defer cancel()
+	answer, err := client.Operate(asked, message)
+	if err != nil && asked.Err() != nil && ctx.Err() == nil && n.raft != nil { // nobody leads
+		return n.askOwnController(ctx, req)
 	}
-	for _, id := range append(append([]uint64(nil), status.Voters...), status.Learners...) {
-		out.Members = append(out.Members, members[id])
+	if err != nil {
+		return nil, err
 	}
-	return out, nil
+	resp := new(adminpb.Response)
+	if err := proto.Unmarshal(answer, resp); err != nil {
+		return nil, mq.Errorf(mq.Internal, "decode the answer of the leading controller: %w", err)
+	}
+	return resp, nil
 }
-
-// What a controller is in raft.
-const (
-	roleVoter   = "voter"
-	roleLearner = "learner"
-)

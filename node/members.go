@@ -1,0 +1,281 @@
+package node
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	adminpb "github.com/rustmq/rustmq/api/admin/v1"
+	metadatapb "github.com/rustmq/rustmq/api/metadata/v1"
+	"github.com/rustmq/rustmq/metadata"
+	"github.com/rustmq/rustmq/mq"
+	"github.com/rustmq/rustmq/raft"
+)
+
+// Who the controllers are stands in two places: the metadata say which node a raft id is, and raft who votes. A member is recorded before raft takes it in, and
+// forgotten after raft has put it out, so that raft has nobody whom messages cannot be sent to. The leading controller brings both together.
+
+const (
+	// tendEvery is how often a controller looks at the members: as fine as that, a learner votes soon after it has caught up.
+	tendEvery = 250 * time.Millisecond
+	// tendTimeout is how long it waits for one change of them.
+	tendTimeout = 5 * time.Second
+	// registerEvery is how often a controller tries to have its own address and feature level recorded.
+	registerEvery = 10 * time.Second
+)
+
+// tendMembers looks after the members of the group until ctx ends.
+func (n *Node) tendMembers(ctx context.Context) {
+	ticker := time.NewTicker(tendEvery)
+	defer ticker.Stop()
+	var tried time.Time
+	for {
+		if n.raft.Status().Leading {
+			n.tend(ctx)
+		}
+		if now := time.Now(); now.Sub(tried) >= registerEvery && n.registerSelf(ctx) {
+			tried = now
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+	}
+}
+
+// tend takes in who was recorded, gives a vote to who has caught up, and forgets whom raft has put out.
+func (n *Node) tend(ctx context.Context) {
+	for _, c := range n.store.Image().Controllers() {
+		if roleIn(n.raft.Status(), c.RaftID) != "" {
+			continue
+		}
+		err := n.addLearner(ctx, c)
+		switch {
+		case err == nil:
+		case mq.CodeOf(err) == mq.InvalidRequest && roleIn(n.raft.Status(), c.RaftID) == "": // its id was used: it was put out
+			if err := n.forget(ctx, c.RaftID); err != nil {
+				n.logger.Warn("a removed controller is still recorded", "node", c.Node, "raft_id", c.RaftID, "error", err)
+			}
+		default:
+			n.logger.Warn("a controller cannot be taken in yet", "node", c.Node, "raft_id", c.RaftID, "error", err)
+			return // ids are taken in order, or the lower one never is
+		}
+	}
+	for _, id := range n.raft.Status().Learners {
+		ctx, cancel := context.WithTimeout(ctx, tendTimeout)
+		err := n.raft.Promote(ctx, id)
+		cancel()
+		if err == nil {
+			n.logger.Info("a controller has caught up: it votes", "raft_id", id)
+		}
+	}
+}
+
+func (n *Node) addLearner(ctx context.Context, c *metadata.Controller) error {
+	ctx, cancel := context.WithTimeout(ctx, tendTimeout)
+	defer cancel()
+	err := n.raft.AddLearner(ctx, c.RaftID)
+	if err == nil {
+		n.logger.Info("a controller is taken in as a learner", "node", c.Node, "raft_id", c.RaftID)
+	}
+	return err
+}
+
+// forget removes a member from the metadata, after raft has put it out.
+func (n *Node) forget(ctx context.Context, raftID uint64) error {
+	ctx, cancel := context.WithTimeout(ctx, tendTimeout)
+	defer cancel()
+	data, err := metadata.EncodeCommand(&metadatapb.Command{FeatureLevel: 1, Kind: &metadatapb.Command_RemoveController{
+		RemoveController: &metadatapb.RemoveController{RaftId: raftID},
+	}})
+	if err != nil {
+		return err
+	}
+	answer, err := n.raft.Propose(ctx, data)
+	if err != nil {
+		return err
+	}
+	_, err = metadata.DecodeResult(answer)
+	return err
+}
+
+// registerSelf has this controller's own record corrected when its address or the feature level of its program is another one now. It says whether there
+// was anything to do.
+func (n *Node) registerSelf(ctx context.Context) bool {
+	client, there := n.client.Load(), n.store.Image().Controller(n.raftID())
+	if client == nil || there == nil || there.Dir != n.id.Dir {
+		return false
+	}
+	if hostPortOf(there.Endpoint) == n.rpcAddress() && there.MaxFeatureLevel == metadata.FeatureLevel {
+		return false
+	}
+	e, err := endpoint(listenerRPC, "rpc.advertise", n.rpcAddress())
+	if err == nil {
+		ctx, cancel := context.WithTimeout(ctx, tendTimeout)
+		defer cancel()
+		_, err = client.Propose(ctx, &metadatapb.Command{FeatureLevel: 1, Kind: &metadatapb.Command_RegisterController{
+			RegisterController: &metadatapb.RegisterController{Controller: &metadatapb.Controller{
+				RaftId: there.RaftID, NodeId: int32(n.id.Node), DirId: n.id.Dir[:], Endpoint: e, MaxFeatureLevel: metadata.FeatureLevel,
+			}},
+		}})
+	}
+	if err != nil {
+		n.logger.Warn("the controllers do not have this one's address and feature level yet", "address", n.rpcAddress(), "error", err)
+	}
+	return true
+}
+
+// What a controller is in raft.
+const (
+	roleVoter   = "voter"
+	roleLearner = "learner"
+)
+
+// roleIn is what a member is, "" for who is none.
+func roleIn(s *raft.Status, id uint64) string {
+	switch {
+	case slices.Contains(s.Voters, id):
+		return roleVoter
+	case slices.Contains(s.Learners, id):
+		return roleLearner
+	}
+	return ""
+}
+
+// raftStatus is raft as this node's controller sees it: how far the members are only the leading one knows.
+func (n *Node) raftStatus(ctx context.Context) (*adminpb.RaftStatusResponse, error) {
+	status := n.raft.Status()
+	peers, err := n.raft.Peers(ctx)
+	if err != nil {
+		return nil, mq.Wrapf(err, "ask raft how far its members are")
+	}
+	out := &adminpb.RaftStatusResponse{AnsweredBy: int32(n.id.Node), Term: status.Term, Leader: status.Leader, Commit: status.Last, Applied: status.Applied}
+	for _, id := range slices.Concat(status.Voters, status.Learners) {
+		out.Members = append(out.Members, n.raftMember(status, peers, id))
+	}
+	return out, nil
+}
+
+func (n *Node) raftMember(status *raft.Status, peers []raft.Peer, id uint64) *adminpb.RaftMember {
+	m := &adminpb.RaftMember{RaftId: id, NodeId: int32(n.id.Node), Role: roleIn(status, id)}
+	if n.group != nil {
+		node, address := n.memberOf(id)
+		m.NodeId, m.Address = int32(node), address
+	}
+	for _, p := range peers {
+		if p.ID == id {
+			m.Match, m.Active = p.Match, p.Active
+		}
+	}
+	return m
+}
+
+// operateAsLeader does what an operator asks of the leading controller, which this node's is.
+func (n *Node) operateAsLeader(ctx context.Context, request []byte) ([]byte, error) {
+	var req adminpb.Request
+	if err := proto.Unmarshal(request, &req); err != nil {
+		return nil, mq.Errorf(mq.InvalidRequest, "decode the operation: %w", err)
+	}
+	resp, err := n.askOwnController(ctx, &req)
+	if err != nil {
+		return nil, err
+	}
+	out, err := proto.Marshal(resp)
+	if err != nil {
+		return nil, mq.Errorf(mq.Internal, "encode the answer: %w", err)
+	}
+	return out, nil
+}
+
+func (n *Node) askOwnController(ctx context.Context, req *adminpb.Request) (*adminpb.Response, error) {
+	switch r := req.GetKind().(type) {
+	case *adminpb.Request_RaftStatus:
+		status, err := n.raftStatus(ctx)
+		return &adminpb.Response{Kind: &adminpb.Response_RaftStatus{RaftStatus: status}}, err
+	case *adminpb.Request_AddRaftMember:
+		member, err := n.addMember(ctx, mq.NodeID(r.AddRaftMember.GetNodeId()))
+		return &adminpb.Response{Kind: &adminpb.Response_AddRaftMember{AddRaftMember: &adminpb.AddRaftMemberResponse{Member: member}}}, err
+	case *adminpb.Request_RemoveRaftMember:
+		err := n.removeMember(ctx, r.RemoveRaftMember.GetRaftId())
+		return &adminpb.Response{Kind: &adminpb.Response_RemoveRaftMember{RemoveRaftMember: &adminpb.RemoveRaftMemberResponse{}}}, err
+	}
+	return nil, mq.Errorf(mq.UnsupportedVersion, "controller %d does not know the operation: it is of a newer version", n.id.Node)
+}
+
+// addMember takes in the controller of a node that has asked for a place. It is no error that it is a member already.
+func (n *Node) addMember(ctx context.Context, node mq.NodeID) (*adminpb.RaftMember, error) {
+	var latest *metadata.Controller
+	for _, c := range n.store.Image().Controllers() {
+		if c.Node == node {
+			latest = c // they are by raft id, which grows
+		}
+	}
+	if latest == nil {
+		return nil, mq.Errorf(mq.InvalidRequest, "node %d has not asked for a place among the controllers: start it with the role controller, and with --controllers "+
+			"that names it and the others", node)
+	}
+	if roleIn(n.raft.Status(), latest.RaftID) == "" {
+		if err := n.addLearner(ctx, latest); err != nil {
+			return nil, mq.Wrapf(err, "take in controller %d", node)
+		}
+	}
+	peers, err := n.raft.Peers(ctx)
+	if err != nil {
+		return nil, mq.Wrapf(err, "ask raft how far controller %d is", node)
+	}
+	return n.raftMember(n.raft.Status(), peers, latest.RaftID), nil
+}
+
+// removeMember puts a member out, and then forgets it. One that leads hands its leadership over first, and the next leader is to be asked.
+func (n *Node) removeMember(ctx context.Context, raftID uint64) error {
+	status := n.raft.Status()
+	recorded := n.store.Image().Controller(raftID) != nil
+	switch role := roleIn(status, raftID); {
+	case role == "" && !recorded:
+		return mq.Errorf(mq.InvalidRequest, "raft id %d is no member: `ctl raft status` lists who is", raftID)
+	case role == roleVoter && raftID == status.ID && len(status.Voters) > 1:
+		return n.handOver(ctx)
+	case role != "":
+		if err := n.raft.Remove(ctx, raftID); err != nil {
+			return mq.Wrapf(err, "remove the controller with raft id %d", raftID)
+		}
+	}
+	if !recorded {
+		return nil
+	}
+	return mq.Wrapf(n.forget(ctx, raftID), "forget the controller with raft id %d", raftID)
+}
+
+// handOver has another voter lead. It always ends with an error: NotController when one does.
+func (n *Node) handOver(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, tendTimeout)
+	defer cancel()
+	peers, err := n.raft.Peers(ctx)
+	if err != nil {
+		return mq.Wrapf(err, "hand the leadership over")
+	}
+	var heir raft.Peer
+	for _, p := range peers {
+		if p.Active && !p.Learner && p.ID != n.raftID() && p.Match >= heir.Match {
+			heir = p
+		}
+	}
+	if heir.ID == 0 {
+		return mq.Errorf(mq.NotEnoughReplicas, "controller %d leads, and no other voter can be reached that could", n.id.Node)
+	}
+	n.raft.TransferLeadership(heir.ID)
+	for {
+		s := n.raft.Status()
+		if s.Leader != 0 && s.Leader != s.ID {
+			return mq.Errorf(mq.NotController, "controller %d leads no more", n.id.Node)
+		}
+		select {
+		case <-s.Changed():
+		case <-ctx.Done():
+			return mq.Wrapf(ctx.Err(), "wait for another controller to lead")
+		}
+	}
+}
