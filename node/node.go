@@ -205,16 +205,9 @@ func (n *Node) openController(ctx context.Context) error {
 	if err := n.openRaftLog(); err != nil {
 		return err
 	}
-	opts := n.seams.Metadata
-	if opts.Path == "" {
-		opts.Path = filepath.Join(n.cfg.Node.DataDir, metadataFile)
-	}
-	opts.Logger = n.logger
-	var err error
-	if n.store, err = metadata.Open(opts); err != nil {
+	if err := n.openStore(); err != nil {
 		return err
 	}
-	n.onClose(func(context.Context) error { return n.store.Close() })
 	return n.openRaft()
 }
 
