@@ -15,6 +15,13 @@ type About struct {
 	Clients string // the address that clients connect to
 }
 
+// Neighbour is a node of the cluster, as this one knows it.
+type Neighbour struct {
+	Node    string
+	State   string
+	Clients string // the address that clients connect to
+}
+
 //go:embed page.html
 var pageText string
 
@@ -26,10 +33,14 @@ func page(cfg Config) http.HandlerFunc {
 			About
 			Trouble  error
 			Notes    []string
+			Nodes    []Neighbour
 			Profiles bool
 		}{About: cfg.About, Trouble: cfg.Ready(), Profiles: cfg.Profiles}
 		if cfg.Notes != nil {
 			v.Notes = cfg.Notes()
+		}
+		if cfg.Nodes != nil {
+			v.Nodes = cfg.Nodes()
 		}
 		var b bytes.Buffer
 		if err := t.Execute(&b, v); err != nil {

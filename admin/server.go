@@ -25,7 +25,7 @@ const (
 	maxScrapes = 4
 )
 
-// Config says what a server tells. All fields but Notes and Profiles are required.
+// Config says what a server tells. All fields but Notes, Nodes and Profiles are required.
 type Config struct {
 	// About is what the page at / says of the node.
 	About About
@@ -34,7 +34,9 @@ type Config struct {
 	// Ready is nil while the node serves clients, or why it does not.
 	Ready func() error
 	// Notes are what whoever runs the node should know although it is ready: a line each in /readyz. Nil has none.
-	Notes   func() []string
+	Notes func() []string
+	// Nodes are the brokers of the cluster, for the page at /. Nil has none.
+	Nodes   func() []Neighbour
 	Metrics prometheus.Gatherer
 	// Profiles adds the Go runtime's profiles. One costs CPU as long as it is taken.
 	Profiles bool

@@ -112,7 +112,7 @@ func listNodes(img *metadata.Image) *adminpb.ListNodesResponse {
 	byID := make(map[mq.NodeID]*adminpb.Node)
 	for _, broker := range img.Brokers() {
 		n := &adminpb.Node{
-			NodeId: int32(broker.ID), State: nodeState(broker), Rack: broker.Rack, BrokerEpoch: broker.Epoch, DirId: broker.Dir[:],
+			NodeId: int32(broker.ID), State: StateOf(broker), Rack: broker.Rack, BrokerEpoch: broker.Epoch, DirId: broker.Dir[:],
 			MaxFeatureLevel: broker.MaxFeatureLevel, Draining: broker.Draining,
 		}
 		for _, e := range broker.Endpoints {
@@ -146,7 +146,8 @@ const (
 	nodeShuttingDown = "shutting down"
 )
 
-func nodeState(b *metadata.Broker) string {
+// StateOf is a broker's state, as operators see it.
+func StateOf(b *metadata.Broker) string {
 	switch {
 	case b.Fenced:
 		return nodeFenced

@@ -95,3 +95,32 @@ func TestMinimumInSyncFollowsTheReplicasUnlessSet(t *testing.T) {
 		t.Errorf("set to 3: %d", got)
 	}
 }
+
+func TestTopicsGetUpToThreeReplicasAndKeepThem(t *testing.T) {
+	b := newCluster(t, 1)
+	for brokers, want := range [][2]int{1: {1, 1}, 2: {2, 1}, 3: {3, 2}, 4: {3, 2}} {
+		if brokers == 0 {
+			continue
+		}
+		if brokers > 1 {
+			b.must(registerCommand(int32(brokers), 1))
+		}
+		placed, err := PlaceTopic(b.store.Image(), 1, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b.must(createCommand(byte(brokers), string(rune('a'+brokers)), nodeNumbers(placed[0])))
+		topic := b.store.Image().TopicByName(string(rune('a' + brokers)))
+		if got := [2]int{len(topic.Partition(0).Replicas), topic.MinInSync(topic.Partition(0))}; got != want {
+			t.Errorf("%d brokers: %d replicas of which %d must be in sync, want %v", brokers, got[0], got[1], want)
+		}
+	}
+	b.fence(4)
+	b.must(drainCommand(3, true))
+	for name, want := range map[string][2]int{"b": {1, 1}, "c": {2, 1}, "d": {3, 2}, "e": {3, 2}} {
+		topic := b.store.Image().TopicByName(name)
+		if got := [2]int{len(topic.Partition(0).Replicas), topic.MinInSync(topic.Partition(0))}; got != want {
+			t.Errorf("%s after brokers came and went: %v, want %v", name, got, want)
+		}
+	}
+}

@@ -31,13 +31,16 @@ type sample struct {
 	topics        int
 	states        map[partition.State]int
 	now           time.Time
+	cluster       clusterSample
 }
 
 func (n *Node) sample() *sample {
 	s := &sample{
-		raft: new(raft.Status), counters: new(partition.Counters), topics: n.cluster.Image().TopicCount(),
+		raft: new(raft.Status), counters: new(partition.Counters),
 		states: make(map[partition.State]int), now: time.Now(),
 	}
+	img := n.cluster.Image()
+	s.topics, s.cluster = img.TopicCount(), n.clusterSample(img)
 	if n.raft != nil {
 		s.raftLog, s.raft = n.raftLog.Stats(), n.raft.Status()
 	}
@@ -61,8 +64,9 @@ type metric struct {
 	name, help string
 	kind       prometheus.ValueType
 	value      func(*sample) float64
-	histogram  func(*sample) wal.Histogram // instead of value
-	label      string                      // with value: its name and value, "log=data"
+	histogram  func(*sample) wal.Histogram      // instead of value
+	each       func(*sample) map[string]float64 // instead of value: by the value of the label
+	label      string                           // with value: its name and value, "log=data"; with each: its name
 }
 
 const (
@@ -115,6 +119,7 @@ func catalogue() []metric {
 			value: func(s *sample) float64 { return float64(s.states[state]) },
 		})
 	}
+	metrics = append(metrics, clusterMetrics()...)
 	metrics = append(metrics, readMetrics()...)
 	metrics = append(metrics, logMetrics("data", func(s *sample) *wal.Stats { return &s.data })...)
 	return append(metrics, logMetrics("raft", func(s *sample) *wal.Stats { return &s.raftLog })...)
@@ -183,7 +188,7 @@ type collector struct {
 func (n *Node) metrics() (*prometheus.Registry, error) {
 	c := &collector{node: n, metrics: catalogue()}
 	for _, m := range c.metrics {
-		c.descs = append(c.descs, prometheus.NewDesc(m.name, m.help, nil, m.labels()))
+		c.descs = append(c.descs, prometheus.NewDesc(m.name, m.help, m.variable(), m.labels()))
 	}
 	build := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "rustmq_build_info", Help: "1; the label says which version runs.", ConstLabels: prometheus.Labels{"version": Version()},
@@ -197,8 +202,16 @@ func (n *Node) metrics() (*prometheus.Registry, error) {
 	return registry, nil
 }
 
+// variable is the label whose values are found at a scrape.
+func (m *metric) variable() []string {
+	if m.each == nil {
+		return nil
+	}
+	return []string{m.label}
+}
+
 func (m *metric) labels() prometheus.Labels {
-	if m.label == "" {
+	if m.label == "" || m.each != nil {
 		return nil
 	}
 	name, value, _ := strings.Cut(m.label, "=")
@@ -216,6 +229,12 @@ func (c *collector) Describe(out chan<- *prometheus.Desc) {
 func (c *collector) Collect(out chan<- prometheus.Metric) {
 	s := c.node.sample()
 	for i, m := range c.metrics {
+		if m.each != nil {
+			for label, value := range m.each(s) {
+				out <- prometheus.MustNewConstMetric(c.descs[i], m.kind, value, label)
+			}
+			continue
+		}
 		if m.histogram == nil {
 			out <- prometheus.MustNewConstMetric(c.descs[i], m.kind, m.value(s))
 			continue

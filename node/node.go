@@ -53,6 +53,9 @@ type Seams struct {
 	ListenHTTP func(addr string) (net.Listener, error) // opens the admin listener, host:port; nil: the machine\'s
 }
 
+// staleTooLong is how old a broker's image may be, in which it still counts as ready: longer than any election of controllers.
+const staleTooLong = 10 * time.Second
+
 // Node is one running node. Start opens it from the ground up and Close closes it in reverse.
 type Node struct {
 	cfg    Config
@@ -511,7 +514,7 @@ func (n *Node) openAdmin(context.Context) error {
 	}
 	n.admin = admin.Serve(listener, admin.Config{
 		About: about,
-		Live:  n.healthy, Ready: n.ready, Notes: n.notes, Metrics: registry, Profiles: n.cfg.Admin.Pprof, Logger: n.logger,
+		Live:  n.healthy, Ready: n.ready, Notes: n.notes, Nodes: n.neighbours, Metrics: registry, Profiles: n.cfg.Admin.Pprof, Logger: n.logger,
 	})
 	return nil
 }
@@ -544,7 +547,30 @@ func (n *Node) ready() error {
 	if n.draining.Load() {
 		return mq.Errorf(mq.ShuttingDown, "node %d is draining", n.id.Node)
 	}
+	if client := n.client.Load(); client != nil && n.hasRole(RoleBroker) {
+		if !client.Leased() {
+			return mq.Errorf(mq.NotLeaderOrFollower, "node %d does not reach the controllers: it acknowledges nothing", n.id.Node)
+		}
+		if stale := client.Stale(); stale > staleTooLong {
+			return mq.Errorf(mq.NotController, "node %d has heard nothing of the metadata for %s: clients may be sent to wrong leaders", n.id.Node, stale.Round(time.Second))
+		}
+	}
 	return n.healthy()
+}
+
+// neighbours are the brokers of a cluster of several.
+func (n *Node) neighbours() (list []admin.Neighbour) {
+	if n.rpc == nil {
+		return nil
+	}
+	for _, b := range n.cluster.Image().Brokers() {
+		one := admin.Neighbour{Node: strconv.Itoa(int(b.ID)), State: broker.StateOf(b)}
+		if e, ok := b.Endpoint(broker.ListenerQUIC); ok {
+			one.Clients = hostPortOf(e)
+		}
+		list = append(list, one)
+	}
+	return list
 }
 
 // notes are the partitions that are stopped on this node, which serves all others, and what has no room.

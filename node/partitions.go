@@ -32,6 +32,7 @@ type partitions struct {
 	unopened map[mq.PartitionID]bool // are to run here and could not be opened yet; true: the log may have them from before the start
 	begun    bool                    // the first image was reconciled
 	settled  bool                    // the recovery is over
+	changes  changes
 
 	mu      sync.Mutex
 	applied uint64 // index of the image that the table is true to
@@ -147,6 +148,8 @@ func (p *partitions) reconcile(ctx context.Context, img *metadata.Image) {
 		p.configure(c.New, max(before, now)) // a smaller minimum is not for roles and in-sync sets of older images
 		for _, i := range c.Partitions {
 			changed = p.apply(ctx, next, c.New, i, c.New.Partition(i)) || changed
+			part := next[mq.PartitionID{Topic: c.New.ID, Index: i}]
+			p.changes.see(p.node, c.New, i, c.Old.Partition(i), c.New.Partition(i), part, p.logger)
 		}
 		if now < before {
 			p.configure(c.New, now)

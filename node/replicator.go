@@ -30,6 +30,7 @@ type replicator struct {
 	peers    *replication.Peers
 	known    map[mq.NodeID]bool // peers that were set
 	handler  atomic.Pointer[http.Handler]
+	shown    atomic.Pointer[replication.Peers] // peers, for metrics
 }
 
 // ServeHTTP is the ReplicationService: what other brokers lead and this one follows.
@@ -81,6 +82,7 @@ func (r *replicator) open(epoch uint64) {
 	r.epoch, r.known = epoch, make(map[mq.NodeID]bool)
 	r.follower = replication.NewFollower(replication.FollowerConfig{Self: self, Peer: Peer, Lookup: r.lookup, Logger: r.logger})
 	r.peers = replication.Open(replication.Config{Self: self, Propose: r.propose, Logger: r.logger})
+	r.shown.Store(r.peers)
 	_, handler := r.follower.Handler()
 	r.handler.Store(&handler)
 }
@@ -90,6 +92,7 @@ func (r *replicator) close() {
 		return
 	}
 	r.handler.Store(nil)
+	r.shown.Store(nil)
 	r.peers.Close()
 	r.follower.Close()
 	r.epoch = 0

@@ -45,18 +45,19 @@ type Node struct {
 
 // loop is what only the loop's goroutine touches.
 type loop struct {
-	rn        *etcdraft.RawNode
-	storage   *storage
-	state     logState // what is to be durable
-	submitted logState // as last handed to the appender
-	conf      []byte   // membership as of the last entry that was handed to the applier
-	members   *members
-	term      uint64
-	leader    uint64
-	leading   bool     // this node is the leader
-	ready     bool     // and has applied an entry of its term
-	applied   Position // as reported by the applier
-	appended  int      // jobs in flight to the appender that carry entries
+	rn                                   *etcdraft.RawNode
+	lastLeader, leaderChanges, snapshots uint64 // for Status
+	storage                              *storage
+	state                                logState // what is to be durable
+	submitted                            logState // as last handed to the appender
+	conf                                 []byte   // membership as of the last entry that was handed to the applier
+	members                              *members
+	term                                 uint64
+	leader                               uint64
+	leading                              bool     // this node is the leader
+	ready                                bool     // and has applied an entry of its term
+	applied                              Position // as reported by the applier
+	appended                             int      // jobs in flight to the appender that carry entries
 
 	waiting  []*proposal       // accepted, not handed to raft yet
 	proposed map[uint64]*group // handed to raft, by number

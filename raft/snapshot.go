@@ -180,6 +180,7 @@ func (a *appender) install(in *install) error {
 func (n *Node) installed(in *install) {
 	at := in.staged.Position()
 	n.log.Info("raft snapshot installed", "index", at.Index, "term", at.Term)
+	n.loop.snapshots++
 	n.loop.noteApplied(at)
 	in.done <- nil
 }

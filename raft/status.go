@@ -21,6 +21,9 @@ type Status struct {
 	First    uint64 // index of the first entry that is not compacted
 	Voters   []uint64
 	Learners []uint64
+	// LeaderChanges counts the times that another member than the last one was found to lead, and Snapshots those that took the place of the state machine
+	// here, both since the node was opened.
+	LeaderChanges, Snapshots uint64
 
 	changed chan struct{}
 }
@@ -65,14 +68,19 @@ func (n *Node) publish() {
 	now := Status{
 		ID: n.cfg.ID, Term: l.term, Leader: l.leader, Leading: l.ready,
 		Applied: l.applied.Index, Last: l.storage.last, First: l.storage.compacted + 1,
-		Voters: old.Voters, Learners: old.Learners, changed: old.changed,
+		Voters: old.Voters, Learners: old.Learners, LeaderChanges: l.leaderChanges, Snapshots: l.snapshots, changed: old.changed,
+	}
+	if now.Leader != 0 && now.Leader != l.lastLeader {
+		l.lastLeader = now.Leader
+		l.leaderChanges++
+		now.LeaderChanges = l.leaderChanges
 	}
 	changed := now.Term != old.Term || now.Leader != old.Leader || now.Leading != old.Leading
 	if !slices.Equal(old.Voters, l.members.conf.GetVoters()) || !slices.Equal(old.Learners, l.members.conf.GetLearners()) {
 		now.Voters, now.Learners = slices.Clone(l.members.conf.GetVoters()), slices.Clone(l.members.conf.GetLearners())
 		changed = true
 	}
-	if !changed && now.Applied == old.Applied && now.Last == old.Last && now.First == old.First {
+	if !changed && now.Applied == old.Applied && now.Last == old.Last && now.First == old.First && now.Snapshots == old.Snapshots {
 		return
 	}
 	if changed {
