@@ -21,8 +21,11 @@ type Recovery struct {
 
 // String says to an operator what may be lost.
 func (r *Recovery) String() string {
-	return fmt.Sprintf("the group goes on from index %d of term %d, with one voter instead of %d; what others had committed behind that is lost; entries %d to %d are kept, and it "+
-		"is not known whether they were committed", r.Index, r.Term, len(r.Voters), r.Commit+1, r.Index)
+	s := fmt.Sprintf("the group goes on from index %d of term %d, with one voter instead of %d; what others had committed behind that is lost", r.Index, r.Term, len(r.Voters))
+	if r.Commit >= r.Index {
+		return s
+	}
+	return fmt.Sprintf("%s; entries %d to %d are kept, and it is not known whether they were committed", s, r.Commit+1, r.Index)
 }
 
 // RecoverAlone makes a member the only voter of its group, when a majority of the voters is lost for good. It is for a stopped node: log and state machine are opened, and no Node
