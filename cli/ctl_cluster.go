@@ -180,11 +180,16 @@ func (a *app) nodeList(c *cli.Context) error {
 func (a *app) ctlRaftCommand() *cli.Command {
 	return &cli.Command{
 		Name: "raft", Usage: "the controllers",
-		Subcommands: []*cli.Command{{
-			Name: "status", Usage: "show the controllers and how far they are", Action: a.raftStatus,
-			Description: "Example: rustmq ctl raft status",
-			Flags:       append([]cli.Flag{outputFlag()}, connectFlags("key", "key-file")...),
-		}},
+		Subcommands: []*cli.Command{
+			{
+				Name: "status", Usage: "show the controllers and how far they are", Action: a.raftStatus,
+				Description: "Example: rustmq ctl raft status",
+				Flags:       append([]cli.Flag{outputFlag()}, connectFlags("key", "key-file")...),
+			},
+			a.raftAddCommand(),
+			a.raftRemoveCommand(),
+			a.raftRecoverCommand(),
+		},
 	}
 }
 

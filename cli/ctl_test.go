@@ -110,6 +110,27 @@ func TestServeTakesTheClusterOfItsCertificate(t *testing.T) {
 	}
 }
 
+func TestRecoverChangesNothingThatRunsAndNothingUnasked(t *testing.T) {
+	n := startNode(t)
+	if status, stdout, stderr := ctl(t, "raft", "recover", "--data-dir", n.dir, "--yes"); status != exitFailed || stdout != "" || !strings.Contains(stderr, "stop the node first") {
+		t.Errorf("it runs: status %d, %q, %q", status, stdout, stderr)
+	}
+	n.stop()
+	status, stdout, stderr := ctl(t, "raft", "recover", "--data-dir", n.dir, "-o", "json")
+	var last controllerLast
+	if err := json.Unmarshal([]byte(stdout), &last); err != nil || status != exitFailed || last.Node != 1 || last.Index == 0 || !strings.Contains(stderr, "nothing was changed") {
+		t.Errorf("not asked: status %d, %q, %q, %v", status, stdout, stderr, err)
+	}
+	for why, line := range map[string][]string{
+		"one of several voters": {"raft", "recover", "--data-dir", n.dir, "--yes"},
+		"no data directory":     {"raft", "recover", "--data-dir", t.TempDir()},
+	} {
+		if status, _, stderr := ctl(t, line...); status != exitFailed || !strings.Contains(stderr, why) || strings.Count(stderr, "\n") != 1 {
+			t.Errorf("ctl %v: status %d, %q", line, status, stderr)
+		}
+	}
+}
+
 func mustIssue(t *testing.T, ca, node string) string {
 	t.Helper()
 	out := filepath.Join(t.TempDir(), "node")
