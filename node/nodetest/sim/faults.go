@@ -90,7 +90,7 @@ var faults = []struct {
 	{3, (*harm).kill},
 	{3, (*harm).powerCut},
 	{2, (*harm).powerCutOfAll},
-	{1, (*harm).wipe},
+	{2, (*harm).wipe},
 	{3, (*harm).cutPair},
 	{3, (*harm).isolate},
 	{1, (*harm).cutClients},
@@ -175,10 +175,10 @@ func (h *harm) powerCutOfAll() {
 	h.off(on...)
 }
 
-// wipe has a machine lose its disk: one that is a broker and no more.
+// wipe has a machine lose its disk.
 func (h *harm) wipe() {
 	m := h.any()
-	if m == nil || h.wipes == 0 || len(m.cfg.Node.Roles) > 1 || !m.broker() {
+	if m == nil || h.wipes == 0 {
 		return
 	}
 	h.wipes--
