@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/rustmq/rustmq/client"
+	"github.com/rustmq/rustmq/wal/crashfs"
 )
 
 // startCluster starts so many nodes. They end with the test.
@@ -124,5 +125,50 @@ func TestNodesThatStopInOrderAreNotMissed(t *testing.T) {
 	}
 	if err := l.Check(ctx, cl); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// TestNodeWhoseDiskHangsIsReplacedUntilItAnswersAgain is rule 8: the disk of one node takes writes and answers no sync, while the node is there for everybody.
+func TestNodeWhoseDiskHangsIsReplacedUntilItAnswersAgain(t *testing.T) {
+	c, ctx := startCluster(t, 3)
+	l, cl := ledgerOf(ctx, t, c)
+	l.Produce(ctx, cl, 100, 100)
+	if err := l.allAcked(); err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range c.Nodes[:2] {
+		answers := make(chan struct{})
+		m.FS.Hook(func(call crashfs.Call) error {
+			if call.Op == crashfs.OpSync {
+				<-answers
+			}
+			return nil
+		})
+		l.Produce(ctx, cl, 100, 100) // some of it at the node that hangs: the others have it all in the end, and nothing twice
+		err := l.allAcked()
+		m.FS.Hook(nil)
+		close(answers)
+		if err != nil {
+			t.Fatal(err)
+		}
+		awaitInSync(ctx, t, cl, l.Topic, 3)
+	}
+	if err := l.Check(ctx, cl); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// awaitInSync waits until all partitions of a topic have so many replicas in sync.
+func awaitInSync(ctx context.Context, t *testing.T, cl *client.Client, topic string, replicas int) {
+	t.Helper()
+	for in := false; !in; time.Sleep(50 * time.Millisecond) {
+		d, err := cl.DescribeTopic(ctx, topic)
+		if err != nil {
+			t.Fatal(err)
+		}
+		in = true
+		for _, p := range d.Partitions {
+			in = in && len(p.InSync) == replicas
+		}
 	}
 }
