@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
@@ -15,10 +16,12 @@ import (
 	"gocloud.dev/blob/memblob"
 
 	"github.com/rustmq/rustmq/client"
+	"github.com/rustmq/rustmq/metadata"
 	"github.com/rustmq/rustmq/mq"
 	"github.com/rustmq/rustmq/node"
 	"github.com/rustmq/rustmq/pki"
 	"github.com/rustmq/rustmq/quicproto/udp"
+	"github.com/rustmq/rustmq/raft"
 	"github.com/rustmq/rustmq/wal/crashfs"
 )
 
@@ -121,6 +124,19 @@ func (m *Member) Kill() {
 func (m *Member) Wipe() error {
 	m.FS = crashfs.New(uint64(m.id) + 1000)
 	return os.Remove(filepath.Join(m.dir, "metadata.db"))
+}
+
+// Inspect is node.InspectController.
+func (m *Member) Inspect() (node.LastOf, error) { return node.InspectController(m.cfg, m.stopped()) }
+
+// Recover is node.RecoverController.
+func (m *Member) Recover() (*raft.Recovery, error) {
+	return node.RecoverController(m.cfg, m.stopped(), slog.New(slog.DiscardHandler))
+}
+
+// stopped is what lies under a node that does not run.
+func (m *Member) stopped() node.Seams {
+	return node.Seams{FS: m.FS, Metadata: metadata.Options{Path: filepath.Join(m.dir, "metadata.db"), NoSync: true}}
 }
 
 // Client is a client of all nodes that run now.

@@ -13,7 +13,7 @@ import (
 )
 
 // operate asks the cluster for an operation, as `rustmq ctl` does.
-func operate(t *testing.T, ctx context.Context, cl *client.Client, req *adminpb.Request) *adminpb.Response {
+func operate(ctx context.Context, t *testing.T, cl *client.Client, req *adminpb.Request) *adminpb.Response {
 	t.Helper()
 	resp, err := tryOperate(ctx, cl, req)
 	if err != nil {
@@ -35,13 +35,13 @@ func tryOperate(ctx context.Context, cl *client.Client, req *adminpb.Request) (*
 	return resp, proto.Unmarshal(answer, resp)
 }
 
-func partitionsOf(t *testing.T, ctx context.Context, cl *client.Client) []*adminpb.Partition {
+func partitionsOf(ctx context.Context, t *testing.T, cl *client.Client) []*adminpb.Partition {
 	t.Helper()
-	return operate(t, ctx, cl, &adminpb.Request{Kind: &adminpb.Request_ListPartitions{}}).GetListPartitions().GetPartitions()
+	return operate(ctx, t, cl, &adminpb.Request{Kind: &adminpb.Request_ListPartitions{}}).GetListPartitions().GetPartitions()
 }
 
 // smallLedger is a topic of so many replicas, with records in it.
-func smallLedger(t *testing.T, ctx context.Context, c *Cluster, replicas int16) (*Ledger, *client.Client) {
+func smallLedger(ctx context.Context, t *testing.T, c *Cluster, replicas int16) (*Ledger, *client.Client) {
 	t.Helper()
 	cl, err := c.Client(client.DeliveryTimeout(2 * time.Minute))
 	if err != nil {
@@ -61,22 +61,22 @@ func smallLedger(t *testing.T, ctx context.Context, c *Cluster, replicas int16) 
 
 func TestPartitionsMoveWhileTheyAreProducedTo(t *testing.T) {
 	c, ctx := startCluster(t, 3)
-	l, cl := smallLedger(t, ctx, c, 1)
+	l, cl := smallLedger(ctx, t, c, 1)
 	l.Produce(ctx, cl, 300, 100)
 	moves := &adminpb.MovePartitionsRequest{}
-	for _, p := range partitionsOf(t, ctx, cl) {
+	for _, p := range partitionsOf(ctx, t, cl) {
 		moves.Moves = append(moves.Moves, &adminpb.PartitionMove{
 			Topic: p.GetTopic(), Partition: p.GetPartition(), Replicas: []int32{p.GetLeader()%3 + 1, (p.GetLeader()+1)%3 + 1},
 		})
 	}
-	for _, o := range operate(t, ctx, cl, &adminpb.Request{Kind: &adminpb.Request_MovePartitions{MovePartitions: moves}}).GetMovePartitions().GetOutcomes() {
+	for _, o := range operate(ctx, t, cl, &adminpb.Request{Kind: &adminpb.Request_MovePartitions{MovePartitions: moves}}).GetMovePartitions().GetOutcomes() {
 		if o.GetCode() != 0 {
 			t.Fatal(o.GetMessage())
 		}
 	}
 	l.Produce(ctx, cl, 300, 100)
 	until(t, "the moves", func() bool {
-		for i, p := range partitionsOf(t, ctx, cl) {
+		for i, p := range partitionsOf(ctx, t, cl) {
 			if len(p.GetAdding())+len(p.GetRemoving()) > 0 || !slices.Equal(p.GetReplicas(), moves.GetMoves()[i].GetReplicas()) || len(p.GetInSync()) != 2 {
 				return false
 			}
@@ -98,10 +98,10 @@ func TestPartitionsMoveWhileTheyAreProducedTo(t *testing.T) {
 
 func TestNodeIsDrainedStoppedAndRemoved(t *testing.T) {
 	c, ctx := startCluster(t, 3)
-	l, cl := smallLedger(t, ctx, c, 2)
+	l, cl := smallLedger(ctx, t, c, 2)
 	drain := &adminpb.Request{Kind: &adminpb.Request_DrainNode{DrainNode: &adminpb.DrainNodeRequest{NodeId: 3}}}
 	l.Produce(ctx, cl, 200, 100)
-	until(t, "node 3 to be empty", func() bool { return operate(t, ctx, cl, drain).GetDrainNode().GetReplicas() == 0 })
+	until(t, "node 3 to be empty", func() bool { return operate(ctx, t, cl, drain).GetDrainNode().GetReplicas() == 0 })
 	remove := &adminpb.Request{Kind: &adminpb.Request_RemoveNode{RemoveNode: &adminpb.RemoveNodeRequest{NodeId: 3}}}
 	if _, err := tryOperate(ctx, cl, remove); err == nil {
 		t.Fatal("a node that runs was removed")
@@ -113,7 +113,7 @@ func TestNodeIsDrainedStoppedAndRemoved(t *testing.T) {
 		_, err := tryOperate(ctx, cl, remove)
 		return err == nil
 	})
-	if nodes := operate(t, ctx, cl, &adminpb.Request{Kind: &adminpb.Request_ListNodes{}}).GetListNodes().GetNodes(); len(nodes) != 2 {
+	if nodes := operate(ctx, t, cl, &adminpb.Request{Kind: &adminpb.Request_ListNodes{}}).GetListNodes().GetNodes(); len(nodes) != 2 {
 		t.Errorf("%v", nodes)
 	}
 	if err := l.allAcked(); err != nil {

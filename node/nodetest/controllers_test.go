@@ -1,0 +1,156 @@
+package nodetest
+
+import (
+	"context"
+	"testing"
+
+	adminpb "github.com/rustmq/rustmq/api/admin/v1"
+	"github.com/rustmq/rustmq/client"
+	"github.com/rustmq/rustmq/mq"
+)
+
+func raftStatusOf(ctx context.Context, t *testing.T, cl *client.Client) *adminpb.RaftStatusResponse {
+	t.Helper()
+	return operate(ctx, t, cl, &adminpb.Request{Kind: &adminpb.Request_RaftStatus{}}).GetRaftStatus()
+}
+
+func removeMember(raftID uint64) *adminpb.Request {
+	return &adminpb.Request{Kind: &adminpb.Request_RemoveRaftMember{RemoveRaftMember: &adminpb.RemoveRaftMemberRequest{RaftId: raftID}}}
+}
+
+func voters(s *adminpb.RaftStatusResponse) (ids []uint64) {
+	for _, m := range s.GetMembers() {
+		if m.GetRole() == "voter" {
+			ids = append(ids, m.GetRaftId())
+		}
+	}
+	return ids
+}
+
+// A controller whose disk is gone comes back under a new raft id, learns, votes, and is as good as the one before: with the old member removed, the group bears
+// the loss of another one, the leader itself.
+func TestControllerWithAnEmptyDiskTakesAPlaceAnew(t *testing.T) {
+	c, ctx := startCluster(t, 3)
+	l, cl := smallLedger(ctx, t, c, 3)
+	c.Nodes[2].Kill()
+	if err := c.Nodes[2].Wipe(); err != nil {
+		t.Fatal(err)
+	}
+	l.Produce(ctx, cl, 100, 100)
+	if err := c.Start(ctx); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "four voters", func() bool { return len(voters(raftStatusOf(ctx, t, cl))) == 4 })
+	status := raftStatusOf(ctx, t, cl)
+	added := status.GetMembers()[3]
+	if added.GetNodeId() != 3 || added.GetRaftId() <= 3 || added.GetAddress() == "" || added.GetMatch() == 0 || !added.GetActive() {
+		t.Fatalf("%v", added)
+	}
+	operate(ctx, t, cl, removeMember(3))
+	if _, err := tryOperate(ctx, cl, removeMember(3)); err == nil {
+		t.Error("a member was removed twice")
+	}
+	until(t, "three replicas in sync", func() bool {
+		for _, p := range partitionsOf(ctx, t, cl) {
+			if len(p.GetInSync()) != 3 {
+				return false
+			}
+		}
+		return true
+	})
+	leader := c.Nodes[0]
+	if raftStatusOf(ctx, t, cl).GetLeader() == 2 {
+		leader = c.Nodes[1]
+	}
+	leader.Kill()
+	l.Produce(ctx, cl, 100, 100)
+	if err := l.allAcked(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := cl.CreateTopic(ctx, client.NewTopic{Name: "more", Partitions: 1, Replicas: 2}); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Start(ctx); err != nil { // which does not take the place of another
+		t.Fatal(err)
+	}
+	if got := voters(raftStatusOf(ctx, t, cl)); len(got) != 3 {
+		t.Errorf("voters %v", got)
+	}
+	if err := l.Check(ctx, cl); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// The leader is removed by whoever leads after it. Whichever node is asked, the leader answers.
+func TestLeadingControllerIsRemoved(t *testing.T) {
+	c, ctx := startCluster(t, 3)
+	_, cl := smallLedger(ctx, t, c, 3)
+	status := raftStatusOf(ctx, t, cl)
+	operate(ctx, t, cl, removeMember(status.GetLeader()))
+	for _, m := range c.Nodes {
+		if uint64(m.id) == status.GetLeader() {
+			continue // what it knows of the cluster ends here
+		}
+		one, err := m.Client()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer one.Close()
+		now := raftStatusOf(ctx, t, one)
+		if got := voters(now); len(got) != 2 || now.GetLeader() == status.GetLeader() || now.GetMembers()[0].GetMatch() == 0 {
+			t.Errorf("node %d: %v", m.id, now)
+		}
+	}
+}
+
+// Two of three controllers are lost with their disks. The third is made the only one, and the others come back with nothing, as members that it takes in.
+func TestLostMajorityIsRecoveredFrom(t *testing.T) {
+	c, ctx := startCluster(t, 3)
+	l, cl := smallLedger(ctx, t, c, 3)
+	third := c.Nodes[2]
+	if _, err := third.Inspect(); mq.CodeOf(err) != mq.WrongDataDir {
+		t.Fatalf("it runs: %v", err)
+	}
+	for _, m := range c.Nodes {
+		m.Kill()
+	}
+	for _, m := range c.Nodes[:2] {
+		if err := m.Wipe(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	last, err := third.Inspect()
+	if err != nil || last.Node != 3 || last.RaftID != 3 || last.Index < last.Commit || last.Commit == 0 {
+		t.Fatalf("%+v, %v", last, err)
+	}
+	recovery, err := third.Recover()
+	if err != nil || recovery.Index != last.Index || recovery.Term != last.Term || len(recovery.Voters) != 3 {
+		t.Fatalf("%+v, %v", recovery, err)
+	}
+	if _, err := third.Recover(); mq.CodeOf(err) != mq.InvalidRequest {
+		t.Errorf("recovered twice: %v", err)
+	}
+	if err := c.Start(ctx); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "three voters and no others", func() bool {
+		status := raftStatusOf(ctx, t, cl)
+		return len(voters(status)) == 3 && len(status.GetMembers()) == 3
+	})
+	until(t, "three replicas in sync", func() bool {
+		for _, p := range partitionsOf(ctx, t, cl) {
+			if len(p.GetInSync()) != 3 {
+				return false
+			}
+		}
+		return true
+	})
+	third.Kill()
+	l.Produce(ctx, cl, 100, 100)
+	if err := l.allAcked(); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Check(ctx, cl); err != nil {
+		t.Fatal(err)
+	}
+}
