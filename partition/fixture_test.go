@@ -334,6 +334,13 @@ func (n *node) gate() (open func()) {
 	return n.hold()
 }
 
+// holdNext opens a gate that a sync waits at, and is another one for what comes after that sync.
+func (n *node) holdNext(open func()) (next func()) {
+	next = n.hold() // before the writer can go on
+	open()
+	return next
+}
+
 // hold is gate for a log that is busy.
 func (n *node) hold() (open func()) {
 	held := make(chan struct{})
@@ -344,12 +351,7 @@ func (n *node) hold() (open func()) {
 		return nil
 	})
 	var once sync.Once
-	open = func() {
-		once.Do(func() {
-			n.disk.Hook(nil)
-			close(held)
-		})
-	}
+	open = func() { once.Do(func() { close(held) }) }
 	n.t.Cleanup(open)
 	return open
 }

@@ -354,8 +354,7 @@ func TestSyncOfCutRecordsDoesNotCountForTheirSuccessors(t *testing.T) {
 			t.Fatal(err)
 		}
 		// The writer syncs what was queued when it began: let that one go, and hold the next.
-		open()
-		held := f.hold()
+		held := f.holdNext(open)
 		synctest.Wait()
 		if _, end, ok := f.p.Durable(); ok && end > 2 {
 			t.Fatalf("acknowledges %d, but only 2 records of this history are surely synced", end)

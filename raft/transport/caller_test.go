@@ -4,6 +4,7 @@ import (
 	"context"
 	"net"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -102,14 +103,21 @@ func TestMessageIsNotLostToAStreamThatBrokeLongAgo(t *testing.T) {
 		one := newEnd(t, f, 1, nil)
 		one.Send([]*etcdpb.Message{appMessage(1, 2, 1, "lost")}) // there is nobody yet
 		time.Sleep(time.Second)
+		var mu sync.Mutex
 		var conns []net.Conn
-		f.made = func(c net.Conn) { conns = append(conns, c) }
+		f.made = func(c net.Conn) {
+			mu.Lock()
+			defer mu.Unlock()
+			conns = append(conns, c)
+		}
 		two := newEnd(t, f, 2, nil)
 		one.Send([]*etcdpb.Message{appMessage(1, 2, 1, "a")})
 		time.Sleep(time.Second)
+		mu.Lock()
 		for _, c := range conns {
 			_ = c.Close()
 		}
+		mu.Unlock()
 		time.Sleep(time.Second)
 		one.Send([]*etcdpb.Message{appMessage(1, 2, 2, "b")})
 		time.Sleep(10 * time.Millisecond)
