@@ -32,6 +32,7 @@ type Log struct {
 	nextID  uint64     // of the next segment to be prepared
 	wanted  int64      // least size of the next segment to be prepared, bytes
 	starved bool       // the writer waits for a segment
+	least   int64      // the size that it waits for, bytes
 	closed  bool       // no reads any more
 	ended   bool       // whoever lets go of a segment last closes its file
 	blocked error      // why no segment can be prepared; nil: one will be

@@ -41,7 +41,8 @@ func (k *keeper) need() need {
 	base := min(max(l.wanted, roundUp(4*short, blockSize)), l.opts.SegmentBytes)
 	size := max(base, l.wanted, roundUp(firstFrame+heads+base*3/4, blockSize))
 	if ready := len(l.ready); ready > 0 {
-		if l.starved && l.ready[0].size < size {
+		// One that is large enough is the writer's at any moment.
+		if l.starved && l.ready[0].size < l.least {
 			return need{enlarge: l.ready[0], size: size, urgent: true}
 		}
 		if short == 0 || l.ready[ready-1].size >= base {

@@ -107,7 +107,7 @@ func (w *writer) nextSegment(least int64) (*segment, error) {
 			}
 			return seg, nil
 		}
-		l.starved, l.wanted = true, max(l.wanted, least)
+		l.starved, l.least, l.wanted = true, least, max(l.wanted, least)
 		blocked, closed := l.blocked, l.closed
 		l.mu.Unlock()
 		if blocked != nil && closed {
