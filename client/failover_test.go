@@ -292,15 +292,15 @@ func TestServerThatStartsLateIsFoundSoon(t *testing.T) {
 			c := g.client(Servers(g.serverOf[1]))
 			defer c.Close()
 			g.kill(1)
-			var started time.Time
+			started := make(chan time.Time, 1)
 			time.AfterFunc(off, func() {
 				g.restart(1)
-				started = time.Now()
+				started <- time.Now()
 			})
 			if _, err := c.DescribeCluster(context.Background()); err != nil {
 				t.Fatal(err)
 			}
-			if took := time.Since(started); took > redial+100*time.Millisecond {
+			if took := time.Since(<-started); took > redial+100*time.Millisecond {
 				t.Errorf("after %v: took %v more", off, took)
 			}
 		})
