@@ -31,7 +31,7 @@ func (c *changes) see(node mq.NodeID, t *metadata.Topic, index int32, before, no
 		return
 	}
 	c.elections.Add(1)
-	if now.UncleanEpoch != now.LeaderEpoch {
+	if now.UncleanEpoch == 0 || now.UncleanEpoch != now.LeaderEpoch {
 		return
 	}
 	c.unclean.Add(1)

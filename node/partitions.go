@@ -375,7 +375,7 @@ func (p *partitions) lead(part *partition.Partition, wanted *metadata.Partition)
 // disk, and says what is lost by an unclean one.
 func (p *partitions) prepare(part *partition.Partition, wanted *metadata.Partition) error {
 	_, high, end, _ := part.Offsets()
-	unclean := wanted.UncleanEpoch == wanted.LeaderEpoch && part.LeaderEpoch() < wanted.LeaderEpoch
+	unclean := wanted.UncleanEpoch > 0 && wanted.UncleanEpoch == wanted.LeaderEpoch && part.LeaderEpoch() < wanted.LeaderEpoch
 	if !unclean && wanted.TieredEnd <= end {
 		return nil
 	}

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/rustmq/rustmq/client"
 	"github.com/rustmq/rustmq/quicproto"
 )
 
@@ -46,5 +47,20 @@ func TestDrainingNodeIsNotReady(t *testing.T) {
 	}
 	if _, _, err := n.Get(soon(t), "/livez"); err == nil {
 		t.Error("it answers after Close")
+	}
+}
+
+func TestTopicThatIsNewHadNoUncleanElection(t *testing.T) {
+	n := roomy(t)
+	c, err := n.Client()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if _, err := c.CreateTopic(soon(t), client.NewTopic{Name: "fresh", Partitions: 3, Replicas: 1}); err != nil {
+		t.Fatal(err)
+	}
+	if said := n.Log.String(); strings.Contains(said, "unclean") {
+		t.Error(said)
 	}
 }
