@@ -55,9 +55,6 @@ func (m *member) Propose(ctx context.Context, command *metadatapb.Command) (*met
 }
 
 func (m *member) decide(ctx context.Context, command *metadatapb.Command) (*metadatapb.Result, error) {
-	if command.FeatureLevel == 0 {
-		command.FeatureLevel = 1
-	}
 	return m.client.Propose(ctx, command)
 }
 

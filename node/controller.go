@@ -54,9 +54,6 @@ func (c *controller) Propose(ctx context.Context, command *metadatapb.Command) (
 
 // decide has a command decided and applied to the metadata, without waiting for what runs here to follow.
 func (c *controller) decide(ctx context.Context, command *metadatapb.Command) (*metadatapb.Result, error) {
-	if command.FeatureLevel == 0 {
-		command.FeatureLevel = 1
-	}
 	data, err := metadata.EncodeCommand(command)
 	if err != nil {
 		return nil, err

@@ -116,7 +116,7 @@ func (n *Node) rejoin(ctx context.Context, view form.View) error {
 		if err != nil {
 			return err
 		}
-		command := &metadatapb.Command{FeatureLevel: 1, Kind: &metadatapb.Command_AddController{AddController: &metadatapb.AddController{
+		command := &metadatapb.Command{Kind: &metadatapb.Command_AddController{AddController: &metadatapb.AddController{
 			NodeId: int32(n.id.Node), DirId: n.id.Dir[:], Endpoint: e, MaxFeatureLevel: metadata.FeatureLevel,
 		}}}
 		result, err := client.Propose(ctx, command)
@@ -263,7 +263,7 @@ func (n *Node) planFounding(img *metadata.Image) ([]*metadatapb.Command, error) 
 			RaftId: form.RaftID(m.Node), NodeId: int32(m.Node), DirId: m.Dir[:], Endpoint: e, MaxFeatureLevel: metadata.FeatureLevel,
 		})
 	}
-	return []*metadatapb.Command{{FeatureLevel: 1, Kind: &metadatapb.Command_FormCluster{FormCluster: command}}}, nil
+	return []*metadatapb.Command{{Kind: &metadatapb.Command_FormCluster{FormCluster: command}}}, nil
 }
 
 // raftConfig is what both kinds of controllers open raft with.

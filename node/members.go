@@ -88,17 +88,10 @@ func (n *Node) addLearner(ctx context.Context, c *metadata.Controller) error {
 func (n *Node) forget(ctx context.Context, raftID uint64) error {
 	ctx, cancel := context.WithTimeout(ctx, tendTimeout)
 	defer cancel()
-	data, err := metadata.EncodeCommand(&metadatapb.Command{FeatureLevel: 1, Kind: &metadatapb.Command_RemoveController{
+	own := &controller{raft: n.raft, store: n.store}
+	_, err := own.decide(ctx, &metadatapb.Command{Kind: &metadatapb.Command_RemoveController{
 		RemoveController: &metadatapb.RemoveController{RaftId: raftID},
 	}})
-	if err != nil {
-		return err
-	}
-	answer, err := n.raft.Propose(ctx, data)
-	if err != nil {
-		return err
-	}
-	_, err = metadata.DecodeResult(answer)
 	return err
 }
 
@@ -116,7 +109,7 @@ func (n *Node) registerSelf(ctx context.Context) bool {
 	if err == nil {
 		ctx, cancel := context.WithTimeout(ctx, tendTimeout)
 		defer cancel()
-		_, err = client.Propose(ctx, &metadatapb.Command{FeatureLevel: 1, Kind: &metadatapb.Command_RegisterController{
+		_, err = client.Propose(ctx, &metadatapb.Command{Kind: &metadatapb.Command_RegisterController{
 			RegisterController: &metadatapb.RegisterController{Controller: &metadatapb.Controller{
 				RaftId: there.RaftID, NodeId: int32(n.id.Node), DirId: n.id.Dir[:], Endpoint: e, MaxFeatureLevel: metadata.FeatureLevel,
 			}},
