@@ -8,8 +8,6 @@ import (
 	"strconv"
 	"strings"
 
-	"google.golang.org/protobuf/proto"
-
 	adminpb "github.com/rustmq/rustmq/api/admin/v1"
 	metadatapb "github.com/rustmq/rustmq/api/metadata/v1"
 	"github.com/rustmq/rustmq/metadata"
@@ -25,28 +23,18 @@ type Operations interface {
 
 // Operate implements server.Broker.
 func (b *Broker) Operate(ctx context.Context, s *server.Session, message []byte) ([]byte, error) {
-	var req adminpb.Request
-	if err := proto.Unmarshal(message, &req); err != nil {
-		return nil, mq.Errorf(mq.InvalidRequest, "decode the operation: %w", err)
-	}
-	op := OpDescribe
-	switch req.GetKind().(type) {
-	case *adminpb.Request_AlterClusterConfig, *adminpb.Request_MovePartitions, *adminpb.Request_DrainNode, *adminpb.Request_RemoveNode,
-		*adminpb.Request_AddRaftMember, *adminpb.Request_RemoveRaftMember:
-		op = OpAlter
-	}
-	if err := b.authorise(s, op, Resource{}); err != nil {
-		return nil, err
-	}
-	resp, err := b.operate(ctx, &req)
-	if err != nil {
-		return nil, err
-	}
-	out, err := proto.Marshal(resp)
-	if err != nil {
-		return nil, mq.Errorf(mq.Internal, "encode the answer: %w", err)
-	}
-	return out, nil
+	return adminpb.Answer(message, func(req *adminpb.Request) (*adminpb.Response, error) {
+		op := OpDescribe
+		switch req.GetKind().(type) {
+		case *adminpb.Request_AlterClusterConfig, *adminpb.Request_MovePartitions, *adminpb.Request_DrainNode, *adminpb.Request_RemoveNode,
+			*adminpb.Request_AddRaftMember, *adminpb.Request_RemoveRaftMember:
+			op = OpAlter
+		}
+		if err := b.authorise(s, op, Resource{}); err != nil {
+			return nil, err
+		}
+		return b.operate(ctx, req)
+	})
 }
 
 func (b *Broker) operate(ctx context.Context, req *adminpb.Request) (*adminpb.Response, error) {

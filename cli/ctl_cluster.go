@@ -8,7 +8,6 @@ import (
 	"strings"
 
 	"github.com/urfave/cli/v2"
-	"google.golang.org/protobuf/proto"
 
 	adminpb "github.com/rustmq/rustmq/api/admin/v1"
 	"github.com/rustmq/rustmq/client"
@@ -17,19 +16,7 @@ import (
 
 // operate asks for one operation. repeatable says that it may be asked again when its answer was lost.
 func operate(ctx context.Context, cl *client.Client, req *adminpb.Request, repeatable bool) (*adminpb.Response, error) {
-	message, err := proto.Marshal(req)
-	if err != nil {
-		return nil, fmt.Errorf("encode the operation: %w", err)
-	}
-	answer, err := cl.Operate(ctx, message, repeatable)
-	if err != nil {
-		return nil, err
-	}
-	resp := new(adminpb.Response)
-	if err := proto.Unmarshal(answer, resp); err != nil {
-		return nil, fmt.Errorf("decode the answer: %w", err)
-	}
-	return resp, nil
+	return adminpb.Ask(req, func(message []byte) ([]byte, error) { return cl.Operate(ctx, message, repeatable) })
 }
 
 // query is a command without arguments that asks for one thing and shows it.

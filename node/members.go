@@ -5,8 +5,6 @@ import (
 	"slices"
 	"time"
 
-	"google.golang.org/protobuf/proto"
-
 	adminpb "github.com/rustmq/rustmq/api/admin/v1"
 	metadatapb "github.com/rustmq/rustmq/api/metadata/v1"
 	"github.com/rustmq/rustmq/metadata"
@@ -168,19 +166,7 @@ func (n *Node) raftMember(status *raft.Status, peers []raft.Peer, id uint64) *ad
 
 // operateAsLeader does what an operator asks of the leading controller, which this node's is.
 func (n *Node) operateAsLeader(ctx context.Context, request []byte) ([]byte, error) {
-	var req adminpb.Request
-	if err := proto.Unmarshal(request, &req); err != nil {
-		return nil, mq.Errorf(mq.InvalidRequest, "decode the operation: %w", err)
-	}
-	resp, err := n.askOwnController(ctx, &req)
-	if err != nil {
-		return nil, err
-	}
-	out, err := proto.Marshal(resp)
-	if err != nil {
-		return nil, mq.Errorf(mq.Internal, "encode the answer: %w", err)
-	}
-	return out, nil
+	return adminpb.Answer(request, func(req *adminpb.Request) (*adminpb.Response, error) { return n.askOwnController(ctx, req) })
 }
 
 func (n *Node) askOwnController(ctx context.Context, req *adminpb.Request) (*adminpb.Response, error) {
