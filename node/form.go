@@ -106,7 +106,7 @@ func (n *Node) endpoints() ([]*metadatapb.Endpoint, error) {
 	if n.rpc == nil {
 		return out, nil
 	}
-	e, err := endpoint(listenerRPC, "rpc.advertise", n.rpcAddress())
+	e, err := endpoint(listenerRPC, "rpc.advertise", n.rpcAddress)
 	if err != nil {
 		return nil, err
 	}

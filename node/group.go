@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"net"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -30,39 +31,31 @@ const (
 	reclaimLimit = 1000
 )
 
-// controllers are those that the configuration names, this node alone if it names none.
-func (n *Node) controllers() ([]form.Controller, error) {
+// nameControllers notes which controllers the configuration names, this node alone if it names none, and where this node is told to be reached, which listens
+// at bound.
+func (n *Node) nameControllers(bound net.Addr) error {
 	list, err := parseControllers(n.cfg.Node.Controllers)
 	if err != nil {
-		return nil, mq.Errorf(mq.InvalidConfig, "%w", err)
+		return mq.Errorf(mq.InvalidConfig, "%w", err)
 	}
-	if len(list) == 0 {
-		list = []form.Controller{{Node: n.id.Node, Address: n.rpcAddress()}}
-	}
-	return list, nil
-}
-
-// rpcAddress is where other nodes are told to reach this one.
-func (n *Node) rpcAddress() string {
-	if n.cfg.RPC.Advertise != "" {
-		return n.cfg.RPC.Advertise
-	}
-	if list, err := parseControllers(n.cfg.Node.Controllers); err == nil {
-		for _, c := range list {
-			if c.Node == n.id.Node {
-				return c.Address
-			}
+	n.rpcAddress = bound.String()
+	for _, c := range list {
+		if c.Node == n.id.Node {
+			n.rpcAddress = c.Address
 		}
 	}
-	return n.rpc.Addr().String()
+	if n.cfg.RPC.Advertise != "" {
+		n.rpcAddress = n.cfg.RPC.Advertise
+	}
+	if len(list) == 0 {
+		list = []form.Controller{{Node: n.id.Node, Address: n.rpcAddress}}
+	}
+	n.controllers = list
+	return nil
 }
 
 // formGroup agrees with the other controllers on who founds the group, once. It waits for them.
 func (n *Node) formGroup(ctx context.Context) error {
-	controllers, err := n.controllers()
-	if err != nil {
-		return err
-	}
 	g := &group{}
 	path, handler := transport.NewHandler(transport.HandlerConfig{
 		Peer: Peer, Transport: g.transport.Load,
@@ -75,10 +68,10 @@ func (n *Node) formGroup(ctx context.Context) error {
 	})
 	n.mux.Handle(path, handler)
 	n.group = g
-	self := form.Answer{Cluster: n.id.Cluster, Node: n.id.Node, Dir: n.id.Dir, Controllers: controllers, State: n.id.state()}
+	self := form.Answer{Cluster: n.id.Cluster, Node: n.id.Node, Dir: n.id.Dir, Controllers: n.controllers, State: n.id.state()}
 	if self.State.Phase == form.Unformed && n.id.ran(RoleController) {
 		// It ran alone until now: its group is itself.
-		alone := form.Controller{Node: n.id.Node, Address: n.rpcAddress()}
+		alone := form.Controller{Node: n.id.Node, Address: n.rpcAddress}
 		self.State = form.State{Phase: form.Formed, View: form.View{Cluster: n.id.Cluster, Members: []form.Member{{Controller: alone, Dir: n.id.Dir}}}}
 	}
 	decision, err := form.Run(ctx, form.Config{
@@ -112,7 +105,7 @@ func (n *Node) rejoin(ctx context.Context, view form.View) error {
 			return err
 		}
 		defer client.Close()
-		e, err := endpoint(listenerRPC, "rpc.advertise", n.rpcAddress())
+		e, err := endpoint(listenerRPC, "rpc.advertise", n.rpcAddress)
 		if err != nil {
 			return err
 		}
@@ -191,9 +184,8 @@ func (n *Node) isController(node mq.NodeID) bool {
 	if n.store != nil && slices.ContainsFunc(n.store.Image().Controllers(), func(c *metadata.Controller) bool { return c.Node == node }) {
 		return true
 	}
-	named, err := n.controllers()
 	return slices.ContainsFunc(n.group.view.Members, func(m form.Member) bool { return m.Node == node }) ||
-		err == nil && slices.ContainsFunc(named, func(c form.Controller) bool { return c.Node == node })
+		slices.ContainsFunc(n.controllers, func(c form.Controller) bool { return c.Node == node })
 }
 
 func foundersOf(view form.View) map[mq.NodeID]string {

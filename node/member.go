@@ -36,11 +36,7 @@ func (n *Node) addressOf(node mq.NodeID) string {
 			}
 		}
 	}
-	list, err := n.controllers()
-	if err != nil {
-		return ""
-	}
-	for _, c := range list {
+	for _, c := range n.controllers {
 		if c.Node == node {
 			return c.Address
 		}
@@ -57,11 +53,7 @@ func (n *Node) controllerAt(address string) mq.NodeID {
 			}
 		}
 	}
-	list, err := n.controllers()
-	if err != nil {
-		return mq.NoNode
-	}
-	for _, c := range list {
+	for _, c := range n.controllers {
 		if c.Address == address {
 			return c.Node
 		}
@@ -87,12 +79,8 @@ func (n *Node) connect(address string) (connect.HTTPClient, string) {
 
 // openClient connects this node with the controllers.
 func (n *Node) openClient(ctx context.Context) error {
-	controllers, err := n.controllers()
-	if err != nil {
-		return err
-	}
 	cfg := control.ClientConfig{Node: n.id.Node, Connect: n.connect, Now: n.seams.Now, Logger: n.logger}
-	for _, c := range controllers {
+	for _, c := range n.controllers {
 		cfg.Seeds = append(cfg.Seeds, c.Address)
 	}
 	if n.hasRole(RoleController) {
@@ -100,9 +88,11 @@ func (n *Node) openClient(ctx context.Context) error {
 	}
 	if n.hasRole(RoleBroker) {
 		cfg.Unfit = n.stalled
-		if cfg.Registration, err = n.registration(); err != nil {
+		registration, err := n.registration()
+		if err != nil {
 			return err
 		}
+		cfg.Registration = registration
 	}
 	client, err := control.NewClient(cfg)
 	if err != nil {

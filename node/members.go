@@ -100,10 +100,10 @@ func (n *Node) registerSelf(ctx context.Context) bool {
 	if client == nil || there == nil || there.Dir != n.id.Dir {
 		return false
 	}
-	if hostPortOf(there.Endpoint) == n.rpcAddress() && there.MaxFeatureLevel == metadata.FeatureLevel {
+	if hostPortOf(there.Endpoint) == n.rpcAddress && there.MaxFeatureLevel == metadata.FeatureLevel {
 		return false
 	}
-	e, err := endpoint(listenerRPC, "rpc.advertise", n.rpcAddress())
+	e, err := endpoint(listenerRPC, "rpc.advertise", n.rpcAddress)
 	if err == nil {
 		ctx, cancel := context.WithTimeout(ctx, tendTimeout)
 		defer cancel()
@@ -114,7 +114,7 @@ func (n *Node) registerSelf(ctx context.Context) bool {
 		}})
 	}
 	if err != nil {
-		n.logger.Warn("the controllers do not have this one's address and feature level yet", "address", n.rpcAddress(), "error", err)
+		n.logger.Warn("the controllers do not have this one's address and feature level yet", "address", n.rpcAddress, "error", err)
 	}
 	return true
 }

@@ -29,6 +29,7 @@ import (
 	"github.com/rustmq/rustmq/pki"
 	"github.com/rustmq/rustmq/quicproto/server"
 	"github.com/rustmq/rustmq/raft"
+	"github.com/rustmq/rustmq/raft/form"
 	"github.com/rustmq/rustmq/tier"
 	"github.com/rustmq/rustmq/wal"
 )
@@ -64,27 +65,30 @@ type Node struct {
 	id     identity
 	closes []func(context.Context) error // what is open, in the order of opening
 
-	dataLog    *wal.Log
-	raftLog    *wal.Log
-	raft       *raft.Node
-	store      *metadata.Store // nil without the role controller
-	group      *group          // nil on a node that is alone, and without that role
-	cluster    cluster
-	client     atomic.Pointer[control.Client] // nil on a node that is alone
-	dialer     *dialer
-	mux        *http.ServeMux // of the listener for nodes
-	replicator *replicator    // nil on a node that is alone
-	partitions *partitions
-	bucket     *blob.Bucket
-	reader     *tier.Reader
-	uploader   *tier.Uploader
-	pressure   chan struct{}
-	broker     *broker.Broker
-	socket     net.PacketConn
-	server     *server.Server
-	admin      *admin.Server
-	certs      *pki.Identity
-	rpc        *rpcListener // nil on a node that is alone
+	dataLog *wal.Log
+	raftLog *wal.Log
+	raft    *raft.Node
+	store   *metadata.Store // nil without the role controller
+	group   *group          // nil on a node that is alone, and without that role
+	// controllers are those that the configuration names, and rpcAddress is where other nodes are told to reach this one: of a node that is one of several.
+	controllers []form.Controller
+	rpcAddress  string
+	cluster     cluster
+	client      atomic.Pointer[control.Client] // nil on a node that is alone
+	dialer      *dialer
+	mux         *http.ServeMux // of the listener for nodes
+	replicator  *replicator    // nil on a node that is alone
+	partitions  *partitions
+	bucket      *blob.Bucket
+	reader      *tier.Reader
+	uploader    *tier.Uploader
+	pressure    chan struct{}
+	broker      *broker.Broker
+	socket      net.PacketConn
+	server      *server.Server
+	admin       *admin.Server
+	certs       *pki.Identity
+	rpc         *rpcListener // nil on a node that is alone
 
 	closing  sync.Once
 	draining atomic.Bool

@@ -228,6 +228,9 @@ func (n *Node) openRPC(context.Context) error {
 	if err != nil {
 		return mq.Errorf(mq.InvalidConfig, "listen for nodes on %s: %w", n.cfg.RPC.Listen, err)
 	}
+	if err := n.nameControllers(listener.Addr()); err != nil {
+		return errors.Join(err, listener.Close())
+	}
 	l := serveRPC(listener, n.certs, n.mux, door, n.logger)
 	n.rpc = l
 	n.onClose(l.Close)
