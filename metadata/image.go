@@ -116,6 +116,9 @@ type Partition struct {
 	Reassignment *Reassignment
 }
 
+// Unclean says that the present leader epoch began with a replica which may have lacked committed records.
+func (p *Partition) Unclean() bool { return p.UncleanEpoch != 0 && p.UncleanEpoch == p.LeaderEpoch }
+
 // MinInSync is the number of in-sync replicas below which one of the topic's partitions commits nothing. Replicas that are being added do not
 // count until they all are in sync.
 func (t *Topic) MinInSync(p *Partition) int { return t.Config.MinInSync(len(p.original())) }

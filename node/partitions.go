@@ -148,8 +148,7 @@ func (p *partitions) reconcile(ctx context.Context, img *metadata.Image) {
 		p.configure(c.New, max(before, now)) // a smaller minimum is not for roles and in-sync sets of older images
 		for _, i := range c.Partitions {
 			changed = p.apply(ctx, next, c.New, i, c.New.Partition(i)) || changed
-			part := next[mq.PartitionID{Topic: c.New.ID, Index: i}]
-			p.changes.see(p.node, c.New, i, c.Old.Partition(i), c.New.Partition(i), part, p.logger)
+			p.changes.see(p.node, c.Old.Partition(i), c.New.Partition(i))
 		}
 		if now < before {
 			p.configure(c.New, now)
@@ -375,7 +374,7 @@ func (p *partitions) lead(part *partition.Partition, wanted *metadata.Partition)
 // disk, and says what is lost by an unclean one.
 func (p *partitions) prepare(part *partition.Partition, wanted *metadata.Partition) error {
 	_, high, end, _ := part.Offsets()
-	unclean := wanted.UncleanEpoch > 0 && wanted.UncleanEpoch == wanted.LeaderEpoch && part.LeaderEpoch() < wanted.LeaderEpoch
+	unclean := wanted.Unclean() && part.LeaderEpoch() < wanted.LeaderEpoch
 	if !unclean && wanted.TieredEnd <= end {
 		return nil
 	}
@@ -393,7 +392,8 @@ func (p *partitions) prepare(part *partition.Partition, wanted *metadata.Partiti
 	}
 	if unclean {
 		_, _, now, _ := part.Offsets()
-		p.logger.Error("unclean election: this node leads a partition and may lack what others acknowledged; they cut their logs to its own", "partition", id.String(),
+		p.logger.Error("unclean election: this node leads a partition and may lack what others acknowledged; they cut their logs to its own",
+			"topic", part.Topic(), "partition", id.Index,
 			"leader_epoch", int32(wanted.LeaderEpoch), "lost_from", int64(max(from, now)), "replaced_from", int64(from), "log_end_before", int64(end), "log_end", int64(now),
 			"high_watermark", int64(high), "tiered_end", int64(wanted.TieredEnd))
 	}
