@@ -65,9 +65,12 @@ type Client struct {
 	services   map[string]controlpbconnect.ControlServiceClient
 	registered registration
 	leaving    bool
-	leased     chan struct{} // closed with the first lease
-	mayLeave   chan struct{} // closed when the controller lets this broker go
 	urge       chan struct{} // sends a heartbeat ahead of its time
+
+	leased       chan struct{} // closed with the first lease
+	mayLeave     chan struct{} // closed when the controller lets this broker go
+	onceLeased   sync.Once
+	onceMayLeave sync.Once
 
 	stopped    context.Context
 	stop       context.CancelFunc

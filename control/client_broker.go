@@ -241,22 +241,10 @@ func (b *beat) heard(answer *controlpb.HeartbeatResponse) (fenced bool) {
 	if lease := time.Duration(answer.GetLeaseMs()) * time.Millisecond; lease > 0 {
 		end := b.sent[n%uint64(len(b.sent))] + min(lease, b.c.timing.Lease)
 		b.c.leaseEnd.Store(max(b.c.leaseEnd.Load(), int64(end)))
-		b.c.mu.Lock()
-		select {
-		case <-b.c.leased:
-		default:
-			close(b.c.leased)
-		}
-		b.c.mu.Unlock()
+		b.c.onceLeased.Do(func() { close(b.c.leased) })
 	}
 	if answer.GetMayShutDown() {
-		b.c.mu.Lock()
-		select {
-		case <-b.c.mayLeave:
-		default:
-			close(b.c.mayLeave)
-		}
-		b.c.mu.Unlock()
+		b.c.onceMayLeave.Do(func() { close(b.c.mayLeave) })
 	}
 	return false
 }
