@@ -14,13 +14,23 @@ import (
 // jumpEvery is how often the reader that jumps goes elsewhere.
 const jumpEvery = time.Second
 
-// consumer reads all partitions from where the run began.
-func (r *run) consumer(c *client.Client) (*client.Consumer, error) {
+// consume gives f a consumer of a client of its own, of all partitions from where the run began.
+func (r *run) consume(f func(*client.Consumer) error) error {
+	c, err := r.Client()
+	if err != nil {
+		return err
+	}
+	defer c.Close()
 	opts := make([]client.ConsumerOption, 0, r.partitions)
 	for p := range r.partitions {
 		opts = append(opts, client.Assign(r.Topic, p, client.At(r.starts[p])))
 	}
-	return c.NewConsumer(opts...)
+	k, err := c.NewConsumer(opts...)
+	if err != nil {
+		return err
+	}
+	defer k.Close()
+	return f(k)
 }
 
 // tail reads everything as it comes, from the beginning of the run.
@@ -49,16 +59,10 @@ func (r *run) jump(ctx context.Context) error {
 
 // read tells the history of all that a new consumer delivers, until ctx ends. between is called before each batch of records.
 func (r *run) read(ctx context.Context, name string, between func(*client.Consumer, *history.Reader)) error {
-	c, err := r.Client()
-	if err != nil {
-		return err
-	}
-	defer c.Close()
-	k, err := r.consumer(c)
-	if err != nil {
-		return err
-	}
-	defer k.Close()
+	return r.consume(func(k *client.Consumer) error { return r.follow(ctx, k, name, between) })
+}
+
+func (r *run) follow(ctx context.Context, k *client.Consumer, name string, between func(*client.Consumer, *history.Reader)) error {
 	reader := r.h.Reader(name)
 	for {
 		between(k, reader)
@@ -93,16 +97,10 @@ func (r *run) resume(k *client.Consumer, failed *client.PartitionError) error {
 
 // readAll is the last reading: a new client reads every partition from where the run began to where it ends now.
 func (r *run) readAll(ctx context.Context) error {
-	c, err := r.Client()
-	if err != nil {
-		return err
-	}
-	defer c.Close()
-	k, err := r.consumer(c)
-	if err != nil {
-		return err
-	}
-	defer k.Close()
+	return r.consume(func(k *client.Consumer) error { return r.finish(ctx, k) })
+}
+
+func (r *run) finish(ctx context.Context, k *client.Consumer) error {
 	ends, err := k.EndOffsets(ctx)
 	if err != nil {
 		return mq.Wrapf(err, "look where the partitions end at last")
