@@ -74,3 +74,20 @@ func FramedAhead(l *Log) int {
 	defer l.queue.mu.Unlock()
 	return l.queue.framed
 }
+
+// Enlarges says whether the keeper would make a prepared segment of a size bigger for a writer that waits for least bytes, while segments are to have
+// wanted. The log must be idle.
+func Enlarges(l *Log, size, least, wanted int64) bool {
+	set := func(ready []*segment, starved bool, least, wanted int64) {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.ready, l.starved, l.least, l.wanted = ready, starved, least, wanted
+	}
+	l.mu.Lock()
+	ready, starved, before, want := l.ready, l.starved, l.least, l.wanted
+	l.mu.Unlock()
+	set([]*segment{{size: size}}, true, least, wanted)
+	n := newKeeper(l).need()
+	set(ready, starved, before, want)
+	return n.enlarge != nil
+}

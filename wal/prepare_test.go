@@ -296,3 +296,19 @@ func TestSegmentThatCannotBeCreatedIsTriedAgain(t *testing.T) {
 		l.Unreserve(10)
 	})
 }
+
+// The writer takes a prepared segment that is large enough as soon as it looks, and writes to it.
+func TestSegmentThatTheWriterMayTakeIsNotMadeBigger(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l, _, _ := paced(t, 32*mib)
+		synctest.Wait()
+		for _, tc := range []struct {
+			size, least int64
+			want        bool
+		}{{4 * mib, mib, false}, {4 * mib, 4 * mib, false}, {mib, 4 * mib, true}} {
+			if got := wal.Enlarges(l, tc.size, tc.least, 8*mib); got != tc.want {
+				t.Errorf("one of %d bytes for a writer that waits for %d: made bigger: %t", tc.size, tc.least, got)
+			}
+		}
+	})
+}
