@@ -64,7 +64,7 @@ func (r *run) read(ctx context.Context, name string, between func(*client.Consum
 
 func (r *run) follow(ctx context.Context, k *client.Consumer, name string, between func(*client.Consumer, *history.Reader)) error {
 	reader := r.h.Reader(name)
-	for {
+	for ctx.Err() == nil {
 		between(k, reader)
 		records, err := k.Poll(ctx)
 		for i := range records {
@@ -72,9 +72,7 @@ func (r *run) follow(ctx context.Context, k *client.Consumer, name string, betwe
 		}
 		failed, ofPartition := errors.AsType[*client.PartitionError](err)
 		switch {
-		case err == nil:
-		case ctx.Err() != nil:
-			return nil
+		case err == nil || ctx.Err() != nil:
 		case ofPartition:
 			if err := r.resume(k, failed); err != nil {
 				return err
@@ -83,6 +81,7 @@ func (r *run) follow(ctx context.Context, k *client.Consumer, name string, betwe
 			return mq.Wrapf(err, "%s", name)
 		}
 	}
+	return nil
 }
 
 // resume has a partition that failed go on where the consumer was: a consumer does not lose its place.
