@@ -94,11 +94,11 @@ func (s *sim) add(id uint64) {
 	s.start(m)
 }
 
-// check compares what a member has applied with what the others have.
+// check compares what a member has applied with what the others have. A member that differs is ahead of what all agree on, and is compared again from where they do.
 func (s *sim) check(id uint64, applied []string, from int) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for i := min(from, len(applied)); i < len(applied); i++ {
+	for i := min(from, len(applied), len(s.truth)); i < len(applied); i++ {
 		if i == len(s.truth) {
 			s.truth = append(s.truth, applied[i])
 		} else if s.truth[i] != applied[i] {
