@@ -20,7 +20,7 @@ type sourceState struct {
 	// next is where the next range begins, unless the source is beyond it: the
 	// end of what is on its way or was committed.
 	next          mq.Offset
-	gatheredAt    time.Time // when the last range was read
+	gatheredAt    time.Time // when all that was pending below next had been read
 	inFlight      int       // ranges on their way
 	inFlightBytes int64
 	// broken: a range was refused while others that continue it were on their
@@ -119,8 +119,8 @@ func (u *Uploader) appendCandidates(list []candidate, now time.Time) []candidate
 			continue
 		}
 		c := candidate{source: s.source, id: s.id, bytes: bytes, since: s.pending.Since, within: s.pending.Within}
-		if s.inFlight > 0 && c.since.Before(s.gatheredAt) {
-			c.since = s.gatheredAt // what is older is on its way
+		if s.next >= s.pending.First && c.since.Before(s.gatheredAt) {
+			c.since = s.gatheredAt // what is older is on its way or committed
 		}
 		for _, f := range u.active {
 			c.forced = c.forced || f.wanted[s] > max(s.next, s.pending.First)
@@ -195,7 +195,9 @@ func (u *Uploader) gather(chosen []candidate, slot *slot) *shipment {
 	s.data, s.crc = out.b, enc.Sum()
 	for _, p := range s.parts {
 		p.state.next = p.End
-		p.state.gatheredAt = now
+		if p.End == p.state.pending.End {
+			p.state.gatheredAt = now
+		}
 		p.state.inFlight++
 		p.state.inFlightBytes += p.Bytes
 	}

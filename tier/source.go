@@ -15,7 +15,7 @@ type Pending struct {
 	First, End mq.Offset
 	// Bytes is the size of the batches in [First, End): exact or an estimate.
 	Bytes int64
-	// Since is when the oldest pending batch was appended.
+	// Since is when the oldest pending batch was appended, or earlier.
 	Since time.Time
 	// Within is how long after Since the batches should be uploaded at the
 	// latest. Zero leaves it to [UploaderConfig.FlushAge].

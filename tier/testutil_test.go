@@ -79,6 +79,7 @@ type testSource struct {
 	end      mq.Offset
 	tiered   mq.Offset
 	since    time.Time
+	coarse   bool // since stays, as long as anything is pending
 	within   time.Duration
 	verdicts []error
 	fail     error // of ReadUpload
@@ -181,7 +182,9 @@ func (s *testSource) Tiered(end mq.Offset, verdict error) {
 	s.verdicts = append(s.verdicts, verdict)
 	if verdict == nil {
 		s.tiered = max(s.tiered, end)
-		s.since = time.Now()
+		if !s.coarse || s.tiered == s.end {
+			s.since = time.Now()
+		}
 	}
 }
 

@@ -142,6 +142,26 @@ func TestUploadByAge(t *testing.T) {
 	})
 }
 
+// What a source says of the age of a batch is of some batch before it, as long as there is always something pending.
+func TestTrickleIsUploadedByAge(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, 1)
+		r.sources[0].coarse = true
+		r.store.SetHook(func(faultstore.Op) faultstore.Fault { return faultstore.Fault{Delay: 30 * time.Millisecond} })
+		defer r.start(nil).Close()
+		for range 60_000 / 20 {
+			r.append(0, []byte("a crumb"))
+			time.Sleep(20 * time.Millisecond)
+		}
+		time.Sleep(11 * time.Second)
+		synctest.Wait()
+		if n, most := r.checkObjects(), 7+len(r.sources[0].log)/(64<<10); n > most {
+			t.Errorf("%d objects", n)
+		}
+		r.checkAll()
+	})
+}
+
 func TestUploadBySize(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, 2)
