@@ -2,6 +2,7 @@ package metadata
 
 import (
 	"encoding/binary"
+	"math"
 	"slices"
 
 	"google.golang.org/protobuf/proto"
@@ -37,10 +38,16 @@ type Object struct {
 }
 
 // Ranges lists, in order, at most limit ranges of a partition that end above from: the index of what of it is in the object
-// store, page by page. Empty: nothing there. It reads the database, not the Image: it may know more than that.
+// store, page by page. Empty: nothing there. It reads the database, not the Image: it may know more than that. Corrupt also when one is missing between
+// two that are there, or where they begin: a page of the database in which a key is damaged has others overlooked.
 func (s *Store) Ranges(id mq.PartitionID, from mq.Offset, limit int) ([]Range, error) {
 	var ranges []Range
 	err := s.view(func(d *db) {
+		next := mq.Offset(math.MaxInt64) // where the next range begins at the latest
+		partition := metadatapb.Partition{}
+		if d.get(bucketPartitions, partitionKey(id), &partition) { // else its topic was deleted: what is left goes in pieces
+			next = max(from, mq.Offset(partition.GetLogStart()))
+		}
 		for key := rangeKey(id, max(from, 0)+1); len(ranges) < limit; {
 			r, object := metadatapb.Range{}, metadatapb.Object{}
 			found := d.seek(bucketRanges, key, &r)
@@ -51,6 +58,11 @@ func (s *Store) Ranges(id mq.PartitionID, from mq.Offset, limit int) ([]Range, e
 				d.fail(mq.Errorf(mq.Corrupt, "metadata database: partition %s: object %d is not there", id, r.GetObjectId()))
 				return
 			}
+			if mq.Offset(r.GetFirst()) > next {
+				d.fail(mq.Errorf(mq.Corrupt, "metadata database: partition %s: no range holds offset %d, and a later one begins at %d", id, next, r.GetFirst()))
+				return
+			}
+			next = max(next, mq.Offset(r.GetEnd()))
 			ranges = append(ranges, rangeFrom(&r, &object))
 			key = rangeKey(id, mq.Offset(r.GetEnd())+1)
 		}
