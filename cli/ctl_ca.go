@@ -46,14 +46,15 @@ func (a *app) ctlCACommand() *cli.Command {
 			},
 			{
 				Name: "join-token", Usage: "let one new node fetch its certificate, once, with serve --join",
-				Description: "It asks the node that has the authority's key, in the name of the node whose directory of certificates --pki names: run it on that one's\n" +
-					"machine. Whoever has the token can become the new node until it is used or has expired. It is forgotten when the node that made it restarts.\n\n" +
+				Description: "It asks a node, any of them, in the name of the node whose directory of certificates --pki names: run it on that one's machine. The cluster\n" +
+					"keeps the token, and every node takes it. Whoever has it can become the new node until it is used or has expired. A node that has the\n" +
+					"authority's key has to run when it is used.\n\n" +
 					"Example: rustmq ctl ca join-token --pki node1 --node-id 4 --address broker1.example.org:9093",
 				Flags: []cli.Flag{
 					&cli.IntFlag{Name: "node-id", Usage: "`ID` of the new node, 1 or more"},
 					&cli.StringFlag{Name: "pki", Value: "rustmq-data/pki", Usage: "`DIR` with the certificate and the key of a node"},
-					&cli.StringFlag{Name: "rpc", Value: "127.0.0.1:9093", Usage: "`HOST:PORT` of the listener for nodes where the authority's key is"},
-					&cli.StringFlag{Name: "address", Usage: "`HOST:PORT` where the new node finds that listener (default: as --rpc)"},
+					&cli.StringFlag{Name: "rpc", Value: "127.0.0.1:9093", Usage: "`HOST:PORT` of the listener for nodes of any node"},
+					&cli.StringFlag{Name: "address", Usage: "`HOST:PORT` where the new node finds that listener, or another node's (default: as --rpc)"},
 					&cli.DurationFlag{Name: "ttl", Value: time.Hour, Usage: "`TIME` that the token is good for, 7 days at most"},
 					outputFlag(),
 				},

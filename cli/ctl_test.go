@@ -160,9 +160,6 @@ func TestNewNodeJoinsWithAToken(t *testing.T) {
 	if s, found, err := pki.ReadSubject(ca); err != nil || !found || !strings.Contains(string(identity), s.Cluster.String()) {
 		t.Errorf("node 2 is of another cluster: %s, %v", identity, err)
 	}
-	if status, _, stderr := ctl(t, "ca", "join-token", "--pki", filepath.Join(second.dir, "pki"), "--rpc", second.nodes, "--node-id", "3"); status != exitFailed {
-		t.Errorf("a node without the authority's key made a token: %s", stderr)
-	}
 	if out := mustCtl(t, "ca", "join-token", "--pki", filepath.Join(second.dir, "pki"), "--rpc", first.nodes, "--node-id", "3"); !strings.HasPrefix(out, "rustmq-join-1.") {
 		t.Errorf("in the name of node 2: %s", out)
 	}

@@ -11,8 +11,11 @@ import (
 	"github.com/rustmq/rustmq/mq"
 )
 
-// FeatureLevel is the highest cluster feature level that this code knows.
-const FeatureLevel = 1
+// FeatureLevel is the highest cluster feature level that this code knows:
+//
+//	1  the first
+//	2  PutJoinToken, UseJoinToken
+const FeatureLevel = 2
 
 // EncodeCommand is the proposal for a command. It sets the feature level that the command needs.
 func EncodeCommand(command *metadatapb.Command) ([]byte, error) {
@@ -26,8 +29,11 @@ func EncodeCommand(command *metadatapb.Command) ([]byte, error) {
 
 // featureLevelOf is the level at which all of a command is understood.
 func featureLevelOf(command *metadatapb.Command) uint32 {
-	if command.GetFormCluster() != nil {
+	switch command.GetKind().(type) {
+	case *metadatapb.Command_FormCluster:
 		return 0 // it is what sets the level
+	case *metadatapb.Command_PutJoinToken, *metadatapb.Command_UseJoinToken:
+		return 2
 	}
 	return 1
 }

@@ -26,6 +26,7 @@
 //     (ranges of an object, changes of partitions) says so, and each part is whole.
 //   - A command that any replica may not understand is refused by all: it carries the feature level that it needs, and that is
 //     compared with the cluster's level, not with the binary's.
+//   - Of all commands that use one join token at most one succeeds. Times are those in the commands.
 //   - A raft id stands for one data directory, and never comes again.
 //   - Log start, tiered end, leader epoch, partition epoch, broker epoch and ids only grow.
 //   - A partition's ranges are contiguous up to its tiered end, but for gaps below its log start.
@@ -62,6 +63,7 @@
 //	objects     u64 object id                    Object
 //	garbage     u64 object id                    Object
 //	reclaim     16 topic id | u32 partition      Reclaim
+//	join_tokens 16 token id                      JoinToken
 //
 // A snapshot, as it goes to another replica, is the file between a header and a checksum:
 //

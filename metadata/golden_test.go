@@ -66,7 +66,7 @@ func TestBytesOfCommandsAndDatabaseAreStable(t *testing.T) {
 		formCommand(),
 		registerCommand(1, 100),
 		registerCommand(2, 200),
-		{Kind: &metadatapb.Command_SetFeatureLevel{SetFeatureLevel: &metadatapb.SetFeatureLevel{FeatureLevel: 1}}},
+		{Kind: &metadatapb.Command_SetFeatureLevel{SetFeatureLevel: &metadatapb.SetFeatureLevel{FeatureLevel: FeatureLevel}}},
 		{Kind: &metadatapb.Command_SetClusterConfigs{SetClusterConfigs: &metadatapb.SetClusterConfigs{
 			Changes: []*metadatapb.ConfigChange{{Key: "num.partitions", Value: "3"}},
 		}}},
@@ -103,6 +103,9 @@ func TestBytesOfCommandsAndDatabaseAreStable(t *testing.T) {
 		fenceCommand(3, 27),
 		removeBrokerCommand(3),
 		drainCommand(2, true),
+		putTokenCommand(1, 4, 1000, 5000),
+		putTokenCommand(2, 5, 1000, 6000),
+		useTokenCommand(1, 4, 4999),
 	}
 	var text strings.Builder
 	kinds := map[protoreflect.Name]bool{}

@@ -1,6 +1,7 @@
 package metadata
 
 import (
+	"crypto/sha256"
 	"fmt"
 	"path/filepath"
 	"testing"
@@ -114,7 +115,7 @@ func dump(t testing.TB, s *Store) []string {
 
 func formCommand() *metadatapb.Command {
 	return &metadatapb.Command{Kind: &metadatapb.Command_FormCluster{FormCluster: &metadatapb.FormCluster{
-		ClusterId: clusterID[:], FeatureLevel: 1,
+		ClusterId: clusterID[:], FeatureLevel: FeatureLevel,
 	}}}
 }
 
@@ -122,7 +123,7 @@ var clusterID = mq.ClusterID{0xc1, 15: 1}
 
 func registerCommand(node int32, incarnation uint64) *metadatapb.Command {
 	return &metadatapb.Command{Kind: &metadatapb.Command_RegisterBroker{RegisterBroker: &metadatapb.RegisterBroker{
-		ClusterId: clusterID[:], NodeId: node, Incarnation: incarnation, DirId: dirOf(node), MaxFeatureLevel: 1, Rack: fmt.Sprint("r", node%2),
+		ClusterId: clusterID[:], NodeId: node, Incarnation: incarnation, DirId: dirOf(node), MaxFeatureLevel: FeatureLevel, Rack: fmt.Sprint("r", node%2),
 		Endpoints: []*metadatapb.Endpoint{{Listener: "quic", Host: "127.0.0.1", Port: uint32(9000 + node)}},
 	}}}
 }
@@ -201,7 +202,7 @@ func controllerRecordOf(raftID uint64, node, dir int32) *metadatapb.Controller {
 		dir = node
 	}
 	return &metadatapb.Controller{
-		RaftId: raftID, NodeId: node, DirId: dirOf(dir), MaxFeatureLevel: 1,
+		RaftId: raftID, NodeId: node, DirId: dirOf(dir), MaxFeatureLevel: FeatureLevel,
 		Endpoint: &metadatapb.Endpoint{Listener: "rpc", Host: "127.0.0.1", Port: uint32(9100 + node)},
 	}
 }
@@ -219,6 +220,26 @@ func registerControllerCommand(c *metadatapb.Controller) *metadatapb.Command {
 
 func removeControllerCommand(raftID uint64) *metadatapb.Command {
 	return &metadatapb.Command{Kind: &metadatapb.Command_RemoveController{RemoveController: &metadatapb.RemoveController{RaftId: raftID}}}
+}
+
+func tokenIDOf(n byte) []byte { return append(make([]byte, 15), n) }
+
+func secretOf(n byte) []byte {
+	hash := sha256.Sum256([]byte{n})
+	return hash[:]
+}
+
+// putTokenCommand makes token n for a node, useTokenCommand uses it with its secret.
+func putTokenCommand(n byte, node int32, now, expires int64) *metadatapb.Command {
+	return &metadatapb.Command{Kind: &metadatapb.Command_PutJoinToken{PutJoinToken: &metadatapb.PutJoinToken{
+		TokenId: tokenIDOf(n), NowMs: now, Token: &metadatapb.JoinToken{SecretSha256: secretOf(n), NodeId: node, ExpiresMs: expires},
+	}}}
+}
+
+func useTokenCommand(n byte, node int32, now int64) *metadatapb.Command {
+	return &metadatapb.Command{Kind: &metadatapb.Command_UseJoinToken{UseJoinToken: &metadatapb.UseJoinToken{
+		TokenId: tokenIDOf(n), SecretSha256: secretOf(n), NodeId: node, NowMs: now,
+	}}}
 }
 
 // reassignCommand without targets cancels.

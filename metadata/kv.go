@@ -24,12 +24,13 @@ const (
 	bucketObjects     bucket = "objects"
 	bucketGarbage     bucket = "garbage"
 	bucketReclaim     bucket = "reclaim"
+	bucketJoinTokens  bucket = "join_tokens"
 )
 
 func allBuckets() []bucket {
 	return []bucket{
 		bucketMeta, bucketConfigs, bucketBrokers, bucketTopics, bucketPartitions, bucketCheckpoints, bucketRanges,
-		bucketObjects, bucketGarbage, bucketReclaim, bucketControllers,
+		bucketObjects, bucketGarbage, bucketReclaim, bucketControllers, bucketJoinTokens,
 	}
 }
 

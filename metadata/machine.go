@@ -111,6 +111,10 @@ func (m *machine) dispatch(command *metadatapb.Command) (*metadatapb.Result, err
 		return nil, m.registerController(c.RegisterController)
 	case *metadatapb.Command_RemoveController:
 		return nil, m.removeController(c.RemoveController)
+	case *metadatapb.Command_PutJoinToken:
+		return nil, m.putJoinToken(c.PutJoinToken)
+	case *metadatapb.Command_UseJoinToken:
+		return nil, m.useJoinToken(c.UseJoinToken)
 	}
 	// This code knows every kind up to the cluster's level (see setFeatureLevel), so no replica knows this one.
 	return nil, noKind()

@@ -165,6 +165,45 @@ func (r *modelRun) RemoveController(*rapid.T) {
 	delete(r.controllers, id)
 }
 
+func (r *modelRun) PutToken(*rapid.T) {
+	id, node := byte(rapid.IntRange(1, 4).Draw(r.T, "token")), int32(rapid.IntRange(0, 2).Draw(r.T, "node"))
+	now := rapid.Int64Range(0, 9).Draw(r.T, "now")
+	t := modelToken{node, now + rapid.Int64Range(0, 5).Draw(r.T, "life")}
+	want := mq.None
+	if there, ok := r.tokens[id]; node < 1 || t.expires == now || ok && there != t {
+		want = mq.InvalidRequest
+	} else if !ok {
+		maps.DeleteFunc(r.tokens, func(_ byte, t modelToken) bool { return t.expires <= now })
+		r.tokens[id] = t
+	}
+	r.want(want, putTokenCommand(id, node, now, t.expires))
+	r.checkTokens()
+}
+
+func (r *modelRun) UseToken(*rapid.T) {
+	id, node := byte(rapid.IntRange(1, 4).Draw(r.T, "token")), int32(rapid.IntRange(1, 2).Draw(r.T, "node"))
+	now := rapid.Int64Range(0, 14).Draw(r.T, "now")
+	command := useTokenCommand(id, node, now)
+	if rapid.IntRange(0, 3).Draw(r.T, "secret") == 0 {
+		command.GetUseJoinToken().SecretSha256 = secretOf(id + 1)
+	}
+	want := mq.None
+	if t, ok := r.tokens[id]; !ok || t.node != node || now >= t.expires || !slices.Equal(command.GetUseJoinToken().GetSecretSha256(), secretOf(id)) {
+		want = mq.ClusterAuthorizationFailed
+	} else {
+		delete(r.tokens, id)
+	}
+	r.want(want, command)
+	r.checkTokens()
+}
+
+// checkTokens looks into the database: no image has them.
+func (r *modelRun) checkTokens() {
+	if got := r.b.tokens(); !slices.Equal(got, slices.Sorted(maps.Keys(r.tokens))) {
+		r.Fatalf("join tokens %v, want %v", got, r.tokens)
+	}
+}
+
 func (r *modelRun) Elect(*rapid.T) {
 	id := partitionOf(r.topic(), int32(rapid.IntRange(0, 2).Draw(r.T, "partition")))
 	p := r.at(id)

@@ -26,6 +26,13 @@ type model struct {
 	// controllers are nodes and their directories by raft id.
 	controllers map[uint64][2]int32
 	nextRaft    uint64
+	tokens      map[byte]modelToken
+}
+
+// modelToken is good for a node until a time.
+type modelToken struct {
+	node    int32
+	expires int64
 }
 
 type modelBroker struct {
@@ -561,12 +568,13 @@ func TestStateMachineDoesWhatThePlainModelDoes(t *testing.T) {
 		b.must(formCommand())
 		r := &modelRun{T: rt, b: b, last: &Image{}, model: &model{
 			brokers: map[int32]*modelBroker{}, topics: map[byte]*modelTopic{}, names: map[string]byte{}, used: map[byte]bool{},
-			objects: map[uint64]int{}, garbage: map[uint64]bool{}, nextObject: 1, controllers: map[uint64][2]int32{},
+			objects: map[uint64]int{}, garbage: map[uint64]bool{}, nextObject: 1, controllers: map[uint64][2]int32{}, tokens: map[byte]modelToken{},
 		}}
 		r.Register(rt)
 		actions := []func(*rapid.T){
 			r.Register, r.Fence, r.Create, r.Create, r.Delete, r.Commit, r.Commit, r.Commit, r.LogStart, r.ReclaimAll, r.Elect, r.ChangeISR, r.ChangeISR,
 			r.Configure, r.PlanElections, r.Reassign, r.Reassign, r.Stop, r.RemoveBroker, r.AddController, r.RegisterController, r.RemoveController,
+			r.PutToken, r.UseToken,
 		}
 		for range rapid.IntRange(1, 60).Draw(rt, "steps") {
 			actions[rapid.IntRange(0, len(actions)-1).Draw(rt, "action")](rt)

@@ -140,7 +140,7 @@ func TestIDsAreNeverHandedOutTwice(t *testing.T) {
 func TestCommandOfAHigherFeatureLevelIsRefused(t *testing.T) {
 	b := newCluster(t, 1)
 	data := encode(t, createCommand(1, "t", []int32{1}))
-	data = append(data, 0x08, 0x02) // feature_level = 2: the last value counts
+	data = append(data, 0x08, FeatureLevel+1) // feature_level: the last value counts
 	if _, err := DecodeResult(b.apply(data)[0]); mq.CodeOf(err) != mq.UnsupportedVersion {
 		t.Errorf("got %v", err)
 	}
@@ -157,14 +157,14 @@ func TestUnknownLevelStopsTheReplica(t *testing.T) {
 			SetFeatureLevel: &metadatapb.SetFeatureLevel{FeatureLevel: level},
 		}})
 	}
-	for level, want := range map[uint32]mq.Code{0: mq.InvalidRequest, 1: mq.None, 10: mq.UnsupportedVersion} {
+	for level, want := range map[uint32]mq.Code{0: mq.InvalidRequest, FeatureLevel: mq.None, 10: mq.UnsupportedVersion} {
 		if _, err := DecodeResult(b.apply(raise(level))[0]); mq.CodeOf(err) != want {
 			t.Errorf("level %d: %v, want %v", level, err, want)
 		}
 	}
 	before := b.digest()
 	b.index++
-	_, err := b.store.Apply(entriesOf(b.index, raise(2)), positionAt(b.index))
+	_, err := b.store.Apply(entriesOf(b.index, raise(FeatureLevel+1)), positionAt(b.index))
 	if mq.CodeOf(err) != mq.UnsupportedVersion {
 		t.Errorf("got %v", err)
 	}

@@ -60,7 +60,7 @@ type AdminConfig struct {
 type PKIConfig struct {
 	Dir          string `koanf:"dir" doc:"Directory with ca.crt, node.crt and node.key, as rustmq ctl ca node makes it, or with ca.crt and ca.key, out of which the node issues its own certificate. The cluster's id is that of the certificate. Default: DATA_DIR/pki, where the first start makes a certificate authority of its own." flag:"pki"`
 	Join         string `koanf:"join"          doc:"Join token, or @FILE that holds one, with which a node that has no certificate yet fetches it into pki.dir. Never printed." flag:"join"`
-	AuthorityDir string `koanf:"authority_dir" doc:"Directory with the ca.crt and ca.key that certificates of new nodes are signed with here. Default: pki.dir, where it has a ca.key; other nodes let nobody in."`
+	AuthorityDir string `koanf:"authority_dir" doc:"Directory with the ca.crt and ca.key that certificates of new nodes are signed with here. Default: pki.dir, where it has a ca.key; other nodes ask one that has it."`
 }
 
 // WALConfig bounds the write-ahead log.

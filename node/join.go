@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -66,29 +67,95 @@ func readToken(text string) (*join.Token, error) {
 	return join.Parse(text)
 }
 
-// openJoin is what the node serves to others about joining: where the authority's key is, tokens for nodes, and a door for who has one.
+// openJoin is what the node serves to others about joining: tokens for nodes, and a door for who has one.
 func (n *Node) openJoin() (*http.ServeMux, *join.Door) {
-	mux, dir := http.NewServeMux(), n.cfg.PKI.AuthorityDir
-	if dir == "" {
+	n.tokens = &joinTokens{early: join.NewMemory(), client: n.client.Load}
+	cfg := join.Config{
+		Cluster: n.id.Cluster, Fingerprint: n.certs.Fingerprint(), Tokens: n.tokens,
+		Peer: Peer, Random: n.seams.Random, Now: time.Now, Logger: n.logger,
+	}
+	dir := n.cfg.PKI.AuthorityDir
+	if dir == "" && n.certs.Issues() {
 		dir = n.cfg.PKIDir()
 	}
-	if dir == n.cfg.PKIDir() && !n.certs.Issues() {
-		return mux, nil
+	if dir != "" {
+		cfg.Authority = func() (*pki.Authority, error) { return pki.OpenAuthority(dir, time.Now()) }
+	} else {
+		cfg.Elsewhere = n.admitElsewhere
 	}
-	server := join.NewServer(join.Config{
-		Authority: func() (*pki.Authority, error) { return pki.OpenAuthority(dir, time.Now()) },
-		Tokens:    join.NewMemory(), Peer: Peer, Random: n.seams.Random, Now: time.Now, Logger: n.logger,
-	})
+	server, mux := join.NewServer(cfg), http.NewServeMux()
 	mux.Handle(joinpbconnect.NewTokenServiceHandler(server, connect.WithReadMaxBytes(join.MaxMessageBytes)))
 	return mux, join.NewDoor(server)
+}
+
+// shareTokens has the join tokens that were made before there was a cluster kept by it.
+func (n *Node) shareTokens(ctx context.Context) error {
+	if n.tokens == nil {
+		return nil
+	}
+	if err := n.tokens.share(ctx, time.Now()); err != nil {
+		n.logger.Warn("a join token that was made before the controllers were reached is not kept by them", "error", err)
+	}
+	return nil
+}
+
+// admitTimeout bounds how long one node is asked to let a new one in, dialling it included.
+const admitTimeout = tokenTimeout + time.Second
+
+// admitElsewhere has a node that has the authority's key let a new one in. Nobody knows who has it: one after the other is asked.
+func (n *Node) admitElsewhere(ctx context.Context, req *joinpb.JoinRequest) (certificate []byte, err error) {
+	nobody := mq.Errorf(mq.UnsupportedVersion, "no node that is reached has the authority's key: start one with it (pki.authority_dir), or use `rustmq ctl ca node`")
+	for _, node := range n.others() {
+		certificate, err := n.admitAt(ctx, node, req)
+		switch mq.CodeOf(err) {
+		case mq.UnsupportedVersion, mq.NetworkException, mq.ShuttingDown: // it has no key, or is not there
+			n.logger.Debug("a node lets nobody in", "node", node, "error", err)
+		default:
+			return certificate, err
+		}
+	}
+	return nil, nobody
+}
+
+func (n *Node) admitAt(ctx context.Context, node mq.NodeID, req *joinpb.JoinRequest) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, admitTimeout)
+	defer cancel()
+	client := joinpbconnect.NewTokenServiceClient(byNode{n.dialer, trafficControl}, baseURL(node), connect.WithReadMaxBytes(join.MaxMessageBytes))
+	answer, err := client.Admit(ctx, connect.NewRequest(&joinpb.AdmitRequest{Join: req}))
+	if err != nil {
+		return nil, rpcerr.FromConnect(err)
+	}
+	return answer.Msg.GetCertificate(), nil
+}
+
+// others are the nodes of the cluster that this one knows, but itself.
+func (n *Node) others() []mq.NodeID {
+	var nodes []mq.NodeID
+	add := func(id mq.NodeID) {
+		if id != n.id.Node && !slices.Contains(nodes, id) {
+			nodes = append(nodes, id)
+		}
+	}
+	for _, c := range n.controllers {
+		add(c.Node)
+	}
+	if img := n.image(); img != nil {
+		for _, c := range img.Controllers() {
+			add(c.Node)
+		}
+		for _, b := range img.Brokers() {
+			add(b.ID)
+		}
+	}
+	return nodes
 }
 
 // TokenRequest says for whom a join token is to be.
 type TokenRequest struct {
 	Node    mq.NodeID
 	TTL     time.Duration // in whole milliseconds, from a second to [join.MaxTTL]
-	Server  string        // the listener for nodes, host:port, of the node that has the authority's key
-	Address string        // where the new node finds that
+	Server  string        // the listener for nodes, host:port, of any node
+	Address string        // where the new node finds that, or the one of any other node
 }
 
 // CreateToken has a join token made. It speaks to the cluster as the node whose certificate lies in dir: who may read that node's key may let others in.

@@ -89,6 +89,7 @@ type Node struct {
 	admin       *admin.Server
 	certs       *pki.Identity
 	rpc         *rpcListener // nil on a node that is alone
+	tokens      *joinTokens  // nil on a node that is alone
 
 	closing  sync.Once
 	draining atomic.Bool
@@ -125,6 +126,7 @@ func StartWith(ctx context.Context, cfg Config, logger *slog.Logger, seams Seams
 		n.openLog,
 		n.bindSocket,
 		n.withRoom(n.enterCluster),
+		n.shareTokens,
 		n.openTier,
 		n.withRoom(n.openPartitions),
 		n.openUploader,

@@ -175,6 +175,9 @@ func openNode(dir string, ca pair, s Subject, now time.Time) (pair, error) {
 // CAFile is the path of the authority's certificate: what a client has to trust.
 func (id *Identity) CAFile() string { return filepath.Join(id.dir, CACertFile) }
 
+// Fingerprint is that of the authority's certificate, which every handshake shows.
+func (id *Identity) Fingerprint() Fingerprint { return FingerprintOf(id.ca.cert.Raw) }
+
 // Issues reports whether the authority's key lies beside the node's: where it does not, somebody else issued the certificate.
 func (id *Identity) Issues() bool { return id.ca.key != nil }
 

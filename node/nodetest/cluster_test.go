@@ -7,14 +7,25 @@ import (
 	"time"
 
 	"github.com/rustmq/rustmq/client"
+	"github.com/rustmq/rustmq/node"
 	"github.com/rustmq/rustmq/wal/crashfs"
 )
 
 // startCluster starts so many nodes. They end with the test.
 func startCluster(t *testing.T, nodes int) (*Cluster, context.Context) {
 	t.Helper()
+	c, ctx := newCluster(t, nodes, nil)
+	if err := c.Start(ctx); err != nil {
+		t.Fatal(err)
+	}
+	return c, ctx
+}
+
+// newCluster is NewCluster for a test, with whose end the nodes end.
+func newCluster(t *testing.T, nodes int, change func(*node.Config)) (*Cluster, context.Context) {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 4*time.Minute)
-	c, err := NewCluster(nodes, t.TempDir(), nil)
+	c, err := NewCluster(nodes, t.TempDir(), change)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -33,9 +44,6 @@ func startCluster(t *testing.T, nodes int) (*Cluster, context.Context) {
 			}
 		}
 	})
-	if err := c.Start(ctx); err != nil {
-		t.Fatal(err)
-	}
 	return c, ctx
 }
 

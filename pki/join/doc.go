@@ -1,9 +1,9 @@
 // Package join gets a new node its certificate: by a token that is good for one node, once, for a while.
 //
-//	operator   CreateToken at the node that has the authority's key ([Server.CreateToken])
+//	operator   CreateToken at any node ([Server.CreateToken])
 //	new node   draws a key; dials the address in the token; believes the authority whose fingerprint the token has, and
 //	           only then tells the secret ([Join])
-//	that node  uses the token up, and signs ([Server.Join])
+//	that node  uses the token up, and signs ([Server.Join]); one without the authority's key has one that has it do so ([Server.Admit])
 //
 // A token is text:
 //
@@ -19,7 +19,8 @@
 // # Invariants
 //
 //  1. A token's secret is told only to who has shown a certificate of the authority that the token names.
-//  2. A token is kept as a hash, is compared in constant time, and is used once: whatever happens after, it is gone.
-//  3. Whoever has no good token learns nothing by his answers: not whether a token exists, was used, or has expired.
+//  2. A token is kept as a hash, is compared in constant time, and is used once, on all nodes together: whatever happens after, it is gone.
+//  3. Whoever has no good token learns nothing by his answers: not whether a token exists, was used, or has expired. He may try a few times
+//     a second, at any node.
 //  4. Of a certificate request only the key and the hosts are taken; node and cluster are the token's.
 package join

@@ -47,7 +47,8 @@ func newRig(t *testing.T) *rig {
 		t.Fatal(err)
 	}
 	r.server = NewServer(Config{
-		Authority: func() (*pki.Authority, error) { return pki.OpenAuthority(dir, r.now) }, Tokens: NewMemory(),
+		Cluster: cluster, Fingerprint: r.certs.Fingerprint(), Tokens: NewMemory(),
+		Issuer: Issuer{Authority: func() (*pki.Authority, error) { return pki.OpenAuthority(dir, r.now) }},
 		Peer:   func(context.Context) (mq.NodeID, bool) { return r.peer, r.peer > 0 },
 		Random: rand.Reader, Now: func() time.Time { return r.now }, Logger: slog.New(slog.DiscardHandler),
 	})

@@ -27,11 +27,21 @@ const (
 	attemptsEach  = 100 * time.Millisecond
 )
 
-// Config is what a server of new nodes works with. All fields are required.
-type Config struct {
+// Issuer is how a server of new nodes gets certificates: one of the two is set.
+type Issuer struct {
 	// Authority opens the authority. It is asked at each use: its key is not kept in memory between.
 	Authority func() (*pki.Authority, error)
-	Tokens    Tokens
+	// Elsewhere has a node that has the authority's key do what [Server.Admit] does. Without Authority.
+	Elsewhere func(context.Context, *joinpb.JoinRequest) (certificate []byte, err error)
+}
+
+// Config is what a server of new nodes works with. All fields are required.
+type Config struct {
+	// Cluster and Fingerprint are what a new node is to believe: the cluster's id, and the authority whose certificate the connections show.
+	Cluster     mq.ClusterID
+	Fingerprint pki.Fingerprint
+	Tokens      Tokens
+	Issuer
 	// Peer is the node that asks for a token, and false for anybody else.
 	Peer   func(context.Context) (mq.NodeID, bool)
 	Random io.Reader
@@ -39,7 +49,7 @@ type Config struct {
 	Logger *slog.Logger
 }
 
-// Server implements both services. It is for the node that has the authority's key.
+// Server implements both services. Tokens are made and taken by every node, certificates are signed where the authority's key is.
 type Server struct {
 	cfg Config
 
@@ -77,16 +87,12 @@ func (s *Server) createToken(ctx context.Context, req *joinpb.CreateTokenRequest
 	if err := CheckAddress(req.GetAddress()); err != nil {
 		return "", err
 	}
-	authority, err := s.cfg.Authority()
-	if err != nil {
-		return "", err
-	}
 	t, err := newToken(s.cfg.Random)
 	if err != nil {
 		return "", err
 	}
 	now := s.cfg.Now()
-	t.Cluster, t.Authority, t.Node, t.Address = authority.Cluster(), authority.Fingerprint(), mq.NodeID(req.GetNodeId()), req.GetAddress()
+	t.Cluster, t.Authority, t.Node, t.Address = s.cfg.Cluster, s.cfg.Fingerprint, mq.NodeID(req.GetNodeId()), req.GetAddress()
 	t.Expires = now.Add(ttl).Truncate(time.Second)
 	err = s.cfg.Tokens.Put(ctx, Issued{ID: t.ID, Hash: sha256.Sum256(t.Secret[:]), Node: t.Node, Expires: t.Expires}, now)
 	if err != nil {
@@ -106,6 +112,25 @@ func (s *Server) Join(ctx context.Context, req *connect.Request[joinpb.JoinReque
 	return connect.NewResponse(&joinpb.JoinResponse{Certificate: cert}), nil
 }
 
+// Admit is Join for a node that a new one has asked, and that does not have the authority's key.
+func (s *Server) Admit(ctx context.Context, req *connect.Request[joinpb.AdmitRequest]) (*connect.Response[joinpb.AdmitResponse], error) {
+	cert, err := s.admit(ctx, req.Msg.GetJoin())
+	if err != nil {
+		return nil, rpcerr.ToConnect(err)
+	}
+	return connect.NewResponse(&joinpb.AdmitResponse{Certificate: cert}), nil
+}
+
+func (s *Server) admit(ctx context.Context, req *joinpb.JoinRequest) ([]byte, error) {
+	if _, ok := s.cfg.Peer(ctx); !ok {
+		return nil, mq.Errorf(mq.ClusterAuthorizationFailed, "only a node of the cluster may let another in")
+	}
+	if s.cfg.Authority == nil {
+		return nil, mq.Errorf(mq.UnsupportedVersion, "this node does not have the authority's key")
+	}
+	return s.join(ctx, req)
+}
+
 func (s *Server) join(ctx context.Context, req *joinpb.JoinRequest) ([]byte, error) {
 	now := s.cfg.Now()
 	if !s.attempt(now) {
@@ -113,13 +138,16 @@ func (s *Server) join(ctx context.Context, req *joinpb.JoinRequest) ([]byte, err
 	}
 	node, id := mq.NodeID(req.GetNodeId()), TokenID{}
 	if len(req.GetTokenId()) != len(id) || len(req.GetSecret()) != secretBytes {
-		return nil, errNoToken
+		return nil, ErrNoToken
 	}
 	copy(id[:], req.GetTokenId())
 	// Nothing of the authority is touched for who has no token; after the token is used only signing can fail.
 	request, err := pki.ParseRequest(req.GetCertificateRequest())
 	if err != nil {
 		return nil, err
+	}
+	if s.cfg.Authority == nil {
+		return s.cfg.Elsewhere(ctx, req)
 	}
 	if err := s.cfg.Tokens.Use(ctx, id, req.GetSecret(), node, now); err != nil {
 		return nil, err

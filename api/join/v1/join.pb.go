@@ -143,7 +143,7 @@ type CreateTokenRequest struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	NodeId int32                  `protobuf:"varint,1,opt,name=node_id,json=nodeId,proto3" json:"node_id,omitempty"`
 	TtlMs  int64                  `protobuf:"varint,2,opt,name=ttl_ms,json=ttlMs,proto3" json:"ttl_ms,omitempty"`
-	// Where the new node finds this one, host:port.
+	// Where the new node finds a node of the cluster, host:port.
 	Address       string `protobuf:"bytes,3,opt,name=address,proto3" json:"address,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -245,6 +245,96 @@ func (x *CreateTokenResponse) GetToken() string {
 	return ""
 }
 
+// AdmitRequest is what the new node said.
+type AdmitRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Join          *JoinRequest           `protobuf:"bytes,1,opt,name=join,proto3" json:"join,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AdmitRequest) Reset() {
+	*x = AdmitRequest{}
+	mi := &file_join_v1_join_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AdmitRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AdmitRequest) ProtoMessage() {}
+
+func (x *AdmitRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_join_v1_join_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AdmitRequest.ProtoReflect.Descriptor instead.
+func (*AdmitRequest) Descriptor() ([]byte, []int) {
+	return file_join_v1_join_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *AdmitRequest) GetJoin() *JoinRequest {
+	if x != nil {
+		return x.Join
+	}
+	return nil
+}
+
+// AdmitResponse is the certificate.
+type AdmitResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Certificate   []byte                 `protobuf:"bytes,1,opt,name=certificate,proto3" json:"certificate,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AdmitResponse) Reset() {
+	*x = AdmitResponse{}
+	mi := &file_join_v1_join_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AdmitResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AdmitResponse) ProtoMessage() {}
+
+func (x *AdmitResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_join_v1_join_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AdmitResponse.ProtoReflect.Descriptor instead.
+func (*AdmitResponse) Descriptor() ([]byte, []int) {
+	return file_join_v1_join_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *AdmitResponse) GetCertificate() []byte {
+	if x != nil {
+		return x.Certificate
+	}
+	return nil
+}
+
 var File_join_v1_join_proto protoreflect.FileDescriptor
 
 const file_join_v1_join_proto_rawDesc = "" +
@@ -262,11 +352,16 @@ const file_join_v1_join_proto_rawDesc = "" +
 	"\x06ttl_ms\x18\x02 \x01(\x03R\x05ttlMs\x12\x18\n" +
 	"\aaddress\x18\x03 \x01(\tR\aaddress\"+\n" +
 	"\x13CreateTokenResponse\x12\x14\n" +
-	"\x05token\x18\x01 \x01(\tR\x05token2P\n" +
+	"\x05token\x18\x01 \x01(\tR\x05token\"?\n" +
+	"\fAdmitRequest\x12/\n" +
+	"\x04join\x18\x01 \x01(\v2\x1b.rustmq.join.v1.JoinRequestR\x04join\"1\n" +
+	"\rAdmitResponse\x12 \n" +
+	"\vcertificate\x18\x01 \x01(\fR\vcertificate2P\n" +
 	"\vJoinService\x12A\n" +
-	"\x04Join\x12\x1b.rustmq.join.v1.JoinRequest\x1a\x1c.rustmq.join.v1.JoinResponse2f\n" +
+	"\x04Join\x12\x1b.rustmq.join.v1.JoinRequest\x1a\x1c.rustmq.join.v1.JoinResponse2\xac\x01\n" +
 	"\fTokenService\x12V\n" +
-	"\vCreateToken\x12\".rustmq.join.v1.CreateTokenRequest\x1a#.rustmq.join.v1.CreateTokenResponseB-Z+github.com/rustmq/rustmq/api/join/v1;joinpbb\x06proto3"
+	"\vCreateToken\x12\".rustmq.join.v1.CreateTokenRequest\x1a#.rustmq.join.v1.CreateTokenResponse\x12D\n" +
+	"\x05Admit\x12\x1c.rustmq.join.v1.AdmitRequest\x1a\x1d.rustmq.join.v1.AdmitResponseB-Z+github.com/rustmq/rustmq/api/join/v1;joinpbb\x06proto3"
 
 var (
 	file_join_v1_join_proto_rawDescOnce sync.Once
@@ -280,23 +375,28 @@ func file_join_v1_join_proto_rawDescGZIP() []byte {
 	return file_join_v1_join_proto_rawDescData
 }
 
-var file_join_v1_join_proto_msgTypes = make([]protoimpl.MessageInfo, 4)
+var file_join_v1_join_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
 var file_join_v1_join_proto_goTypes = []any{
 	(*JoinRequest)(nil),         // 0: rustmq.join.v1.JoinRequest
 	(*JoinResponse)(nil),        // 1: rustmq.join.v1.JoinResponse
 	(*CreateTokenRequest)(nil),  // 2: rustmq.join.v1.CreateTokenRequest
 	(*CreateTokenResponse)(nil), // 3: rustmq.join.v1.CreateTokenResponse
+	(*AdmitRequest)(nil),        // 4: rustmq.join.v1.AdmitRequest
+	(*AdmitResponse)(nil),       // 5: rustmq.join.v1.AdmitResponse
 }
 var file_join_v1_join_proto_depIdxs = []int32{
-	0, // 0: rustmq.join.v1.JoinService.Join:input_type -> rustmq.join.v1.JoinRequest
-	2, // 1: rustmq.join.v1.TokenService.CreateToken:input_type -> rustmq.join.v1.CreateTokenRequest
-	1, // 2: rustmq.join.v1.JoinService.Join:output_type -> rustmq.join.v1.JoinResponse
-	3, // 3: rustmq.join.v1.TokenService.CreateToken:output_type -> rustmq.join.v1.CreateTokenResponse
-	2, // [2:4] is the sub-list for method output_type
-	0, // [0:2] is the sub-list for method input_type
-	0, // [0:0] is the sub-list for extension type_name
-	0, // [0:0] is the sub-list for extension extendee
-	0, // [0:0] is the sub-list for field type_name
+	0, // 0: rustmq.join.v1.AdmitRequest.join:type_name -> rustmq.join.v1.JoinRequest
+	0, // 1: rustmq.join.v1.JoinService.Join:input_type -> rustmq.join.v1.JoinRequest
+	2, // 2: rustmq.join.v1.TokenService.CreateToken:input_type -> rustmq.join.v1.CreateTokenRequest
+	4, // 3: rustmq.join.v1.TokenService.Admit:input_type -> rustmq.join.v1.AdmitRequest
+	1, // 4: rustmq.join.v1.JoinService.Join:output_type -> rustmq.join.v1.JoinResponse
+	3, // 5: rustmq.join.v1.TokenService.CreateToken:output_type -> rustmq.join.v1.CreateTokenResponse
+	5, // 6: rustmq.join.v1.TokenService.Admit:output_type -> rustmq.join.v1.AdmitResponse
+	4, // [4:7] is the sub-list for method output_type
+	1, // [1:4] is the sub-list for method input_type
+	1, // [1:1] is the sub-list for extension type_name
+	1, // [1:1] is the sub-list for extension extendee
+	0, // [0:1] is the sub-list for field type_name
 }
 
 func init() { file_join_v1_join_proto_init() }
@@ -310,7 +410,7 @@ func file_join_v1_join_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_join_v1_join_proto_rawDesc), len(file_join_v1_join_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   4,
+			NumMessages:   6,
 			NumExtensions: 0,
 			NumServices:   2,
 		},

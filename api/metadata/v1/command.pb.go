@@ -54,6 +54,8 @@ type Command struct {
 	//	*Command_AddController
 	//	*Command_RegisterController
 	//	*Command_RemoveController
+	//	*Command_PutJoinToken
+	//	*Command_UseJoinToken
 	Kind          isCommand_Kind `protobuf_oneof:"kind"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -310,6 +312,24 @@ func (x *Command) GetRemoveController() *RemoveController {
 	return nil
 }
 
+func (x *Command) GetPutJoinToken() *PutJoinToken {
+	if x != nil {
+		if x, ok := x.Kind.(*Command_PutJoinToken); ok {
+			return x.PutJoinToken
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetUseJoinToken() *UseJoinToken {
+	if x != nil {
+		if x, ok := x.Kind.(*Command_UseJoinToken); ok {
+			return x.UseJoinToken
+		}
+	}
+	return nil
+}
+
 type isCommand_Kind interface {
 	isCommand_Kind()
 }
@@ -406,6 +426,14 @@ type Command_RemoveController struct {
 	RemoveController *RemoveController `protobuf:"bytes,52,opt,name=remove_controller,json=removeController,proto3,oneof"`
 }
 
+type Command_PutJoinToken struct {
+	PutJoinToken *PutJoinToken `protobuf:"bytes,60,opt,name=put_join_token,json=putJoinToken,proto3,oneof"`
+}
+
+type Command_UseJoinToken struct {
+	UseJoinToken *UseJoinToken `protobuf:"bytes,61,opt,name=use_join_token,json=useJoinToken,proto3,oneof"`
+}
+
 func (*Command_FormCluster) isCommand_Kind() {}
 
 func (*Command_SetFeatureLevel) isCommand_Kind() {}
@@ -451,6 +479,10 @@ func (*Command_AddController) isCommand_Kind() {}
 func (*Command_RegisterController) isCommand_Kind() {}
 
 func (*Command_RemoveController) isCommand_Kind() {}
+
+func (*Command_PutJoinToken) isCommand_Kind() {}
+
+func (*Command_UseJoinToken) isCommand_Kind() {}
 
 // Result is what applying a command gave. Code zero is success; others are mq.Code.
 type Result struct {
@@ -2943,11 +2975,147 @@ func (x *RemoveController) GetRaftId() uint64 {
 	return 0
 }
 
+// PutJoinToken keeps what a new node will be let in by, once. Tokens that have expired by then are forgotten. Putting the same one again
+// changes nothing. Needs feature level 2.
+type PutJoinToken struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// 16 bytes.
+	TokenId []byte     `protobuf:"bytes,1,opt,name=token_id,json=tokenId,proto3" json:"token_id,omitempty"`
+	Token   *JoinToken `protobuf:"bytes,2,opt,name=token,proto3" json:"token,omitempty"`
+	// The time at the node that makes the token, in milliseconds since 1970.
+	NowMs         int64 `protobuf:"varint,3,opt,name=now_ms,json=nowMs,proto3" json:"now_ms,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PutJoinToken) Reset() {
+	*x = PutJoinToken{}
+	mi := &file_metadata_v1_command_proto_msgTypes[43]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PutJoinToken) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PutJoinToken) ProtoMessage() {}
+
+func (x *PutJoinToken) ProtoReflect() protoreflect.Message {
+	mi := &file_metadata_v1_command_proto_msgTypes[43]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PutJoinToken.ProtoReflect.Descriptor instead.
+func (*PutJoinToken) Descriptor() ([]byte, []int) {
+	return file_metadata_v1_command_proto_rawDescGZIP(), []int{43}
+}
+
+func (x *PutJoinToken) GetTokenId() []byte {
+	if x != nil {
+		return x.TokenId
+	}
+	return nil
+}
+
+func (x *PutJoinToken) GetToken() *JoinToken {
+	if x != nil {
+		return x.Token
+	}
+	return nil
+}
+
+func (x *PutJoinToken) GetNowMs() int64 {
+	if x != nil {
+		return x.NowMs
+	}
+	return 0
+}
+
+// UseJoinToken finds a token that is good for the node and has not expired, and forgets it: of all that name one token, one succeeds. Needs
+// feature level 2.
+type UseJoinToken struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	TokenId []byte                 `protobuf:"bytes,1,opt,name=token_id,json=tokenId,proto3" json:"token_id,omitempty"`
+	// SHA-256 of the secret that was told.
+	SecretSha256 []byte `protobuf:"bytes,2,opt,name=secret_sha256,json=secretSha256,proto3" json:"secret_sha256,omitempty"`
+	NodeId       int32  `protobuf:"varint,3,opt,name=node_id,json=nodeId,proto3" json:"node_id,omitempty"`
+	// The time at the node that was told the secret, in milliseconds since 1970.
+	NowMs         int64 `protobuf:"varint,4,opt,name=now_ms,json=nowMs,proto3" json:"now_ms,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UseJoinToken) Reset() {
+	*x = UseJoinToken{}
+	mi := &file_metadata_v1_command_proto_msgTypes[44]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UseJoinToken) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UseJoinToken) ProtoMessage() {}
+
+func (x *UseJoinToken) ProtoReflect() protoreflect.Message {
+	mi := &file_metadata_v1_command_proto_msgTypes[44]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UseJoinToken.ProtoReflect.Descriptor instead.
+func (*UseJoinToken) Descriptor() ([]byte, []int) {
+	return file_metadata_v1_command_proto_rawDescGZIP(), []int{44}
+}
+
+func (x *UseJoinToken) GetTokenId() []byte {
+	if x != nil {
+		return x.TokenId
+	}
+	return nil
+}
+
+func (x *UseJoinToken) GetSecretSha256() []byte {
+	if x != nil {
+		return x.SecretSha256
+	}
+	return nil
+}
+
+func (x *UseJoinToken) GetNodeId() int32 {
+	if x != nil {
+		return x.NodeId
+	}
+	return 0
+}
+
+func (x *UseJoinToken) GetNowMs() int64 {
+	if x != nil {
+		return x.NowMs
+	}
+	return 0
+}
+
 var File_metadata_v1_command_proto protoreflect.FileDescriptor
 
 const file_metadata_v1_command_proto_rawDesc = "" +
 	"\n" +
-	"\x19metadata/v1/command.proto\x12\x12rustmq.metadata.v1\x1a\x18metadata/v1/record.proto\"\xe7\x0e\n" +
+	"\x19metadata/v1/command.proto\x12\x12rustmq.metadata.v1\x1a\x18metadata/v1/record.proto\"\xfb\x0f\n" +
 	"\aCommand\x12#\n" +
 	"\rfeature_level\x18\x01 \x01(\rR\ffeatureLevel\x12D\n" +
 	"\fform_cluster\x18\x02 \x01(\v2\x1f.rustmq.metadata.v1.FormClusterH\x00R\vformCluster\x12Q\n" +
@@ -2973,7 +3141,9 @@ const file_metadata_v1_command_proto_rawDesc = "" +
 	"\x0eremove_objects\x18* \x01(\v2!.rustmq.metadata.v1.RemoveObjectsH\x00R\rremoveObjects\x12J\n" +
 	"\x0eadd_controller\x182 \x01(\v2!.rustmq.metadata.v1.AddControllerH\x00R\raddController\x12Y\n" +
 	"\x13register_controller\x183 \x01(\v2&.rustmq.metadata.v1.RegisterControllerH\x00R\x12registerController\x12S\n" +
-	"\x11remove_controller\x184 \x01(\v2$.rustmq.metadata.v1.RemoveControllerH\x00R\x10removeControllerB\x06\n" +
+	"\x11remove_controller\x184 \x01(\v2$.rustmq.metadata.v1.RemoveControllerH\x00R\x10removeController\x12H\n" +
+	"\x0eput_join_token\x18< \x01(\v2 .rustmq.metadata.v1.PutJoinTokenH\x00R\fputJoinToken\x12H\n" +
+	"\x0euse_join_token\x18= \x01(\v2 .rustmq.metadata.v1.UseJoinTokenH\x00R\fuseJoinTokenB\x06\n" +
 	"\x04kind\"\xa1\x06\n" +
 	"\x06Result\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\x05R\x04code\x12\x18\n" +
@@ -3129,7 +3299,16 @@ const file_metadata_v1_command_proto_rawDesc = "" +
 	"controller\x18\x01 \x01(\v2\x1e.rustmq.metadata.v1.ControllerR\n" +
 	"controller\"+\n" +
 	"\x10RemoveController\x12\x17\n" +
-	"\araft_id\x18\x01 \x01(\x04R\x06raftIdB5Z3github.com/rustmq/rustmq/api/metadata/v1;metadatapbb\x06proto3"
+	"\araft_id\x18\x01 \x01(\x04R\x06raftId\"u\n" +
+	"\fPutJoinToken\x12\x19\n" +
+	"\btoken_id\x18\x01 \x01(\fR\atokenId\x123\n" +
+	"\x05token\x18\x02 \x01(\v2\x1d.rustmq.metadata.v1.JoinTokenR\x05token\x12\x15\n" +
+	"\x06now_ms\x18\x03 \x01(\x03R\x05nowMs\"~\n" +
+	"\fUseJoinToken\x12\x19\n" +
+	"\btoken_id\x18\x01 \x01(\fR\atokenId\x12#\n" +
+	"\rsecret_sha256\x18\x02 \x01(\fR\fsecretSha256\x12\x17\n" +
+	"\anode_id\x18\x03 \x01(\x05R\x06nodeId\x12\x15\n" +
+	"\x06now_ms\x18\x04 \x01(\x03R\x05nowMsB5Z3github.com/rustmq/rustmq/api/metadata/v1;metadatapbb\x06proto3"
 
 var (
 	file_metadata_v1_command_proto_rawDescOnce sync.Once
@@ -3143,7 +3322,7 @@ func file_metadata_v1_command_proto_rawDescGZIP() []byte {
 	return file_metadata_v1_command_proto_rawDescData
 }
 
-var file_metadata_v1_command_proto_msgTypes = make([]protoimpl.MessageInfo, 43)
+var file_metadata_v1_command_proto_msgTypes = make([]protoimpl.MessageInfo, 45)
 var file_metadata_v1_command_proto_goTypes = []any{
 	(*Command)(nil),                  // 0: rustmq.metadata.v1.Command
 	(*Result)(nil),                   // 1: rustmq.metadata.v1.Result
@@ -3188,10 +3367,13 @@ var file_metadata_v1_command_proto_goTypes = []any{
 	(*AddControllerResult)(nil),      // 40: rustmq.metadata.v1.AddControllerResult
 	(*RegisterController)(nil),       // 41: rustmq.metadata.v1.RegisterController
 	(*RemoveController)(nil),         // 42: rustmq.metadata.v1.RemoveController
-	(*Controller)(nil),               // 43: rustmq.metadata.v1.Controller
-	(*Endpoint)(nil),                 // 44: rustmq.metadata.v1.Endpoint
-	(*ConfigEntry)(nil),              // 45: rustmq.metadata.v1.ConfigEntry
-	(*EpochStart)(nil),               // 46: rustmq.metadata.v1.EpochStart
+	(*PutJoinToken)(nil),             // 43: rustmq.metadata.v1.PutJoinToken
+	(*UseJoinToken)(nil),             // 44: rustmq.metadata.v1.UseJoinToken
+	(*Controller)(nil),               // 45: rustmq.metadata.v1.Controller
+	(*Endpoint)(nil),                 // 46: rustmq.metadata.v1.Endpoint
+	(*ConfigEntry)(nil),              // 47: rustmq.metadata.v1.ConfigEntry
+	(*EpochStart)(nil),               // 48: rustmq.metadata.v1.EpochStart
+	(*JoinToken)(nil),                // 49: rustmq.metadata.v1.JoinToken
 }
 var file_metadata_v1_command_proto_depIdxs = []int32{
 	2,  // 0: rustmq.metadata.v1.Command.form_cluster:type_name -> rustmq.metadata.v1.FormCluster
@@ -3217,44 +3399,47 @@ var file_metadata_v1_command_proto_depIdxs = []int32{
 	39, // 20: rustmq.metadata.v1.Command.add_controller:type_name -> rustmq.metadata.v1.AddController
 	41, // 21: rustmq.metadata.v1.Command.register_controller:type_name -> rustmq.metadata.v1.RegisterController
 	42, // 22: rustmq.metadata.v1.Command.remove_controller:type_name -> rustmq.metadata.v1.RemoveController
-	8,  // 23: rustmq.metadata.v1.Result.register_broker:type_name -> rustmq.metadata.v1.RegisterBrokerResult
-	15, // 24: rustmq.metadata.v1.Result.create_topic:type_name -> rustmq.metadata.v1.CreateTopicResult
-	23, // 25: rustmq.metadata.v1.Result.change_partitions:type_name -> rustmq.metadata.v1.ChangePartitionsResult
-	29, // 26: rustmq.metadata.v1.Result.set_log_starts:type_name -> rustmq.metadata.v1.SetLogStartsResult
-	26, // 27: rustmq.metadata.v1.Result.reassign_partitions:type_name -> rustmq.metadata.v1.ReassignPartitionsResult
-	32, // 28: rustmq.metadata.v1.Result.allocate:type_name -> rustmq.metadata.v1.AllocateResult
-	35, // 29: rustmq.metadata.v1.Result.commit_object:type_name -> rustmq.metadata.v1.CommitObjectResult
-	37, // 30: rustmq.metadata.v1.Result.reclaim_ranges:type_name -> rustmq.metadata.v1.ReclaimRangesResult
-	40, // 31: rustmq.metadata.v1.Result.add_controller:type_name -> rustmq.metadata.v1.AddControllerResult
-	43, // 32: rustmq.metadata.v1.FormCluster.controllers:type_name -> rustmq.metadata.v1.Controller
-	4,  // 33: rustmq.metadata.v1.SetClusterConfigs.changes:type_name -> rustmq.metadata.v1.ConfigChange
-	44, // 34: rustmq.metadata.v1.RegisterBroker.endpoints:type_name -> rustmq.metadata.v1.Endpoint
-	6,  // 35: rustmq.metadata.v1.RegisterBroker.suspects:type_name -> rustmq.metadata.v1.PartitionRef
-	13, // 36: rustmq.metadata.v1.CreateTopic.assignments:type_name -> rustmq.metadata.v1.ReplicaAssignment
-	45, // 37: rustmq.metadata.v1.CreateTopic.configs:type_name -> rustmq.metadata.v1.ConfigEntry
-	4,  // 38: rustmq.metadata.v1.AlterTopicConfigs.changes:type_name -> rustmq.metadata.v1.ConfigChange
-	13, // 39: rustmq.metadata.v1.CreatePartitions.assignments:type_name -> rustmq.metadata.v1.ReplicaAssignment
-	6,  // 40: rustmq.metadata.v1.PartitionChange.partition:type_name -> rustmq.metadata.v1.PartitionRef
-	19, // 41: rustmq.metadata.v1.PartitionChange.isr:type_name -> rustmq.metadata.v1.ISRMember
-	20, // 42: rustmq.metadata.v1.ChangePartitions.changes:type_name -> rustmq.metadata.v1.PartitionChange
-	22, // 43: rustmq.metadata.v1.ChangePartitionsResult.verdicts:type_name -> rustmq.metadata.v1.Verdict
-	6,  // 44: rustmq.metadata.v1.Reassignment.partition:type_name -> rustmq.metadata.v1.PartitionRef
-	24, // 45: rustmq.metadata.v1.ReassignPartitions.reassignments:type_name -> rustmq.metadata.v1.Reassignment
-	22, // 46: rustmq.metadata.v1.ReassignPartitionsResult.verdicts:type_name -> rustmq.metadata.v1.Verdict
-	6,  // 47: rustmq.metadata.v1.LogStart.partition:type_name -> rustmq.metadata.v1.PartitionRef
-	27, // 48: rustmq.metadata.v1.SetLogStarts.starts:type_name -> rustmq.metadata.v1.LogStart
-	22, // 49: rustmq.metadata.v1.SetLogStartsResult.verdicts:type_name -> rustmq.metadata.v1.Verdict
-	6,  // 50: rustmq.metadata.v1.RangeCommit.partition:type_name -> rustmq.metadata.v1.PartitionRef
-	46, // 51: rustmq.metadata.v1.RangeCommit.epochs:type_name -> rustmq.metadata.v1.EpochStart
-	33, // 52: rustmq.metadata.v1.CommitObject.ranges:type_name -> rustmq.metadata.v1.RangeCommit
-	22, // 53: rustmq.metadata.v1.CommitObjectResult.verdicts:type_name -> rustmq.metadata.v1.Verdict
-	44, // 54: rustmq.metadata.v1.AddController.endpoint:type_name -> rustmq.metadata.v1.Endpoint
-	43, // 55: rustmq.metadata.v1.RegisterController.controller:type_name -> rustmq.metadata.v1.Controller
-	56, // [56:56] is the sub-list for method output_type
-	56, // [56:56] is the sub-list for method input_type
-	56, // [56:56] is the sub-list for extension type_name
-	56, // [56:56] is the sub-list for extension extendee
-	0,  // [0:56] is the sub-list for field type_name
+	43, // 23: rustmq.metadata.v1.Command.put_join_token:type_name -> rustmq.metadata.v1.PutJoinToken
+	44, // 24: rustmq.metadata.v1.Command.use_join_token:type_name -> rustmq.metadata.v1.UseJoinToken
+	8,  // 25: rustmq.metadata.v1.Result.register_broker:type_name -> rustmq.metadata.v1.RegisterBrokerResult
+	15, // 26: rustmq.metadata.v1.Result.create_topic:type_name -> rustmq.metadata.v1.CreateTopicResult
+	23, // 27: rustmq.metadata.v1.Result.change_partitions:type_name -> rustmq.metadata.v1.ChangePartitionsResult
+	29, // 28: rustmq.metadata.v1.Result.set_log_starts:type_name -> rustmq.metadata.v1.SetLogStartsResult
+	26, // 29: rustmq.metadata.v1.Result.reassign_partitions:type_name -> rustmq.metadata.v1.ReassignPartitionsResult
+	32, // 30: rustmq.metadata.v1.Result.allocate:type_name -> rustmq.metadata.v1.AllocateResult
+	35, // 31: rustmq.metadata.v1.Result.commit_object:type_name -> rustmq.metadata.v1.CommitObjectResult
+	37, // 32: rustmq.metadata.v1.Result.reclaim_ranges:type_name -> rustmq.metadata.v1.ReclaimRangesResult
+	40, // 33: rustmq.metadata.v1.Result.add_controller:type_name -> rustmq.metadata.v1.AddControllerResult
+	45, // 34: rustmq.metadata.v1.FormCluster.controllers:type_name -> rustmq.metadata.v1.Controller
+	4,  // 35: rustmq.metadata.v1.SetClusterConfigs.changes:type_name -> rustmq.metadata.v1.ConfigChange
+	46, // 36: rustmq.metadata.v1.RegisterBroker.endpoints:type_name -> rustmq.metadata.v1.Endpoint
+	6,  // 37: rustmq.metadata.v1.RegisterBroker.suspects:type_name -> rustmq.metadata.v1.PartitionRef
+	13, // 38: rustmq.metadata.v1.CreateTopic.assignments:type_name -> rustmq.metadata.v1.ReplicaAssignment
+	47, // 39: rustmq.metadata.v1.CreateTopic.configs:type_name -> rustmq.metadata.v1.ConfigEntry
+	4,  // 40: rustmq.metadata.v1.AlterTopicConfigs.changes:type_name -> rustmq.metadata.v1.ConfigChange
+	13, // 41: rustmq.metadata.v1.CreatePartitions.assignments:type_name -> rustmq.metadata.v1.ReplicaAssignment
+	6,  // 42: rustmq.metadata.v1.PartitionChange.partition:type_name -> rustmq.metadata.v1.PartitionRef
+	19, // 43: rustmq.metadata.v1.PartitionChange.isr:type_name -> rustmq.metadata.v1.ISRMember
+	20, // 44: rustmq.metadata.v1.ChangePartitions.changes:type_name -> rustmq.metadata.v1.PartitionChange
+	22, // 45: rustmq.metadata.v1.ChangePartitionsResult.verdicts:type_name -> rustmq.metadata.v1.Verdict
+	6,  // 46: rustmq.metadata.v1.Reassignment.partition:type_name -> rustmq.metadata.v1.PartitionRef
+	24, // 47: rustmq.metadata.v1.ReassignPartitions.reassignments:type_name -> rustmq.metadata.v1.Reassignment
+	22, // 48: rustmq.metadata.v1.ReassignPartitionsResult.verdicts:type_name -> rustmq.metadata.v1.Verdict
+	6,  // 49: rustmq.metadata.v1.LogStart.partition:type_name -> rustmq.metadata.v1.PartitionRef
+	27, // 50: rustmq.metadata.v1.SetLogStarts.starts:type_name -> rustmq.metadata.v1.LogStart
+	22, // 51: rustmq.metadata.v1.SetLogStartsResult.verdicts:type_name -> rustmq.metadata.v1.Verdict
+	6,  // 52: rustmq.metadata.v1.RangeCommit.partition:type_name -> rustmq.metadata.v1.PartitionRef
+	48, // 53: rustmq.metadata.v1.RangeCommit.epochs:type_name -> rustmq.metadata.v1.EpochStart
+	33, // 54: rustmq.metadata.v1.CommitObject.ranges:type_name -> rustmq.metadata.v1.RangeCommit
+	22, // 55: rustmq.metadata.v1.CommitObjectResult.verdicts:type_name -> rustmq.metadata.v1.Verdict
+	46, // 56: rustmq.metadata.v1.AddController.endpoint:type_name -> rustmq.metadata.v1.Endpoint
+	45, // 57: rustmq.metadata.v1.RegisterController.controller:type_name -> rustmq.metadata.v1.Controller
+	49, // 58: rustmq.metadata.v1.PutJoinToken.token:type_name -> rustmq.metadata.v1.JoinToken
+	59, // [59:59] is the sub-list for method output_type
+	59, // [59:59] is the sub-list for method input_type
+	59, // [59:59] is the sub-list for extension type_name
+	59, // [59:59] is the sub-list for extension extendee
+	0,  // [0:59] is the sub-list for field type_name
 }
 
 func init() { file_metadata_v1_command_proto_init() }
@@ -3287,6 +3472,8 @@ func file_metadata_v1_command_proto_init() {
 		(*Command_AddController)(nil),
 		(*Command_RegisterController)(nil),
 		(*Command_RemoveController)(nil),
+		(*Command_PutJoinToken)(nil),
+		(*Command_UseJoinToken)(nil),
 	}
 	file_metadata_v1_command_proto_msgTypes[1].OneofWrappers = []any{
 		(*Result_RegisterBroker)(nil),
@@ -3307,7 +3494,7 @@ func file_metadata_v1_command_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_metadata_v1_command_proto_rawDesc), len(file_metadata_v1_command_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   43,
+			NumMessages:   45,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

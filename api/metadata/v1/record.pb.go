@@ -346,6 +346,69 @@ func (x *Controller) GetMaxFeatureLevel() uint32 {
 	return 0
 }
 
+// JoinToken is what is kept of a token that lets one new node in.
+type JoinToken struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// 32 bytes. The secret itself is kept by nobody.
+	SecretSha256 []byte `protobuf:"bytes,1,opt,name=secret_sha256,json=secretSha256,proto3" json:"secret_sha256,omitempty"`
+	NodeId       int32  `protobuf:"varint,2,opt,name=node_id,json=nodeId,proto3" json:"node_id,omitempty"`
+	// In milliseconds since 1970. It is not good any more at that time.
+	ExpiresMs     int64 `protobuf:"varint,3,opt,name=expires_ms,json=expiresMs,proto3" json:"expires_ms,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *JoinToken) Reset() {
+	*x = JoinToken{}
+	mi := &file_metadata_v1_record_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *JoinToken) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*JoinToken) ProtoMessage() {}
+
+func (x *JoinToken) ProtoReflect() protoreflect.Message {
+	mi := &file_metadata_v1_record_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use JoinToken.ProtoReflect.Descriptor instead.
+func (*JoinToken) Descriptor() ([]byte, []int) {
+	return file_metadata_v1_record_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *JoinToken) GetSecretSha256() []byte {
+	if x != nil {
+		return x.SecretSha256
+	}
+	return nil
+}
+
+func (x *JoinToken) GetNodeId() int32 {
+	if x != nil {
+		return x.NodeId
+	}
+	return 0
+}
+
+func (x *JoinToken) GetExpiresMs() int64 {
+	if x != nil {
+		return x.ExpiresMs
+	}
+	return 0
+}
+
 // ConfigEntry is one setting as it was given.
 type ConfigEntry struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -357,7 +420,7 @@ type ConfigEntry struct {
 
 func (x *ConfigEntry) Reset() {
 	*x = ConfigEntry{}
-	mi := &file_metadata_v1_record_proto_msgTypes[4]
+	mi := &file_metadata_v1_record_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -369,7 +432,7 @@ func (x *ConfigEntry) String() string {
 func (*ConfigEntry) ProtoMessage() {}
 
 func (x *ConfigEntry) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_v1_record_proto_msgTypes[4]
+	mi := &file_metadata_v1_record_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -382,7 +445,7 @@ func (x *ConfigEntry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfigEntry.ProtoReflect.Descriptor instead.
 func (*ConfigEntry) Descriptor() ([]byte, []int) {
-	return file_metadata_v1_record_proto_rawDescGZIP(), []int{4}
+	return file_metadata_v1_record_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *ConfigEntry) GetKey() string {
@@ -414,7 +477,7 @@ type Topic struct {
 
 func (x *Topic) Reset() {
 	*x = Topic{}
-	mi := &file_metadata_v1_record_proto_msgTypes[5]
+	mi := &file_metadata_v1_record_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -426,7 +489,7 @@ func (x *Topic) String() string {
 func (*Topic) ProtoMessage() {}
 
 func (x *Topic) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_v1_record_proto_msgTypes[5]
+	mi := &file_metadata_v1_record_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -439,7 +502,7 @@ func (x *Topic) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Topic.ProtoReflect.Descriptor instead.
 func (*Topic) Descriptor() ([]byte, []int) {
-	return file_metadata_v1_record_proto_rawDescGZIP(), []int{5}
+	return file_metadata_v1_record_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Topic) GetId() []byte {
@@ -500,7 +563,7 @@ type Partition struct {
 
 func (x *Partition) Reset() {
 	*x = Partition{}
-	mi := &file_metadata_v1_record_proto_msgTypes[6]
+	mi := &file_metadata_v1_record_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -512,7 +575,7 @@ func (x *Partition) String() string {
 func (*Partition) ProtoMessage() {}
 
 func (x *Partition) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_v1_record_proto_msgTypes[6]
+	mi := &file_metadata_v1_record_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -525,7 +588,7 @@ func (x *Partition) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Partition.ProtoReflect.Descriptor instead.
 func (*Partition) Descriptor() ([]byte, []int) {
-	return file_metadata_v1_record_proto_rawDescGZIP(), []int{6}
+	return file_metadata_v1_record_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Partition) GetLeader() int32 {
@@ -623,7 +686,7 @@ type EpochStart struct {
 
 func (x *EpochStart) Reset() {
 	*x = EpochStart{}
-	mi := &file_metadata_v1_record_proto_msgTypes[7]
+	mi := &file_metadata_v1_record_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -635,7 +698,7 @@ func (x *EpochStart) String() string {
 func (*EpochStart) ProtoMessage() {}
 
 func (x *EpochStart) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_v1_record_proto_msgTypes[7]
+	mi := &file_metadata_v1_record_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -648,7 +711,7 @@ func (x *EpochStart) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EpochStart.ProtoReflect.Descriptor instead.
 func (*EpochStart) Descriptor() ([]byte, []int) {
-	return file_metadata_v1_record_proto_rawDescGZIP(), []int{7}
+	return file_metadata_v1_record_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *EpochStart) GetEpoch() int32 {
@@ -679,7 +742,7 @@ type Checkpoint struct {
 
 func (x *Checkpoint) Reset() {
 	*x = Checkpoint{}
-	mi := &file_metadata_v1_record_proto_msgTypes[8]
+	mi := &file_metadata_v1_record_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -691,7 +754,7 @@ func (x *Checkpoint) String() string {
 func (*Checkpoint) ProtoMessage() {}
 
 func (x *Checkpoint) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_v1_record_proto_msgTypes[8]
+	mi := &file_metadata_v1_record_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -704,7 +767,7 @@ func (x *Checkpoint) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Checkpoint.ProtoReflect.Descriptor instead.
 func (*Checkpoint) Descriptor() ([]byte, []int) {
-	return file_metadata_v1_record_proto_rawDescGZIP(), []int{8}
+	return file_metadata_v1_record_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Checkpoint) GetEnd() int64 {
@@ -749,7 +812,7 @@ type Range struct {
 
 func (x *Range) Reset() {
 	*x = Range{}
-	mi := &file_metadata_v1_record_proto_msgTypes[9]
+	mi := &file_metadata_v1_record_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -761,7 +824,7 @@ func (x *Range) String() string {
 func (*Range) ProtoMessage() {}
 
 func (x *Range) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_v1_record_proto_msgTypes[9]
+	mi := &file_metadata_v1_record_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -774,7 +837,7 @@ func (x *Range) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Range.ProtoReflect.Descriptor instead.
 func (*Range) Descriptor() ([]byte, []int) {
-	return file_metadata_v1_record_proto_rawDescGZIP(), []int{9}
+	return file_metadata_v1_record_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Range) GetFirst() int64 {
@@ -853,7 +916,7 @@ type Object struct {
 
 func (x *Object) Reset() {
 	*x = Object{}
-	mi := &file_metadata_v1_record_proto_msgTypes[10]
+	mi := &file_metadata_v1_record_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -865,7 +928,7 @@ func (x *Object) String() string {
 func (*Object) ProtoMessage() {}
 
 func (x *Object) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_v1_record_proto_msgTypes[10]
+	mi := &file_metadata_v1_record_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -878,7 +941,7 @@ func (x *Object) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Object.ProtoReflect.Descriptor instead.
 func (*Object) Descriptor() ([]byte, []int) {
-	return file_metadata_v1_record_proto_rawDescGZIP(), []int{10}
+	return file_metadata_v1_record_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Object) GetKey() string {
@@ -916,7 +979,7 @@ type Reclaim struct {
 
 func (x *Reclaim) Reset() {
 	*x = Reclaim{}
-	mi := &file_metadata_v1_record_proto_msgTypes[11]
+	mi := &file_metadata_v1_record_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -928,7 +991,7 @@ func (x *Reclaim) String() string {
 func (*Reclaim) ProtoMessage() {}
 
 func (x *Reclaim) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_v1_record_proto_msgTypes[11]
+	mi := &file_metadata_v1_record_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -941,7 +1004,7 @@ func (x *Reclaim) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Reclaim.ProtoReflect.Descriptor instead.
 func (*Reclaim) Descriptor() ([]byte, []int) {
-	return file_metadata_v1_record_proto_rawDescGZIP(), []int{11}
+	return file_metadata_v1_record_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Reclaim) GetBelow() int64 {
@@ -989,7 +1052,12 @@ const file_metadata_v1_record_proto_rawDesc = "" +
 	"\anode_id\x18\x02 \x01(\x05R\x06nodeId\x12\x15\n" +
 	"\x06dir_id\x18\x03 \x01(\fR\x05dirId\x128\n" +
 	"\bendpoint\x18\x04 \x01(\v2\x1c.rustmq.metadata.v1.EndpointR\bendpoint\x12*\n" +
-	"\x11max_feature_level\x18\x05 \x01(\rR\x0fmaxFeatureLevel\"5\n" +
+	"\x11max_feature_level\x18\x05 \x01(\rR\x0fmaxFeatureLevel\"h\n" +
+	"\tJoinToken\x12#\n" +
+	"\rsecret_sha256\x18\x01 \x01(\fR\fsecretSha256\x12\x17\n" +
+	"\anode_id\x18\x02 \x01(\x05R\x06nodeId\x12\x1d\n" +
+	"\n" +
+	"expires_ms\x18\x03 \x01(\x03R\texpiresMs\"5\n" +
 	"\vConfigEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value\"\x86\x01\n" +
@@ -1055,26 +1123,27 @@ func file_metadata_v1_record_proto_rawDescGZIP() []byte {
 	return file_metadata_v1_record_proto_rawDescData
 }
 
-var file_metadata_v1_record_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
+var file_metadata_v1_record_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
 var file_metadata_v1_record_proto_goTypes = []any{
 	(*Cluster)(nil),     // 0: rustmq.metadata.v1.Cluster
 	(*Endpoint)(nil),    // 1: rustmq.metadata.v1.Endpoint
 	(*Broker)(nil),      // 2: rustmq.metadata.v1.Broker
 	(*Controller)(nil),  // 3: rustmq.metadata.v1.Controller
-	(*ConfigEntry)(nil), // 4: rustmq.metadata.v1.ConfigEntry
-	(*Topic)(nil),       // 5: rustmq.metadata.v1.Topic
-	(*Partition)(nil),   // 6: rustmq.metadata.v1.Partition
-	(*EpochStart)(nil),  // 7: rustmq.metadata.v1.EpochStart
-	(*Checkpoint)(nil),  // 8: rustmq.metadata.v1.Checkpoint
-	(*Range)(nil),       // 9: rustmq.metadata.v1.Range
-	(*Object)(nil),      // 10: rustmq.metadata.v1.Object
-	(*Reclaim)(nil),     // 11: rustmq.metadata.v1.Reclaim
+	(*JoinToken)(nil),   // 4: rustmq.metadata.v1.JoinToken
+	(*ConfigEntry)(nil), // 5: rustmq.metadata.v1.ConfigEntry
+	(*Topic)(nil),       // 6: rustmq.metadata.v1.Topic
+	(*Partition)(nil),   // 7: rustmq.metadata.v1.Partition
+	(*EpochStart)(nil),  // 8: rustmq.metadata.v1.EpochStart
+	(*Checkpoint)(nil),  // 9: rustmq.metadata.v1.Checkpoint
+	(*Range)(nil),       // 10: rustmq.metadata.v1.Range
+	(*Object)(nil),      // 11: rustmq.metadata.v1.Object
+	(*Reclaim)(nil),     // 12: rustmq.metadata.v1.Reclaim
 }
 var file_metadata_v1_record_proto_depIdxs = []int32{
 	1, // 0: rustmq.metadata.v1.Broker.endpoints:type_name -> rustmq.metadata.v1.Endpoint
 	1, // 1: rustmq.metadata.v1.Controller.endpoint:type_name -> rustmq.metadata.v1.Endpoint
-	4, // 2: rustmq.metadata.v1.Topic.configs:type_name -> rustmq.metadata.v1.ConfigEntry
-	7, // 3: rustmq.metadata.v1.Checkpoint.epochs:type_name -> rustmq.metadata.v1.EpochStart
+	5, // 2: rustmq.metadata.v1.Topic.configs:type_name -> rustmq.metadata.v1.ConfigEntry
+	8, // 3: rustmq.metadata.v1.Checkpoint.epochs:type_name -> rustmq.metadata.v1.EpochStart
 	4, // [4:4] is the sub-list for method output_type
 	4, // [4:4] is the sub-list for method input_type
 	4, // [4:4] is the sub-list for extension type_name
@@ -1093,7 +1162,7 @@ func file_metadata_v1_record_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_metadata_v1_record_proto_rawDesc), len(file_metadata_v1_record_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   12,
+			NumMessages:   13,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

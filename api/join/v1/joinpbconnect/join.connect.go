@@ -43,6 +43,8 @@ const (
 	// TokenServiceCreateTokenProcedure is the fully-qualified name of the TokenService's CreateToken
 	// RPC.
 	TokenServiceCreateTokenProcedure = "/rustmq.join.v1.TokenService/CreateToken"
+	// TokenServiceAdmitProcedure is the fully-qualified name of the TokenService's Admit RPC.
+	TokenServiceAdmitProcedure = "/rustmq.join.v1.TokenService/Admit"
 )
 
 // JoinServiceClient is a client for the rustmq.join.v1.JoinService service.
@@ -119,8 +121,10 @@ func (UnimplementedJoinServiceHandler) Join(context.Context, *connect.Request[v1
 
 // TokenServiceClient is a client for the rustmq.join.v1.TokenService service.
 type TokenServiceClient interface {
-	// CreateToken makes the token of one new node at the node that has the authority's key.
+	// CreateToken makes the token of one new node.
 	CreateToken(context.Context, *connect.Request[v1.CreateTokenRequest]) (*connect.Response[v1.CreateTokenResponse], error)
+	// Admit is Join for a node that was asked and does not have the authority's key. Who has none either answers UNSUPPORTED_VERSION.
+	Admit(context.Context, *connect.Request[v1.AdmitRequest]) (*connect.Response[v1.AdmitResponse], error)
 }
 
 // NewTokenServiceClient constructs a client for the rustmq.join.v1.TokenService service. By
@@ -140,12 +144,19 @@ func NewTokenServiceClient(httpClient connect.HTTPClient, baseURL string, opts .
 			connect.WithSchema(tokenServiceMethods.ByName("CreateToken")),
 			connect.WithClientOptions(opts...),
 		),
+		admit: connect.NewClient[v1.AdmitRequest, v1.AdmitResponse](
+			httpClient,
+			baseURL+TokenServiceAdmitProcedure,
+			connect.WithSchema(tokenServiceMethods.ByName("Admit")),
+			connect.WithClientOptions(opts...),
+		),
 	}
 }
 
 // tokenServiceClient implements TokenServiceClient.
 type tokenServiceClient struct {
 	createToken *connect.Client[v1.CreateTokenRequest, v1.CreateTokenResponse]
+	admit       *connect.Client[v1.AdmitRequest, v1.AdmitResponse]
 }
 
 // CreateToken calls rustmq.join.v1.TokenService.CreateToken.
@@ -153,10 +164,17 @@ func (c *tokenServiceClient) CreateToken(ctx context.Context, req *connect.Reque
 	return c.createToken.CallUnary(ctx, req)
 }
 
+// Admit calls rustmq.join.v1.TokenService.Admit.
+func (c *tokenServiceClient) Admit(ctx context.Context, req *connect.Request[v1.AdmitRequest]) (*connect.Response[v1.AdmitResponse], error) {
+	return c.admit.CallUnary(ctx, req)
+}
+
 // TokenServiceHandler is an implementation of the rustmq.join.v1.TokenService service.
 type TokenServiceHandler interface {
-	// CreateToken makes the token of one new node at the node that has the authority's key.
+	// CreateToken makes the token of one new node.
 	CreateToken(context.Context, *connect.Request[v1.CreateTokenRequest]) (*connect.Response[v1.CreateTokenResponse], error)
+	// Admit is Join for a node that was asked and does not have the authority's key. Who has none either answers UNSUPPORTED_VERSION.
+	Admit(context.Context, *connect.Request[v1.AdmitRequest]) (*connect.Response[v1.AdmitResponse], error)
 }
 
 // NewTokenServiceHandler builds an HTTP handler from the service implementation. It returns the
@@ -172,10 +190,18 @@ func NewTokenServiceHandler(svc TokenServiceHandler, opts ...connect.HandlerOpti
 		connect.WithSchema(tokenServiceMethods.ByName("CreateToken")),
 		connect.WithHandlerOptions(opts...),
 	)
+	tokenServiceAdmitHandler := connect.NewUnaryHandler(
+		TokenServiceAdmitProcedure,
+		svc.Admit,
+		connect.WithSchema(tokenServiceMethods.ByName("Admit")),
+		connect.WithHandlerOptions(opts...),
+	)
 	return "/rustmq.join.v1.TokenService/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case TokenServiceCreateTokenProcedure:
 			tokenServiceCreateTokenHandler.ServeHTTP(w, r)
+		case TokenServiceAdmitProcedure:
+			tokenServiceAdmitHandler.ServeHTTP(w, r)
 		default:
 			http.NotFound(w, r)
 		}
@@ -187,4 +213,8 @@ type UnimplementedTokenServiceHandler struct{}
 
 func (UnimplementedTokenServiceHandler) CreateToken(context.Context, *connect.Request[v1.CreateTokenRequest]) (*connect.Response[v1.CreateTokenResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("rustmq.join.v1.TokenService.CreateToken is not implemented"))
+}
+
+func (UnimplementedTokenServiceHandler) Admit(context.Context, *connect.Request[v1.AdmitRequest]) (*connect.Response[v1.AdmitResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("rustmq.join.v1.TokenService.Admit is not implemented"))
 }
