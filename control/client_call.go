@@ -10,6 +10,7 @@ import (
 	metadatapb "github.com/rustmq/rustmq/api/metadata/v1"
 	"github.com/rustmq/rustmq/metadata"
 	"github.com/rustmq/rustmq/mq"
+	"github.com/rustmq/rustmq/raft"
 )
 
 // maxAnswerBytes bounds an answer: a checkpoint with all that it may have, or a page of ranges, or of an image.
@@ -30,10 +31,25 @@ func (c *Client) Propose(ctx context.Context, command *metadatapb.Command) (*met
 		return nil, err
 	}
 	result, refused := metadata.DecodeResult(encoded)
+	if err := c.reachable(index); err != nil {
+		return result, err
+	}
 	if err := c.AwaitIndex(ctx, index); err != nil {
 		return result, makeUndecidedUnless(refused, err)
 	}
 	return result, refused
+}
+
+// reachable says why a store of this node's never gets to an index: its controller is one of those that were lost when the cluster was recovered without it.
+func (c *Client) reachable(index uint64) error {
+	if c.cfg.Local == nil {
+		return nil
+	}
+	if here := c.Image(); here.Index != 0 && here.Generation() < raft.Generation(index) {
+		return mq.Errorf(mq.WrongDataDir, "the cluster was recovered (generation %d) without the controller of node %d, which is of generation %d: stop the node, and start it "+
+			"with an empty data directory", raft.Generation(index), c.cfg.Node, here.Generation())
+	}
+	return nil
 }
 
 // makeUndecidedUnless is the error of a command that was decided when this node's image did not get there in time.
@@ -52,7 +68,7 @@ func (c *Client) propose(ctx context.Context, data []byte) (result []byte, index
 		}
 	}
 	err = c.call(ctx, func(ctx context.Context, s controlpbconnect.ControlServiceClient) error {
-		answer, err := s.Propose(ctx, connect.NewRequest(&controlpb.ProposeRequest{Command: data}))
+		answer, err := s.Propose(ctx, connect.NewRequest(&controlpb.ProposeRequest{Command: data, ImageIndex: c.Image().Index}))
 		if err == nil {
 			result, index = answer.Msg.GetResult(), answer.Msg.GetIndex()
 		}
@@ -94,7 +110,7 @@ func (c *Client) call(ctx context.Context, do func(context.Context, controlpbcon
 // again, until ctx ends. Errors are those of the operation, NetworkException, those of ctx.
 func (c *Client) Operate(ctx context.Context, request []byte) (response []byte, err error) {
 	err = c.call(ctx, func(ctx context.Context, s controlpbconnect.ControlServiceClient) error {
-		answer, err := s.Operate(ctx, connect.NewRequest(&controlpb.OperateRequest{Request: request}))
+		answer, err := s.Operate(ctx, connect.NewRequest(&controlpb.OperateRequest{Request: request, ImageIndex: c.Image().Index}))
 		if err == nil {
 			response = answer.Msg.GetResponse()
 		}

@@ -79,8 +79,13 @@ func (c *Client) take(reader *metadata.ImageReader, m *controlpb.WatchResponse) 
 	if img == nil {
 		return nil
 	}
-	if now := c.feed.Image(); img.Index < now.Index {
+	now := c.feed.Image()
+	if img.Index < now.Index {
 		return mq.Errorf(mq.NotController, "an image at index %d came, %d is here", img.Index, now.Index)
+	}
+	if now.Index != 0 && img.Generation() != now.Generation() {
+		c.log.Error("the cluster was recovered from the loss of a majority of its controllers: what only those decided is void", "generation", img.Generation(),
+			"image_before", now.Index, "image", img.Index)
 	}
 	c.feed.Publish(img)
 	c.finder.learn(controllersOf(img))

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"slices"
@@ -19,6 +20,7 @@ import (
 	metadatapb "github.com/rustmq/rustmq/api/metadata/v1"
 	"github.com/rustmq/rustmq/metadata"
 	"github.com/rustmq/rustmq/mq"
+	"github.com/rustmq/rustmq/raft"
 )
 
 func decode(data []byte) (*metadatapb.Result, error) { return metadata.DecodeResult(data) }
@@ -596,5 +598,63 @@ func TestRangesOfDeletedTopicsAreReclaimed(t *testing.T) {
 		if c.group.entries != before {
 			t.Error("commands though nothing was pending")
 		}
+	})
+}
+
+// Controller 3 misses what the others decide, who are lost. It is recovered. A broker that ran on has an image that is ahead of it, and an epoch of theirs; it follows
+// all the same, has no lease before it does, and heeds none of the lost when one of these runs again.
+func TestBrokerThatRanOnFollowsARecoveredController(t *testing.T) {
+	inBubble(t, func(t *testing.T, c *cluster) {
+		b := c.broker(4)
+		c.broker(5)
+		c.propose(createTopic(2, 4, 5))
+		third := c.group.stores[3]
+		delete(c.group.stores, 3)
+		c.kill(3)
+		c.kill(5)
+		c.until("new leaders", func() bool { return leads(b.Image(), 4) == 2 })
+		for i := range byte(10) {
+			more := createTopic(1, 4)
+			more.GetCreateTopic().Id, more.GetCreateTopic().Name = bytes.Repeat([]byte{i + 1}, 16), fmt.Sprint("lost-", i)
+			c.propose(more)
+		}
+		c.until("image", func() bool { return b.Image().TopicCount() == 11 })
+		c.kill(1)
+		c.kill(2)
+		lost := c.group
+		data, err := metadata.RecoverCommand()
+		if err != nil {
+			t.Fatal(err)
+		}
+		at := raft.Position{Index: 1 << 40, Term: 9, Conf: []byte("conf")}
+		if _, err := third.store.Apply([]raft.Entry{{Index: at.Index, Data: data}}, at); err != nil {
+			t.Fatal(err)
+		}
+		c.group = &group{stores: map[mq.NodeID]*ledger{3: third}, leader: 3, term: 9, changed: make(chan struct{}), broken: map[mq.NodeID]bool{}}
+		c.until("the end of the lease", func() bool { return !b.Leased() })
+		c.startController(3)
+		c.until("a lease of the recovered", b.Leased)
+		if b.Image().Index < b.Epoch() || b.Epoch() < at.Index || b.Image().TopicCount() != 1 {
+			t.Errorf("leased by epoch %d, with an image at %d", b.Epoch(), b.Image().Index)
+		}
+		c.until("the dead one is fenced", func() bool { return b.Image().Broker(5).Fenced })
+		recovered := c.group
+		c.group = lost
+		c.startController(1)
+		c.group = recovered
+		c.net.part(4, 3)
+		c.until("the end of the lease", func() bool { return !b.Leased() })
+		index := b.Image().Index
+		time.Sleep(10 * time.Second)
+		if b.Leased() || b.Image().Index != index {
+			t.Errorf("a lost controller is heeded: leased %v, image at %d", b.Leased(), b.Image().Index)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if _, err := b.Propose(ctx, createTopic(1, 4)); mq.CodeOf(err) != mq.RequestTimedOut && mq.CodeOf(err) != mq.NotController {
+			t.Errorf("a command: %v", err)
+		}
+		c.net.heal(4, 3)
+		c.until("a lease again", b.Leased)
 	})
 }

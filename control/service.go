@@ -13,6 +13,7 @@ import (
 	metadatapb "github.com/rustmq/rustmq/api/metadata/v1"
 	"github.com/rustmq/rustmq/metadata"
 	"github.com/rustmq/rustmq/mq"
+	"github.com/rustmq/rustmq/raft"
 )
 
 // service is a controller as nodes call it.
@@ -45,6 +46,16 @@ func (s service) admitAs(ctx context.Context, claimed int32) error {
 	return err
 }
 
+// lives refuses a caller who goes by an image of a later generation: this controller is one of those that were lost, and whatever it decides is void.
+func (s service) lives(theirs uint64) error {
+	ours := s.c.cfg.Store.Image()
+	if raft.Generation(theirs) <= ours.Generation() {
+		return nil
+	}
+	return mq.Errorf(mq.NotController, "controller %d is of generation %d, and the cluster was recovered without it: it is at generation %d now", s.c.cfg.Node,
+		ours.Generation(), raft.Generation(theirs))
+}
+
 func (s service) notLeading() error {
 	leads, _ := s.c.cfg.Group.Leadership()
 	if leads.Leader == mq.NoNode || leads.Leader == s.c.cfg.Node {
@@ -59,7 +70,7 @@ func (s service) Propose(ctx context.Context, req *connect.Request[controlpb.Pro
 	if err != nil {
 		return nil, s.fail(err)
 	}
-	if err := checkProposer(peer, req.Msg.GetCommand()); err != nil {
+	if err := errors.Join(checkProposer(peer, req.Msg.GetCommand()), s.lives(req.Msg.GetImageIndex())); err != nil {
 		return nil, s.fail(err)
 	}
 	result, err := s.c.cfg.Group.Propose(ctx, req.Msg.GetCommand())
@@ -73,6 +84,9 @@ func (s service) Propose(ctx context.Context, req *connect.Request[controlpb.Pro
 // Operate implements the service. Whether the operator may do it, the node that was asked has decided.
 func (s service) Operate(ctx context.Context, req *connect.Request[controlpb.OperateRequest]) (*connect.Response[controlpb.OperateResponse], error) {
 	if _, err := s.admit(ctx); err != nil {
+		return nil, s.fail(err)
+	}
+	if err := s.lives(req.Msg.GetImageIndex()); err != nil {
 		return nil, s.fail(err)
 	}
 	if leads, _ := s.c.cfg.Group.Leadership(); !leads.Leading {
@@ -133,6 +147,9 @@ func (s service) Heartbeat(ctx context.Context, stream *connect.BidiStream[contr
 		if err := s.admitAs(ctx, m.GetNodeId()); err != nil {
 			return s.fail(err)
 		}
+		if err := s.lives(m.GetImageIndex()); err != nil {
+			return s.fail(err)
+		}
 		last = heartbeat{
 			node: mq.NodeID(m.GetNodeId()), epoch: m.GetBrokerEpoch(), stream: number, image: m.GetImageIndex(), leaving: m.GetWantsShutdown(),
 		}
@@ -180,6 +197,9 @@ func mayStop(img *metadata.Image, node mq.NodeID) bool {
 // sent before; nothing waits for it meanwhile.
 func (s service) Watch(ctx context.Context, req *connect.Request[controlpb.WatchRequest], stream *connect.ServerStream[controlpb.WatchResponse]) error {
 	if err := s.admitAs(ctx, req.Msg.GetNodeId()); err != nil {
+		return s.fail(err)
+	}
+	if err := s.lives(req.Msg.GetHave()); err != nil {
 		return s.fail(err)
 	}
 	watch := s.c.cfg.Store.Watch()

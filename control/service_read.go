@@ -14,6 +14,9 @@ import (
 
 // fresh waits until this controller's store is as new as a reader wants it.
 func (s service) fresh(ctx context.Context, want *controlpb.Freshness) error {
+	if err := s.lives(want.GetMinIndex()); err != nil {
+		return err
+	}
 	ctx, cancel := context.WithTimeout(ctx, awaitTimeout)
 	defer cancel()
 	if want.GetLinearizable() {

@@ -150,3 +150,48 @@ func TestBrokerIsRemovedOnlyWhenItIsGoneAndHoldsNothing(t *testing.T) {
 		t.Error("its id cannot come back")
 	}
 }
+
+// What a recovered history hands out is above all that the lost one did, and nobody who registered there goes on by that.
+func TestRecoveryLeavesWhatTheLostHandedOutBehind(t *testing.T) {
+	b := newBench(t)
+	b.must(formedBy(1, 2, 3))
+	b.must(registerCommand(1, 100))
+	b.must(registerCommand(2, 200))
+	b.must(createCommand(1, "orders", []int32{1, 2}))
+	b.must(putTokenCommand(1, 4, 1000, 5000))
+	ids := func(dir int32) []uint64 {
+		return []uint64{
+			b.must(&metadatapb.Command{Kind: &metadatapb.Command_AllocateProducerIds{AllocateProducerIds: &metadatapb.AllocateProducerIDs{Count: 1}}}).GetAllocate().GetFirst(),
+			b.must(objectIDsCommand(1)).GetAllocate().GetFirst(),
+			b.must(addControllerCommand(2, dir)).GetAddController().GetRaftId(),
+		}
+	}
+	earlier := ids(77)
+	before := b.store.Image()
+	data, err := RecoverCommand()
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.index = 1<<40 - 1
+	if _, err := DecodeResult(b.apply(data)[0]); err != nil {
+		t.Fatal(err)
+	}
+	now := b.store.Image()
+	p, q := before.Partition(partitionOf(1, 0)), now.Partition(partitionOf(1, 0))
+	if q.Leader != p.Leader || q.LeaderEpoch < p.LeaderEpoch+1<<20 || q.PartitionEpoch < p.PartitionEpoch+1<<20 || !q.Unclean() {
+		t.Errorf("%+v became %+v", p, q)
+	}
+	if before.Generation() != 0 || now.Generation() != 1 || now.Broker(1).Epoch != 1<<40 || now.Broker(2).Epoch != 1<<40 {
+		t.Errorf("generation %d, brokers %+v", now.Generation(), now.Brokers())
+	}
+	b.refuse(mq.ClusterAuthorizationFailed, useTokenCommand(1, 4, 1001))
+	for i, id := range ids(78) {
+		if id < earlier[i]+1<<20 {
+			t.Errorf("id %d after %d", id, earlier[i])
+		}
+	}
+	if got := b.must(registerCommand(1, 100)).GetRegisterBroker().GetBrokerEpoch(); got != 1<<40 {
+		t.Errorf("the same run of a broker registers and has epoch %d", got)
+	}
+	checkReload(t, b.store)
+}

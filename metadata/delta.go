@@ -26,7 +26,7 @@ type Delta struct {
 	Cluster bool
 }
 
-// TopicChange is a topic that is in both images.
+// TopicChange is a topic that is in both images. From one generation to the next it may have fewer partitions.
 type TopicChange struct {
 	Old, New *Topic
 	// ConfigChanged says that effective settings differ.
@@ -50,7 +50,7 @@ func (c TopicChange) PartitionIDs() []mq.PartitionID {
 	return ids
 }
 
-// Diff says what changed from one image to a later one. It looks only at what the two do not share.
+// Diff says what changed from one image to a later one, be it of the next generation. It looks only at what the two do not share.
 func Diff(old, now *Image) *Delta {
 	d := &Delta{Old: old, New: now}
 	d.Cluster = old.ClusterID != now.ClusterID || old.FeatureLevel != now.FeatureLevel || !old.Defaults.equal(&now.Defaults)
@@ -126,7 +126,7 @@ func diffTopic(before, after *Topic) (change TopicChange, changed bool) {
 			}
 		}
 	}
-	return change, change.ConfigChanged || len(change.Partitions) > 0
+	return change, change.ConfigChanged || len(change.Partitions) > 0 || after.count < before.count
 }
 
 func (p *Partition) equal(o *Partition) bool {

@@ -28,6 +28,7 @@
 //     compared with the cluster's level, not with the binary's.
 //   - Of all commands that use one join token at most one succeeds. Times are those in the commands.
 //   - A raft id stands for one data directory, and never comes again.
+//   - An image of another generation is of another history (recover.go): what was handed out in one is below all that the next one hands out.
 //   - Log start, tiered end, leader epoch, partition epoch, broker epoch and ids only grow.
 //   - A partition's ranges are contiguous up to its tiered end, but for gaps below its log start.
 //   - A new incarnation of a broker never continues a leader epoch of the one before.

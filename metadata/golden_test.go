@@ -103,6 +103,7 @@ func TestBytesOfCommandsAndDatabaseAreStable(t *testing.T) {
 		fenceCommand(3, 27),
 		removeBrokerCommand(3),
 		drainCommand(2, true),
+		{Kind: &metadatapb.Command_RecoverCluster{RecoverCluster: &metadatapb.RecoverCluster{}}},
 		putTokenCommand(1, 4, 1000, 5000),
 		putTokenCommand(2, 5, 1000, 6000),
 		useTokenCommand(1, 4, 4999),

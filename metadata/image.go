@@ -5,12 +5,13 @@ import (
 	"slices"
 
 	"github.com/rustmq/rustmq/mq"
+	"github.com/rustmq/rustmq/raft"
 )
 
 // Image is the cluster as of one applied command, without the object index. It is immutable and shares with the images before
 // it all that did not change. Ask it, do not keep what it gave across images.
 type Image struct {
-	// Index of the last command that it reflects.
+	// Index of the last command that it reflects. Its upper part is the generation.
 	Index uint64
 	// ClusterID is zero before the cluster was formed.
 	ClusterID    mq.ClusterID
@@ -24,6 +25,9 @@ type Image struct {
 	names       trie[string, mq.TopicID]
 	partitions  int
 }
+
+// Generation is how often the cluster had been recovered from the loss of a majority of its controllers. An image of another generation is of another history.
+func (img *Image) Generation() uint64 { return raft.Generation(img.Index) }
 
 // Broker is a registered broker. Immutable.
 type Broker struct {

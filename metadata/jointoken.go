@@ -68,6 +68,15 @@ func (m *machine) useJoinToken(c *metadatapb.UseJoinToken) error {
 	return nil
 }
 
+// forgetJoinTokens forgets all.
+func (m *machine) forgetJoinTokens() {
+	var all [][]byte
+	each(m.db, bucketJoinTokens, &metadatapb.JoinToken{}, func(key []byte, _ *metadatapb.JoinToken) { all = append(all, append([]byte(nil), key...)) })
+	for _, key := range all {
+		m.db.del(bucketJoinTokens, key)
+	}
+}
+
 func sameJoinToken(t *metadatapb.JoinToken, hash []byte, node int32) bool {
 	return subtle.ConstantTimeCompare(t.GetSecretSha256(), hash) == 1 && t.GetNodeId() == node
 }

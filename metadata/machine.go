@@ -115,6 +115,8 @@ func (m *machine) dispatch(command *metadatapb.Command) (*metadatapb.Result, err
 		return nil, m.putJoinToken(c.PutJoinToken)
 	case *metadatapb.Command_UseJoinToken:
 		return nil, m.useJoinToken(c.UseJoinToken)
+	case *metadatapb.Command_RecoverCluster:
+		return nil, m.recoverCluster()
 	}
 	// This code knows every kind up to the cluster's level (see setFeatureLevel), so no replica knows this one.
 	return nil, noKind()

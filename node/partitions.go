@@ -135,6 +135,9 @@ func (p *partitions) reconcile(ctx context.Context, img *metadata.Image) {
 	}
 	changed := false
 	for _, t := range delta.Deleted {
+		if p.last.Index != 0 && p.last.Generation() != img.Generation() {
+			p.logger.Error("the controllers that were recovered do not know a topic: what this node has of it goes", "topic", t.Name, "id", t.ID.String())
+		}
 		changed = p.deleteTopic(next, t) || changed
 	}
 	for _, t := range delta.Created {
@@ -150,6 +153,7 @@ func (p *partitions) reconcile(ctx context.Context, img *metadata.Image) {
 			changed = p.apply(ctx, next, c.New, i, c.New.Partition(i)) || changed
 			p.changes.see(p.node, c.Old.Partition(i), c.New.Partition(i))
 		}
+		changed = p.dropBehind(next, c) || changed
 		if now < before {
 			p.configure(c.New, now)
 			for i, wanted := range c.New.All() { // what waited may be committed with it
@@ -205,7 +209,19 @@ func (p *partitions) configure(t *metadata.Topic, minISR int) {
 }
 
 func (p *partitions) deleteTopic(table map[mq.PartitionID]*partition.Partition, t *metadata.Topic) (changed bool) {
-	for i := range t.Partitions() {
+	changed = p.deletePartitions(table, t, 0)
+	delete(p.settings, t.ID)
+	return changed
+}
+
+// dropBehind deletes the partitions that a topic has no more: only the controllers that were lost knew of them, when the others were recovered.
+func (p *partitions) dropBehind(table map[mq.PartitionID]*partition.Partition, c metadata.TopicChange) (changed bool) {
+	return p.deletePartitions(table, c.Old, c.New.Partitions())
+}
+
+// deletePartitions deletes what runs here of a topic, from a partition on.
+func (p *partitions) deletePartitions(table map[mq.PartitionID]*partition.Partition, t *metadata.Topic, from int32) (changed bool) {
+	for i := from; i < t.Partitions(); i++ {
 		id := mq.PartitionID{Topic: t.ID, Index: i}
 		delete(p.unopened, id)
 		if part := table[id]; part != nil {
@@ -214,7 +230,6 @@ func (p *partitions) deleteTopic(table map[mq.PartitionID]*partition.Partition, 
 			changed = true
 		}
 	}
-	delete(p.settings, t.ID)
 	return changed
 }
 

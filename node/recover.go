@@ -58,7 +58,11 @@ func RecoverController(cfg Config, seams Seams, logger *slog.Logger) (_ *raft.Re
 	if err := n.openStore(); err != nil {
 		return nil, err
 	}
-	recovery, err := raft.RecoverAlone(n.raftConfig(nil, nil))
+	begin, err := metadata.RecoverCommand()
+	if err != nil {
+		return nil, err
+	}
+	recovery, err := raft.RecoverAlone(n.raftConfig(nil, nil), begin)
 	return recovery, mq.Wrapf(err, "recover the controller in %s", cfg.Node.DataDir)
 }
 

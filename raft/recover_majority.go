@@ -28,14 +28,24 @@ func (r *Recovery) String() string {
 	return fmt.Sprintf("%s; entries %d to %d are kept, and it is not known whether they were committed", s, r.Commit+1, r.Index)
 }
 
+// generationShift is where in an index its generation begins: a generation has room for a trillion entries, which is a year of 30,000 each second.
+const generationShift = 40
+
+// Generation is how often a group had been recovered from the loss of a majority when the entry with an index was written. It is the upper part of the index, so
+// that whoever has an index of the lost members knows by it alone that another history goes on, and that nothing of his is in it.
+func Generation(index uint64) uint64 { return index >> generationShift }
+
 // RecoverAlone makes a member the only voter of its group, when a majority of the voters is lost for good. It is for a stopped node: log and state machine are opened, and no Node
 // runs on them. All entries that the log has are kept and become committed, as those of a new leader would. What only the lost members had is lost, and may have
 // been acknowledged: of the members that are left the one with the highest Term and Index is to be recovered. The others must come back with
 // empty data directories and under new ids: an old one that starts again would be of a second group.
 //
+// The group goes on with the first index of the next [Generation], which is above all that the lost members can have written. The state machine applies begin there, as
+// if it had been proposed: it says what becomes void of what they may have decided.
+//
 // Errors: InvalidRequest when this id is no voter of the group, or its only one (as it is after a recovery); those of [Open] for a log or a state machine that is
 // damaged. After a crash the member is as it was, or recovered: the state machine changes in one transaction, and Open goes on from it.
-func RecoverAlone(cfg Config) (*Recovery, error) {
+func RecoverAlone(cfg Config, begin []byte) (*Recovery, error) {
 	if err := cfg.setDefaults(); err != nil {
 		return nil, err
 	}
@@ -64,8 +74,8 @@ func RecoverAlone(cfg Config) (*Recovery, error) {
 		return nil, err
 	}
 	// Behind the log's last entry, so that no change of membership in the log comes after this one.
-	at := Position{Index: found.Index + 1, Term: found.Term + 1, Conf: encoded}
-	if _, err := cfg.SM.Apply(entries, at); err != nil {
+	at := Position{Index: (Generation(found.Index) + 1) << generationShift, Term: found.Term + 1, Conf: encoded}
+	if _, err := cfg.SM.Apply(append(entries, Entry{Index: at.Index, Data: begin}), at); err != nil {
 		return nil, mq.Wrapf(err, "raft: recover: apply what the log has")
 	}
 	return found, r.goOnFrom(&cfg, at)

@@ -20,7 +20,7 @@ func recoverAlone(t *testing.T, m *machine) (*Recovery, error) {
 		return nil, err
 	}
 	defer log.Close()
-	return RecoverAlone(Config{ID: m.id, Log: log, SM: m.sm, MaxProposal: 64 << 10})
+	return RecoverAlone(Config{ID: m.id, Log: log, SM: m.sm, MaxProposal: 64 << 10}, []byte("recovered"))
 }
 
 // TestLostMajorityIsRecoveredFromOneMember cuts the power at each call of the recovery, too.
@@ -75,7 +75,10 @@ func TestLostMajorityIsRecoveredFromOneMember(t *testing.T) {
 			t.Cleanup(m.halt)
 			m.awaitLeading(t)
 			m.propose(t, "after")
-			want := []string{"0", "1", "2", "3", "4", "in the log only", "after"}
+			if s := m.node.Status(); Generation(s.Applied) != 1 || Generation(s.First) != 1 {
+				t.Errorf("cut at call %d: it goes on at %d, the log begins at %d", k, s.Applied, s.First)
+			}
+			want := []string{"0", "1", "2", "3", "4", "in the log only", "recovered", "after"}
 			if got := m.sm.applied(); !slices.Equal(got, want) {
 				t.Errorf("cut at call %d: applied %v", k, got)
 			}

@@ -139,11 +139,11 @@ func (m *Member) stopped() node.Seams {
 	return node.Seams{FS: m.FS, Metadata: metadata.Options{Path: filepath.Join(m.dir, "metadata.db"), NoSync: true}}
 }
 
-// Client is a client of all nodes that run now.
+// Client is a client of all brokers that run now.
 func (c *Cluster) Client(opts ...client.Option) (*client.Client, error) {
 	var servers []string
 	for _, m := range c.Nodes {
-		if m.Live != nil {
+		if m.Live != nil && m.Addr() != nil {
 			servers = append(servers, m.Addr().String())
 		}
 	}

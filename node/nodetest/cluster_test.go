@@ -30,6 +30,12 @@ func newCluster(t *testing.T, nodes int, change func(*node.Config)) (*Cluster, c
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
+		var logs []*LogLines
+		for _, m := range c.Nodes {
+			if m.Live != nil {
+				logs = append(logs, m.Log)
+			}
+		}
 		stopping, done := context.WithTimeout(context.Background(), 30*time.Second)
 		defer done()
 		if err := c.Close(stopping); err != nil {
@@ -37,10 +43,8 @@ func newCluster(t *testing.T, nodes int, change func(*node.Config)) (*Cluster, c
 		}
 		cancel()
 		if t.Failed() {
-			for _, m := range c.Nodes {
-				if m.Live != nil {
-					t.Logf("node %d:\n%s", m.id, m.Log)
-				}
+			for _, lines := range logs {
+				t.Logf("a node that ran at the end:\n%s", lines)
 			}
 		}
 	})

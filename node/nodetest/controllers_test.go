@@ -3,10 +3,12 @@ package nodetest
 import (
 	"context"
 	"testing"
+	"time"
 
 	adminpb "github.com/rustmq/rustmq/api/admin/v1"
 	"github.com/rustmq/rustmq/client"
 	"github.com/rustmq/rustmq/mq"
+	"github.com/rustmq/rustmq/node"
 )
 
 func raftStatusOf(ctx context.Context, t *testing.T, cl *client.Client) *adminpb.RaftStatusResponse {
@@ -50,14 +52,7 @@ func TestControllerWithAnEmptyDiskTakesAPlaceAnew(t *testing.T) {
 	if _, err := tryOperate(ctx, cl, removeMember(3)); err == nil {
 		t.Error("a member was removed twice")
 	}
-	until(t, "three replicas in sync", func() bool {
-		for _, p := range partitionsOf(ctx, t, cl) {
-			if len(p.GetInSync()) != 3 {
-				return false
-			}
-		}
-		return true
-	})
+	until(t, "three replicas in sync", func() bool { return inSync(ctx, t, cl, 3) })
 	leader := c.Nodes[0]
 	if raftStatusOf(ctx, t, cl).GetLeader() == 2 {
 		leader = c.Nodes[1]
@@ -137,14 +132,7 @@ func TestLostMajorityIsRecoveredFrom(t *testing.T) {
 		status := raftStatusOf(ctx, t, cl)
 		return len(voters(status)) == 3 && len(status.GetMembers()) == 3
 	})
-	until(t, "three replicas in sync", func() bool {
-		for _, p := range partitionsOf(ctx, t, cl) {
-			if len(p.GetInSync()) != 3 {
-				return false
-			}
-		}
-		return true
-	})
+	until(t, "three replicas in sync", func() bool { return inSync(ctx, t, cl, 3) })
 	third.Kill()
 	l.Produce(ctx, cl, 100, 100)
 	if err := l.allAcked(); err != nil {
@@ -153,4 +141,68 @@ func TestLostMajorityIsRecoveredFrom(t *testing.T) {
 	if err := l.Check(ctx, cl); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// Brokers run on while all controllers end, two of them with their disks. The third one has missed much, and is made the only one: what the brokers hold of it is void,
+// though they have more than it has, and they go on without a restart.
+func TestBrokersThatKeepRunningFollowARecoveredController(t *testing.T) {
+	c, ctx := newCluster(t, 5, func(cfg *node.Config) {
+		cfg.Node.Roles = []string{node.RoleBroker}
+		if cfg.Node.ID <= 3 {
+			cfg.Node.Roles = []string{node.RoleController}
+		}
+		cfg.Node.Controllers = cfg.Node.Controllers[:3]
+		cfg.ObjectStore.FlushAge = time.Hour // nothing is tiered by a commit that is lost
+	})
+	if err := c.Start(ctx); err != nil {
+		t.Fatal(err)
+	}
+	third := c.Nodes[2]
+	l, cl := smallLedger(ctx, t, c, 2)
+	third.Kill()
+	if err := c.Nodes[4].Stop(ctx); err != nil { // what it led, the other leads
+		t.Fatal(err)
+	}
+	if err := c.Start(ctx, c.Nodes[4]); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := cl.CreateTopic(ctx, client.NewTopic{Name: "lost", Partitions: 3, Replicas: 2}); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "two replicas in sync", func() bool { return inSync(ctx, t, cl, 2) })
+	for _, m := range c.Nodes[:2] {
+		m.Kill()
+		if err := m.Wipe(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := third.Recover(); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Start(ctx); err != nil {
+		t.Fatal(err)
+	}
+	l.Produce(ctx, cl, 100, 100)
+	if err := l.allAcked(); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "two replicas in sync", func() bool { return inSync(ctx, t, cl, 2) })
+	for _, p := range partitionsOf(ctx, t, cl) {
+		if p.GetTopic() != l.Topic || p.GetLeaderEpoch() < 1<<20 {
+			t.Errorf("after the recovery there is %v", p)
+		}
+	}
+	if err := l.Check(ctx, cl); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func inSync(ctx context.Context, t *testing.T, cl *client.Client, replicas int) bool {
+	t.Helper()
+	for _, p := range partitionsOf(ctx, t, cl) {
+		if len(p.GetInSync()) != replicas {
+			return false
+		}
+	}
+	return true
 }

@@ -27,7 +27,9 @@ const (
 type ProposeRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// A rustmq.metadata.v1.Command, encoded.
-	Command       []byte `protobuf:"bytes,1,opt,name=command,proto3" json:"command,omitempty"`
+	Command []byte `protobuf:"bytes,1,opt,name=command,proto3" json:"command,omitempty"`
+	// Of the image that the caller goes by. A controller of an earlier generation is one of those that were lost, and answers NOT_CONTROLLER.
+	ImageIndex    uint64 `protobuf:"varint,2,opt,name=image_index,json=imageIndex,proto3" json:"image_index,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -67,6 +69,13 @@ func (x *ProposeRequest) GetCommand() []byte {
 		return x.Command
 	}
 	return nil
+}
+
+func (x *ProposeRequest) GetImageIndex() uint64 {
+	if x != nil {
+		return x.ImageIndex
+	}
+	return 0
 }
 
 type ProposeResponse struct {
@@ -757,7 +766,9 @@ func (x *CheckpointResponse) GetCheckpoint() *v1.Checkpoint {
 type OperateRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// A rustmq.admin.v1.Request, encoded.
-	Request       []byte `protobuf:"bytes,1,opt,name=request,proto3" json:"request,omitempty"`
+	Request []byte `protobuf:"bytes,1,opt,name=request,proto3" json:"request,omitempty"`
+	// As in ProposeRequest.
+	ImageIndex    uint64 `protobuf:"varint,2,opt,name=image_index,json=imageIndex,proto3" json:"image_index,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -797,6 +808,13 @@ func (x *OperateRequest) GetRequest() []byte {
 		return x.Request
 	}
 	return nil
+}
+
+func (x *OperateRequest) GetImageIndex() uint64 {
+	if x != nil {
+		return x.ImageIndex
+	}
+	return 0
 }
 
 type OperateResponse struct {
@@ -1071,9 +1089,11 @@ var File_control_v1_control_proto protoreflect.FileDescriptor
 
 const file_control_v1_control_proto_rawDesc = "" +
 	"\n" +
-	"\x18control/v1/control.proto\x12\x11rustmq.control.v1\x1a\x18metadata/v1/record.proto\"*\n" +
+	"\x18control/v1/control.proto\x12\x11rustmq.control.v1\x1a\x18metadata/v1/record.proto\"K\n" +
 	"\x0eProposeRequest\x12\x18\n" +
-	"\acommand\x18\x01 \x01(\fR\acommand\"?\n" +
+	"\acommand\x18\x01 \x01(\fR\acommand\x12\x1f\n" +
+	"\vimage_index\x18\x02 \x01(\x04R\n" +
+	"imageIndex\"?\n" +
 	"\x0fProposeResponse\x12\x16\n" +
 	"\x06result\x18\x01 \x01(\fR\x06result\x12\x14\n" +
 	"\x05index\x18\x02 \x01(\x04R\x05index\";\n" +
@@ -1118,9 +1138,11 @@ const file_control_v1_control_proto_rawDesc = "" +
 	"\x12CheckpointResponse\x12>\n" +
 	"\n" +
 	"checkpoint\x18\x01 \x01(\v2\x1e.rustmq.metadata.v1.CheckpointR\n" +
-	"checkpoint\"*\n" +
+	"checkpoint\"K\n" +
 	"\x0eOperateRequest\x12\x18\n" +
-	"\arequest\x18\x01 \x01(\fR\arequest\"-\n" +
+	"\arequest\x18\x01 \x01(\fR\arequest\x12\x1f\n" +
+	"\vimage_index\x18\x02 \x01(\x04R\n" +
+	"imageIndex\"-\n" +
 	"\x0fOperateResponse\x12\x1a\n" +
 	"\bresponse\x18\x01 \x01(\fR\bresponse\"\x0f\n" +
 	"\rStatusRequest\"\xf2\x01\n" +

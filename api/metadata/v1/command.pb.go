@@ -54,6 +54,7 @@ type Command struct {
 	//	*Command_AddController
 	//	*Command_RegisterController
 	//	*Command_RemoveController
+	//	*Command_RecoverCluster
 	//	*Command_PutJoinToken
 	//	*Command_UseJoinToken
 	Kind          isCommand_Kind `protobuf_oneof:"kind"`
@@ -312,6 +313,15 @@ func (x *Command) GetRemoveController() *RemoveController {
 	return nil
 }
 
+func (x *Command) GetRecoverCluster() *RecoverCluster {
+	if x != nil {
+		if x, ok := x.Kind.(*Command_RecoverCluster); ok {
+			return x.RecoverCluster
+		}
+	}
+	return nil
+}
+
 func (x *Command) GetPutJoinToken() *PutJoinToken {
 	if x != nil {
 		if x, ok := x.Kind.(*Command_PutJoinToken); ok {
@@ -426,6 +436,10 @@ type Command_RemoveController struct {
 	RemoveController *RemoveController `protobuf:"bytes,52,opt,name=remove_controller,json=removeController,proto3,oneof"`
 }
 
+type Command_RecoverCluster struct {
+	RecoverCluster *RecoverCluster `protobuf:"bytes,53,opt,name=recover_cluster,json=recoverCluster,proto3,oneof"`
+}
+
 type Command_PutJoinToken struct {
 	PutJoinToken *PutJoinToken `protobuf:"bytes,60,opt,name=put_join_token,json=putJoinToken,proto3,oneof"`
 }
@@ -479,6 +493,8 @@ func (*Command_AddController) isCommand_Kind() {}
 func (*Command_RegisterController) isCommand_Kind() {}
 
 func (*Command_RemoveController) isCommand_Kind() {}
+
+func (*Command_RecoverCluster) isCommand_Kind() {}
 
 func (*Command_PutJoinToken) isCommand_Kind() {}
 
@@ -3111,11 +3127,50 @@ func (x *UseJoinToken) GetNowMs() int64 {
 	return 0
 }
 
+// RecoverCluster is what a member that was recovered from the loss of a majority begins with. What the lost members may have handed out
+// (broker epochs, leader and partition epochs, ids) stays behind what is handed out from now on, so that nobody who goes by it is taken
+// for one who goes by this history. It is never proposed.
+type RecoverCluster struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RecoverCluster) Reset() {
+	*x = RecoverCluster{}
+	mi := &file_metadata_v1_command_proto_msgTypes[45]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RecoverCluster) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RecoverCluster) ProtoMessage() {}
+
+func (x *RecoverCluster) ProtoReflect() protoreflect.Message {
+	mi := &file_metadata_v1_command_proto_msgTypes[45]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RecoverCluster.ProtoReflect.Descriptor instead.
+func (*RecoverCluster) Descriptor() ([]byte, []int) {
+	return file_metadata_v1_command_proto_rawDescGZIP(), []int{45}
+}
+
 var File_metadata_v1_command_proto protoreflect.FileDescriptor
 
 const file_metadata_v1_command_proto_rawDesc = "" +
 	"\n" +
-	"\x19metadata/v1/command.proto\x12\x12rustmq.metadata.v1\x1a\x18metadata/v1/record.proto\"\xfb\x0f\n" +
+	"\x19metadata/v1/command.proto\x12\x12rustmq.metadata.v1\x1a\x18metadata/v1/record.proto\"\xca\x10\n" +
 	"\aCommand\x12#\n" +
 	"\rfeature_level\x18\x01 \x01(\rR\ffeatureLevel\x12D\n" +
 	"\fform_cluster\x18\x02 \x01(\v2\x1f.rustmq.metadata.v1.FormClusterH\x00R\vformCluster\x12Q\n" +
@@ -3141,7 +3196,8 @@ const file_metadata_v1_command_proto_rawDesc = "" +
 	"\x0eremove_objects\x18* \x01(\v2!.rustmq.metadata.v1.RemoveObjectsH\x00R\rremoveObjects\x12J\n" +
 	"\x0eadd_controller\x182 \x01(\v2!.rustmq.metadata.v1.AddControllerH\x00R\raddController\x12Y\n" +
 	"\x13register_controller\x183 \x01(\v2&.rustmq.metadata.v1.RegisterControllerH\x00R\x12registerController\x12S\n" +
-	"\x11remove_controller\x184 \x01(\v2$.rustmq.metadata.v1.RemoveControllerH\x00R\x10removeController\x12H\n" +
+	"\x11remove_controller\x184 \x01(\v2$.rustmq.metadata.v1.RemoveControllerH\x00R\x10removeController\x12M\n" +
+	"\x0frecover_cluster\x185 \x01(\v2\".rustmq.metadata.v1.RecoverClusterH\x00R\x0erecoverCluster\x12H\n" +
 	"\x0eput_join_token\x18< \x01(\v2 .rustmq.metadata.v1.PutJoinTokenH\x00R\fputJoinToken\x12H\n" +
 	"\x0euse_join_token\x18= \x01(\v2 .rustmq.metadata.v1.UseJoinTokenH\x00R\fuseJoinTokenB\x06\n" +
 	"\x04kind\"\xa1\x06\n" +
@@ -3308,7 +3364,8 @@ const file_metadata_v1_command_proto_rawDesc = "" +
 	"\btoken_id\x18\x01 \x01(\fR\atokenId\x12#\n" +
 	"\rsecret_sha256\x18\x02 \x01(\fR\fsecretSha256\x12\x17\n" +
 	"\anode_id\x18\x03 \x01(\x05R\x06nodeId\x12\x15\n" +
-	"\x06now_ms\x18\x04 \x01(\x03R\x05nowMsB5Z3github.com/rustmq/rustmq/api/metadata/v1;metadatapbb\x06proto3"
+	"\x06now_ms\x18\x04 \x01(\x03R\x05nowMs\"\x10\n" +
+	"\x0eRecoverClusterB5Z3github.com/rustmq/rustmq/api/metadata/v1;metadatapbb\x06proto3"
 
 var (
 	file_metadata_v1_command_proto_rawDescOnce sync.Once
@@ -3322,7 +3379,7 @@ func file_metadata_v1_command_proto_rawDescGZIP() []byte {
 	return file_metadata_v1_command_proto_rawDescData
 }
 
-var file_metadata_v1_command_proto_msgTypes = make([]protoimpl.MessageInfo, 45)
+var file_metadata_v1_command_proto_msgTypes = make([]protoimpl.MessageInfo, 46)
 var file_metadata_v1_command_proto_goTypes = []any{
 	(*Command)(nil),                  // 0: rustmq.metadata.v1.Command
 	(*Result)(nil),                   // 1: rustmq.metadata.v1.Result
@@ -3369,11 +3426,12 @@ var file_metadata_v1_command_proto_goTypes = []any{
 	(*RemoveController)(nil),         // 42: rustmq.metadata.v1.RemoveController
 	(*PutJoinToken)(nil),             // 43: rustmq.metadata.v1.PutJoinToken
 	(*UseJoinToken)(nil),             // 44: rustmq.metadata.v1.UseJoinToken
-	(*Controller)(nil),               // 45: rustmq.metadata.v1.Controller
-	(*Endpoint)(nil),                 // 46: rustmq.metadata.v1.Endpoint
-	(*ConfigEntry)(nil),              // 47: rustmq.metadata.v1.ConfigEntry
-	(*EpochStart)(nil),               // 48: rustmq.metadata.v1.EpochStart
-	(*JoinToken)(nil),                // 49: rustmq.metadata.v1.JoinToken
+	(*RecoverCluster)(nil),           // 45: rustmq.metadata.v1.RecoverCluster
+	(*Controller)(nil),               // 46: rustmq.metadata.v1.Controller
+	(*Endpoint)(nil),                 // 47: rustmq.metadata.v1.Endpoint
+	(*ConfigEntry)(nil),              // 48: rustmq.metadata.v1.ConfigEntry
+	(*EpochStart)(nil),               // 49: rustmq.metadata.v1.EpochStart
+	(*JoinToken)(nil),                // 50: rustmq.metadata.v1.JoinToken
 }
 var file_metadata_v1_command_proto_depIdxs = []int32{
 	2,  // 0: rustmq.metadata.v1.Command.form_cluster:type_name -> rustmq.metadata.v1.FormCluster
@@ -3399,47 +3457,48 @@ var file_metadata_v1_command_proto_depIdxs = []int32{
 	39, // 20: rustmq.metadata.v1.Command.add_controller:type_name -> rustmq.metadata.v1.AddController
 	41, // 21: rustmq.metadata.v1.Command.register_controller:type_name -> rustmq.metadata.v1.RegisterController
 	42, // 22: rustmq.metadata.v1.Command.remove_controller:type_name -> rustmq.metadata.v1.RemoveController
-	43, // 23: rustmq.metadata.v1.Command.put_join_token:type_name -> rustmq.metadata.v1.PutJoinToken
-	44, // 24: rustmq.metadata.v1.Command.use_join_token:type_name -> rustmq.metadata.v1.UseJoinToken
-	8,  // 25: rustmq.metadata.v1.Result.register_broker:type_name -> rustmq.metadata.v1.RegisterBrokerResult
-	15, // 26: rustmq.metadata.v1.Result.create_topic:type_name -> rustmq.metadata.v1.CreateTopicResult
-	23, // 27: rustmq.metadata.v1.Result.change_partitions:type_name -> rustmq.metadata.v1.ChangePartitionsResult
-	29, // 28: rustmq.metadata.v1.Result.set_log_starts:type_name -> rustmq.metadata.v1.SetLogStartsResult
-	26, // 29: rustmq.metadata.v1.Result.reassign_partitions:type_name -> rustmq.metadata.v1.ReassignPartitionsResult
-	32, // 30: rustmq.metadata.v1.Result.allocate:type_name -> rustmq.metadata.v1.AllocateResult
-	35, // 31: rustmq.metadata.v1.Result.commit_object:type_name -> rustmq.metadata.v1.CommitObjectResult
-	37, // 32: rustmq.metadata.v1.Result.reclaim_ranges:type_name -> rustmq.metadata.v1.ReclaimRangesResult
-	40, // 33: rustmq.metadata.v1.Result.add_controller:type_name -> rustmq.metadata.v1.AddControllerResult
-	45, // 34: rustmq.metadata.v1.FormCluster.controllers:type_name -> rustmq.metadata.v1.Controller
-	4,  // 35: rustmq.metadata.v1.SetClusterConfigs.changes:type_name -> rustmq.metadata.v1.ConfigChange
-	46, // 36: rustmq.metadata.v1.RegisterBroker.endpoints:type_name -> rustmq.metadata.v1.Endpoint
-	6,  // 37: rustmq.metadata.v1.RegisterBroker.suspects:type_name -> rustmq.metadata.v1.PartitionRef
-	13, // 38: rustmq.metadata.v1.CreateTopic.assignments:type_name -> rustmq.metadata.v1.ReplicaAssignment
-	47, // 39: rustmq.metadata.v1.CreateTopic.configs:type_name -> rustmq.metadata.v1.ConfigEntry
-	4,  // 40: rustmq.metadata.v1.AlterTopicConfigs.changes:type_name -> rustmq.metadata.v1.ConfigChange
-	13, // 41: rustmq.metadata.v1.CreatePartitions.assignments:type_name -> rustmq.metadata.v1.ReplicaAssignment
-	6,  // 42: rustmq.metadata.v1.PartitionChange.partition:type_name -> rustmq.metadata.v1.PartitionRef
-	19, // 43: rustmq.metadata.v1.PartitionChange.isr:type_name -> rustmq.metadata.v1.ISRMember
-	20, // 44: rustmq.metadata.v1.ChangePartitions.changes:type_name -> rustmq.metadata.v1.PartitionChange
-	22, // 45: rustmq.metadata.v1.ChangePartitionsResult.verdicts:type_name -> rustmq.metadata.v1.Verdict
-	6,  // 46: rustmq.metadata.v1.Reassignment.partition:type_name -> rustmq.metadata.v1.PartitionRef
-	24, // 47: rustmq.metadata.v1.ReassignPartitions.reassignments:type_name -> rustmq.metadata.v1.Reassignment
-	22, // 48: rustmq.metadata.v1.ReassignPartitionsResult.verdicts:type_name -> rustmq.metadata.v1.Verdict
-	6,  // 49: rustmq.metadata.v1.LogStart.partition:type_name -> rustmq.metadata.v1.PartitionRef
-	27, // 50: rustmq.metadata.v1.SetLogStarts.starts:type_name -> rustmq.metadata.v1.LogStart
-	22, // 51: rustmq.metadata.v1.SetLogStartsResult.verdicts:type_name -> rustmq.metadata.v1.Verdict
-	6,  // 52: rustmq.metadata.v1.RangeCommit.partition:type_name -> rustmq.metadata.v1.PartitionRef
-	48, // 53: rustmq.metadata.v1.RangeCommit.epochs:type_name -> rustmq.metadata.v1.EpochStart
-	33, // 54: rustmq.metadata.v1.CommitObject.ranges:type_name -> rustmq.metadata.v1.RangeCommit
-	22, // 55: rustmq.metadata.v1.CommitObjectResult.verdicts:type_name -> rustmq.metadata.v1.Verdict
-	46, // 56: rustmq.metadata.v1.AddController.endpoint:type_name -> rustmq.metadata.v1.Endpoint
-	45, // 57: rustmq.metadata.v1.RegisterController.controller:type_name -> rustmq.metadata.v1.Controller
-	49, // 58: rustmq.metadata.v1.PutJoinToken.token:type_name -> rustmq.metadata.v1.JoinToken
-	59, // [59:59] is the sub-list for method output_type
-	59, // [59:59] is the sub-list for method input_type
-	59, // [59:59] is the sub-list for extension type_name
-	59, // [59:59] is the sub-list for extension extendee
-	0,  // [0:59] is the sub-list for field type_name
+	45, // 23: rustmq.metadata.v1.Command.recover_cluster:type_name -> rustmq.metadata.v1.RecoverCluster
+	43, // 24: rustmq.metadata.v1.Command.put_join_token:type_name -> rustmq.metadata.v1.PutJoinToken
+	44, // 25: rustmq.metadata.v1.Command.use_join_token:type_name -> rustmq.metadata.v1.UseJoinToken
+	8,  // 26: rustmq.metadata.v1.Result.register_broker:type_name -> rustmq.metadata.v1.RegisterBrokerResult
+	15, // 27: rustmq.metadata.v1.Result.create_topic:type_name -> rustmq.metadata.v1.CreateTopicResult
+	23, // 28: rustmq.metadata.v1.Result.change_partitions:type_name -> rustmq.metadata.v1.ChangePartitionsResult
+	29, // 29: rustmq.metadata.v1.Result.set_log_starts:type_name -> rustmq.metadata.v1.SetLogStartsResult
+	26, // 30: rustmq.metadata.v1.Result.reassign_partitions:type_name -> rustmq.metadata.v1.ReassignPartitionsResult
+	32, // 31: rustmq.metadata.v1.Result.allocate:type_name -> rustmq.metadata.v1.AllocateResult
+	35, // 32: rustmq.metadata.v1.Result.commit_object:type_name -> rustmq.metadata.v1.CommitObjectResult
+	37, // 33: rustmq.metadata.v1.Result.reclaim_ranges:type_name -> rustmq.metadata.v1.ReclaimRangesResult
+	40, // 34: rustmq.metadata.v1.Result.add_controller:type_name -> rustmq.metadata.v1.AddControllerResult
+	46, // 35: rustmq.metadata.v1.FormCluster.controllers:type_name -> rustmq.metadata.v1.Controller
+	4,  // 36: rustmq.metadata.v1.SetClusterConfigs.changes:type_name -> rustmq.metadata.v1.ConfigChange
+	47, // 37: rustmq.metadata.v1.RegisterBroker.endpoints:type_name -> rustmq.metadata.v1.Endpoint
+	6,  // 38: rustmq.metadata.v1.RegisterBroker.suspects:type_name -> rustmq.metadata.v1.PartitionRef
+	13, // 39: rustmq.metadata.v1.CreateTopic.assignments:type_name -> rustmq.metadata.v1.ReplicaAssignment
+	48, // 40: rustmq.metadata.v1.CreateTopic.configs:type_name -> rustmq.metadata.v1.ConfigEntry
+	4,  // 41: rustmq.metadata.v1.AlterTopicConfigs.changes:type_name -> rustmq.metadata.v1.ConfigChange
+	13, // 42: rustmq.metadata.v1.CreatePartitions.assignments:type_name -> rustmq.metadata.v1.ReplicaAssignment
+	6,  // 43: rustmq.metadata.v1.PartitionChange.partition:type_name -> rustmq.metadata.v1.PartitionRef
+	19, // 44: rustmq.metadata.v1.PartitionChange.isr:type_name -> rustmq.metadata.v1.ISRMember
+	20, // 45: rustmq.metadata.v1.ChangePartitions.changes:type_name -> rustmq.metadata.v1.PartitionChange
+	22, // 46: rustmq.metadata.v1.ChangePartitionsResult.verdicts:type_name -> rustmq.metadata.v1.Verdict
+	6,  // 47: rustmq.metadata.v1.Reassignment.partition:type_name -> rustmq.metadata.v1.PartitionRef
+	24, // 48: rustmq.metadata.v1.ReassignPartitions.reassignments:type_name -> rustmq.metadata.v1.Reassignment
+	22, // 49: rustmq.metadata.v1.ReassignPartitionsResult.verdicts:type_name -> rustmq.metadata.v1.Verdict
+	6,  // 50: rustmq.metadata.v1.LogStart.partition:type_name -> rustmq.metadata.v1.PartitionRef
+	27, // 51: rustmq.metadata.v1.SetLogStarts.starts:type_name -> rustmq.metadata.v1.LogStart
+	22, // 52: rustmq.metadata.v1.SetLogStartsResult.verdicts:type_name -> rustmq.metadata.v1.Verdict
+	6,  // 53: rustmq.metadata.v1.RangeCommit.partition:type_name -> rustmq.metadata.v1.PartitionRef
+	49, // 54: rustmq.metadata.v1.RangeCommit.epochs:type_name -> rustmq.metadata.v1.EpochStart
+	33, // 55: rustmq.metadata.v1.CommitObject.ranges:type_name -> rustmq.metadata.v1.RangeCommit
+	22, // 56: rustmq.metadata.v1.CommitObjectResult.verdicts:type_name -> rustmq.metadata.v1.Verdict
+	47, // 57: rustmq.metadata.v1.AddController.endpoint:type_name -> rustmq.metadata.v1.Endpoint
+	46, // 58: rustmq.metadata.v1.RegisterController.controller:type_name -> rustmq.metadata.v1.Controller
+	50, // 59: rustmq.metadata.v1.PutJoinToken.token:type_name -> rustmq.metadata.v1.JoinToken
+	60, // [60:60] is the sub-list for method output_type
+	60, // [60:60] is the sub-list for method input_type
+	60, // [60:60] is the sub-list for extension type_name
+	60, // [60:60] is the sub-list for extension extendee
+	0,  // [0:60] is the sub-list for field type_name
 }
 
 func init() { file_metadata_v1_command_proto_init() }
@@ -3472,6 +3531,7 @@ func file_metadata_v1_command_proto_init() {
 		(*Command_AddController)(nil),
 		(*Command_RegisterController)(nil),
 		(*Command_RemoveController)(nil),
+		(*Command_RecoverCluster)(nil),
 		(*Command_PutJoinToken)(nil),
 		(*Command_UseJoinToken)(nil),
 	}
@@ -3494,7 +3554,7 @@ func file_metadata_v1_command_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_metadata_v1_command_proto_rawDesc), len(file_metadata_v1_command_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   45,
+			NumMessages:   46,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
