@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"log/slog"
+	"time"
 
 	metadatapb "github.com/rustmq/rustmq/api/metadata/v1"
 	"github.com/rustmq/rustmq/metadata"
@@ -21,6 +22,8 @@ type Controller interface {
 	Propose(ctx context.Context, command *metadatapb.Command) (*metadatapb.Result, error)
 	// Leader is the controller that leads now, mq.NoNode while none does.
 	Leader() mq.NodeID
+	// Stale is for how long this node has heard of no controller that leads: the image may lack what happened since.
+	Stale() time.Duration
 }
 
 // Partitions is what this node runs.

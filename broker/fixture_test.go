@@ -47,6 +47,7 @@ type fixture struct {
 	room   *room
 	cold   cold
 	table  atomic.Pointer[broker.Table]
+	stale  time.Duration
 
 	mu       sync.Mutex
 	index    uint64
@@ -118,6 +119,9 @@ func (f *fixture) Image() *metadata.Image { return f.store.Image() }
 
 // Leader implements broker.Controller.
 func (f *fixture) Leader() mq.NodeID { return self }
+
+// Stale implements broker.Controller.
+func (f *fixture) Stale() time.Duration { return f.stale }
 
 // Propose implements broker.Controller: on return the partitions run that the command made.
 func (f *fixture) Propose(_ context.Context, c *metadatapb.Command) (*metadatapb.Result, error) {

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	adminpb "github.com/rustmq/rustmq/api/admin/v1"
 	metadatapb "github.com/rustmq/rustmq/api/metadata/v1"
@@ -33,8 +34,21 @@ func (b *Broker) Operate(ctx context.Context, s *server.Session, message []byte)
 		if err := b.authorise(s, op, Resource{}); err != nil {
 			return nil, err
 		}
-		return b.operate(ctx, req)
+		resp, err := b.operate(ctx, req)
+		if op == OpDescribe && err == nil && req.GetRaftStatus() == nil {
+			resp.Freshness = b.freshness()
+		}
+		return resp, err
 	})
+}
+
+// cutOffAfter is the age from which on an image counts as one of a node that does not reach the controllers: longer than an election takes.
+const cutOffAfter = 3 * time.Second
+
+// freshness is that of what this node knows by itself.
+func (b *Broker) freshness() *adminpb.Freshness {
+	age := b.cfg.Controller.Stale()
+	return &adminpb.Freshness{AnsweredBy: int32(b.cfg.Node), AgeMs: age.Milliseconds(), CutOff: age >= cutOffAfter}
 }
 
 func (b *Broker) operate(ctx context.Context, req *adminpb.Request) (*adminpb.Response, error) {
@@ -70,7 +84,10 @@ func (b *Broker) operate(ctx context.Context, req *adminpb.Request) (*adminpb.Re
 func (b *Broker) clusterStatus(img *metadata.Image) *adminpb.ClusterStatusResponse {
 	status := &adminpb.ClusterStatusResponse{
 		ClusterId: img.ClusterID[:], FeatureLevel: img.FeatureLevel, AnsweredBy: int32(b.cfg.Node),
-		Controller: int32(b.cfg.Controller.Leader()), MetadataIndex: img.Index, Topics: int32(img.TopicCount()),
+		Controller: int32(mq.NoNode), MetadataIndex: img.Index, Topics: int32(img.TopicCount()),
+	}
+	if !b.freshness().GetCutOff() {
+		status.Controller = int32(b.cfg.Controller.Leader())
 	}
 	for _, broker := range img.Brokers() {
 		status.Brokers++

@@ -37,6 +37,8 @@ type app struct {
 	stdout  io.Writer
 	stderr  io.Writer
 	spawn   bench.Spawn // starts the far end of bench's bounds
+
+	saidCutOff bool // that a node which is cut off answers
 }
 
 // usageError is a command line that makes no sense.

@@ -6,6 +6,7 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/urfave/cli/v2"
 
@@ -14,10 +15,24 @@ import (
 	"github.com/rustmq/rustmq/mq"
 )
 
-// operate asks for one operation. repeatable says that it may be asked again when its answer was lost.
-func operate(ctx context.Context, cl *client.Client, req *adminpb.Request, repeatable bool) (*adminpb.Response, error) {
-	return adminpb.Ask(req, func(message []byte) ([]byte, error) { return cl.Operate(ctx, message, repeatable) })
+// operate asks for one operation. repeatable says that it may be asked again when its answer was lost. Of an answer by one who is cut off it says so, once.
+func (a *app) operate(ctx context.Context, cl *client.Client, req *adminpb.Request, repeatable bool) (*adminpb.Response, error) {
+	resp, err := adminpb.Ask(req, func(message []byte) ([]byte, error) { return cl.Operate(ctx, message, repeatable) })
+	a.warnOfAge(resp.GetFreshness())
+	return resp, err
 }
+
+// warnOfAge says, once, that an answer comes from a node that is cut off.
+func (a *app) warnOfAge(f *adminpb.Freshness) {
+	if !f.GetCutOff() || a.saidCutOff {
+		return
+	}
+	a.saidCutOff = true
+	fmt.Fprintf(a.stderr, "rustmq: node %d has reached no leading controller for %s: what it says is as old as that, and others may know better\n", f.GetAnsweredBy(),
+		ageOf(f).Round(time.Second))
+}
+
+func ageOf(f *adminpb.Freshness) time.Duration { return time.Duration(f.GetAgeMs()) * time.Millisecond }
 
 // query is a command without arguments that asks for one thing and shows it.
 func (a *app) query(c *cli.Context, req *adminpb.Request, show func(*adminpb.Response) error) error {
@@ -28,7 +43,7 @@ func (a *app) query(c *cli.Context, req *adminpb.Request, show func(*adminpb.Res
 		return err
 	}
 	return a.withClient(c, func(ctx context.Context, cl *client.Client) error {
-		resp, err := operate(ctx, cl, req, true)
+		resp, err := a.operate(ctx, cl, req, true)
 		if err != nil {
 			return err
 		}
@@ -53,6 +68,8 @@ type clusterStatus struct {
 	AnsweredBy      int32  `json:"answered_by"`
 	Controller      int32  `json:"controller"`
 	MetadataIndex   uint64 `json:"metadata_index"`
+	MetadataAge     int64  `json:"metadata_age_ms"`
+	CutOff          bool   `json:"cut_off"`
 	Brokers         int32  `json:"brokers"`
 	FencedBrokers   int32  `json:"fenced_brokers"`
 	Topics          int32  `json:"topics"`
@@ -69,7 +86,8 @@ func (a *app) clusterStatus(c *cli.Context) error {
 		copy(id[:], s.GetClusterId())
 		status := clusterStatus{
 			ClusterID: id.String(), FeatureLevel: s.GetFeatureLevel(), AnsweredBy: s.GetAnsweredBy(), Controller: s.GetController(),
-			MetadataIndex: s.GetMetadataIndex(), Brokers: s.GetBrokers(), FencedBrokers: s.GetFencedBrokers(), Topics: s.GetTopics(),
+			MetadataIndex: s.GetMetadataIndex(), MetadataAge: resp.GetFreshness().GetAgeMs(), CutOff: resp.GetFreshness().GetCutOff(),
+			Brokers: s.GetBrokers(), FencedBrokers: s.GetFencedBrokers(), Topics: s.GetTopics(),
 			Partitions: s.GetPartitions(), UnderReplicated: s.GetUnderReplicatedPartitions(), UnderMinISR: s.GetUnderMinIsrPartitions(),
 			Leaderless: s.GetLeaderlessPartitions(),
 		}
@@ -81,7 +99,11 @@ func (s clusterStatus) table(w io.Writer) {
 	row(w, "CLUSTER", s.ClusterID)
 	row(w, "FEATURE LEVEL", s.FeatureLevel)
 	row(w, "CONTROLLER", nodeOrNone(s.Controller))
-	row(w, "METADATA", fmt.Sprintf("index %d, as node %d knows it", s.MetadataIndex, s.AnsweredBy))
+	asOf := ""
+	if s.CutOff {
+		asOf = fmt.Sprintf(", which was cut off %s ago", (time.Duration(s.MetadataAge) * time.Millisecond).Round(time.Second))
+	}
+	row(w, "METADATA", fmt.Sprintf("index %d, as node %d knows it%s", s.MetadataIndex, s.AnsweredBy, asOf))
 	row(w, "BROKERS", fmt.Sprintf("%d, %d of them fenced", s.Brokers, s.FencedBrokers))
 	row(w, "TOPICS", s.Topics)
 	row(w, "PARTITIONS", s.Partitions)
@@ -249,7 +271,7 @@ func (a *app) clusterConfigGet(c *cli.Context) error {
 	}
 	wanted := c.Args().Slice()
 	return a.withClient(c, func(ctx context.Context, cl *client.Client) error {
-		resp, err := operate(ctx, cl, &adminpb.Request{Kind: &adminpb.Request_ClusterConfig{ClusterConfig: &adminpb.ClusterConfigRequest{}}}, true)
+		resp, err := a.operate(ctx, cl, &adminpb.Request{Kind: &adminpb.Request_ClusterConfig{ClusterConfig: &adminpb.ClusterConfigRequest{}}}, true)
 		if err != nil {
 			return err
 		}
@@ -292,7 +314,7 @@ func (a *app) clusterConfigSet(c *cli.Context) error {
 		return usagef("set: nothing to change: give KEY=VALUE or --unset")
 	}
 	return a.withClient(c, func(ctx context.Context, cl *client.Client) error {
-		_, err := operate(ctx, cl, &adminpb.Request{Kind: &adminpb.Request_AlterClusterConfig{
+		_, err := a.operate(ctx, cl, &adminpb.Request{Kind: &adminpb.Request_AlterClusterConfig{
 			AlterClusterConfig: &adminpb.AlterClusterConfigRequest{Set: set, Unset: unset},
 		}}, true)
 		return err

@@ -95,7 +95,7 @@ func (a *app) nodeDrain(c *cli.Context) error {
 func (a *app) drain(ctx context.Context, cl *client.Client, id int32, cancel bool, wait time.Duration) (state drainState, err error) {
 	deadline := time.Now().Add(wait)
 	for {
-		resp, err := operate(ctx, cl, &adminpb.Request{Kind: &adminpb.Request_DrainNode{DrainNode: &adminpb.DrainNodeRequest{NodeId: id, Cancel: cancel}}}, true)
+		resp, err := a.operate(ctx, cl, &adminpb.Request{Kind: &adminpb.Request_DrainNode{DrainNode: &adminpb.DrainNodeRequest{NodeId: id, Cancel: cancel}}}, true)
 		if err != nil {
 			return state, err
 		}
@@ -118,7 +118,7 @@ func (a *app) nodeRemove(c *cli.Context) error {
 		return err
 	}
 	return a.withClient(c, func(ctx context.Context, cl *client.Client) error {
-		_, err := operate(ctx, cl, &adminpb.Request{Kind: &adminpb.Request_RemoveNode{RemoveNode: &adminpb.RemoveNodeRequest{NodeId: id}}}, true)
+		_, err := a.operate(ctx, cl, &adminpb.Request{Kind: &adminpb.Request_RemoveNode{RemoveNode: &adminpb.RemoveNodeRequest{NodeId: id}}}, true)
 		return err
 	})
 }

@@ -51,7 +51,7 @@ func (a *app) partitionList(c *cli.Context) error {
 		lines := []partitionLine{}
 		req := &adminpb.ListPartitionsRequest{Topic: c.String("topic"), UnderReplicated: c.Bool("under-replicated")}
 		for more := true; more; more = req.GetPage() != "" {
-			resp, err := operate(ctx, cl, &adminpb.Request{Kind: &adminpb.Request_ListPartitions{ListPartitions: req}}, true)
+			resp, err := a.operate(ctx, cl, &adminpb.Request{Kind: &adminpb.Request_ListPartitions{ListPartitions: req}}, true)
 			if err != nil {
 				return err
 			}

@@ -38,7 +38,7 @@ func (a *app) partitionMove(c *cli.Context) error {
 		return err
 	}
 	return a.withClient(c, func(ctx context.Context, cl *client.Client) error {
-		resp, err := operate(ctx, cl, &adminpb.Request{Kind: &adminpb.Request_MovePartitions{
+		resp, err := a.operate(ctx, cl, &adminpb.Request{Kind: &adminpb.Request_MovePartitions{
 			MovePartitions: &adminpb.MovePartitionsRequest{Moves: moves},
 		}}, !c.Bool("cancel")) // who cancels twice is told that there is nothing to cancel
 		if err != nil {

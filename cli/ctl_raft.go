@@ -46,7 +46,7 @@ func (a *app) raftAdd(c *cli.Context) error {
 	return a.withClient(c, func(ctx context.Context, cl *client.Client) error {
 		deadline := time.Now().Add(c.Duration("wait"))
 		for {
-			resp, err := operate(ctx, cl, &adminpb.Request{Kind: &adminpb.Request_AddRaftMember{AddRaftMember: &adminpb.AddRaftMemberRequest{NodeId: id}}}, true)
+			resp, err := a.operate(ctx, cl, &adminpb.Request{Kind: &adminpb.Request_AddRaftMember{AddRaftMember: &adminpb.AddRaftMemberRequest{NodeId: id}}}, true)
 			if err != nil {
 				return err
 			}
@@ -77,7 +77,7 @@ func (a *app) raftRemove(c *cli.Context) error {
 		return usagef("remove: %q is not a raft id", c.Args().First())
 	}
 	return a.withClient(c, func(ctx context.Context, cl *client.Client) error {
-		_, err := operate(ctx, cl, &adminpb.Request{Kind: &adminpb.Request_RemoveRaftMember{
+		_, err := a.operate(ctx, cl, &adminpb.Request{Kind: &adminpb.Request_RemoveRaftMember{
 			RemoveRaftMember: &adminpb.RemoveRaftMemberRequest{RaftId: id},
 		}}, false)
 		return err

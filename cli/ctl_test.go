@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	adminpb "github.com/rustmq/rustmq/api/admin/v1"
 	"github.com/rustmq/rustmq/pki"
 )
 
@@ -194,4 +195,24 @@ func startedAlone(t *testing.T) string {
 	}
 	n.stop()
 	return n.dir
+}
+
+func TestAnswerOfANodeThatIsCutOffIsToldOnce(t *testing.T) {
+	a, _, errs := testApp()
+	a.warnOfAge(nil)
+	a.warnOfAge(&adminpb.Freshness{AnsweredBy: 3, AgeMs: 400})
+	if errs.Len() != 0 {
+		t.Errorf("of one who is not: %s", errs)
+	}
+	for range 2 {
+		a.warnOfAge(&adminpb.Freshness{AnsweredBy: 3, AgeMs: 75_400, CutOff: true})
+	}
+	if got := errs.String(); strings.Count(got, "\n") != 1 || !strings.Contains(got, "node 3 has reached no leading controller for 1m15s") {
+		t.Errorf("it says %q", got)
+	}
+	var table strings.Builder
+	clusterStatus{AnsweredBy: 3, Controller: -1, MetadataAge: 75_400, CutOff: true}.table(&table)
+	if !strings.Contains(table.String(), "cut off 1m15s ago") {
+		t.Errorf("the table:\n%s", &table)
+	}
 }

@@ -58,7 +58,7 @@ type Client struct {
 	feed   metadata.Feed // unused when the store is local
 
 	leaseEnd atomic.Int64 // by cfg.Now; 0: there is none
-	newsAt   atomic.Int64 // by cfg.Now, when a watched controller was last heard
+	newsAt   atomic.Int64 // by cfg.Now, when a controller that leads was last heard: one that is watched, or with a local store one that answers heartbeats
 	epoch    atomic.Uint64
 
 	mu         sync.Mutex // never held while anything waits
@@ -145,10 +145,10 @@ func (c *Client) AwaitIndex(ctx context.Context, index uint64) error {
 	return awaitIndex(ctx, c.Watch, index)
 }
 
-// Stale is for how long no controller that leads was heard: Image may lack what happened since. With a local store it is always 0;
-// how old that may be, raft knows.
+// Stale is for how long no controller that leads was heard: Image may lack what happened since. A broker with a local store hears it by its heartbeats; for a node
+// with a controller only it is always 0: how old that may be, raft knows.
 func (c *Client) Stale() time.Duration {
-	if c.cfg.Local != nil {
+	if c.cfg.Local != nil && c.cfg.Registration == nil {
 		return 0
 	}
 	return c.cfg.Now() - time.Duration(c.newsAt.Load())

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net"
 	"strconv"
+	"time"
 
 	metadatapb "github.com/rustmq/rustmq/api/metadata/v1"
 	"github.com/rustmq/rustmq/broker"
@@ -44,6 +45,9 @@ func (m *member) Watch() *metadata.Watch { return m.client.Watch() }
 
 // Leader implements broker.Controller.
 func (m *member) Leader() mq.NodeID { return m.nodeAt(m.client.Leader()) }
+
+// Stale implements broker.Controller.
+func (m *member) Stale() time.Duration { return m.client.Stale() }
 
 // Propose implements broker.Controller.
 func (m *member) Propose(ctx context.Context, command *metadatapb.Command) (*metadatapb.Result, error) {

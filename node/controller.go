@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"time"
 
 	metadatapb "github.com/rustmq/rustmq/api/metadata/v1"
 	"github.com/rustmq/rustmq/metadata"
@@ -42,6 +43,9 @@ func (c *controller) Leader() mq.NodeID {
 	}
 	return mq.NodeID(lead)
 }
+
+// Stale implements broker.Controller: the store is its own.
+func (c *controller) Stale() time.Duration { return 0 }
 
 // Propose implements broker.Controller.
 func (c *controller) Propose(ctx context.Context, command *metadatapb.Command) (*metadatapb.Result, error) {

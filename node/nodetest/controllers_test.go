@@ -206,3 +206,31 @@ func inSync(ctx context.Context, t *testing.T, cl *client.Client, replicas int) 
 	}
 	return true
 }
+
+// The nodes that could tell it better are gone: one that is left says how old its answers are, and names no controller that leads.
+func TestNodeThatIsCutOffSaysHowOldItsAnswersAre(t *testing.T) {
+	c, ctx := startCluster(t, 3)
+	cl, err := c.Nodes[2].Client()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cl.Close()
+	ask := func() *adminpb.Response {
+		return operate(ctx, t, cl, &adminpb.Request{Kind: &adminpb.Request_ClusterStatus{}})
+	}
+	until(t, "an answer that is new", func() bool {
+		resp := ask()
+		return !resp.GetFreshness().GetCutOff() && resp.GetClusterStatus().GetController() > 0
+	})
+	for _, m := range c.Nodes[:2] {
+		m.Kill()
+	}
+	until(t, "an answer that says that it is old", func() bool {
+		resp := ask()
+		return resp.GetFreshness().GetCutOff() && resp.GetFreshness().GetAnsweredBy() == 3 && resp.GetClusterStatus().GetController() < 0
+	})
+	if err := c.Start(ctx); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "an answer that is new again", func() bool { return !ask().GetFreshness().GetCutOff() })
+}
