@@ -80,9 +80,15 @@ func (c *Config) validateControllers() error {
 	if err != nil || len(list) == 0 {
 		return err
 	}
-	named := slices.ContainsFunc(list, func(f form.Controller) bool { return int(f.Node) == c.Node.ID })
-	if is := slices.Contains(c.Node.Roles, RoleController); named && !is {
+	own := slices.IndexFunc(list, func(f form.Controller) bool { return int(f.Node) == c.Node.ID })
+	switch is := slices.Contains(c.Node.Roles, RoleController); {
+	case own >= 0 && !is:
 		return fmt.Errorf("node.controllers names node %d, whose node.roles is %s without controller", c.Node.ID, strings.Join(c.Node.Roles, ","))
+	case own < 0 && is:
+		return fmt.Errorf("node.roles of node %d has controller, and node.controllers does not name it: add %d@HOST:PORT, with where other nodes reach it, or leave the role out",
+			c.Node.ID, c.Node.ID)
+	case own >= 0 && c.RPC.Advertise != "" && c.RPC.Advertise != list[own].Address:
+		return fmt.Errorf("node.controllers has node %d at %s, and rpc.advertise is %s: they must be the same", c.Node.ID, list[own].Address, c.RPC.Advertise)
 	}
 	return nil
 }
