@@ -52,15 +52,22 @@ func (m *machine) registerController(c *metadatapb.RegisterController) error {
 	case there != nil && (there.Node != member.Node || there.Dir != member.Dir):
 		return mq.Errorf(mq.InvalidRequest, "register controller %d: raft id %d belongs to node %d with directory %s", member.Node, member.RaftID,
 			there.Node, there.Dir)
-	case there == nil && (m.db.number(keyNextRaftID) != 0 || !member.founds()):
+	case there == nil && !(member.founds() && m.founderIsMissing()):
 		return mq.Errorf(mq.InvalidRequest, "register controller %d: raft id %d is not a member", member.Node, member.RaftID)
 	case there == nil:
-		m.db.putNumber(keyNextRaftID, firstRaftID)
+		m.db.putNumber(keyNextRaftID, max(m.db.number(keyNextRaftID), firstRaftID))
 	case *there == *member:
 		return nil
 	}
 	m.putController(member)
 	return nil
+}
+
+// founderIsMissing says whether the cluster is one of a node that was alone, or of before members were recorded, and that one is not recorded yet: nobody who
+// formed the cluster is, and nobody has been removed.
+func (m *machine) founderIsMissing() bool {
+	next := max(m.db.number(keyNextRaftID), firstRaftID)
+	return next-firstRaftID == uint64(len(m.img.controllers)) && !slices.ContainsFunc(m.img.controllers, (*Controller).founds)
 }
 
 func (m *machine) removeController(c *metadatapb.RemoveController) error {
@@ -70,6 +77,9 @@ func (m *machine) removeController(c *metadatapb.RemoveController) error {
 		return nil
 	case len(m.img.controllers) == 1:
 		return mq.Errorf(mq.InvalidRequest, "remove controller %d: it is the last one", there.Node)
+	}
+	if there.founds() { // one id less, by which founderIsMissing knows
+		m.db.putNumber(keyNextRaftID, max(m.db.number(keyNextRaftID), firstRaftID)+1)
 	}
 	m.removeControllerRecord(there.RaftID)
 	return nil

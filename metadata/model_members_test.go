@@ -143,15 +143,25 @@ func (r *modelRun) RegisterController(*rapid.T) {
 	dir := int32(c.GetDirId()[1])
 	want := mq.None
 	switch there, ok := r.controllers[raftID]; {
-	case ok && there != [2]int32{node, dir}, !ok && r.nextRaft != 0:
+	case ok && there != [2]int32{node, dir}, !ok && !r.founderIsMissing():
 		want = mq.InvalidRequest
 	case !ok:
-		r.controllers[raftID], r.nextRaft = [2]int32{node, dir}, 1<<31
+		r.controllers[raftID], r.nextRaft = [2]int32{node, dir}, max(r.nextRaft, 1<<31)
 	}
 	r.want(want, registerControllerCommand(c))
 	if want == mq.None && r.b.store.Image().Controller(raftID).Endpoint.Port != uint16(c.GetEndpoint().GetPort()) {
 		r.Fatalf("controller %d is not where it says", raftID)
 	}
+}
+
+// founderIsMissing says that nobody is recorded who formed the cluster, and that nobody was ever removed: each removal leaves one more id unused.
+func (r *modelRun) founderIsMissing() bool {
+	for id := range r.controllers {
+		if id < 1<<31 {
+			return false
+		}
+	}
+	return max(r.nextRaft, 1<<31)-1<<31 == uint64(len(r.controllers))
 }
 
 func (r *modelRun) RemoveController(*rapid.T) {
@@ -162,6 +172,9 @@ func (r *modelRun) RemoveController(*rapid.T) {
 		return
 	}
 	r.want(mq.None, removeControllerCommand(id))
+	if _, there := r.controllers[id]; there && id < 1<<31 {
+		r.nextRaft = max(r.nextRaft, 1<<31) + 1
+	}
 	delete(r.controllers, id)
 }
 

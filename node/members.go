@@ -97,10 +97,14 @@ func (n *Node) forget(ctx context.Context, raftID uint64) error {
 // was anything to do.
 func (n *Node) registerSelf(ctx context.Context) bool {
 	client, there := n.client.Load(), n.store.Image().Controller(n.raftID())
-	if client == nil || there == nil || there.Dir != n.id.Dir {
+	switch {
+	case client == nil, n.store.Image().ClusterID.IsZero():
 		return false
-	}
-	if hostPortOf(there.Endpoint) == n.rpcAddress && there.MaxFeatureLevel == metadata.FeatureLevel {
+	case there == nil && (n.id.RaftID != 0 || len(n.group.view.Members) > 1 || roleIn(n.raft.Status(), n.raftID()) != roleVoter):
+		return false // it was removed; one that ran alone before is not recorded yet
+	case there != nil && there.Dir != n.id.Dir:
+		return false
+	case there != nil && hostPortOf(there.Endpoint) == n.rpcAddress && there.MaxFeatureLevel == metadata.FeatureLevel:
 		return false
 	}
 	e, err := endpoint(listenerRPC, "rpc.advertise", n.rpcAddress)
@@ -109,7 +113,7 @@ func (n *Node) registerSelf(ctx context.Context) bool {
 		defer cancel()
 		_, err = client.Propose(ctx, &metadatapb.Command{Kind: &metadatapb.Command_RegisterController{
 			RegisterController: &metadatapb.RegisterController{Controller: &metadatapb.Controller{
-				RaftId: there.RaftID, NodeId: int32(n.id.Node), DirId: n.id.Dir[:], Endpoint: e, MaxFeatureLevel: metadata.FeatureLevel,
+				RaftId: n.raftID(), NodeId: int32(n.id.Node), DirId: n.id.Dir[:], Endpoint: e, MaxFeatureLevel: metadata.FeatureLevel,
 			}},
 		}})
 	}
