@@ -4,6 +4,8 @@ import (
 	"context"
 	"log/slog"
 	"math/rand/v2"
+	"net"
+	"net/http"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -29,8 +31,8 @@ type ClientConfig struct {
 	Node mq.NodeID
 	// Seeds are RPC addresses of controllers, at least one. More are found in the image.
 	Seeds []string
-	// Connect gives the HTTP client and the base URL for an address. The connection must be HTTP/2, and should carry nothing that
-	// can hold up a heartbeat.
+	// Connect gives the HTTP client and the base URL for an address, or no URL for one at which no controller is known to be: it is not called. The connection must be
+	// HTTP/2, and should carry nothing that can hold up a heartbeat.
 	Connect func(address string) (client connect.HTTPClient, baseURL string)
 	// Registration is what this process registers as a broker with, asked each time that it has to: at the start, and after it was fenced. Its RPC
 	// listener must be open by then. nil: this node is no broker, and does not heartbeat.
@@ -61,8 +63,8 @@ type Client struct {
 	newsAt   atomic.Int64 // by cfg.Now, when a controller that leads was last heard: one that is watched, or with a local store one that answers heartbeats
 	epoch    atomic.Uint64
 
-	mu         sync.Mutex // never held while anything waits
-	services   map[string]controlpbconnect.ControlServiceClient
+	mu         sync.Mutex                                       // never held while anything waits
+	services   map[string]controlpbconnect.ControlServiceClient // by their URL
 	registered registration
 	leaving    bool
 	urge       chan struct{} // sends a heartbeat ahead of its time
@@ -183,21 +185,45 @@ func (c *Client) AwaitLease(ctx context.Context) error {
 // Leader is the RPC address of the controller that leads, as far as this node knows.
 func (c *Client) Leader() string { return c.finder.pick() }
 
-// service is the leading controller's, as far as known.
+// service is that of the controller at an address.
 func (c *Client) service(address string) controlpbconnect.ControlServiceClient {
+	client, url := c.cfg.Connect(address)
+	if url == "" {
+		return newService(nowhere{address}, nowhereURL)
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	s, ok := c.services[address]
+	s, ok := c.services[url]
 	if !ok {
-		client, url := c.cfg.Connect(address)
-		s = controlpbconnect.NewControlServiceClient(client, url, connect.WithAcceptCompression("gzip", nil, nil), connect.WithReadMaxBytes(maxAnswerBytes))
-		c.services[address] = s
+		s = newService(client, url)
+		c.services[url] = s
 	}
 	return s
 }
 
-// failed takes note of an attempt that found no leader and says how long to wait before the next.
+func newService(client connect.HTTPClient, url string) controlpbconnect.ControlServiceClient {
+	return controlpbconnect.NewControlServiceClient(client, url, connect.WithAcceptCompression("gzip", nil, nil), connect.WithReadMaxBytes(maxAnswerBytes))
+}
+
+// nowhere is the way to an address at which nobody is known to be, as of a controller that was forgotten.
+type nowhere struct{ address string }
+
+const nowhereURL = "https://nowhere.invalid"
+
+// Do implements connect.HTTPClient. Its error is one of dialing: nothing was sent.
+func (n nowhere) Do(*http.Request) (*http.Response, error) {
+	return nil, &net.OpError{Op: "dial", Net: "tcp", Err: mq.Errorf(mq.NetworkException, "no controller is known to be at %s", n.address)}
+}
+
+// failed takes note of an attempt that found no leader and says how long to wait before the next. A leader that is said to be where nobody is known is not looked for: the
+// others are asked again, until one says where it is or the image does.
 func (c *Client) failed(p *pauses, address string, f failure) time.Duration {
+	if f.leader != "" {
+		if _, url := c.cfg.Connect(f.leader); url == "" {
+			c.log.Debug("the leading controller is said to be where none is known", "by", address, "leader", f.leader)
+			f.leader = ""
+		}
+	}
 	c.finder.failed(address, f.leader)
 	return p.next(c.finder, f.leader != "", c.cfg.Random())
 }

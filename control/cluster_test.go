@@ -658,3 +658,30 @@ func TestBrokerThatRanOnFollowsARecoveredController(t *testing.T) {
 		c.until("a lease again", b.Leased)
 	})
 }
+
+// Controllers say that one leads at an address where nobody is known to be. That is not believed, and commands wait for one that is.
+func TestLeaderWhereNobodyIsKnownIsNotLookedFor(t *testing.T) {
+	inBubble(t, func(t *testing.T, c *cluster) {
+		b := c.broker(4)
+		c.until("lease", b.Leased)
+		c.group.elect(9)
+		c.until("the end of the lease", func() bool { return !b.Leased() })
+		answered := make(chan error, 1)
+		go func() {
+			_, err := b.Propose(t.Context(), createTopic(1, 4))
+			answered <- err
+		}()
+		time.Sleep(5 * time.Second)
+		if leader := b.Leader(); !slices.Contains([]string{addressOf(1), addressOf(2), addressOf(3)}, leader) {
+			t.Errorf("it looks at %s", leader)
+		}
+		c.group.elect(2)
+		if err := <-answered; err != nil {
+			t.Errorf("the command that waited: %v", err)
+		}
+		c.until("a lease again", b.Leased)
+		if len(b.services) > 3 {
+			t.Errorf("it keeps %d services", len(b.services))
+		}
+	})
+}

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"slices"
 	"sync"
 	"syscall"
 	"testing"
@@ -359,6 +360,9 @@ func (c *cluster) client(node mq.NodeID, register bool) *Client {
 	cfg := ClientConfig{
 		Logger: c.logger, Node: node, Seeds: []string{addressOf(1), addressOf(2), addressOf(3)}, Now: c.now, Random: func() float64 { return 0.5 },
 		Connect: func(address string) (connect.HTTPClient, string) {
+			if !slices.Contains([]string{addressOf(1), addressOf(2), addressOf(3)}, address) {
+				return nil, ""
+			}
 			return &http.Client{Transport: transport}, "http://" + address
 		},
 	}

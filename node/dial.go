@@ -2,9 +2,12 @@ package node
 
 import (
 	"context"
+	"crypto/tls"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -36,11 +39,12 @@ const (
 type dialer struct {
 	certs   *pki.Identity
 	network Network
-	// address is where a node is to be found now, host:port; "" when that is not known.
-	address func(mq.NodeID) string
+	// addresses are where a node may be found now, host:port, the likeliest first; none when that is not known.
+	addresses func(mq.NodeID) []string
 
 	mu      sync.Mutex
 	clients map[dialled]*http.Client
+	reached map[mq.NodeID]string // where each node was when it was last connected to
 	closed  bool
 }
 
@@ -49,8 +53,8 @@ type dialled struct {
 	traffic traffic
 }
 
-func newDialer(certs *pki.Identity, network Network, address func(mq.NodeID) string) *dialer {
-	return &dialer{certs: certs, network: network, address: address, clients: make(map[dialled]*http.Client)}
+func newDialer(certs *pki.Identity, network Network, addresses func(mq.NodeID) []string) *dialer {
+	return &dialer{certs: certs, network: network, addresses: addresses, clients: make(map[dialled]*http.Client), reached: make(map[mq.NodeID]string)}
 }
 
 // baseURL is what a node's services are called under. It names the node and no address, which may change from one connection to the next.
@@ -79,12 +83,15 @@ func (d *dialer) transport(node mq.NodeID) *http.Transport {
 	config := rpcHTTP2()
 	config.StrictMaxConcurrentRequests = true // a second connection would take this one's order, and its meaning, away
 	return &http.Transport{
-		DialContext:     func(ctx context.Context, _, _ string) (net.Conn, error) { return d.dial(ctx, node) },
-		TLSClientConfig: d.certs.NodeClientTLS(node), TLSHandshakeTimeout: rpcHandshakeTimeout,
-		Protocols: protocols, HTTP2: config, IdleConnTimeout: dialKeep, DisableCompression: true,
+		DialTLSContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return d.dial(ctx, node) },
+		Protocols:      protocols, HTTP2: config, IdleConnTimeout: dialKeep, DisableCompression: true,
 	}
 }
 
+// errNowhere is the cause of a dial that had nowhere to go to, as net has causes: nothing was sent.
+var errNowhere = &net.OpError{Op: "dial", Net: "tcp", Err: errors.New("it is not known where it is")}
+
+// dial connects with a node, wherever it is: at the first of its addresses at which it proves to be that node.
 func (d *dialer) dial(ctx context.Context, node mq.NodeID) (net.Conn, error) {
 	d.mu.Lock()
 	closed := d.closed
@@ -92,15 +99,57 @@ func (d *dialer) dial(ctx context.Context, node mq.NodeID) (net.Conn, error) {
 	if closed {
 		return nil, mq.Errorf(mq.ShuttingDown, "dial node %d: this node is closing", node)
 	}
-	addr := d.address(node)
-	if addr == "" {
-		return nil, mq.Errorf(mq.NetworkException, "dial node %d: it is not known where it is", node)
+	candidates := d.candidates(node)
+	if len(candidates) == 0 {
+		return nil, mq.Errorf(mq.NetworkException, "dial node %d: %w", node, errNowhere)
 	}
+	var errs []error
+	for _, addr := range candidates {
+		conn, err := d.dialAt(ctx, node, addr)
+		if err == nil {
+			d.mu.Lock()
+			d.reached[node] = addr
+			d.mu.Unlock()
+			return conn, nil
+		}
+		errs = append(errs, err)
+	}
+	return nil, errors.Join(errs...)
+}
+
+// dialAt connects with a node at an address, and shakes hands.
+func (d *dialer) dialAt(ctx context.Context, node mq.NodeID, addr string) (net.Conn, error) {
 	conn, err := d.network.Dial(ctx, addr)
 	if err != nil {
 		return nil, mq.Errorf(mq.NetworkException, "dial node %d: %w", node, err)
 	}
-	return conn, nil
+	ctx, cancel := context.WithTimeout(ctx, rpcHandshakeTimeout)
+	defer cancel()
+	secure := tls.Client(conn, d.certs.NodeClientTLS(node))
+	if err := secure.HandshakeContext(ctx); err != nil {
+		_ = conn.Close()
+		return nil, mq.Wrapf(err, "dial node %d at %s", node, addr)
+	}
+	return secure, nil
+}
+
+// candidates are where a node may be, the place where it was last reached first.
+func (d *dialer) candidates(node mq.NodeID) []string {
+	all := d.addresses(node)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if at := slices.Index(all, d.reached[node]); at > 0 {
+		all = append([]string{all[at]}, slices.Delete(slices.Clone(all), at, at+1)...)
+	}
+	return all
+}
+
+// at is where a node was last reached, or else probably is; "" when that is not known.
+func (d *dialer) at(node mq.NodeID) string {
+	if all := d.candidates(node); len(all) > 0 {
+		return all[0]
+	}
+	return ""
 }
 
 // close lets go of connections without a stream, and makes no new ones. Whoever has a stream ends it before.

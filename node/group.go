@@ -73,6 +73,11 @@ func (n *Node) formGroup(ctx context.Context) error {
 		// It ran alone until now: its group is itself.
 		alone := form.Controller{Node: n.id.Node, Address: n.rpcAddress}
 		self.State = form.State{Phase: form.Formed, View: form.View{Cluster: n.id.Cluster, Members: []form.Member{{Controller: alone, Dir: n.id.Dir}}}}
+		// Those that join know the group by this view, its address included, whatever becomes of that.
+		n.id.Founding = foundingOf(self.State)
+		if err := n.id.write(n.seams.FS, n.cfg.Node.DataDir); err != nil {
+			return err
+		}
 	}
 	decision, err := form.Run(ctx, form.Config{
 		Self: self, Logger: n.logger,
@@ -99,7 +104,7 @@ func (n *Node) formGroup(ctx context.Context) error {
 func (n *Node) rejoin(ctx context.Context, view form.View) error {
 	if n.id.RaftID == 0 {
 		client, err := control.NewClient(control.ClientConfig{
-			Node: n.id.Node, Seeds: addressesOf(view), Connect: n.connect, Logger: n.logger,
+			Node: n.id.Node, Seeds: n.seeds(view), Connect: n.connect, Logger: n.logger,
 		})
 		if err != nil {
 			return err
@@ -126,12 +131,19 @@ func (n *Node) rejoin(ctx context.Context, view form.View) error {
 	return n.id.write(n.seams.FS, n.cfg.Node.DataDir)
 }
 
-func addressesOf(view form.View) []string {
-	out := make([]string, len(view.Members))
-	for i, m := range view.Members {
-		out[i] = m.Address
+// seeds are where the other controllers may be: as the configuration says, and as a view has it.
+func (n *Node) seeds(view form.View) (all []string) {
+	for _, c := range n.controllers {
+		if c.Node != n.id.Node {
+			all = append(all, c.Address)
+		}
 	}
-	return out
+	for _, m := range view.Members {
+		if m.Node != n.id.Node && !slices.Contains(all, m.Address) {
+			all = append(all, m.Address)
+		}
+	}
+	return all
 }
 
 // raftID is this controller's.
@@ -158,7 +170,7 @@ func (n *Node) openTransport() (*transport.Transport, []uint64, error) {
 			return transport.Member{Node: node, URL: baseURL(node)}, node != mq.NoNode
 		},
 		Controller: n.isController,
-		Dial:       func(ctx context.Context, node mq.NodeID) error { return n.knock(ctx, n.addressOf(node)) },
+		Dial:       func(ctx context.Context, node mq.NodeID) error { return n.knock(ctx, n.dialer.at(node)) },
 		Messages:   byNode{n.dialer, trafficRaft}, Snapshots: byNode{n.dialer, trafficSnapshot}, Logger: n.logger, Rand: n.seams.Random,
 	})
 	return t, peers, err

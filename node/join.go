@@ -171,7 +171,7 @@ func CreateToken(ctx context.Context, dir string, r TokenRequest) (*join.Token, 
 	if err != nil {
 		return nil, err
 	}
-	d := newDialer(certs, machineNetwork{}, func(mq.NodeID) string { return r.Server })
+	d := newDialer(certs, machineNetwork{}, func(mq.NodeID) []string { return []string{r.Server} })
 	defer d.close()
 	client := joinpbconnect.NewTokenServiceClient(d.client(mq.NoNode, trafficControl), baseURL(s.Node), connect.WithReadMaxBytes(join.MaxMessageBytes))
 	answer, err := client.CreateToken(ctx, connect.NewRequest(&joinpb.CreateTokenRequest{

@@ -15,33 +15,55 @@ import (
 	"github.com/rustmq/rustmq/mq"
 )
 
-// addressOf is where a node is to be found now: as it registered, or as a controller, or as the configuration says.
-func (n *Node) addressOf(node mq.NodeID) string {
+// addressesOf are where a node may be found now: as the configuration says, as it registered, or as a controller. A majority of the controllers may have moved: then what is
+// registered is of before, for they cannot register before they found each other. One may have moved, too, of which only the configuration does not know.
+func (n *Node) addressesOf(node mq.NodeID) (all []string) {
+	add := func(address string) {
+		if address != "" && !slices.Contains(all, address) {
+			all = append(all, address)
+		}
+	}
+	for _, c := range n.controllers {
+		if c.Node == node {
+			add(c.Address)
+		}
+	}
 	if img := n.image(); img != nil {
 		if b := img.Broker(node); b != nil {
 			if e, ok := b.Endpoint(listenerRPC); ok {
-				return hostPortOf(e)
+				add(hostPortOf(e))
 			}
 		}
-		for _, c := range img.Controllers() {
+		for _, c := range slices.Backward(img.Controllers()) {
 			if c.Node == node {
-				return hostPortOf(c.Endpoint)
+				add(hostPortOf(c.Endpoint))
 			}
 		}
 	}
 	if n.group != nil {
 		for _, m := range n.group.view.Members {
 			if m.Node == node {
-				return m.Address
+				add(m.Address)
 			}
 		}
 	}
+	return all
+}
+
+// compareAddresses says where the configuration has other addresses of controllers than are recorded.
+func (n *Node) compareAddresses() {
+	img := n.store.Image()
 	for _, c := range n.controllers {
-		if c.Node == node {
-			return c.Address
+		recorded := ""
+		for _, r := range img.Controllers() {
+			if r.Node == c.Node {
+				recorded = hostPortOf(r.Endpoint) // they are by raft id: the latest is the last
+			}
+		}
+		if recorded != "" && recorded != c.Address {
+			n.logger.Info("the configuration has another address of a controller than is recorded: it is tried first", "node", c.Node, "configured", c.Address, "recorded", recorded)
 		}
 	}
-	return ""
 }
 
 // controllerAt is the controller with an RPC address, mq.NoNode for one that is not known.
@@ -58,6 +80,13 @@ func (n *Node) controllerAt(address string) mq.NodeID {
 			return c.Node
 		}
 	}
+	if n.group != nil {
+		for _, m := range n.group.view.Members {
+			if m.Address == address {
+				return m.Node
+			}
+		}
+	}
 	return mq.NoNode
 }
 
@@ -72,9 +101,13 @@ func (n *Node) image() *metadata.Image {
 	return nil
 }
 
-// connect is how control finds a controller by its address.
+// connect is how control finds a controller by its address; no URL: nobody is known to be there.
 func (n *Node) connect(address string) (connect.HTTPClient, string) {
-	return byNode{n.dialer, trafficControl}, baseURL(n.controllerAt(address))
+	node := n.controllerAt(address)
+	if node == mq.NoNode {
+		return nil, ""
+	}
+	return byNode{n.dialer, trafficControl}, baseURL(node)
 }
 
 // openClient connects this node with the controllers.

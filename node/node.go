@@ -217,6 +217,7 @@ func (n *Node) openController(ctx context.Context) error {
 	if err := n.openStore(); err != nil {
 		return err
 	}
+	n.compareAddresses()
 	return n.openRaft()
 }
 

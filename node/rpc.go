@@ -219,7 +219,7 @@ func (n *Node) openRPC(context.Context) error {
 	}
 	var door *join.Door
 	n.mux, door = n.openJoin()
-	n.dialer = newDialer(n.certs, n.seams.Network, n.addressOf)
+	n.dialer = newDialer(n.certs, n.seams.Network, n.addressesOf)
 	n.onClose(func(context.Context) error {
 		n.dialer.close()
 		return nil

@@ -9,6 +9,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -95,7 +96,7 @@ func (c *rpcCluster) listen(id mq.NodeID) *rpcListener {
 
 // dialerTo finds all nodes at one address.
 func (c *rpcCluster) dialerTo(id mq.NodeID, addr net.Addr) *dialer {
-	d := newDialer(c.node(id), machineNetwork{}, func(mq.NodeID) string { return addr.String() })
+	d := newDialer(c.node(id), machineNetwork{}, func(mq.NodeID) []string { return []string{addr.String()} })
 	c.t.Cleanup(d.close)
 	return d
 }
@@ -137,8 +138,18 @@ func TestAddressOfAnotherNodeIsNoticed(t *testing.T) {
 	if _, err := ask(t, c.dialerTo(2, l.Addr()), 3, "/who", nil); err == nil || !strings.Contains(err.Error(), "node 1 answers where node 3 should") {
 		t.Errorf("node 1 was taken for node 3: %v", err)
 	}
-	unknown := newDialer(c.node(2), machineNetwork{}, func(mq.NodeID) string { return "" })
-	if _, err := ask(t, unknown, 3, "/who", nil); mq.CodeOf(err) != mq.NetworkException {
+	several := newDialer(c.node(2), machineNetwork{}, func(mq.NodeID) []string {
+		return []string{"127.0.0.1:1", l.Addr().String(), c.listen(3).Addr().String()}
+	})
+	defer several.close()
+	for range 2 {
+		if got, err := ask(t, several, 3, "/who", nil); err != nil || got != "2 true" {
+			t.Errorf("behind others' addresses: %q, %v", got, err)
+		}
+		several.client(3, trafficControl).CloseIdleConnections()
+	}
+	unknown := newDialer(c.node(2), machineNetwork{}, func(mq.NodeID) []string { return nil })
+	if _, err := ask(t, unknown, 3, "/who", nil); mq.CodeOf(err) != mq.NetworkException || !errors.Is(err, errNowhere) {
 		t.Errorf("a node without an address: %v", err)
 	}
 	unknown.close()
@@ -241,7 +252,7 @@ func TestNodeHasNoMoreConnectionsThanItMay(t *testing.T) {
 	l := c.listen(1)
 	certs, open := c.node(2), 0
 	for range rpcPeerConns + 3 {
-		d := newDialer(certs, machineNetwork{}, func(mq.NodeID) string { return l.Addr().String() })
+		d := newDialer(certs, machineNetwork{}, func(mq.NodeID) []string { return []string{l.Addr().String()} })
 		t.Cleanup(d.close)
 		req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, baseURL(1)+"/wait", nil)
 		if err != nil {

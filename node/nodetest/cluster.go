@@ -8,7 +8,9 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -48,7 +50,7 @@ type Member struct {
 // word about a node's configuration.
 func NewCluster(nodes int, scratch string, change func(*node.Config)) (*Cluster, error) {
 	var id mq.ClusterID
-	id[0], id[15] = 0xc1, byte(nodes)
+	id[0], id[6], id[8], id[15] = 0xc1, 0x40, 0x80, byte(nodes) // as one that is drawn
 	authority, err := pki.NewAuthority(filepath.Join(scratch, "ca"), id, time.Now())
 	if err != nil {
 		return nil, err
@@ -80,6 +82,26 @@ func NewCluster(nodes int, scratch string, change func(*node.Config)) (*Cluster,
 		}
 	}
 	return c, nil
+}
+
+// Move gives nodes that do not run other addresses for nodes, and tells all of them at their next start.
+func (c *Cluster) Move(members ...*Member) error {
+	for _, m := range members {
+		addr, err := m.net.reserve()
+		if err != nil {
+			return err
+		}
+		for _, other := range c.Nodes {
+			other.cfg.Node.Controllers = slices.Clone(other.cfg.Node.Controllers)
+			for i, text := range other.cfg.Node.Controllers {
+				if strings.HasSuffix(text, "@"+m.cfg.RPC.Listen) {
+					other.cfg.Node.Controllers[i] = fmt.Sprintf("%d@%s", m.id, addr)
+				}
+			}
+		}
+		m.cfg.RPC.Listen = addr
+	}
+	return nil
 }
 
 // Start starts those of the nodes that do not run, all at once, and waits until they serve.

@@ -1,7 +1,11 @@
 package nodetest
 
 import (
+	"bytes"
 	"context"
+	"crypto/rand"
+	"io"
+	"log/slog"
 	"testing"
 	"time"
 
@@ -233,4 +237,108 @@ func TestNodeThatIsCutOffSaysHowOldItsAnswersAre(t *testing.T) {
 		t.Fatal(err)
 	}
 	until(t, "an answer that is new again", func() bool { return !ask().GetFreshness().GetCutOff() })
+}
+
+// All controllers move at once, so that what is recorded of where they are helps none of them: they find each other by the configuration, and are recorded anew.
+func TestControllersThatAllMoveFindEachOther(t *testing.T) {
+	c, ctx := startCluster(t, 3)
+	l, _ := smallLedger(ctx, t, c, 3)
+	killAll(c)
+	if err := c.Move(c.Nodes...); err != nil {
+		t.Fatal(err)
+	}
+	awaitMoved(ctx, t, c, l)
+}
+
+// One moves, and the configuration of the others does not know: it finds them, and is recorded where it is.
+func TestControllerThatMovesAloneIsFound(t *testing.T) {
+	c, ctx := startCluster(t, 3)
+	l, _ := smallLedger(ctx, t, c, 3)
+	second := c.Nodes[1]
+	first, third := c.Nodes[0].cfg.Node.Controllers, c.Nodes[2].cfg.Node.Controllers
+	second.Kill()
+	if err := c.Move(second); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Start(ctx, second); err != nil {
+		t.Fatal(err)
+	}
+	awaitMoved(ctx, t, c, l)
+	killAll(c)
+	c.Nodes[0].cfg.Node.Controllers, c.Nodes[2].cfg.Node.Controllers = first, third
+	awaitMoved(ctx, t, c, l)
+}
+
+// A node that ran alone founds a group by what it is, with an address, which does not change with where it is: they find each other when all have moved.
+func TestNodeThatRanAloneStaysInItsGroupWhereverItIs(t *testing.T) {
+	ctx := soon(t)
+	c, err := NewCluster(3, t.TempDir(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := c.Close(context.Background()); err != nil {
+			t.Logf("close the cluster: %v", err)
+		}
+	})
+	first := c.Nodes[0]
+	seams := first.stopped()
+	seams.Headless, seams.Bucket, seams.Random = true, c.bucket, io.MultiReader(bytes.NewReader([]byte{0: 0xc1, 15: 3}), rand.Reader)
+	cfg := first.cfg
+	cfg.Node.Controllers = nil
+	alone, err := node.StartWith(ctx, cfg, slog.New(slog.DiscardHandler), seams)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := alone.Close(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Start(ctx, first); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Start(ctx); err != nil {
+		t.Fatal(err)
+	}
+	l, cl := smallLedger(ctx, t, c, 3)
+	until(t, "three voters", func() bool { return len(voters(raftStatusOf(ctx, t, cl))) == 3 })
+	killAll(c)
+	if err := c.Move(c.Nodes...); err != nil {
+		t.Fatal(err)
+	}
+	awaitMoved(ctx, t, c, l)
+}
+
+func killAll(c *Cluster) {
+	for _, m := range c.Nodes {
+		m.Kill()
+	}
+}
+
+// awaitMoved starts nodes and waits until all are recorded where they are, and records are acknowledged.
+func awaitMoved(ctx context.Context, t *testing.T, c *Cluster, l *Ledger) {
+	t.Helper()
+	if err := c.Start(ctx); err != nil {
+		t.Fatal(err)
+	}
+	cl, err := c.Client(client.DeliveryTimeout(2 * time.Minute))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cl.Close()
+	until(t, "all recorded where they are", func() bool {
+		status := raftStatusOf(ctx, t, cl)
+		for _, m := range status.GetMembers() {
+			if m.GetAddress() != c.Nodes[m.GetNodeId()-1].cfg.RPC.Listen {
+				return false
+			}
+		}
+		return len(voters(status)) == len(c.Nodes)
+	})
+	l.Produce(ctx, cl, 50, 100)
+	if err := l.allAcked(); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Check(ctx, cl); err != nil {
+		t.Fatal(err)
+	}
 }
