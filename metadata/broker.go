@@ -19,7 +19,11 @@ func (m *machine) registerBroker(c *metadatapb.RegisterBroker) (*metadatapb.Resu
 	if err != nil {
 		return nil, err
 	}
-	suspects, err := suspectIDs(c.GetSuspects())
+	suspects, err := partitionIDs(c.GetSuspects())
+	if err != nil {
+		return nil, err
+	}
+	whole, err := partitionIDs(c.GetWhole())
 	if err != nil {
 		return nil, err
 	}
@@ -34,6 +38,10 @@ func (m *machine) registerBroker(c *metadatapb.RegisterBroker) (*metadatapb.Resu
 		for i, p := range t.All() {
 			id := mq.PartitionID{Topic: t.ID, Index: i}
 			_, suspect := slices.BinarySearchFunc(suspects, id, comparePartitions)
+			if c.GetDoubt() && !suspect {
+				_, found := slices.BinarySearchFunc(whole, id, comparePartitions)
+				suspect = !found
+			}
 			if changed := m.returnReplica(t, p, before, b, suspect); changed != nil {
 				m.putPartition(id, changed)
 			}
@@ -72,8 +80,8 @@ func (m *machine) checkRegistration(c *metadatapb.RegisterBroker) (*Broker, erro
 	}), nil
 }
 
-// suspectIDs sorts the partitions that a recovery did not find whole.
-func suspectIDs(refs []*metadatapb.PartitionRef) ([]mq.PartitionID, error) {
+// partitionIDs sorts the partitions that a registration names.
+func partitionIDs(refs []*metadatapb.PartitionRef) ([]mq.PartitionID, error) {
 	ids := make([]mq.PartitionID, len(refs))
 	for i, ref := range refs {
 		id, ok := partitionIDFrom(ref)

@@ -200,3 +200,26 @@ func TestPlacementSpreadsLeadersReplicasAndRacks(t *testing.T) {
 		t.Errorf("defaults: %v, %v", placed, err)
 	}
 }
+
+// A broker whose recovery may have lost partitions without a trace keeps its place only where it names what it has.
+func TestBrokerInDoubtKeepsItsPlaceOnlyWhereItIsWhole(t *testing.T) {
+	b := newBench(t)
+	b.must(formCommand())
+	b.must(registerCommand(1, 100))
+	b.must(registerCommand(2, 200))
+	b.must(createCommand(1, "orders", []int32{1, 2}, []int32{2, 1}, []int32{1, 2}))
+	doubting := registerCommand(1, 101)
+	doubting.GetRegisterBroker().Doubt = true
+	doubting.GetRegisterBroker().Whole = []*metadatapb.PartitionRef{PartitionRecord(partitionOf(1, 2)), PartitionRecord(partitionOf(1, 1))}
+	doubting.GetRegisterBroker().Suspects = []*metadatapb.PartitionRef{PartitionRecord(partitionOf(1, 1))}
+	if level := featureLevelOf(doubting); level != 2 {
+		t.Errorf("it needs feature level %d", level)
+	}
+	b.must(doubting)
+	for i, want := range [][]mq.NodeID{{2}, {2}, {1, 2}} {
+		if p := b.store.Image().Partition(partitionOf(1, int32(i))); !slices.Equal(p.ISR, want) || i < 2 && p.Leader != 2 {
+			t.Errorf("partition %d: %+v, want %v in sync", i, p, want)
+		}
+	}
+	checkReload(t, b.store)
+}

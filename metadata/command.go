@@ -14,7 +14,7 @@ import (
 // FeatureLevel is the highest cluster feature level that this code knows:
 //
 //	1  the first
-//	2  PutJoinToken, UseJoinToken
+//	2  PutJoinToken, UseJoinToken; RegisterBroker.doubt
 const FeatureLevel = 2
 
 // EncodeCommand is the proposal for a command. It sets the feature level that the command needs.
@@ -29,9 +29,13 @@ func EncodeCommand(command *metadatapb.Command) ([]byte, error) {
 
 // featureLevelOf is the level at which all of a command is understood.
 func featureLevelOf(command *metadatapb.Command) uint32 {
-	switch command.GetKind().(type) {
+	switch c := command.GetKind().(type) {
 	case *metadatapb.Command_FormCluster:
 		return 0 // it is what sets the level
+	case *metadatapb.Command_RegisterBroker:
+		if c.RegisterBroker.GetDoubt() {
+			return 2
+		}
 	case *metadatapb.Command_PutJoinToken, *metadatapb.Command_UseJoinToken:
 		return 2
 	}

@@ -83,6 +83,12 @@ func (n *Node) registerCommand() (*metadatapb.RegisterBroker, error) {
 	for _, id := range n.partitions.recovery.Suspects() {
 		command.Suspects = append(command.Suspects, metadata.PartitionRecord(id))
 	}
+	if doubt, whole := n.partitions.recovery.Doubt(); doubt && n.rpc != nil { // who is alone has nobody who could hold more
+		command.Doubt = true
+		for _, id := range whole {
+			command.Whole = append(command.Whole, metadata.PartitionRecord(id))
+		}
+	}
 	return command, nil
 }
 

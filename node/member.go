@@ -195,12 +195,17 @@ func (n *Node) registration() (func() *metadatapb.RegisterBroker, error) {
 		return nil, err
 	}
 	var registered atomic.Bool
+	var generation atomic.Uint64
 	again := &metadatapb.RegisterBroker{
 		ClusterId: first.GetClusterId(), NodeId: first.GetNodeId(), Incarnation: first.GetIncarnation(), DirId: first.GetDirId(),
 		Endpoints: first.GetEndpoints(), Rack: first.GetRack(), MaxFeatureLevel: first.GetMaxFeatureLevel(),
 	}
 	return func() *metadatapb.RegisterBroker {
-		if img := n.image(); registered.Load() || img != nil && knows(img.Broker(n.id.Node), first.GetIncarnation()) {
+		img := n.image()
+		if img != nil && generation.Swap(img.Generation()) != img.Generation() {
+			registered.Store(false) // who is asked may know nothing of it: the cluster was recovered from the loss of those that did
+		}
+		if registered.Load() || img != nil && knows(img.Broker(n.id.Node), first.GetIncarnation()) {
 			registered.Store(true)
 			return again
 		}

@@ -3,6 +3,7 @@ package partition
 import (
 	"context"
 	"testing"
+	"time"
 
 	"github.com/rustmq/rustmq/mq"
 	"github.com/rustmq/rustmq/wal"
@@ -284,6 +285,24 @@ func TestDoubtQuarantinesWhatTheLogKnowsNothingOf(t *testing.T) {
 	r.Settle()
 	if r.Take(id) != nil {
 		t.Fatal("a new topic has nothing to do with the old doubt")
+	}
+}
+
+func TestRecoveryInDoubtNamesWhatIsWhole(t *testing.T) {
+	r := NewRecovery(time.Now())
+	whole, torn := mq.PartitionID{Topic: mq.TopicID{9}, Index: 1}, mq.PartitionID{Topic: mq.TopicID{9}, Index: 2}
+	for _, id := range []mq.PartitionID{whole, torn} {
+		if err := r.Visit(wal.Entry{Stream: wal.StreamID(id.Key()), Type: wal.EntryReset, First: 5}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r.Finish(&wal.Recovery{Suspect: []wal.StreamID{wal.StreamID(torn.Key())}})
+	if doubt, ids := r.Doubt(); doubt || ids != nil {
+		t.Errorf("nothing is in doubt, and these are whole: %v", ids)
+	}
+	r.Finish(&wal.Recovery{Suspect: []wal.StreamID{wal.StreamID(torn.Key())}, Doubt: true})
+	if doubt, ids := r.Doubt(); !doubt || len(ids) != 1 || ids[0] != whole {
+		t.Errorf("in doubt %v, whole %v", doubt, ids)
 	}
 }
 

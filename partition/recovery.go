@@ -90,6 +90,15 @@ func (r *Recovery) Partitions() []mq.PartitionID { return partitionsOf(r.streams
 // place in their in-sync sets.
 func (r *Recovery) Suspects() []mq.PartitionID { return partitionsOf(r.suspect) }
 
+// Doubt says that the log may have had partitions which it does not know any more: of those that nobody named, none can show what it had promised.
+// Whole lists those that can, as long as nobody took them, in the order of their keys.
+func (r *Recovery) Doubt() (doubt bool, whole []mq.PartitionID) {
+	if !r.doubt {
+		return false, nil
+	}
+	return true, slices.DeleteFunc(r.Partitions(), func(id mq.PartitionID) bool { return r.suspect[wal.StreamID(id.Key())] })
+}
+
 func partitionsOf[V any](streams map[wal.StreamID]V) []mq.PartitionID {
 	keys := make([]wal.StreamID, 0, len(streams))
 	for id := range streams {

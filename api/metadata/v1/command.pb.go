@@ -990,7 +990,10 @@ type RegisterBroker struct {
 	MaxFeatureLevel uint32                 `protobuf:"varint,7,opt,name=max_feature_level,json=maxFeatureLevel,proto3" json:"max_feature_level,omitempty"`
 	// Partitions of which the node's recovery did not find everything it had promised: it is not eligible, and leaves the
 	// in-sync set unless nobody else holds what was committed.
-	Suspects      []*PartitionRef `protobuf:"bytes,8,rep,name=suspects,proto3" json:"suspects,omitempty"`
+	Suspects []*PartitionRef `protobuf:"bytes,8,rep,name=suspects,proto3" json:"suspects,omitempty"`
+	// The recovery may have lost partitions without a trace: all but those in whole are suspects. Needs feature level 2.
+	Doubt         bool            `protobuf:"varint,9,opt,name=doubt,proto3" json:"doubt,omitempty"`
+	Whole         []*PartitionRef `protobuf:"bytes,10,rep,name=whole,proto3" json:"whole,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1077,6 +1080,20 @@ func (x *RegisterBroker) GetMaxFeatureLevel() uint32 {
 func (x *RegisterBroker) GetSuspects() []*PartitionRef {
 	if x != nil {
 		return x.Suspects
+	}
+	return nil
+}
+
+func (x *RegisterBroker) GetDoubt() bool {
+	if x != nil {
+		return x.Doubt
+	}
+	return false
+}
+
+func (x *RegisterBroker) GetWhole() []*PartitionRef {
+	if x != nil {
+		return x.Whole
 	}
 	return nil
 }
@@ -3230,7 +3247,7 @@ const file_metadata_v1_command_proto_rawDesc = "" +
 	"\achanges\x18\x01 \x03(\v2 .rustmq.metadata.v1.ConfigChangeR\achanges\"G\n" +
 	"\fPartitionRef\x12\x19\n" +
 	"\btopic_id\x18\x01 \x01(\fR\atopicId\x12\x1c\n" +
-	"\tpartition\x18\x02 \x01(\x05R\tpartition\"\xbb\x02\n" +
+	"\tpartition\x18\x02 \x01(\x05R\tpartition\"\x89\x03\n" +
 	"\x0eRegisterBroker\x12\x1d\n" +
 	"\n" +
 	"cluster_id\x18\x01 \x01(\fR\tclusterId\x12\x17\n" +
@@ -3240,7 +3257,10 @@ const file_metadata_v1_command_proto_rawDesc = "" +
 	"\tendpoints\x18\x05 \x03(\v2\x1c.rustmq.metadata.v1.EndpointR\tendpoints\x12\x12\n" +
 	"\x04rack\x18\x06 \x01(\tR\x04rack\x12*\n" +
 	"\x11max_feature_level\x18\a \x01(\rR\x0fmaxFeatureLevel\x12<\n" +
-	"\bsuspects\x18\b \x03(\v2 .rustmq.metadata.v1.PartitionRefR\bsuspects\"9\n" +
+	"\bsuspects\x18\b \x03(\v2 .rustmq.metadata.v1.PartitionRefR\bsuspects\x12\x14\n" +
+	"\x05doubt\x18\t \x01(\bR\x05doubt\x126\n" +
+	"\x05whole\x18\n" +
+	" \x03(\v2 .rustmq.metadata.v1.PartitionRefR\x05whole\"9\n" +
 	"\x14RegisterBrokerResult\x12!\n" +
 	"\fbroker_epoch\x18\x01 \x01(\x04R\vbrokerEpoch\"I\n" +
 	"\vFenceBroker\x12\x17\n" +
@@ -3473,32 +3493,33 @@ var file_metadata_v1_command_proto_depIdxs = []int32{
 	4,  // 36: rustmq.metadata.v1.SetClusterConfigs.changes:type_name -> rustmq.metadata.v1.ConfigChange
 	47, // 37: rustmq.metadata.v1.RegisterBroker.endpoints:type_name -> rustmq.metadata.v1.Endpoint
 	6,  // 38: rustmq.metadata.v1.RegisterBroker.suspects:type_name -> rustmq.metadata.v1.PartitionRef
-	13, // 39: rustmq.metadata.v1.CreateTopic.assignments:type_name -> rustmq.metadata.v1.ReplicaAssignment
-	48, // 40: rustmq.metadata.v1.CreateTopic.configs:type_name -> rustmq.metadata.v1.ConfigEntry
-	4,  // 41: rustmq.metadata.v1.AlterTopicConfigs.changes:type_name -> rustmq.metadata.v1.ConfigChange
-	13, // 42: rustmq.metadata.v1.CreatePartitions.assignments:type_name -> rustmq.metadata.v1.ReplicaAssignment
-	6,  // 43: rustmq.metadata.v1.PartitionChange.partition:type_name -> rustmq.metadata.v1.PartitionRef
-	19, // 44: rustmq.metadata.v1.PartitionChange.isr:type_name -> rustmq.metadata.v1.ISRMember
-	20, // 45: rustmq.metadata.v1.ChangePartitions.changes:type_name -> rustmq.metadata.v1.PartitionChange
-	22, // 46: rustmq.metadata.v1.ChangePartitionsResult.verdicts:type_name -> rustmq.metadata.v1.Verdict
-	6,  // 47: rustmq.metadata.v1.Reassignment.partition:type_name -> rustmq.metadata.v1.PartitionRef
-	24, // 48: rustmq.metadata.v1.ReassignPartitions.reassignments:type_name -> rustmq.metadata.v1.Reassignment
-	22, // 49: rustmq.metadata.v1.ReassignPartitionsResult.verdicts:type_name -> rustmq.metadata.v1.Verdict
-	6,  // 50: rustmq.metadata.v1.LogStart.partition:type_name -> rustmq.metadata.v1.PartitionRef
-	27, // 51: rustmq.metadata.v1.SetLogStarts.starts:type_name -> rustmq.metadata.v1.LogStart
-	22, // 52: rustmq.metadata.v1.SetLogStartsResult.verdicts:type_name -> rustmq.metadata.v1.Verdict
-	6,  // 53: rustmq.metadata.v1.RangeCommit.partition:type_name -> rustmq.metadata.v1.PartitionRef
-	49, // 54: rustmq.metadata.v1.RangeCommit.epochs:type_name -> rustmq.metadata.v1.EpochStart
-	33, // 55: rustmq.metadata.v1.CommitObject.ranges:type_name -> rustmq.metadata.v1.RangeCommit
-	22, // 56: rustmq.metadata.v1.CommitObjectResult.verdicts:type_name -> rustmq.metadata.v1.Verdict
-	47, // 57: rustmq.metadata.v1.AddController.endpoint:type_name -> rustmq.metadata.v1.Endpoint
-	46, // 58: rustmq.metadata.v1.RegisterController.controller:type_name -> rustmq.metadata.v1.Controller
-	50, // 59: rustmq.metadata.v1.PutJoinToken.token:type_name -> rustmq.metadata.v1.JoinToken
-	60, // [60:60] is the sub-list for method output_type
-	60, // [60:60] is the sub-list for method input_type
-	60, // [60:60] is the sub-list for extension type_name
-	60, // [60:60] is the sub-list for extension extendee
-	0,  // [0:60] is the sub-list for field type_name
+	6,  // 39: rustmq.metadata.v1.RegisterBroker.whole:type_name -> rustmq.metadata.v1.PartitionRef
+	13, // 40: rustmq.metadata.v1.CreateTopic.assignments:type_name -> rustmq.metadata.v1.ReplicaAssignment
+	48, // 41: rustmq.metadata.v1.CreateTopic.configs:type_name -> rustmq.metadata.v1.ConfigEntry
+	4,  // 42: rustmq.metadata.v1.AlterTopicConfigs.changes:type_name -> rustmq.metadata.v1.ConfigChange
+	13, // 43: rustmq.metadata.v1.CreatePartitions.assignments:type_name -> rustmq.metadata.v1.ReplicaAssignment
+	6,  // 44: rustmq.metadata.v1.PartitionChange.partition:type_name -> rustmq.metadata.v1.PartitionRef
+	19, // 45: rustmq.metadata.v1.PartitionChange.isr:type_name -> rustmq.metadata.v1.ISRMember
+	20, // 46: rustmq.metadata.v1.ChangePartitions.changes:type_name -> rustmq.metadata.v1.PartitionChange
+	22, // 47: rustmq.metadata.v1.ChangePartitionsResult.verdicts:type_name -> rustmq.metadata.v1.Verdict
+	6,  // 48: rustmq.metadata.v1.Reassignment.partition:type_name -> rustmq.metadata.v1.PartitionRef
+	24, // 49: rustmq.metadata.v1.ReassignPartitions.reassignments:type_name -> rustmq.metadata.v1.Reassignment
+	22, // 50: rustmq.metadata.v1.ReassignPartitionsResult.verdicts:type_name -> rustmq.metadata.v1.Verdict
+	6,  // 51: rustmq.metadata.v1.LogStart.partition:type_name -> rustmq.metadata.v1.PartitionRef
+	27, // 52: rustmq.metadata.v1.SetLogStarts.starts:type_name -> rustmq.metadata.v1.LogStart
+	22, // 53: rustmq.metadata.v1.SetLogStartsResult.verdicts:type_name -> rustmq.metadata.v1.Verdict
+	6,  // 54: rustmq.metadata.v1.RangeCommit.partition:type_name -> rustmq.metadata.v1.PartitionRef
+	49, // 55: rustmq.metadata.v1.RangeCommit.epochs:type_name -> rustmq.metadata.v1.EpochStart
+	33, // 56: rustmq.metadata.v1.CommitObject.ranges:type_name -> rustmq.metadata.v1.RangeCommit
+	22, // 57: rustmq.metadata.v1.CommitObjectResult.verdicts:type_name -> rustmq.metadata.v1.Verdict
+	47, // 58: rustmq.metadata.v1.AddController.endpoint:type_name -> rustmq.metadata.v1.Endpoint
+	46, // 59: rustmq.metadata.v1.RegisterController.controller:type_name -> rustmq.metadata.v1.Controller
+	50, // 60: rustmq.metadata.v1.PutJoinToken.token:type_name -> rustmq.metadata.v1.JoinToken
+	61, // [61:61] is the sub-list for method output_type
+	61, // [61:61] is the sub-list for method input_type
+	61, // [61:61] is the sub-list for extension type_name
+	61, // [61:61] is the sub-list for extension extendee
+	0,  // [0:61] is the sub-list for field type_name
 }
 
 func init() { file_metadata_v1_command_proto_init() }
