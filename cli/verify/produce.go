@@ -25,17 +25,21 @@ func (r *run) produce(ctx context.Context, number int) error {
 		return err
 	}
 	defer c.Close()
-	interval := time.Duration(float64(time.Second) * float64(r.Producers) / r.Rate)
+	burst := max(1, r.Burst)
+	interval := time.Duration(float64(time.Second) * float64(r.Producers*burst) / r.Rate)
 	next := time.Now()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
-	for i := int32(number); ; i++ {
+	for i := int32(number); ; {
 		select {
 		case <-ctx.Done():
 			return r.flush(context.WithoutCancel(ctx), c)
 		case <-timer.C:
 		}
-		r.send(ctx, c, number, i%r.partitions)
+		for range burst {
+			r.send(ctx, c, number, i%r.partitions)
+			i++
+		}
 		next = next.Add(interval)
 		timer.Reset(time.Until(next))
 	}

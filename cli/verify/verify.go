@@ -25,6 +25,7 @@ type Config struct {
 	Producers int
 	Readers   int     // of the tail; one more jumps about
 	Rate      float64 // records per second of all producers together
+	Burst     int     // records that a producer sends at once; 0: one
 	Size      int     // bytes of a value
 	Duration  time.Duration
 	// Heal is how long the cluster may take, after the time is up, to answer for everything and to be read to its end.

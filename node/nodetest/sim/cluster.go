@@ -58,12 +58,27 @@ const (
 	// heal is how long the cluster may take when all is well again.
 	heal = 2 * time.Minute
 	// startTime is how long the first start of all nodes may take.
-	startTime = time.Minute
-	topic     = "orders"
-	// partitions of the topic that is worked on, and records in a second.
-	partitions = 3
-	rate       = 150
+	startTime  = time.Minute
+	topic      = "orders"
+	partitions = 3 // of the topic that is worked on
 )
+
+// load is how much a run's clients have its cluster do.
+type load struct {
+	rate     float64       // records in a second
+	burst    int           // of each producer
+	flushAge time.Duration // after which there is an object
+}
+
+// load is the seed's: few records and many, one by one and many at once, with much of them in the object store and little.
+func (c *Config) load() load {
+	rng := c.rng(6)
+	return load{
+		rate:     []float64{15, 40, 120}[rng.IntN(3)],
+		burst:    []int{1, 3, 10}[rng.IntN(3)],
+		flushAge: []time.Duration{200 * time.Millisecond, 600 * time.Millisecond, 2 * time.Second}[rng.IntN(3)],
+	}
+}
 
 // cluster is what there is of one run.
 type cluster struct {
@@ -143,7 +158,7 @@ func newCluster(cfg Config) (*cluster, error) {
 		m.cfg.PKI.Dir = filepath.Join(m.dir, "pki")
 		m.cfg.WAL = node.WALConfig{SegmentSize: 256 * node.KiB, MaxSize: 16 * node.MiB, QueueSize: 2 * node.MiB}
 		m.cfg.Raft.Tick = node.Default().Raft.Tick
-		m.cfg.ObjectStore.FlushAge = 300 * time.Millisecond
+		m.cfg.ObjectStore.FlushAge = cfg.load().flushAge
 		m.cfg.Server.DrainTimeout = time.Second
 		c.machines = append(c.machines, m)
 	}
@@ -188,9 +203,10 @@ func (c *cluster) run(ctx context.Context) (*verify.Report, *client.TopicDescrip
 	if !c.Calm {
 		harming.Go(func() { c.harm(harm) })
 	}
+	load := c.load()
 	report, err := verify.Run(ctx, ctx, verify.Config{
 		Topic: topic, Partitions: partitions, Replicas: 3, Acks: mq.DurabilityAll,
-		Producers: 3, Readers: 2, Rate: rate, Size: 100, Duration: c.Duration, Heal: heal,
+		Producers: 3, Readers: 1, Rate: load.rate, Burst: load.burst, Size: 100, Duration: c.Duration, Heal: heal,
 		Client: c.client, Random: &seeded{rand: c.rng(4)}, Logger: slog.New(slog.DiscardHandler),
 	})
 	stop()

@@ -7,8 +7,8 @@
 //
 // # Determinism
 //
-// Time is virtual: a minute of a cluster's life takes a second, and no timeout fires for want of CPU. The seed decides on the faults, when they
-// come, what power cuts leave, and how long packets take. It does not decide in which order goroutines run at one moment, what Go's maps and TLS draw, or
+// Time is virtual: half a minute of a cluster's life takes a second, and no timeout fires for want of CPU. The seed decides on the faults, when they
+// come, what power cuts leave, how long packets take, and how much clients send and the object store gets. It does not decide in which order goroutines run at one moment, what Go's maps and TLS draw, or
 // how a client jitters: the same seed is the same plan, and mostly but not always the same run. A seed that failed is worth running several times.
 //
 // # What is approximate

@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"bytes"
 	"context"
 	"io"
 	"math/rand/v2"
@@ -218,7 +219,7 @@ func (n *network) dial(ctx context.Context, host int, addr string) (net.Conn, er
 
 // pair makes both ends of a connection. The mutex is held.
 func (n *network) pair(a, b int, from, to net.Addr) (near, far *conn) {
-	there, back := &flow{net: n, way: way{a, b}, changed: make(chan struct{})}, &flow{net: n, way: way{b, a}, changed: make(chan struct{})}
+	there, back := newFlow(n, way{a, b}), newFlow(n, way{b, a})
 	near = &conn{net: n, host: a, local: from, remote: to, in: back, out: there}
 	far = &conn{net: n, host: b, local: to, remote: from, in: there, out: back}
 	near.peer, far.peer = far, near
@@ -237,8 +238,9 @@ type flow struct {
 	err     error // what the reader gets instead of anything else
 	werr    error // likewise the writer
 
-	readBy, writeBy time.Time // deadlines; zero: none
-	changed         chan struct{}
+	readBy, writeBy time.Time   // deadlines; zero: none
+	due             *time.Timer // when the reader is to look again
+	reader, writer  signal
 }
 
 // parcel is what was written at once, and arrives at once.
@@ -247,38 +249,47 @@ type parcel struct {
 	at   time.Time
 }
 
-func (f *flow) wake() {
-	close(f.changed)
-	f.changed = make(chan struct{})
+// signal wakes whoever waits.
+type signal struct{ waiting chan struct{} }
+
+// wait is closed at the next wake. The mutex is held, and given back before anybody waits for it.
+func (s *signal) wait() <-chan struct{} {
+	if s.waiting == nil {
+		s.waiting = make(chan struct{})
+	}
+	return s.waiting
 }
 
-// wait waits for a change, or until a moment, zero for none. The mutex is held, but not while it waits.
-func (f *flow) wait(until ...time.Time) {
-	var timer *time.Timer
-	var over <-chan time.Time
-	for _, at := range until {
-		if at.IsZero() {
-			continue
-		}
-		if d := time.Until(at); timer == nil {
-			timer = time.NewTimer(d)
-			over = timer.C
-			until = []time.Time{at}
-		} else if at.Before(until[0]) {
-			timer.Reset(d)
-			until[0] = at
-		}
+func (s *signal) wake() {
+	if s.waiting != nil {
+		close(s.waiting)
+		s.waiting = nil
 	}
-	changed := f.changed
-	f.net.mu.Unlock()
-	select {
-	case <-changed:
-	case <-over:
+}
+
+func newFlow(n *network, w way) *flow {
+	f := &flow{net: n, way: w, due: time.NewTimer(time.Hour)}
+	f.due.Stop()
+	return f
+}
+
+// wake has both ends look again.
+func (f *flow) wake() {
+	f.reader.wake()
+	f.writer.wake()
+}
+
+// arm sets the moment at which the reader looks again by itself: when something arrives, or at its deadline.
+func (f *flow) arm() {
+	at := f.readBy
+	if len(f.parcels) > 0 && !f.net.blocked(f.way.from, f.way.to) && (at.IsZero() || f.parcels[0].at.Before(at)) {
+		at = f.parcels[0].at
 	}
-	if timer != nil {
-		timer.Stop()
+	if at.IsZero() {
+		f.due.Stop()
+		return
 	}
-	f.net.mu.Lock()
+	f.due.Reset(time.Until(at))
 }
 
 func passed(at time.Time) bool { return !at.IsZero() && !time.Now().Before(at) }
@@ -287,29 +298,42 @@ func (f *flow) read(p []byte) (int, error) {
 	f.net.mu.Lock()
 	defer f.net.mu.Unlock()
 	for {
-		var arrives time.Time
-		if len(f.parcels) > 0 && !f.net.blocked(f.way.from, f.way.to) {
-			arrives = f.parcels[0].at
-		}
 		switch {
 		case f.err != nil:
 			return 0, f.err
 		case passed(f.readBy):
 			return 0, os.ErrDeadlineExceeded
-		case passed(arrives):
-			first := &f.parcels[0]
-			k := copy(p, first.data)
-			if first.data = first.data[k:]; len(first.data) == 0 {
-				f.parcels = f.parcels[1:]
-			}
-			f.bytes -= k
-			f.wake()
-			return k, nil
+		case len(f.parcels) > 0 && passed(f.parcels[0].at) && !f.net.blocked(f.way.from, f.way.to):
+			return f.take(p), nil
 		case len(f.parcels) == 0 && f.eof:
 			return 0, io.EOF
 		}
-		f.wait(arrives, f.readBy)
+		f.arm()
+		woken := f.reader.wait()
+		f.net.mu.Unlock()
+		select {
+		case <-woken:
+		case <-f.due.C:
+		}
+		f.net.mu.Lock()
 	}
+}
+
+// take reads of what has arrived. The mutex is held.
+func (f *flow) take(p []byte) (k int) {
+	for k < len(p) && len(f.parcels) > 0 && passed(f.parcels[0].at) {
+		first := &f.parcels[0]
+		n := copy(p[k:], first.data)
+		if first.data = first.data[n:]; len(first.data) == 0 {
+			f.parcels = f.parcels[1:]
+		}
+		k += n
+	}
+	if f.bytes >= wireWindow {
+		f.writer.wake()
+	}
+	f.bytes -= k
+	return k
 }
 
 func (f *flow) write(p []byte) (written int, err error) {
@@ -324,7 +348,7 @@ func (f *flow) write(p []byte) (written int, err error) {
 		case passed(f.writeBy):
 			return written, os.ErrDeadlineExceeded
 		case f.bytes >= wireWindow:
-			f.wait(f.writeBy)
+			f.waitForRoom()
 			continue
 		}
 		k := min(len(p), wireWindow-f.bytes)
@@ -332,12 +356,31 @@ func (f *flow) write(p []byte) (written int, err error) {
 		if last := len(f.parcels) - 1; last >= 0 && f.parcels[last].at.After(at) {
 			at = f.parcels[last].at // bytes keep their order
 		}
-		f.parcels = append(f.parcels, parcel{append([]byte(nil), p[:k]...), at})
+		f.parcels = append(f.parcels, parcel{bytes.Clone(p[:k]), at})
 		f.bytes += k
 		p, written = p[k:], written+k
-		f.wake()
+		if len(f.parcels) == 1 {
+			f.arm()
+		}
 	}
 	return written, nil
+}
+
+// waitForRoom waits for a change, or for the writer's deadline. The mutex is held, but not while it waits.
+func (f *flow) waitForRoom() {
+	var over <-chan time.Time
+	if !f.writeBy.IsZero() {
+		timer := time.NewTimer(time.Until(f.writeBy))
+		defer timer.Stop()
+		over = timer.C
+	}
+	woken := f.writer.wait()
+	f.net.mu.Unlock()
+	select {
+	case <-woken:
+	case <-over:
+	}
+	f.net.mu.Lock()
 }
 
 // conn is one end of a connection.
@@ -395,7 +438,7 @@ func (c *conn) SetReadDeadline(t time.Time) error {
 	c.net.mu.Lock()
 	defer c.net.mu.Unlock()
 	c.in.readBy = t
-	c.in.wake()
+	c.in.reader.wake()
 	return nil
 }
 
@@ -404,6 +447,6 @@ func (c *conn) SetWriteDeadline(t time.Time) error {
 	c.net.mu.Lock()
 	defer c.net.mu.Unlock()
 	c.out.writeBy = t
-	c.out.wake()
+	c.out.writer.wake()
 	return nil
 }
