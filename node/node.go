@@ -52,6 +52,8 @@ type Seams struct {
 	Network    Network                                 // nil: the machine's
 	Now        func() time.Duration                    // what leases are measured by; nil: control.BootClock
 	ListenHTTP func(addr string) (net.Listener, error) // opens the admin listener, host:port; nil: the machine\'s
+	// Acknowledged is told of every append that is acknowledged, before anybody hears of it. It must not wait. nil: nobody is told.
+	Acknowledged func(partition.Acknowledgement)
 }
 
 // staleTooLong is how old a broker's image may be, in which it still counts as ready: longer than any election of controllers.
@@ -293,7 +295,7 @@ func (n *Node) openLog(ctx context.Context) error {
 	n.partitions = newPartitions(partitionsConfig{
 		node: n.id.Node, log: log, recovery: recovery,
 		tail: partition.NewTailBudget(int64(n.cfg.Memory.TailSize)), counters: new(partition.Counters),
-		committed: n.committed, logger: n.logger,
+		committed: n.committed, acknowledged: n.seams.Acknowledged, logger: n.logger,
 	})
 	return n.withRoom(func(ctx context.Context) error { return bindLog(ctx, log, found, n.id, n.cfg.Node.DataDir, n.logger) })(ctx)
 }

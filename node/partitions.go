@@ -50,7 +50,9 @@ type partitionsConfig struct {
 	tail      *partition.TailBudget
 	counters  *partition.Counters
 	committed func(*partition.Partition)
-	logger    *slog.Logger
+	// acknowledged may be nil.
+	acknowledged func(partition.Acknowledgement)
+	logger       *slog.Logger
 
 	replicator *replicator // nil on a node that is alone
 }
@@ -340,7 +342,7 @@ func (p *partitions) open(ctx context.Context, t *metadata.Topic, id mq.Partitio
 	return partition.Open(partition.Config{
 		ID: id, Topic: t.Name, Node: p.node, Log: p.log, Cold: p.cold, Tail: p.tail, Counters: p.counters,
 		Settings:   func() partition.Settings { return *settings.Load() },
-		Checkpoint: p.checkpoint, Committed: p.committed, Lease: p.lease,
+		Checkpoint: p.checkpoint, Committed: p.committed, Lease: p.lease, Acknowledged: p.acknowledged,
 		Logger: p.logger, Now: time.Now,
 	}, found, tiered)
 }

@@ -38,6 +38,9 @@ type Config struct {
 	// nil func: it may. Asked once more after the sync, just before an acknowledgement: a few loads, no lock, no wait.
 	Lease func() error
 
+	// Acknowledged: something is being acknowledged. For tests, which see to it that one node leads in each epoch.
+	Acknowledged func(Acknowledgement)
+
 	// ProducerTTL is how long an idle producer is remembered; 0: DefaultProducerTTL.
 	ProducerTTL time.Duration
 	// Planted is for tests only: nothing else sets it.
@@ -52,6 +55,14 @@ type Planted struct {
 	OwnSyncIgnored     bool // the watermark does not wait for the leader's own sync
 	CutByWatermark     bool // a follower cuts its log at its watermark, and compares nothing
 	IncarnationIgnored bool // what an earlier process acknowledged counts for the next
+}
+
+// Acknowledgement says of an append that it is being acknowledged.
+type Acknowledgement struct {
+	Partition  mq.PartitionID
+	Epoch      mq.Epoch // in which this node leads
+	Base, Last mq.Offset
+	Reached    mq.Mark
 }
 
 // Settings are what a topic's configuration says to an append.

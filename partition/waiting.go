@@ -134,9 +134,13 @@ func (p *Partition) settle(w waiting, lease error) {
 		p.outcomes = append(p.outcomes, outcome{w.done, AppendResult{Err: lease, Timestamp: -1, LogStart: p.marks.logStart()}})
 		return
 	}
+	reached := p.reached(w.last)
 	p.outcomes = append(p.outcomes, outcome{w.done, AppendResult{
-		Base: w.base, Last: w.last, Reached: p.reached(w.last), LogStart: p.marks.logStart(), Timestamp: w.timestamp, Duplicate: w.duplicate,
+		Base: w.base, Last: w.last, Reached: reached, LogStart: p.marks.logStart(), Timestamp: w.timestamp, Duplicate: w.duplicate,
 	}})
+	if p.cfg.Acknowledged != nil && reached > mq.MarkNone {
+		p.cfg.Acknowledged(Acknowledgement{p.cfg.ID, p.epoch, w.base, w.last, reached})
+	}
 }
 
 // reached is the highest mark that has passed the record at offset. The caller holds mu.

@@ -20,7 +20,7 @@ const (
 // produce is one producer: a client of its own, which sends to all partitions in turn at its share of the rate. When the time is up it waits for
 // what has no outcome.
 func (r *run) produce(ctx context.Context, number int) error {
-	c, err := r.Client(client.RequiredAcks(r.Acks), client.PartitionBy(client.ManualPartitioner()))
+	c, err := r.Client(client.RequiredAcks(r.acksOf(number)), client.PartitionBy(client.ManualPartitioner()))
 	if err != nil {
 		return err
 	}
@@ -45,6 +45,14 @@ func (r *run) produce(ctx context.Context, number int) error {
 	}
 }
 
+// acksOf is what a producer asks for.
+func (r *run) acksOf(producer int) mq.Durability {
+	if len(r.Mix) == 0 {
+		return r.Acks
+	}
+	return r.Mix[producer%len(r.Mix)]
+}
+
 // flush waits for what has no outcome; what has none after that keeps an unknown one.
 func (r *run) flush(ctx context.Context, c *client.Client) error {
 	ctx, cancel := context.WithTimeout(ctx, r.Heal)
@@ -53,7 +61,7 @@ func (r *run) flush(ctx context.Context, c *client.Client) error {
 }
 
 func (r *run) send(ctx context.Context, c *client.Client, producer int, partition int32) {
-	number, value := r.h.Send(nil, producer, r.partition(partition), r.Acks, r.Size)
+	number, value := r.h.Send(nil, producer, r.partition(partition), r.acksOf(producer), r.Size)
 	sent := time.Now()
 	rec := &client.Record{Topic: r.Topic, Partition: partition, Value: value}
 	c.Produce(ctx, rec, func(rec *client.Record, err error) {

@@ -21,6 +21,8 @@ type Config struct {
 	Partitions int32  // if it is created
 	Replicas   int16  // likewise; 0: the cluster's default
 	Acks       mq.Durability
+	// Mix is what producers ask for in turn, each always the same; empty: Acks.
+	Mix []mq.Durability
 
 	Producers int
 	Readers   int     // of the tail; one more jumps about

@@ -65,9 +65,10 @@ const (
 
 // load is how much a run's clients have its cluster do.
 type load struct {
-	rate     float64       // records in a second
-	burst    int           // of each producer
-	flushAge time.Duration // after which there is an object
+	rate     float64         // records in a second
+	burst    int             // of each producer
+	flushAge time.Duration   // after which there is an object
+	acks     []mq.Durability // of the producers in turn
 }
 
 // load is the seed's: few records and many, one by one and many at once, with much of them in the object store and little.
@@ -77,6 +78,11 @@ func (c *Config) load() load {
 		rate:     []float64{15, 40, 120}[rng.IntN(3)],
 		burst:    []int{1, 3, 10}[rng.IntN(3)],
 		flushAge: []time.Duration{200 * time.Millisecond, 600 * time.Millisecond, 2 * time.Second}[rng.IntN(3)],
+		acks: [][]mq.Durability{
+			{mq.DurabilityAll},
+			{mq.DurabilityAll, mq.DurabilityLeader, mq.DurabilityObject},
+			{mq.DurabilityLeader, mq.DurabilityAll, mq.DurabilityAll},
+		}[rng.IntN(3)],
 	}
 }
 
@@ -87,6 +93,8 @@ type cluster struct {
 	packets  *packets
 	store    *faultstore.Store
 	machines []*machine
+	claims   claims
+	topics   topics
 	random   *seeded
 	ca       string
 	began    time.Time
@@ -107,11 +115,11 @@ func Run(ctx context.Context, cfg Config) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	report, d, err := c.run(ctx)
+	report, topics, err := c.run(ctx)
 	c.close()
 	if err == nil {
 		var differ []history.Anomaly
-		differ, err = c.compare(d)
+		differ, err = c.compare(ctx, topics)
 		report.Anomalies = append(report.Anomalies, differ...)
 	}
 	result := &Result{Report: report, Events: c.events}
@@ -185,8 +193,8 @@ func (c *cluster) client(opts ...client.Option) (*client.Client, error) {
 	}, append(opts, c.Plant.Client...)...)...)
 }
 
-// run works on the cluster and does harm to it. The topic is as it is when all is healed.
-func (c *cluster) run(ctx context.Context) (*verify.Report, *client.TopicDescription, error) {
+// run works on the cluster and does harm to it. The topics are as they are when all is healed.
+func (c *cluster) run(ctx context.Context) (*verify.Report, []*client.TopicDescription, error) {
 	for _, m := range c.machines {
 		m.begin()
 	}
@@ -202,10 +210,11 @@ func (c *cluster) run(ctx context.Context) (*verify.Report, *client.TopicDescrip
 	var harming sync.WaitGroup
 	if !c.Calm {
 		harming.Go(func() { c.harm(harm) })
+		harming.Go(func() { c.changeTopics(harm) })
 	}
 	load := c.load()
 	report, err := verify.Run(ctx, ctx, verify.Config{
-		Topic: topic, Partitions: partitions, Replicas: 3, Acks: mq.DurabilityAll,
+		Topic: topic, Partitions: partitions, Replicas: 3, Mix: load.acks,
 		Producers: 3, Readers: 1, Rate: load.rate, Burst: load.burst, Size: 100, Duration: c.Duration, Heal: heal,
 		Client: c.client, Random: &seeded{rand: c.rng(4)}, Logger: slog.New(slog.DiscardHandler),
 	})
@@ -214,8 +223,8 @@ func (c *cluster) run(ctx context.Context) (*verify.Report, *client.TopicDescrip
 	if err != nil {
 		return nil, nil, fmt.Errorf("the workload: %w", err)
 	}
-	d, err := c.settle(ctx)
-	return report, d, err
+	topics, err := c.settle(ctx)
+	return report, topics, err
 }
 
 // createTopic makes the topic while all is well: with less than three brokers it could not have three replicas.
@@ -225,7 +234,9 @@ func (c *cluster) createTopic(ctx context.Context) error {
 		return err
 	}
 	defer cl.Close()
-	_, err = cl.CreateTopic(ctx, client.NewTopic{Name: topic, Partitions: partitions, Replicas: 3})
+	if _, err = cl.CreateTopic(ctx, client.NewTopic{Name: topic, Partitions: partitions, Replicas: 3}); err == nil {
+		c.topics = topics{topic: &promisedTopic{partitions: partitions}}
+	}
 	return err
 }
 

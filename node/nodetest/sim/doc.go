@@ -13,9 +13,23 @@
 //
 // # What is approximate
 //
-//   - A pause stops a node's network and its disk, not its goroutines.
+//   - A pause stops a node's network, its disk, its use of the bucket and the clock of its lease, not its goroutines: what they do with what they have goes on in
+//     memory, and timers of theirs fire that would fire at the end of a true pause. What they decide meanwhile, by a lease that they take for valid, is sent when the
+//     pause is over, as that of a process which was stopped just before it sent.
+//   - Only the lease's clock is set ahead. Wall clocks are all the bubble's, and agree.
+//   - A read above the high watermark is found when what was read vanishes, and not by itself.
 //   - The metadata's database is a file of the machine, of which a power cut leaves the last commit: what follows the cut cannot commit.
 //   - A connection between nodes loses no bytes while it is cut, as TCP does not: they come late. Packets of clients are lost.
+//
+// # What is checked
+//
+// What clients were told is checked by package history: of each producer by the durability that it asks for, and a topic and its partitions, once acknowledged, must
+// be there. Besides, brokers tell what they acknowledge and in which epoch (node.Seams): two that do so in one epoch are found, and
+//
+//   - what is said to be in the object store must be in its objects, which must be whole;
+//   - what a leader alone acknowledged must be there if it has its disk and leads the next epoch, too. It may go with a failover.
+//
+// At the end all replicas must be in sync and the same, and every node must run.
 //
 // # Invariants
 //
@@ -26,5 +40,5 @@
 //
 // # What it does not do
 //
-// It looks at what clients see, and not into the nodes. It measures nothing.
+// It measures nothing. It does not move partitions or delete topics, and makes no use of transactions, groups, pipelines or the Kafka protocol.
 package sim

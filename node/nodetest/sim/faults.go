@@ -6,9 +6,13 @@ import (
 	"math/rand/v2"
 	"slices"
 	"time"
+
+	"github.com/rustmq/rustmq/mq"
 )
 
 const (
+	// setUp is what clients have to find their topic before any harm is done.
+	setUp = 500 * time.Millisecond
 	// quietAtMost is the longest time between two faults, and faultAtMost the longest that one lasts.
 	quietAtMost = 2 * time.Second
 	faultAtMost = 4 * time.Second
@@ -33,8 +37,8 @@ func (c *cluster) harm(ctx context.Context) {
 	if h.rand.IntN(3) == 0 {
 		h.wipes = 1
 	}
-	for {
-		next := time.Now().Add(h.upTo(quietAtMost))
+	for first := setUp; ; first = 0 {
+		next := time.Now().Add(first + h.upTo(quietAtMost))
 		for len(h.heals) > 0 && h.heals[0].at.Before(next) {
 			if !sleep(ctx, time.Until(h.heals[0].at)) {
 				break
@@ -183,6 +187,7 @@ func (h *harm) wipe() {
 	}
 	h.wipes--
 	h.event("the disk of node %d is lost", m.id)
+	h.claims.forget(mq.NodeID(m.id))
 	m.life.end(false)
 	m.life.close()
 	m.wipe()

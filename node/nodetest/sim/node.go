@@ -13,8 +13,10 @@ import (
 	"time"
 
 	"github.com/rustmq/rustmq/metadata"
+	"github.com/rustmq/rustmq/mq"
 	"github.com/rustmq/rustmq/node"
 	"github.com/rustmq/rustmq/node/nodetest"
+	"github.com/rustmq/rustmq/partition"
 	"github.com/rustmq/rustmq/wal"
 	"github.com/rustmq/rustmq/wal/crashfs"
 )
@@ -43,7 +45,9 @@ type life struct {
 	mu     sync.Mutex
 	over   bool          // what it does has no effect any more
 	paused chan struct{} // closed when it goes on; nil: it is not paused
-	skew   time.Duration // of its lease clock
+	frozen time.Duration // its lease clock while it is paused
+	origin time.Time     // of its lease clock
+	skew   time.Duration // likewise
 }
 
 var errOff = errors.New("the machine is off")
@@ -66,7 +70,7 @@ func (l *life) gate() error {
 
 // begin starts a node on the machine, and does not wait for it.
 func (m *machine) begin() {
-	l := &life{m: m}
+	l := &life{m: m, origin: time.Now().Add(-time.Hour)}
 	m.life = l
 	m.fs.Hook(func(crashfs.Call) error { return l.gate() })
 	m.c.net.change(func() { delete(m.c.net.silent, m.id) })
@@ -81,7 +85,6 @@ func (m *machine) begin() {
 	if m.c.Plant.Random != nil {
 		random = m.c.Plant.Random(random)
 	}
-	origin := time.Now().Add(-time.Hour)
 	ctx, cancel := context.WithCancel(context.Background())
 	l.cancel, l.started = cancel, make(chan struct{})
 	go func() {
@@ -91,10 +94,10 @@ func (m *machine) begin() {
 			Metadata: metadata.Options{
 				Path: filepath.Join(m.dir, "metadata-"+strconv.Itoa(m.disk)+".db"), NoSync: true, BeforeCommit: func(string) error { return l.gate() },
 			},
-			Now: func() time.Duration {
-				l.mu.Lock()
-				defer l.mu.Unlock()
-				return time.Since(origin) + l.skew
+			Now: l.now, Acknowledged: func(a partition.Acknowledgement) {
+				if !l.isOver() {
+					m.c.claims.note(mq.NodeID(m.id), a)
+				}
 			},
 		})
 	}()
@@ -130,6 +133,16 @@ func (l *life) stopped() bool {
 	return l.paused != nil
 }
 
+// now is the lease clock. It stands still for a node that is paused, which finds later how long that was.
+func (l *life) now() time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.paused != nil {
+		return l.frozen
+	}
+	return time.Since(l.origin) + l.skew
+}
+
 func (l *life) skewBy(d time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -150,8 +163,9 @@ func (l *life) close() {
 
 // pause stops a node, and goOn has it go on.
 func (l *life) pause() {
+	now := l.now()
 	l.mu.Lock()
-	l.paused = make(chan struct{})
+	l.paused, l.frozen = make(chan struct{}), now
 	l.mu.Unlock()
 	l.m.c.net.change(func() { l.m.c.net.silent[l.m.id] = true })
 }

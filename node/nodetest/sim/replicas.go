@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/rustmq/rustmq/client"
@@ -13,15 +15,28 @@ import (
 	"github.com/rustmq/rustmq/wal"
 )
 
-// settle waits until every replica of the topic is in sync, and gives the high watermarks.
-func (c *cluster) settle(ctx context.Context) (*client.TopicDescription, error) {
+// settle waits until every replica of each topic is in sync, and describes the topics.
+func (c *cluster) settle(ctx context.Context) (out []*client.TopicDescription, err error) {
 	cl, err := c.client()
 	if err != nil {
 		return nil, err
 	}
 	defer cl.Close()
-	for over := time.Now().Add(heal); ; time.Sleep(100 * time.Millisecond) {
-		d, err := cl.DescribeTopic(ctx, topic)
+	over := time.Now().Add(heal)
+	for _, name := range slices.Sorted(maps.Keys(c.topics)) {
+		d, err := settled(ctx, cl, name, over)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, d)
+	}
+	return out, nil
+}
+
+// settled waits until every replica of a topic is in sync.
+func settled(ctx context.Context, cl *client.Client, name string, over time.Time) (*client.TopicDescription, error) {
+	for ; ; time.Sleep(100 * time.Millisecond) {
+		d, err := cl.DescribeTopic(ctx, name)
 		behind := ""
 		if err == nil {
 			for _, p := range d.Partitions {
@@ -34,13 +49,13 @@ func (c *cluster) settle(ctx context.Context) (*client.TopicDescription, error) 
 		case err == nil && behind == "":
 			return d, nil
 		case time.Now().After(over):
-			return nil, errors.Join(fmt.Errorf("not all replicas are in sync %v after all was healed: %s", heal, behind), err)
+			return nil, errors.Join(fmt.Errorf("topic %s: not all replicas are in sync %v after all was healed: %s", name, heal, behind), err)
 		}
 	}
 }
 
-// compare compares the replicas, as the disks of the brokers have them when none runs any more.
-func (c *cluster) compare(d *client.TopicDescription) ([]history.Anomaly, error) {
+// compare compares the replicas, as the disks of the brokers have them when none runs any more, with each other and with what was claimed of them.
+func (c *cluster) compare(ctx context.Context, topics []*client.TopicDescription) ([]history.Anomaly, error) {
 	h := history.New(c.Seed)
 	replicas := make(map[mq.PartitionID][]history.Replica)
 	for _, m := range c.machines {
@@ -52,16 +67,27 @@ func (c *cluster) compare(d *client.TopicDescription) ([]history.Anomaly, error)
 			return nil, fmt.Errorf("node %d: %w", m.id, err)
 		}
 		for id, r := range logs {
-			if id.Topic == d.ID {
-				r.Node, r.HighWatermark = mq.NodeID(m.id), d.Partitions[id.Index].HighWatermark
-				replicas[id] = append(replicas[id], *r)
+			r.Node = mq.NodeID(m.id)
+			replicas[id] = append(replicas[id], *r)
+		}
+	}
+	found := c.claims.wrong
+	for _, d := range topics {
+		found = append(found, c.topics[d.Name].check(d)...)
+		for i, p := range d.Partitions {
+			id := mq.PartitionID{Topic: d.ID, Index: int32(i)}
+			list := replicas[id]
+			for i := range list {
+				list[i].HighWatermark = p.HighWatermark
+			}
+			h.CompareReplicas(history.Partition{Topic: d.Name, Index: id.Index}, list)
+			if len(list) > 0 {
+				found = append(found, c.claims.checkLocal(id, list[0], p.LeaderEpoch)...)
 			}
 		}
 	}
-	for id, list := range replicas {
-		h.CompareReplicas(history.Partition{Topic: topic, Index: id.Index}, list)
-	}
-	return h.Check(), nil
+	missing, err := c.claims.checkObjects(ctx, c.store)
+	return append(append(found, missing...), h.Check()...), err
 }
 
 // replay reads what the data log of a machine has of each partition.
