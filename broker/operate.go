@@ -28,7 +28,7 @@ func (b *Broker) Operate(ctx context.Context, s *server.Session, message []byte)
 		op := OpDescribe
 		switch req.GetKind().(type) {
 		case *adminpb.Request_AlterClusterConfig, *adminpb.Request_MovePartitions, *adminpb.Request_DrainNode, *adminpb.Request_RemoveNode,
-			*adminpb.Request_AddRaftMember, *adminpb.Request_RemoveRaftMember:
+			*adminpb.Request_AddRaftMember, *adminpb.Request_RemoveRaftMember, *adminpb.Request_UpgradeCluster:
 			op = OpAlter
 		}
 		if err := b.authorise(s, op, Resource{}); err != nil {
@@ -74,6 +74,9 @@ func (b *Broker) operate(ctx context.Context, req *adminpb.Request) (*adminpb.Re
 	case *adminpb.Request_DrainNode:
 		drain, err := b.drainNode(ctx, r.DrainNode)
 		return &adminpb.Response{Kind: &adminpb.Response_DrainNode{DrainNode: drain}}, err
+	case *adminpb.Request_UpgradeCluster:
+		upgraded, err := b.upgradeCluster(ctx, img, r.UpgradeCluster)
+		return &adminpb.Response{Kind: &adminpb.Response_UpgradeCluster{UpgradeCluster: upgraded}}, err
 	case *adminpb.Request_RemoveNode:
 		err := b.removeNode(ctx, r.RemoveNode)
 		return &adminpb.Response{Kind: &adminpb.Response_RemoveNode{RemoveNode: &adminpb.RemoveNodeResponse{}}}, err
@@ -85,6 +88,7 @@ func (b *Broker) clusterStatus(img *metadata.Image) *adminpb.ClusterStatusRespon
 	status := &adminpb.ClusterStatusResponse{
 		ClusterId: img.ClusterID[:], FeatureLevel: img.FeatureLevel, AnsweredBy: int32(b.cfg.Node),
 		Controller: int32(mq.NoNode), MetadataIndex: img.Index, Topics: int32(img.TopicCount()),
+		SupportedFeatureLevel: img.SupportedLevel(),
 	}
 	if !b.freshness().GetCutOff() {
 		status.Controller = int32(b.cfg.Controller.Leader())
@@ -110,6 +114,25 @@ func (b *Broker) clusterStatus(img *metadata.Image) *adminpb.ClusterStatusRespon
 		}
 	}
 	return status
+}
+
+// upgradeCluster raises the feature level. Asking for the one that it is at changes nothing.
+func (b *Broker) upgradeCluster(ctx context.Context, img *metadata.Image, req *adminpb.UpgradeClusterRequest) (*adminpb.UpgradeClusterResponse, error) {
+	level := req.GetFeatureLevel()
+	if level == 0 {
+		level = max(img.SupportedLevel(), img.FeatureLevel)
+	}
+	out := &adminpb.UpgradeClusterResponse{Before: img.FeatureLevel, After: level}
+	if req.GetDryRun() {
+		if most := img.SupportedLevel(); level > most {
+			return nil, mq.Errorf(mq.UnsupportedVersion, "feature level %d: not all nodes speak it, the highest that all do is %d", level, most)
+		}
+		return out, nil
+	}
+	_, err := b.cfg.Controller.Propose(ctx, &metadatapb.Command{Kind: &metadatapb.Command_SetFeatureLevel{
+		SetFeatureLevel: &metadatapb.SetFeatureLevel{FeatureLevel: level},
+	}})
+	return out, mq.Wrapf(err, "raise the cluster from feature level %d", img.FeatureLevel)
 }
 
 func listNodes(img *metadata.Image) *adminpb.ListNodesResponse {

@@ -1,6 +1,7 @@
 package broker_test
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"slices"
@@ -61,7 +62,8 @@ func TestClusterStatusCountsWhatIsNotWell(t *testing.T) {
 	got := f.ask(&adminpb.Request{Kind: &adminpb.Request_ClusterStatus{ClusterStatus: &adminpb.ClusterStatusRequest{}}}).GetClusterStatus()
 	want := &adminpb.ClusterStatusResponse{
 		ClusterId: clusterID[:], FeatureLevel: 1, AnsweredBy: int32(self), Controller: got.GetController(), MetadataIndex: f.store.Image().Index,
-		Brokers: 2, FencedBrokers: 1, Topics: 4, Partitions: 10, UnderReplicatedPartitions: 9, LeaderlessPartitions: 1,
+		SupportedFeatureLevel: 1,
+		Brokers:               2, FencedBrokers: 1, Topics: 4, Partitions: 10, UnderReplicatedPartitions: 9, LeaderlessPartitions: 1,
 	}
 	if !proto.Equal(got, want) {
 		t.Fatalf("got  %v\nwant %v", got, want)
@@ -281,5 +283,39 @@ func TestNodeIsDrainedThenRemoved(t *testing.T) {
 	}
 	if n := f.store.Image().Broker(other); n != nil {
 		t.Errorf("it is still there: %+v", n)
+	}
+}
+
+func TestUpgradeRaisesTheLevelToWhatAllSpeak(t *testing.T) {
+	f := newFixture(t, 2)
+	upgrade := func(level uint32, dry bool) (*adminpb.UpgradeClusterResponse, error) {
+		resp, err := f.operate(t.Context(), &server.Session{}, &adminpb.Request{Kind: &adminpb.Request_UpgradeCluster{
+			UpgradeCluster: &adminpb.UpgradeClusterRequest{FeatureLevel: level, DryRun: dry},
+		}})
+		return resp.GetUpgradeCluster(), err
+	}
+	register := func(node mq.NodeID) {
+		f.decide(&metadatapb.Command{Kind: &metadatapb.Command_RegisterBroker{RegisterBroker: &metadatapb.RegisterBroker{
+			ClusterId: clusterID[:], NodeId: int32(node), Incarnation: 2, DirId: bytes.Repeat([]byte{byte(node)}, 16), MaxFeatureLevel: 2,
+		}}})
+	}
+	register(self)
+	for _, dry := range []bool{true, false} {
+		if _, err := upgrade(2, dry); mq.CodeOf(err) != mq.UnsupportedVersion {
+			t.Errorf("dry %v: while one is too old: %v", dry, err)
+		}
+		if got, err := upgrade(0, dry); err != nil || got.GetBefore() != 1 || got.GetAfter() != 1 {
+			t.Errorf("dry %v: what all speak: %v, %v", dry, got, err)
+		}
+	}
+	register(other)
+	if got, err := upgrade(0, true); err != nil || got.GetBefore() != 1 || got.GetAfter() != 2 || f.store.Image().FeatureLevel != 1 {
+		t.Errorf("a dry run: %v, %v, level %d", got, err, f.store.Image().FeatureLevel)
+	}
+	if got, err := upgrade(0, false); err != nil || got.GetBefore() != 1 || got.GetAfter() != 2 || f.store.Image().FeatureLevel != 2 {
+		t.Errorf("%v, %v, level %d", got, err, f.store.Image().FeatureLevel)
+	}
+	if _, err := upgrade(1, false); mq.CodeOf(err) != mq.InvalidRequest {
+		t.Errorf("back: %v", err)
 	}
 }

@@ -223,6 +223,8 @@ func TestUsageErrorsExit2WithOneLineOnStderr(t *testing.T) {
 		"rustmq ctl ca node --dir d --node-id 1 --out e --host h:9092",
 		"rustmq ctl ca join-token",
 		"rustmq ctl ca join-token --node-id 0",
+		"rustmq ctl cluster upgrade --feature-level 0",
+		"rustmq ctl cluster upgrade now",
 		"rustmq ctl ca join-token --node-id 2 --ttl 1ms",
 		"rustmq ctl ca join-token --node-id 2 --rpc nowhere",
 		"rustmq ctl ca join-token --node-id 2 --address :1",

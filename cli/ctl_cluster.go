@@ -58,6 +58,15 @@ func (a *app) ctlClusterCommand() *cli.Command {
 			Name: "status", Usage: "show whether all is well", Action: a.clusterStatus,
 			Description: "Example: rustmq ctl cluster status -o json",
 			Flags:       append([]cli.Flag{outputFlag()}, connectFlags("key", "key-file")...),
+		}, {
+			Name: "upgrade", Usage: "raise the feature level, when all nodes run a newer program", Action: a.clusterUpgrade,
+			Description: "What a newer version persists or says in another way it does from its feature level on. The level rises by this command only and never falls:\n" +
+				"until then nodes can go back to the older program, afterwards that is refused to start.\n\nExample: rustmq ctl cluster upgrade",
+			Flags: append([]cli.Flag{
+				&cli.UintFlag{Name: "feature-level", Usage: "`LEVEL` to raise it to (default: the highest that all nodes speak)"},
+				&cli.BoolFlag{Name: "dry-run", Usage: "change nothing, only say what would be"},
+				outputFlag(),
+			}, connectFlags("key", "key-file")...),
 		}},
 	}
 }
@@ -65,6 +74,7 @@ func (a *app) ctlClusterCommand() *cli.Command {
 type clusterStatus struct {
 	ClusterID       string `json:"cluster_id"`
 	FeatureLevel    uint32 `json:"feature_level"`
+	SupportedLevel  uint32 `json:"supported_feature_level"`
 	AnsweredBy      int32  `json:"answered_by"`
 	Controller      int32  `json:"controller"`
 	MetadataIndex   uint64 `json:"metadata_index"`
@@ -85,7 +95,7 @@ func (a *app) clusterStatus(c *cli.Context) error {
 		var id mq.ClusterID
 		copy(id[:], s.GetClusterId())
 		status := clusterStatus{
-			ClusterID: id.String(), FeatureLevel: s.GetFeatureLevel(), AnsweredBy: s.GetAnsweredBy(), Controller: s.GetController(),
+			ClusterID: id.String(), FeatureLevel: s.GetFeatureLevel(), SupportedLevel: s.GetSupportedFeatureLevel(), AnsweredBy: s.GetAnsweredBy(), Controller: s.GetController(),
 			MetadataIndex: s.GetMetadataIndex(), MetadataAge: resp.GetFreshness().GetAgeMs(), CutOff: resp.GetFreshness().GetCutOff(),
 			Brokers: s.GetBrokers(), FencedBrokers: s.GetFencedBrokers(), Topics: s.GetTopics(),
 			Partitions: s.GetPartitions(), UnderReplicated: s.GetUnderReplicatedPartitions(), UnderMinISR: s.GetUnderMinIsrPartitions(),
@@ -97,7 +107,11 @@ func (a *app) clusterStatus(c *cli.Context) error {
 
 func (s clusterStatus) table(w io.Writer) {
 	row(w, "CLUSTER", s.ClusterID)
-	row(w, "FEATURE LEVEL", s.FeatureLevel)
+	level := fmt.Sprint(s.FeatureLevel)
+	if s.SupportedLevel > s.FeatureLevel {
+		level = fmt.Sprintf("%d, all nodes speak %d: rustmq ctl cluster upgrade", s.FeatureLevel, s.SupportedLevel)
+	}
+	row(w, "FEATURE LEVEL", level)
 	row(w, "CONTROLLER", nodeOrNone(s.Controller))
 	asOf := ""
 	if s.CutOff {
@@ -110,6 +124,28 @@ func (s clusterStatus) table(w io.Writer) {
 	row(w, "  under-replicated", s.UnderReplicated)
 	row(w, "  under min ISR", s.UnderMinISR)
 	row(w, "  without a leader", s.Leaderless)
+}
+
+// upgradeReport is what the feature level was and is, or would be.
+type upgradeReport struct {
+	Before uint32 `json:"feature_level_before"`
+	After  uint32 `json:"feature_level"`
+}
+
+func (a *app) clusterUpgrade(c *cli.Context) error {
+	level := c.Uint("feature-level")
+	if c.IsSet("feature-level") && (level == 0 || uint(uint32(level)) != level) {
+		return usagef("upgrade: --feature-level is %d: it must be at least 1", level)
+	}
+	return a.query(c, &adminpb.Request{Kind: &adminpb.Request_UpgradeCluster{
+		UpgradeCluster: &adminpb.UpgradeClusterRequest{FeatureLevel: uint32(level), DryRun: c.Bool("dry-run")},
+	}}, func(resp *adminpb.Response) error {
+		r := upgradeReport{resp.GetUpgradeCluster().GetBefore(), resp.GetUpgradeCluster().GetAfter()}
+		return a.show(c, r, func(w io.Writer) {
+			row(w, "BEFORE", r.Before)
+			row(w, "FEATURE LEVEL", r.After)
+		})
+	})
 }
 
 func nodeOrNone(id int32) string {

@@ -18,6 +18,7 @@ import (
 
 	"github.com/rustmq/rustmq/cli/verify"
 	"github.com/rustmq/rustmq/client"
+	"github.com/rustmq/rustmq/metadata"
 	"github.com/rustmq/rustmq/mq"
 )
 
@@ -410,6 +411,8 @@ func TestCtlShowsTheCluster(t *testing.T) {
 	n.must("", "topic", "create", "orders", "--partitions", "2")
 	for _, command := range []struct{ args, want string }{
 		{"ctl cluster status -o json", `"partitions": 2`},
+		{"ctl cluster upgrade --dry-run -o json", fmt.Sprintf(`"feature_level": %d`, metadata.FeatureLevel)},
+		{"ctl cluster upgrade", "FEATURE LEVEL  " + fmt.Sprint(metadata.FeatureLevel)},
 		{"ctl node list -o json", `"state": "alive"`},
 		{"ctl partition list", "orders  1          node 1"},
 		{"ctl partition list --under-replicated -o json", "[]"},

@@ -63,12 +63,13 @@ func (c *Client) beBroker() {
 	var p pauses
 	waits := false
 	for c.awaitFitness() {
-		epoch, err := c.register()
+		epoch, refused, err := c.register()
 		if err != nil {
 			if c.stopped.Err() != nil {
 				return
 			}
-			if !mq.CodeOf(err).Retriable() && !Undecided(err) && mq.CodeOf(err) != mq.UnsupportedVersion {
+			// UnsupportedVersion is also what a node says that has no such service yet: of the cluster it is final.
+			if !mq.CodeOf(err).Retriable() && !Undecided(err) && (refused || mq.CodeOf(err) != mq.UnsupportedVersion) {
 				c.log.Error("the broker is not registered", "broker", c.cfg.Node, "error", err)
 				c.setRegistration(0, err)
 				return
@@ -94,14 +95,15 @@ func (c *Client) beBroker() {
 // registerTimeout is how long one attempt to register takes at most: one whose answer was lost is made again, and finds itself registered.
 const registerTimeout = 5 * time.Second
 
-func (c *Client) register() (epoch uint64, err error) {
+// register tries once. refused says that an error is what the cluster decided.
+func (c *Client) register() (epoch uint64, refused bool, err error) {
 	ctx, cancel := context.WithTimeout(c.stopped, registerTimeout)
 	defer cancel()
 	result, err := c.Propose(ctx, &metadatapb.Command{Kind: &metadatapb.Command_RegisterBroker{RegisterBroker: c.cfg.Registration()}})
 	if err != nil {
-		return 0, mq.Wrapf(err, "register broker %d", c.cfg.Node)
+		return 0, result != nil, mq.Wrapf(err, "register broker %d", c.cfg.Node)
 	}
-	return result.GetRegisterBroker().GetBrokerEpoch(), nil
+	return result.GetRegisterBroker().GetBrokerEpoch(), false, nil
 }
 
 // heartbeats goes on as long as a registration is good, with one leading controller after the other.

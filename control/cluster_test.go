@@ -153,6 +153,17 @@ func TestBrokerWaitsForTheFirstLeaderAndSaysSoOnce(t *testing.T) {
 	})
 }
 
+// A broker whose program is too old for the cluster is told so, for good: it waits for no newer one.
+func TestBrokerThatIsTooOldIsRefused(t *testing.T) {
+	inBubble(t, func(t *testing.T, c *cluster) {
+		c.old = true
+		b := c.client(4, true)
+		if _, err := b.Registered(t.Context()); mq.CodeOf(err) != mq.UnsupportedVersion || !strings.Contains(err.Error(), "it speaks feature level 0, the cluster is at 1") {
+			t.Errorf("got %v", err)
+		}
+	})
+}
+
 // Rule 8: one whose disk hangs acknowledges nothing, is replaced though it looks alive to all, and comes back by itself.
 func TestBrokerThatIsUnfitIsReplacedUntilItIsFitAgain(t *testing.T) {
 	inBubble(t, func(t *testing.T, c *cluster) {

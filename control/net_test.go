@@ -283,6 +283,7 @@ type cluster struct {
 	plans  []Plan
 	logger *slog.Logger          // of clients that are started from then on; may be nil
 	unfit  func(mq.NodeID) error // of brokers that are started from then on; may be nil
+	old    bool                  // brokers that are started from then on know no feature level
 }
 
 func newTestCluster(t *testing.T, plans ...Plan) *cluster {
@@ -371,7 +372,11 @@ func (c *cluster) client(node mq.NodeID, register bool) *Client {
 		if unfit := c.unfit; unfit != nil {
 			cfg.Unfit = func() error { return unfit(node) }
 		}
-		cfg.Registration = func() *metadatapb.RegisterBroker { return registrationOf(node, incarnation) }
+		registration := registrationOf(node, incarnation)
+		if c.old {
+			registration.MaxFeatureLevel = 0
+		}
+		cfg.Registration = func() *metadatapb.RegisterBroker { return registration }
 		if c.net.listeners[addressOf(node)] == nil {
 			c.serve(node, http.NewServeMux())
 		}

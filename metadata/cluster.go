@@ -1,6 +1,8 @@
 package metadata
 
 import (
+	"math"
+
 	metadatapb "github.com/rustmq/rustmq/api/metadata/v1"
 	"github.com/rustmq/rustmq/mq"
 )
@@ -45,12 +47,12 @@ func (m *machine) setFeatureLevel(c *metadatapb.SetFeatureLevel) error {
 	}
 	for _, b := range m.img.brokers {
 		if b.MaxFeatureLevel < level {
-			return mq.Errorf(mq.UnsupportedVersion, "feature level %d: broker %d speaks %d at most", level, b.ID, b.MaxFeatureLevel)
+			return mq.Errorf(mq.UnsupportedVersion, "feature level %d: broker %d speaks %d at most: start a newer program on it, or remove it", level, b.ID, b.MaxFeatureLevel)
 		}
 	}
 	for _, c := range m.img.controllers {
 		if c.MaxFeatureLevel < level {
-			return mq.Errorf(mq.UnsupportedVersion, "feature level %d: controller %d speaks %d at most", level, c.Node, c.MaxFeatureLevel)
+			return mq.Errorf(mq.UnsupportedVersion, "feature level %d: controller %d speaks %d at most: start a newer program on it, or remove it", level, c.Node, c.MaxFeatureLevel)
 		}
 	}
 	if level == m.img.FeatureLevel || !m.knows(level) {
@@ -59,6 +61,22 @@ func (m *machine) setFeatureLevel(c *metadatapb.SetFeatureLevel) error {
 	m.img.FeatureLevel = level
 	m.putCluster()
 	return nil
+}
+
+// SupportedLevel is the highest feature level that the programs of all brokers and controllers speak, so far as they have said so: what the cluster
+// can be raised to. Brokers that do not run count as well.
+func (img *Image) SupportedLevel() uint32 {
+	level := uint32(math.MaxUint32)
+	for _, b := range img.brokers {
+		level = min(level, b.MaxFeatureLevel)
+	}
+	for _, c := range img.controllers {
+		level = min(level, c.MaxFeatureLevel)
+	}
+	if level == math.MaxUint32 { // nobody has registered
+		return img.FeatureLevel
+	}
+	return level
 }
 
 // knows says whether this code understands all commands of a level. If not, it stops this replica for good: it could only guess

@@ -11,11 +11,11 @@ import (
 	"github.com/rustmq/rustmq/mq"
 )
 
-// FeatureLevel is the highest cluster feature level that this code knows:
+// currentLevel is the cluster feature level of this code. What came with each:
 //
 //	1  the first
 //	2  PutJoinToken, UseJoinToken; RegisterBroker.doubt
-const FeatureLevel = 2
+const currentLevel = 2
 
 // EncodeCommand is the proposal for a command. It sets the feature level that the command needs.
 func EncodeCommand(command *metadatapb.Command) ([]byte, error) {

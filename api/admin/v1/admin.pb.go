@@ -39,6 +39,8 @@ type Request struct {
 	//	*Request_RemoveNode
 	//	*Request_AddRaftMember
 	//	*Request_RemoveRaftMember
+	//	*Request_UpgradeCluster
+	//	*Request_ElectLeaders
 	Kind          isRequest_Kind `protobuf_oneof:"kind"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -180,6 +182,24 @@ func (x *Request) GetRemoveRaftMember() *RemoveRaftMemberRequest {
 	return nil
 }
 
+func (x *Request) GetUpgradeCluster() *UpgradeClusterRequest {
+	if x != nil {
+		if x, ok := x.Kind.(*Request_UpgradeCluster); ok {
+			return x.UpgradeCluster
+		}
+	}
+	return nil
+}
+
+func (x *Request) GetElectLeaders() *ElectLeadersRequest {
+	if x != nil {
+		if x, ok := x.Kind.(*Request_ElectLeaders); ok {
+			return x.ElectLeaders
+		}
+	}
+	return nil
+}
+
 type isRequest_Kind interface {
 	isRequest_Kind()
 }
@@ -228,6 +248,14 @@ type Request_RemoveRaftMember struct {
 	RemoveRaftMember *RemoveRaftMemberRequest `protobuf:"bytes,11,opt,name=remove_raft_member,json=removeRaftMember,proto3,oneof"`
 }
 
+type Request_UpgradeCluster struct {
+	UpgradeCluster *UpgradeClusterRequest `protobuf:"bytes,12,opt,name=upgrade_cluster,json=upgradeCluster,proto3,oneof"`
+}
+
+type Request_ElectLeaders struct {
+	ElectLeaders *ElectLeadersRequest `protobuf:"bytes,13,opt,name=elect_leaders,json=electLeaders,proto3,oneof"`
+}
+
 func (*Request_ClusterStatus) isRequest_Kind() {}
 
 func (*Request_ListNodes) isRequest_Kind() {}
@@ -250,6 +278,10 @@ func (*Request_AddRaftMember) isRequest_Kind() {}
 
 func (*Request_RemoveRaftMember) isRequest_Kind() {}
 
+func (*Request_UpgradeCluster) isRequest_Kind() {}
+
+func (*Request_ElectLeaders) isRequest_Kind() {}
+
 // Response answers the Request with the field of the same number.
 type Response struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -266,6 +298,8 @@ type Response struct {
 	//	*Response_RemoveNode
 	//	*Response_AddRaftMember
 	//	*Response_RemoveRaftMember
+	//	*Response_UpgradeCluster
+	//	*Response_ElectLeaders
 	Kind isResponse_Kind `protobuf_oneof:"kind"`
 	// There when the answer is what the answering node knew by itself.
 	Freshness     *Freshness `protobuf:"bytes,100,opt,name=freshness,proto3" json:"freshness,omitempty"`
@@ -409,6 +443,24 @@ func (x *Response) GetRemoveRaftMember() *RemoveRaftMemberResponse {
 	return nil
 }
 
+func (x *Response) GetUpgradeCluster() *UpgradeClusterResponse {
+	if x != nil {
+		if x, ok := x.Kind.(*Response_UpgradeCluster); ok {
+			return x.UpgradeCluster
+		}
+	}
+	return nil
+}
+
+func (x *Response) GetElectLeaders() *ElectLeadersResponse {
+	if x != nil {
+		if x, ok := x.Kind.(*Response_ElectLeaders); ok {
+			return x.ElectLeaders
+		}
+	}
+	return nil
+}
+
 func (x *Response) GetFreshness() *Freshness {
 	if x != nil {
 		return x.Freshness
@@ -464,6 +516,14 @@ type Response_RemoveRaftMember struct {
 	RemoveRaftMember *RemoveRaftMemberResponse `protobuf:"bytes,11,opt,name=remove_raft_member,json=removeRaftMember,proto3,oneof"`
 }
 
+type Response_UpgradeCluster struct {
+	UpgradeCluster *UpgradeClusterResponse `protobuf:"bytes,12,opt,name=upgrade_cluster,json=upgradeCluster,proto3,oneof"`
+}
+
+type Response_ElectLeaders struct {
+	ElectLeaders *ElectLeadersResponse `protobuf:"bytes,13,opt,name=elect_leaders,json=electLeaders,proto3,oneof"`
+}
+
 func (*Response_ClusterStatus) isResponse_Kind() {}
 
 func (*Response_ListNodes) isResponse_Kind() {}
@@ -485,6 +545,10 @@ func (*Response_RemoveNode) isResponse_Kind() {}
 func (*Response_AddRaftMember) isResponse_Kind() {}
 
 func (*Response_RemoveRaftMember) isResponse_Kind() {}
+
+func (*Response_UpgradeCluster) isResponse_Kind() {}
+
+func (*Response_ElectLeaders) isResponse_Kind() {}
 
 // Freshness is how old an answer may be.
 type Freshness struct {
@@ -606,6 +670,8 @@ type ClusterStatusResponse struct {
 	// With fewer replicas in sync than min.insync.replicas: producing with acks=all waits or fails.
 	UnderMinIsrPartitions int32 `protobuf:"varint,11,opt,name=under_min_isr_partitions,json=underMinIsrPartitions,proto3" json:"under_min_isr_partitions,omitempty"`
 	LeaderlessPartitions  int32 `protobuf:"varint,12,opt,name=leaderless_partitions,json=leaderlessPartitions,proto3" json:"leaderless_partitions,omitempty"`
+	// The highest feature level that the programs of all brokers and controllers speak.
+	SupportedFeatureLevel uint32 `protobuf:"varint,13,opt,name=supported_feature_level,json=supportedFeatureLevel,proto3" json:"supported_feature_level,omitempty"`
 	unknownFields         protoimpl.UnknownFields
 	sizeCache             protoimpl.SizeCache
 }
@@ -720,6 +786,13 @@ func (x *ClusterStatusResponse) GetUnderMinIsrPartitions() int32 {
 func (x *ClusterStatusResponse) GetLeaderlessPartitions() int32 {
 	if x != nil {
 		return x.LeaderlessPartitions
+	}
+	return 0
+}
+
+func (x *ClusterStatusResponse) GetSupportedFeatureLevel() uint32 {
+	if x != nil {
+		return x.SupportedFeatureLevel
 	}
 	return 0
 }
@@ -2282,11 +2355,334 @@ func (*RemoveRaftMemberResponse) Descriptor() ([]byte, []int) {
 	return file_admin_v1_admin_proto_rawDescGZIP(), []int{31}
 }
 
+// UpgradeClusterRequest raises the cluster's feature level, when all nodes run the newer program. It never falls again.
+type UpgradeClusterRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// 0: the highest that all brokers and controllers speak.
+	FeatureLevel uint32 `protobuf:"varint,1,opt,name=feature_level,json=featureLevel,proto3" json:"feature_level,omitempty"`
+	// Nothing is changed.
+	DryRun        bool `protobuf:"varint,2,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UpgradeClusterRequest) Reset() {
+	*x = UpgradeClusterRequest{}
+	mi := &file_admin_v1_admin_proto_msgTypes[32]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UpgradeClusterRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UpgradeClusterRequest) ProtoMessage() {}
+
+func (x *UpgradeClusterRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_v1_admin_proto_msgTypes[32]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UpgradeClusterRequest.ProtoReflect.Descriptor instead.
+func (*UpgradeClusterRequest) Descriptor() ([]byte, []int) {
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{32}
+}
+
+func (x *UpgradeClusterRequest) GetFeatureLevel() uint32 {
+	if x != nil {
+		return x.FeatureLevel
+	}
+	return 0
+}
+
+func (x *UpgradeClusterRequest) GetDryRun() bool {
+	if x != nil {
+		return x.DryRun
+	}
+	return false
+}
+
+// UpgradeClusterResponse says what the level was and is; of a dry run, what it is and would be.
+type UpgradeClusterResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Before        uint32                 `protobuf:"varint,1,opt,name=before,proto3" json:"before,omitempty"`
+	After         uint32                 `protobuf:"varint,2,opt,name=after,proto3" json:"after,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UpgradeClusterResponse) Reset() {
+	*x = UpgradeClusterResponse{}
+	mi := &file_admin_v1_admin_proto_msgTypes[33]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UpgradeClusterResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UpgradeClusterResponse) ProtoMessage() {}
+
+func (x *UpgradeClusterResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_v1_admin_proto_msgTypes[33]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UpgradeClusterResponse.ProtoReflect.Descriptor instead.
+func (*UpgradeClusterResponse) Descriptor() ([]byte, []int) {
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{33}
+}
+
+func (x *UpgradeClusterResponse) GetBefore() uint32 {
+	if x != nil {
+		return x.Before
+	}
+	return 0
+}
+
+func (x *UpgradeClusterResponse) GetAfter() uint32 {
+	if x != nil {
+		return x.After
+	}
+	return 0
+}
+
+// ElectLeadersRequest has partitions led by their preferred leaders, where these are in sync; or has one partition led by a replica that may lack
+// what was committed.
+type ElectLeadersRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Empty: all.
+	Topic string `protobuf:"bytes,1,opt,name=topic,proto3" json:"topic,omitempty"`
+	// Empty: all of the topic.
+	Partitions []int32 `protobuf:"varint,2,rep,packed,name=partitions,proto3" json:"partitions,omitempty"`
+	// Of exactly one partition, which has no leader and nobody who could lead without loss.
+	Unclean bool `protobuf:"varint,3,opt,name=unclean,proto3" json:"unclean,omitempty"`
+	// Nothing is changed.
+	DryRun        bool `protobuf:"varint,4,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ElectLeadersRequest) Reset() {
+	*x = ElectLeadersRequest{}
+	mi := &file_admin_v1_admin_proto_msgTypes[34]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ElectLeadersRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ElectLeadersRequest) ProtoMessage() {}
+
+func (x *ElectLeadersRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_v1_admin_proto_msgTypes[34]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ElectLeadersRequest.ProtoReflect.Descriptor instead.
+func (*ElectLeadersRequest) Descriptor() ([]byte, []int) {
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{34}
+}
+
+func (x *ElectLeadersRequest) GetTopic() string {
+	if x != nil {
+		return x.Topic
+	}
+	return ""
+}
+
+func (x *ElectLeadersRequest) GetPartitions() []int32 {
+	if x != nil {
+		return x.Partitions
+	}
+	return nil
+}
+
+func (x *ElectLeadersRequest) GetUnclean() bool {
+	if x != nil {
+		return x.Unclean
+	}
+	return false
+}
+
+func (x *ElectLeadersRequest) GetDryRun() bool {
+	if x != nil {
+		return x.DryRun
+	}
+	return false
+}
+
+// ElectLeadersResponse has an outcome for each partition that was named, or that should change.
+type ElectLeadersResponse struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Outcomes []*ElectionOutcome     `protobuf:"bytes,1,rep,name=outcomes,proto3" json:"outcomes,omitempty"`
+	// There are more than one request elects for: ask again.
+	More          bool `protobuf:"varint,2,opt,name=more,proto3" json:"more,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ElectLeadersResponse) Reset() {
+	*x = ElectLeadersResponse{}
+	mi := &file_admin_v1_admin_proto_msgTypes[35]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ElectLeadersResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ElectLeadersResponse) ProtoMessage() {}
+
+func (x *ElectLeadersResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_v1_admin_proto_msgTypes[35]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ElectLeadersResponse.ProtoReflect.Descriptor instead.
+func (*ElectLeadersResponse) Descriptor() ([]byte, []int) {
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{35}
+}
+
+func (x *ElectLeadersResponse) GetOutcomes() []*ElectionOutcome {
+	if x != nil {
+		return x.Outcomes
+	}
+	return nil
+}
+
+func (x *ElectLeadersResponse) GetMore() bool {
+	if x != nil {
+		return x.More
+	}
+	return false
+}
+
+// ElectionOutcome says who leads a partition.
+type ElectionOutcome struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Topic     string                 `protobuf:"bytes,1,opt,name=topic,proto3" json:"topic,omitempty"`
+	Partition int32                  `protobuf:"varint,2,opt,name=partition,proto3" json:"partition,omitempty"`
+	// -1: none.
+	Before int32 `protobuf:"varint,3,opt,name=before,proto3" json:"before,omitempty"`
+	After  int32 `protobuf:"varint,4,opt,name=after,proto3" json:"after,omitempty"`
+	// 0: it is led as was asked for.
+	Code          int32  `protobuf:"varint,5,opt,name=code,proto3" json:"code,omitempty"`
+	Message       string `protobuf:"bytes,6,opt,name=message,proto3" json:"message,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ElectionOutcome) Reset() {
+	*x = ElectionOutcome{}
+	mi := &file_admin_v1_admin_proto_msgTypes[36]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ElectionOutcome) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ElectionOutcome) ProtoMessage() {}
+
+func (x *ElectionOutcome) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_v1_admin_proto_msgTypes[36]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ElectionOutcome.ProtoReflect.Descriptor instead.
+func (*ElectionOutcome) Descriptor() ([]byte, []int) {
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{36}
+}
+
+func (x *ElectionOutcome) GetTopic() string {
+	if x != nil {
+		return x.Topic
+	}
+	return ""
+}
+
+func (x *ElectionOutcome) GetPartition() int32 {
+	if x != nil {
+		return x.Partition
+	}
+	return 0
+}
+
+func (x *ElectionOutcome) GetBefore() int32 {
+	if x != nil {
+		return x.Before
+	}
+	return 0
+}
+
+func (x *ElectionOutcome) GetAfter() int32 {
+	if x != nil {
+		return x.After
+	}
+	return 0
+}
+
+func (x *ElectionOutcome) GetCode() int32 {
+	if x != nil {
+		return x.Code
+	}
+	return 0
+}
+
+func (x *ElectionOutcome) GetMessage() string {
+	if x != nil {
+		return x.Message
+	}
+	return ""
+}
+
 var File_admin_v1_admin_proto protoreflect.FileDescriptor
 
 const file_admin_v1_admin_proto_rawDesc = "" +
 	"\n" +
-	"\x14admin/v1/admin.proto\x12\x0frustmq.admin.v1\"\xf8\x06\n" +
+	"\x14admin/v1/admin.proto\x12\x0frustmq.admin.v1\"\x98\b\n" +
 	"\aRequest\x12N\n" +
 	"\x0ecluster_status\x18\x01 \x01(\v2%.rustmq.admin.v1.ClusterStatusRequestH\x00R\rclusterStatus\x12B\n" +
 	"\n" +
@@ -2303,8 +2699,10 @@ const file_admin_v1_admin_proto_rawDesc = "" +
 	"removeNode\x12O\n" +
 	"\x0fadd_raft_member\x18\n" +
 	" \x01(\v2%.rustmq.admin.v1.AddRaftMemberRequestH\x00R\raddRaftMember\x12X\n" +
-	"\x12remove_raft_member\x18\v \x01(\v2(.rustmq.admin.v1.RemoveRaftMemberRequestH\x00R\x10removeRaftMemberB\x06\n" +
-	"\x04kind\"\xbe\a\n" +
+	"\x12remove_raft_member\x18\v \x01(\v2(.rustmq.admin.v1.RemoveRaftMemberRequestH\x00R\x10removeRaftMember\x12Q\n" +
+	"\x0fupgrade_cluster\x18\f \x01(\v2&.rustmq.admin.v1.UpgradeClusterRequestH\x00R\x0eupgradeCluster\x12K\n" +
+	"\relect_leaders\x18\r \x01(\v2$.rustmq.admin.v1.ElectLeadersRequestH\x00R\felectLeadersB\x06\n" +
+	"\x04kind\"\xe0\b\n" +
 	"\bResponse\x12O\n" +
 	"\x0ecluster_status\x18\x01 \x01(\v2&.rustmq.admin.v1.ClusterStatusResponseH\x00R\rclusterStatus\x12C\n" +
 	"\n" +
@@ -2321,7 +2719,9 @@ const file_admin_v1_admin_proto_rawDesc = "" +
 	"removeNode\x12P\n" +
 	"\x0fadd_raft_member\x18\n" +
 	" \x01(\v2&.rustmq.admin.v1.AddRaftMemberResponseH\x00R\raddRaftMember\x12Y\n" +
-	"\x12remove_raft_member\x18\v \x01(\v2).rustmq.admin.v1.RemoveRaftMemberResponseH\x00R\x10removeRaftMember\x128\n" +
+	"\x12remove_raft_member\x18\v \x01(\v2).rustmq.admin.v1.RemoveRaftMemberResponseH\x00R\x10removeRaftMember\x12R\n" +
+	"\x0fupgrade_cluster\x18\f \x01(\v2'.rustmq.admin.v1.UpgradeClusterResponseH\x00R\x0eupgradeCluster\x12L\n" +
+	"\relect_leaders\x18\r \x01(\v2%.rustmq.admin.v1.ElectLeadersResponseH\x00R\felectLeaders\x128\n" +
 	"\tfreshness\x18d \x01(\v2\x1a.rustmq.admin.v1.FreshnessR\tfreshnessB\x06\n" +
 	"\x04kind\"\\\n" +
 	"\tFreshness\x12\x1f\n" +
@@ -2329,7 +2729,7 @@ const file_admin_v1_admin_proto_rawDesc = "" +
 	"answeredBy\x12\x15\n" +
 	"\x06age_ms\x18\x02 \x01(\x03R\x05ageMs\x12\x17\n" +
 	"\acut_off\x18\x03 \x01(\bR\x06cutOff\"\x16\n" +
-	"\x14ClusterStatusRequest\"\xea\x03\n" +
+	"\x14ClusterStatusRequest\"\xa2\x04\n" +
 	"\x15ClusterStatusResponse\x12\x1d\n" +
 	"\n" +
 	"cluster_id\x18\x01 \x01(\fR\tclusterId\x12#\n" +
@@ -2349,7 +2749,8 @@ const file_admin_v1_admin_proto_rawDesc = "" +
 	"\x1bunder_replicated_partitions\x18\n" +
 	" \x01(\x05R\x19underReplicatedPartitions\x127\n" +
 	"\x18under_min_isr_partitions\x18\v \x01(\x05R\x15underMinIsrPartitions\x123\n" +
-	"\x15leaderless_partitions\x18\f \x01(\x05R\x14leaderlessPartitions\"\x12\n" +
+	"\x15leaderless_partitions\x18\f \x01(\x05R\x14leaderlessPartitions\x126\n" +
+	"\x17supported_feature_level\x18\r \x01(\rR\x15supportedFeatureLevel\"\x12\n" +
 	"\x10ListNodesRequest\"@\n" +
 	"\x11ListNodesResponse\x12+\n" +
 	"\x05nodes\x18\x01 \x03(\v2\x15.rustmq.admin.v1.NodeR\x05nodes\"\xeb\x02\n" +
@@ -2453,7 +2854,30 @@ const file_admin_v1_admin_proto_rawDesc = "" +
 	"\x06member\x18\x01 \x01(\v2\x1b.rustmq.admin.v1.RaftMemberR\x06member\"2\n" +
 	"\x17RemoveRaftMemberRequest\x12\x17\n" +
 	"\araft_id\x18\x01 \x01(\x04R\x06raftId\"\x1a\n" +
-	"\x18RemoveRaftMemberResponseB/Z-github.com/rustmq/rustmq/api/admin/v1;adminpbb\x06proto3"
+	"\x18RemoveRaftMemberResponse\"U\n" +
+	"\x15UpgradeClusterRequest\x12#\n" +
+	"\rfeature_level\x18\x01 \x01(\rR\ffeatureLevel\x12\x17\n" +
+	"\adry_run\x18\x02 \x01(\bR\x06dryRun\"F\n" +
+	"\x16UpgradeClusterResponse\x12\x16\n" +
+	"\x06before\x18\x01 \x01(\rR\x06before\x12\x14\n" +
+	"\x05after\x18\x02 \x01(\rR\x05after\"~\n" +
+	"\x13ElectLeadersRequest\x12\x14\n" +
+	"\x05topic\x18\x01 \x01(\tR\x05topic\x12\x1e\n" +
+	"\n" +
+	"partitions\x18\x02 \x03(\x05R\n" +
+	"partitions\x12\x18\n" +
+	"\aunclean\x18\x03 \x01(\bR\aunclean\x12\x17\n" +
+	"\adry_run\x18\x04 \x01(\bR\x06dryRun\"h\n" +
+	"\x14ElectLeadersResponse\x12<\n" +
+	"\boutcomes\x18\x01 \x03(\v2 .rustmq.admin.v1.ElectionOutcomeR\boutcomes\x12\x12\n" +
+	"\x04more\x18\x02 \x01(\bR\x04more\"\xa1\x01\n" +
+	"\x0fElectionOutcome\x12\x14\n" +
+	"\x05topic\x18\x01 \x01(\tR\x05topic\x12\x1c\n" +
+	"\tpartition\x18\x02 \x01(\x05R\tpartition\x12\x16\n" +
+	"\x06before\x18\x03 \x01(\x05R\x06before\x12\x14\n" +
+	"\x05after\x18\x04 \x01(\x05R\x05after\x12\x12\n" +
+	"\x04code\x18\x05 \x01(\x05R\x04code\x12\x18\n" +
+	"\amessage\x18\x06 \x01(\tR\amessageB/Z-github.com/rustmq/rustmq/api/admin/v1;adminpbb\x06proto3"
 
 var (
 	file_admin_v1_admin_proto_rawDescOnce sync.Once
@@ -2467,7 +2891,7 @@ func file_admin_v1_admin_proto_rawDescGZIP() []byte {
 	return file_admin_v1_admin_proto_rawDescData
 }
 
-var file_admin_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 33)
+var file_admin_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 38)
 var file_admin_v1_admin_proto_goTypes = []any{
 	(*Request)(nil),                    // 0: rustmq.admin.v1.Request
 	(*Response)(nil),                   // 1: rustmq.admin.v1.Response
@@ -2501,7 +2925,12 @@ var file_admin_v1_admin_proto_goTypes = []any{
 	(*AddRaftMemberResponse)(nil),      // 29: rustmq.admin.v1.AddRaftMemberResponse
 	(*RemoveRaftMemberRequest)(nil),    // 30: rustmq.admin.v1.RemoveRaftMemberRequest
 	(*RemoveRaftMemberResponse)(nil),   // 31: rustmq.admin.v1.RemoveRaftMemberResponse
-	nil,                                // 32: rustmq.admin.v1.AlterClusterConfigRequest.SetEntry
+	(*UpgradeClusterRequest)(nil),      // 32: rustmq.admin.v1.UpgradeClusterRequest
+	(*UpgradeClusterResponse)(nil),     // 33: rustmq.admin.v1.UpgradeClusterResponse
+	(*ElectLeadersRequest)(nil),        // 34: rustmq.admin.v1.ElectLeadersRequest
+	(*ElectLeadersResponse)(nil),       // 35: rustmq.admin.v1.ElectLeadersResponse
+	(*ElectionOutcome)(nil),            // 36: rustmq.admin.v1.ElectionOutcome
+	nil,                                // 37: rustmq.admin.v1.AlterClusterConfigRequest.SetEntry
 }
 var file_admin_v1_admin_proto_depIdxs = []int32{
 	3,  // 0: rustmq.admin.v1.Request.cluster_status:type_name -> rustmq.admin.v1.ClusterStatusRequest
@@ -2515,32 +2944,37 @@ var file_admin_v1_admin_proto_depIdxs = []int32{
 	26, // 8: rustmq.admin.v1.Request.remove_node:type_name -> rustmq.admin.v1.RemoveNodeRequest
 	28, // 9: rustmq.admin.v1.Request.add_raft_member:type_name -> rustmq.admin.v1.AddRaftMemberRequest
 	30, // 10: rustmq.admin.v1.Request.remove_raft_member:type_name -> rustmq.admin.v1.RemoveRaftMemberRequest
-	4,  // 11: rustmq.admin.v1.Response.cluster_status:type_name -> rustmq.admin.v1.ClusterStatusResponse
-	6,  // 12: rustmq.admin.v1.Response.list_nodes:type_name -> rustmq.admin.v1.ListNodesResponse
-	10, // 13: rustmq.admin.v1.Response.list_partitions:type_name -> rustmq.admin.v1.ListPartitionsResponse
-	13, // 14: rustmq.admin.v1.Response.raft_status:type_name -> rustmq.admin.v1.RaftStatusResponse
-	16, // 15: rustmq.admin.v1.Response.cluster_config:type_name -> rustmq.admin.v1.ClusterConfigResponse
-	19, // 16: rustmq.admin.v1.Response.alter_cluster_config:type_name -> rustmq.admin.v1.AlterClusterConfigResponse
-	22, // 17: rustmq.admin.v1.Response.move_partitions:type_name -> rustmq.admin.v1.MovePartitionsResponse
-	25, // 18: rustmq.admin.v1.Response.drain_node:type_name -> rustmq.admin.v1.DrainNodeResponse
-	27, // 19: rustmq.admin.v1.Response.remove_node:type_name -> rustmq.admin.v1.RemoveNodeResponse
-	29, // 20: rustmq.admin.v1.Response.add_raft_member:type_name -> rustmq.admin.v1.AddRaftMemberResponse
-	31, // 21: rustmq.admin.v1.Response.remove_raft_member:type_name -> rustmq.admin.v1.RemoveRaftMemberResponse
-	2,  // 22: rustmq.admin.v1.Response.freshness:type_name -> rustmq.admin.v1.Freshness
-	7,  // 23: rustmq.admin.v1.ListNodesResponse.nodes:type_name -> rustmq.admin.v1.Node
-	8,  // 24: rustmq.admin.v1.Node.endpoints:type_name -> rustmq.admin.v1.Endpoint
-	11, // 25: rustmq.admin.v1.ListPartitionsResponse.partitions:type_name -> rustmq.admin.v1.Partition
-	14, // 26: rustmq.admin.v1.RaftStatusResponse.members:type_name -> rustmq.admin.v1.RaftMember
-	17, // 27: rustmq.admin.v1.ClusterConfigResponse.settings:type_name -> rustmq.admin.v1.Setting
-	32, // 28: rustmq.admin.v1.AlterClusterConfigRequest.set:type_name -> rustmq.admin.v1.AlterClusterConfigRequest.SetEntry
-	21, // 29: rustmq.admin.v1.MovePartitionsRequest.moves:type_name -> rustmq.admin.v1.PartitionMove
-	23, // 30: rustmq.admin.v1.MovePartitionsResponse.outcomes:type_name -> rustmq.admin.v1.MoveOutcome
-	14, // 31: rustmq.admin.v1.AddRaftMemberResponse.member:type_name -> rustmq.admin.v1.RaftMember
-	32, // [32:32] is the sub-list for method output_type
-	32, // [32:32] is the sub-list for method input_type
-	32, // [32:32] is the sub-list for extension type_name
-	32, // [32:32] is the sub-list for extension extendee
-	0,  // [0:32] is the sub-list for field type_name
+	32, // 11: rustmq.admin.v1.Request.upgrade_cluster:type_name -> rustmq.admin.v1.UpgradeClusterRequest
+	34, // 12: rustmq.admin.v1.Request.elect_leaders:type_name -> rustmq.admin.v1.ElectLeadersRequest
+	4,  // 13: rustmq.admin.v1.Response.cluster_status:type_name -> rustmq.admin.v1.ClusterStatusResponse
+	6,  // 14: rustmq.admin.v1.Response.list_nodes:type_name -> rustmq.admin.v1.ListNodesResponse
+	10, // 15: rustmq.admin.v1.Response.list_partitions:type_name -> rustmq.admin.v1.ListPartitionsResponse
+	13, // 16: rustmq.admin.v1.Response.raft_status:type_name -> rustmq.admin.v1.RaftStatusResponse
+	16, // 17: rustmq.admin.v1.Response.cluster_config:type_name -> rustmq.admin.v1.ClusterConfigResponse
+	19, // 18: rustmq.admin.v1.Response.alter_cluster_config:type_name -> rustmq.admin.v1.AlterClusterConfigResponse
+	22, // 19: rustmq.admin.v1.Response.move_partitions:type_name -> rustmq.admin.v1.MovePartitionsResponse
+	25, // 20: rustmq.admin.v1.Response.drain_node:type_name -> rustmq.admin.v1.DrainNodeResponse
+	27, // 21: rustmq.admin.v1.Response.remove_node:type_name -> rustmq.admin.v1.RemoveNodeResponse
+	29, // 22: rustmq.admin.v1.Response.add_raft_member:type_name -> rustmq.admin.v1.AddRaftMemberResponse
+	31, // 23: rustmq.admin.v1.Response.remove_raft_member:type_name -> rustmq.admin.v1.RemoveRaftMemberResponse
+	33, // 24: rustmq.admin.v1.Response.upgrade_cluster:type_name -> rustmq.admin.v1.UpgradeClusterResponse
+	35, // 25: rustmq.admin.v1.Response.elect_leaders:type_name -> rustmq.admin.v1.ElectLeadersResponse
+	2,  // 26: rustmq.admin.v1.Response.freshness:type_name -> rustmq.admin.v1.Freshness
+	7,  // 27: rustmq.admin.v1.ListNodesResponse.nodes:type_name -> rustmq.admin.v1.Node
+	8,  // 28: rustmq.admin.v1.Node.endpoints:type_name -> rustmq.admin.v1.Endpoint
+	11, // 29: rustmq.admin.v1.ListPartitionsResponse.partitions:type_name -> rustmq.admin.v1.Partition
+	14, // 30: rustmq.admin.v1.RaftStatusResponse.members:type_name -> rustmq.admin.v1.RaftMember
+	17, // 31: rustmq.admin.v1.ClusterConfigResponse.settings:type_name -> rustmq.admin.v1.Setting
+	37, // 32: rustmq.admin.v1.AlterClusterConfigRequest.set:type_name -> rustmq.admin.v1.AlterClusterConfigRequest.SetEntry
+	21, // 33: rustmq.admin.v1.MovePartitionsRequest.moves:type_name -> rustmq.admin.v1.PartitionMove
+	23, // 34: rustmq.admin.v1.MovePartitionsResponse.outcomes:type_name -> rustmq.admin.v1.MoveOutcome
+	14, // 35: rustmq.admin.v1.AddRaftMemberResponse.member:type_name -> rustmq.admin.v1.RaftMember
+	36, // 36: rustmq.admin.v1.ElectLeadersResponse.outcomes:type_name -> rustmq.admin.v1.ElectionOutcome
+	37, // [37:37] is the sub-list for method output_type
+	37, // [37:37] is the sub-list for method input_type
+	37, // [37:37] is the sub-list for extension type_name
+	37, // [37:37] is the sub-list for extension extendee
+	0,  // [0:37] is the sub-list for field type_name
 }
 
 func init() { file_admin_v1_admin_proto_init() }
@@ -2560,6 +2994,8 @@ func file_admin_v1_admin_proto_init() {
 		(*Request_RemoveNode)(nil),
 		(*Request_AddRaftMember)(nil),
 		(*Request_RemoveRaftMember)(nil),
+		(*Request_UpgradeCluster)(nil),
+		(*Request_ElectLeaders)(nil),
 	}
 	file_admin_v1_admin_proto_msgTypes[1].OneofWrappers = []any{
 		(*Response_ClusterStatus)(nil),
@@ -2573,6 +3009,8 @@ func file_admin_v1_admin_proto_init() {
 		(*Response_RemoveNode)(nil),
 		(*Response_AddRaftMember)(nil),
 		(*Response_RemoveRaftMember)(nil),
+		(*Response_UpgradeCluster)(nil),
+		(*Response_ElectLeaders)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -2580,7 +3018,7 @@ func file_admin_v1_admin_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_admin_v1_admin_proto_rawDesc), len(file_admin_v1_admin_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   33,
+			NumMessages:   38,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

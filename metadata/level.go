@@ -1,0 +1,6 @@
+//go:build !rustmq_next_level
+
+package metadata
+
+// FeatureLevel is the highest cluster feature level that this code knows.
+const FeatureLevel = currentLevel
