@@ -28,7 +28,8 @@ func (b *Broker) Operate(ctx context.Context, s *server.Session, message []byte)
 		op := OpDescribe
 		switch req.GetKind().(type) {
 		case *adminpb.Request_AlterClusterConfig, *adminpb.Request_MovePartitions, *adminpb.Request_DrainNode, *adminpb.Request_RemoveNode,
-			*adminpb.Request_AddRaftMember, *adminpb.Request_RemoveRaftMember, *adminpb.Request_UpgradeCluster:
+			*adminpb.Request_AddRaftMember, *adminpb.Request_RemoveRaftMember, *adminpb.Request_UpgradeCluster,
+			*adminpb.Request_ElectLeaders:
 			op = OpAlter
 		}
 		if err := b.authorise(s, op, Resource{}); err != nil {
@@ -74,6 +75,9 @@ func (b *Broker) operate(ctx context.Context, req *adminpb.Request) (*adminpb.Re
 	case *adminpb.Request_DrainNode:
 		drain, err := b.drainNode(ctx, r.DrainNode)
 		return &adminpb.Response{Kind: &adminpb.Response_DrainNode{DrainNode: drain}}, err
+	case *adminpb.Request_ElectLeaders:
+		elected, err := b.electLeaders(ctx, img, r.ElectLeaders)
+		return &adminpb.Response{Kind: &adminpb.Response_ElectLeaders{ElectLeaders: elected}}, err
 	case *adminpb.Request_UpgradeCluster:
 		upgraded, err := b.upgradeCluster(ctx, img, r.UpgradeCluster)
 		return &adminpb.Response{Kind: &adminpb.Response_UpgradeCluster{UpgradeCluster: upgraded}}, err

@@ -12,6 +12,7 @@ import (
 
 	adminpb "github.com/rustmq/rustmq/api/admin/v1"
 	metadatapb "github.com/rustmq/rustmq/api/metadata/v1"
+	"github.com/rustmq/rustmq/metadata"
 	"github.com/rustmq/rustmq/mq"
 	"github.com/rustmq/rustmq/quicproto"
 	"github.com/rustmq/rustmq/quicproto/server"
@@ -317,5 +318,110 @@ func TestUpgradeRaisesTheLevelToWhatAllSpeak(t *testing.T) {
 	}
 	if _, err := upgrade(1, false); mq.CodeOf(err) != mq.InvalidRequest {
 		t.Errorf("back: %v", err)
+	}
+}
+
+func (f *fixture) elect(req *adminpb.ElectLeadersRequest) ([]string, error) {
+	resp, err := f.operate(f.t.Context(), &server.Session{}, &adminpb.Request{Kind: &adminpb.Request_ElectLeaders{ElectLeaders: req}})
+	var out []string
+	for _, o := range resp.GetElectLeaders().GetOutcomes() {
+		out = append(out, fmt.Sprintf("%s %d: %d then %d %v", o.GetTopic(), o.GetPartition(), o.GetBefore(), o.GetAfter(), mq.Code(o.GetCode())))
+	}
+	return out, err
+}
+
+func TestPreferredLeadersAreElected(t *testing.T) {
+	f := fenced(t) // node 1 leads what node 2 is preferred for
+	want := func(req *adminpb.ElectLeadersRequest, want ...string) {
+		t.Helper()
+		if got, err := f.elect(req); err != nil || !slices.Equal(got, want) {
+			t.Errorf("%v: got %q, %v", req, got, err)
+		}
+	}
+	var preferred []int32
+	a := f.store.Image().TopicByName("a")
+	for i, p := range a.All() {
+		if p.Replicas[0] == other {
+			preferred = append(preferred, i)
+		}
+	}
+	if len(preferred) == 0 || len(preferred) == int(a.Partitions()) {
+		t.Fatal(preferred)
+	}
+	first, own := preferred[0], int32(0)
+	for slices.Contains(preferred, own) {
+		own++
+	}
+	want(&adminpb.ElectLeadersRequest{})
+	want(&adminpb.ElectLeadersRequest{Topic: "a", Partitions: []int32{first, own, 9}},
+		fmt.Sprintf("a %d: 1 then 1 LEADER_NOT_AVAILABLE", first), fmt.Sprintf("a %d: 1 then 1 NONE", own), "a 9: -1 then -1 UNKNOWN_TOPIC_OR_PARTITION")
+	f.decide(&metadatapb.Command{Kind: &metadatapb.Command_RegisterBroker{RegisterBroker: &metadatapb.RegisterBroker{
+		ClusterId: clusterID[:], NodeId: int32(other), Incarnation: 2, DirId: bytes.Repeat([]byte{byte(other)}, 16), MaxFeatureLevel: 1,
+	}}})
+	want(&adminpb.ElectLeadersRequest{Topic: "a", Partitions: []int32{first}}, fmt.Sprintf("a %d: 1 then 1 LEADER_NOT_AVAILABLE", first)) // it lags
+	for topic := range f.store.Image().Topics() {
+		for i, p := range topic.All() {
+			if len(p.Replicas) == 2 {
+				f.decide(&metadatapb.Command{Kind: &metadatapb.Command_ChangePartitions{ChangePartitions: &metadatapb.ChangePartitions{
+					Changes: []*metadatapb.PartitionChange{{
+						Partition: metadata.PartitionRecord(mq.PartitionID{Topic: topic.ID, Index: i}), PartitionEpoch: p.PartitionEpoch,
+						LeaderEpoch: int32(mq.NoEpoch), Isr: []*metadatapb.ISRMember{{NodeId: int32(self)}, {NodeId: int32(other)}},
+					}},
+				}}})
+			}
+		}
+	}
+	elected := fmt.Sprintf("a %d: 1 then 2 NONE", first)
+	want(&adminpb.ElectLeadersRequest{Topic: "a", Partitions: []int32{first}, DryRun: true}, elected)
+	want(&adminpb.ElectLeadersRequest{Topic: "a", Partitions: []int32{first}}, elected)
+	want(&adminpb.ElectLeadersRequest{Topic: "a", Partitions: []int32{first}}, fmt.Sprintf("a %d: 2 then 2 NONE", first))
+	if got, err := f.elect(&adminpb.ElectLeadersRequest{}); err != nil || len(got) == 0 {
+		t.Errorf("all others: %q, %v", got, err)
+	}
+	for topic := range f.store.Image().Topics() {
+		for i, p := range topic.All() {
+			if p.Leader != p.Replicas[0] {
+				t.Errorf("%s %d: %+v", topic.Name, i, *p)
+			}
+		}
+	}
+	want(&adminpb.ElectLeadersRequest{})
+	if _, err := f.elect(&adminpb.ElectLeadersRequest{Topic: "none"}); mq.CodeOf(err) != mq.UnknownTopicOrPartition {
+		t.Error(err)
+	}
+}
+
+func TestUncleanElectionIsOfOnePartition(t *testing.T) {
+	f := fenced(t)
+	for name, req := range map[string]*adminpb.ElectLeadersRequest{
+		"all":            {Unclean: true},
+		"all of a topic": {Unclean: true, Topic: "a"},
+		"two":            {Unclean: true, Topic: "a", Partitions: []int32{0, 1}},
+		"for a try":      {Unclean: true, Topic: "a", Partitions: []int32{0}, DryRun: true},
+	} {
+		if _, err := f.elect(req); mq.CodeOf(err) != mq.InvalidRequest {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	// The cluster is at a level that does not have the command.
+	if _, err := f.elect(&adminpb.ElectLeadersRequest{Unclean: true, Topic: "a", Partitions: []int32{0}}); mq.CodeOf(err) != mq.UnsupportedVersion {
+		t.Error(err)
+	}
+	for _, node := range []mq.NodeID{self, other} {
+		f.decide(&metadatapb.Command{Kind: &metadatapb.Command_RegisterBroker{RegisterBroker: &metadatapb.RegisterBroker{
+			ClusterId: clusterID[:], NodeId: int32(node), Incarnation: 3, DirId: bytes.Repeat([]byte{byte(node)}, 16), MaxFeatureLevel: metadata.FeatureLevel,
+		}}})
+	}
+	f.decide(&metadatapb.Command{Kind: &metadatapb.Command_SetFeatureLevel{SetFeatureLevel: &metadatapb.SetFeatureLevel{FeatureLevel: 2}}})
+	if _, err := f.elect(&adminpb.ElectLeadersRequest{Unclean: true, Topic: "a", Partitions: []int32{0}}); mq.CodeOf(err) != mq.InvalidRequest { // it has a leader
+		t.Error(err)
+	}
+	f.decide(&metadatapb.Command{Kind: &metadatapb.Command_FenceBroker{FenceBroker: &metadatapb.FenceBroker{
+		NodeId: int32(self), BrokerEpoch: f.store.Image().Broker(self).Epoch,
+	}}})
+	// Node 1 was the last in sync, and is away; node 2 is not in sync.
+	got, err := f.elect(&adminpb.ElectLeadersRequest{Unclean: true, Topic: "a", Partitions: []int32{0}})
+	if err != nil || !slices.Equal(got, []string{"a 0: -1 then 2 NONE"}) || !f.store.Image().TopicByName("a").Partition(0).Unclean() {
+		t.Errorf("%q, %v, %+v", got, err, *f.store.Image().TopicByName("a").Partition(0))
 	}
 }

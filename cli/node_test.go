@@ -416,6 +416,8 @@ func TestCtlShowsTheCluster(t *testing.T) {
 		{"ctl node list -o json", `"state": "alive"`},
 		{"ctl partition list", "orders  1          node 1"},
 		{"ctl partition list --under-replicated -o json", "[]"},
+		{"ctl partition elect --all -o json", "[]"},
+		{"ctl partition elect orders 1", "orders  1          node 1  node 1"},
 		{"ctl raft status", "voter"},
 		{"ctl config get num.partitions -o json", `"default": true`},
 	} {

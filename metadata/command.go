@@ -14,7 +14,7 @@ import (
 // currentLevel is the cluster feature level of this code. What came with each:
 //
 //	1  the first
-//	2  PutJoinToken, UseJoinToken; RegisterBroker.doubt
+//	2  PutJoinToken, UseJoinToken, ElectUnclean; RegisterBroker.doubt
 const currentLevel = 2
 
 // EncodeCommand is the proposal for a command. It sets the feature level that the command needs.
@@ -36,7 +36,7 @@ func featureLevelOf(command *metadatapb.Command) uint32 {
 		if c.RegisterBroker.GetDoubt() {
 			return 2
 		}
-	case *metadatapb.Command_PutJoinToken, *metadatapb.Command_UseJoinToken:
+	case *metadatapb.Command_PutJoinToken, *metadatapb.Command_UseJoinToken, *metadatapb.Command_ElectUnclean:
 		return 2
 	}
 	return 1

@@ -298,3 +298,45 @@ func TestFenceMovesAllLeadershipsInOneCommand(t *testing.T) {
 	}
 	checkReload(t, b.store)
 }
+
+// An operator may have one partition led by who is left, and no other, and only when nobody could lead it without loss.
+func TestUncleanElectionOfOnePartition(t *testing.T) {
+	b := newCluster(t, 3)
+	b.must(createCommand(1, "t", []int32{1, 2, 3}, []int32{1, 2, 3}))
+	id, other := partitionOf(1, 0), partitionOf(1, 1)
+	b.refuse(mq.InvalidRequest, uncleanCommand(id, 0)) // it has a leader
+	for _, id := range []mq.PartitionID{id, other} {   // 1 is alone in the set, the minimum is one: nobody else is eligible
+		topic := topicOf(1)
+		b.must(&metadatapb.Command{Kind: &metadatapb.Command_AlterTopicConfigs{AlterTopicConfigs: &metadatapb.AlterTopicConfigs{
+			Id: topic[:], Changes: []*metadatapb.ConfigChange{{Key: "min.insync.replicas", Value: "1"}},
+		}}})
+		b.must(changeCommand(&metadatapb.PartitionChange{
+			Partition: PartitionRecord(id), PartitionEpoch: b.store.Image().Partition(id).PartitionEpoch, LeaderEpoch: -1, Isr: []*metadatapb.ISRMember{{NodeId: 1}},
+		}))
+	}
+	b.must(fenceCommand(1, b.brokerEpoch(1)))
+	p := b.store.Image().Partition(id)
+	if p.Leader != mq.NoNode {
+		t.Fatalf("%+v", *p)
+	}
+	b.refuse(mq.FencedLeaderEpoch, uncleanCommand(id, p.PartitionEpoch-1))
+	b.refuse(mq.InvalidRequest, uncleanCommand(id, p.PartitionEpoch, 1)) // it is fenced
+	b.refuse(mq.InvalidRequest, uncleanCommand(id, p.PartitionEpoch, 9)) // it is nobody
+	b.refuse(mq.UnknownTopicOrPartition, uncleanCommand(partitionOf(1, 7), 0))
+	b.must(uncleanCommand(id, p.PartitionEpoch, 3))
+	if now := b.store.Image().Partition(id); now.Leader != 3 || !slices.Equal(now.ISR, []mq.NodeID{3}) || !now.Unclean() || now.LeaderEpoch != p.LeaderEpoch+1 {
+		t.Errorf("%+v", *now)
+	}
+	if now := b.store.Image().Partition(other); now.Leader != mq.NoNode || now.UncleanEpoch != 0 {
+		t.Errorf("the other partition: %+v", *now)
+	}
+	b.restart(1, 0)
+	if now := b.store.Image().Partition(id); now.Leader != 3 || slices.Contains(now.ISR, 1) {
+		t.Errorf("when the old leader is back: %+v", *now)
+	}
+	b.must(changeCommand(&metadatapb.PartitionChange{
+		Partition: PartitionRecord(other), PartitionEpoch: b.store.Image().Partition(other).PartitionEpoch, LeaderEpoch: -1, Leader: new(int32(-1)),
+	}))
+	b.refuse(mq.InvalidRequest, uncleanCommand(other, b.store.Image().Partition(other).PartitionEpoch)) // 1 can lead it without loss
+	checkReload(t, b.store)
+}

@@ -222,6 +222,21 @@ func removeControllerCommand(raftID uint64) *metadatapb.Command {
 	return &metadatapb.Command{Kind: &metadatapb.Command_RemoveController{RemoveController: &metadatapb.RemoveController{RaftId: raftID}}}
 }
 
+// elsewhere has a broker register with another directory.
+func elsewhere(c *metadatapb.Command, dir int32) *metadatapb.Command {
+	c.GetRegisterBroker().DirId = dirOf(dir)
+	return c
+}
+
+// uncleanCommand names nobody, or who is to lead.
+func uncleanCommand(id mq.PartitionID, epoch int32, leader ...int32) *metadatapb.Command {
+	c := &metadatapb.ElectUnclean{Partition: PartitionRecord(id), PartitionEpoch: epoch}
+	if len(leader) > 0 {
+		c.Leader = new(leader[0])
+	}
+	return &metadatapb.Command{Kind: &metadatapb.Command_ElectUnclean{ElectUnclean: c}}
+}
+
 func tokenIDOf(n byte) []byte { return append(make([]byte, 15), n) }
 
 func secretOf(n byte) []byte {

@@ -95,6 +95,8 @@ func (m *machine) dispatch(command *metadatapb.Command) (*metadatapb.Result, err
 		return m.setLogStarts(c.SetLogStarts), nil
 	case *metadatapb.Command_ReassignPartitions:
 		return m.reassignPartitions(c.ReassignPartitions), nil
+	case *metadatapb.Command_ElectUnclean:
+		return nil, m.electUnclean(c.ElectUnclean)
 	case *metadatapb.Command_AllocateProducerIds:
 		return m.allocate(keyNextProducerID, c.AllocateProducerIds.GetCount())
 	case *metadatapb.Command_AllocateObjectIds:

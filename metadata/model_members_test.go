@@ -251,6 +251,43 @@ func (r *modelRun) Elect(*rapid.T) {
 	}
 }
 
+// ElectUnclean is what an operator does as the last resort.
+func (r *modelRun) ElectUnclean(*rapid.T) {
+	id := partitionOf(r.topic(), int32(rapid.IntRange(0, 2).Draw(r.T, "partition")))
+	p := r.at(id)
+	if p == nil {
+		return
+	}
+	t := r.topics[id.Topic[1]]
+	stale := int32(rapid.SampledFrom([]int{0, 0, 0, 1}).Draw(r.T, "stale"))
+	_, how := r.candidates(t, p)
+	ids, _ := r.candidates(&modelTopic{min: t.min, unclean: true}, p)
+	alive := r.alive(p.replicas)
+	command := uncleanCommand(id, p.epoch+stale)
+	leader := int32(-1)
+	if len(ids) > 0 {
+		leader = r.running(ids)[0]
+	}
+	if rapid.Bool().Draw(r.T, "named") {
+		leader = int32(rapid.IntRange(1, 5).Draw(r.T, "leader"))
+		command = uncleanCommand(id, p.epoch+stale, leader)
+	}
+	want := mq.None
+	switch {
+	case stale != 0:
+		want = mq.FencedLeaderEpoch
+	case p.leader != -1, how == "in sync", how == "eligible", !slices.Contains(alive, leader):
+		want = mq.InvalidRequest
+	}
+	r.want(want, command)
+	if want == mq.None {
+		r.lead(p, leader, "unclean")
+		p.finish(t)
+		p.leaderEpoch++
+		p.epoch++
+	}
+}
+
 // ChangeISR is what a leader proposes.
 func (r *modelRun) ChangeISR(*rapid.T) {
 	id := partitionOf(r.topic(), int32(rapid.IntRange(0, 2).Draw(r.T, "partition")))

@@ -574,7 +574,7 @@ func TestStateMachineDoesWhatThePlainModelDoes(t *testing.T) {
 		actions := []func(*rapid.T){
 			r.Register, r.Fence, r.Create, r.Create, r.Delete, r.Commit, r.Commit, r.Commit, r.LogStart, r.ReclaimAll, r.Elect, r.ChangeISR, r.ChangeISR,
 			r.Configure, r.PlanElections, r.Reassign, r.Reassign, r.Stop, r.RemoveBroker, r.AddController, r.RegisterController, r.RemoveController,
-			r.PutToken, r.UseToken,
+			r.PutToken, r.UseToken, r.ElectUnclean,
 		}
 		for range rapid.IntRange(1, 60).Draw(rt, "steps") {
 			actions[rapid.IntRange(0, len(actions)-1).Draw(rt, "action")](rt)

@@ -89,6 +89,38 @@ func (c *transition) choose(leader mq.NodeID) error {
 	return nil
 }
 
+// electUnclean is what an operator decides who would rather have a partition with what is left than none.
+func (m *machine) electUnclean(c *metadatapb.ElectUnclean) error {
+	id, p, err := m.partitionOf(c.GetPartition())
+	if err != nil {
+		return err
+	}
+	if err := checkPartitionEpoch(id, p, c.GetPartitionEpoch()); err != nil {
+		return err
+	}
+	t := m.topic(id.Topic)
+	switch clean, as := m.img.elect(t, p); {
+	case p.Leader != mq.NoNode:
+		return mq.Errorf(mq.InvalidRequest, "partition %s: broker %d leads it", id, p.Leader)
+	case as >= eligible:
+		return mq.Errorf(mq.InvalidRequest, "partition %s: broker %d can lead it without loss", id, clean)
+	}
+	allowed := *t
+	allowed.Config.UncleanElection = true
+	leader, as := m.img.elect(&allowed, p)
+	if c.Leader != nil {
+		leader = mq.NodeID(c.GetLeader())
+		as = m.img.standingOf(&allowed, p, leader)
+	}
+	if as == unelectable || !slices.Contains(p.Replicas, leader) {
+		return mq.Errorf(mq.InvalidRequest, "partition %s: no replica that could lead is alive, or broker %d is none", id, leader)
+	}
+	next := m.transition(t, p)
+	next.lead(leader, as)
+	m.putPartition(id, next.finish())
+	return nil
+}
+
 // newISR checks proposed members and gives them in the order of the replicas. Nobody joins who is fenced, or whose incarnation is
 // not the one that was seen to be in sync.
 func (m *machine) newISR(p *Partition, members []*metadatapb.ISRMember) ([]mq.NodeID, error) {

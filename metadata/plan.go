@@ -141,13 +141,26 @@ func PlanElections(img *Image, limit int) []*metadatapb.PartitionChange {
 // function of the image.
 func PlanBalance(img *Image, limit int) []*metadatapb.PartitionChange {
 	return planLeaders(img, limit, func(t *Topic, p *Partition) mq.NodeID {
-		preferred := p.Replicas[0]
-		if p.Leader == mq.NoNode || p.Leader == preferred || img.standingOf(t, p, preferred) != inSync ||
-			img.broker(preferred).ShuttingDown {
+		preferred, err := img.Preferred(t, p)
+		if p.Leader == mq.NoNode || p.Leader == preferred || err != nil {
 			return mq.NoNode
 		}
 		return preferred
 	})
+}
+
+// Preferred is the preferred leader of one of a topic's partitions. LeaderNotAvailable: it cannot lead now without loss, or wants to stop.
+func (img *Image) Preferred(t *Topic, p *Partition) (mq.NodeID, error) {
+	preferred := p.Replicas[0]
+	switch b := img.broker(preferred); {
+	case b == nil || b.Fenced:
+		return preferred, mq.Errorf(mq.LeaderNotAvailable, "broker %d, the preferred leader, is fenced", preferred)
+	case b.ShuttingDown:
+		return preferred, mq.Errorf(mq.LeaderNotAvailable, "broker %d, the preferred leader, is shutting down", preferred)
+	case img.standingOf(t, p, preferred) != inSync:
+		return preferred, mq.Errorf(mq.LeaderNotAvailable, "broker %d, the preferred leader, is not in sync", preferred)
+	}
+	return preferred, nil
 }
 
 // PlanShutdown lists at most limit changes that let a broker stop without anybody noticing: first its leaderships go to others in sync, then

@@ -2473,8 +2473,10 @@ type ElectLeadersRequest struct {
 	Partitions []int32 `protobuf:"varint,2,rep,packed,name=partitions,proto3" json:"partitions,omitempty"`
 	// Of exactly one partition, which has no leader and nobody who could lead without loss.
 	Unclean bool `protobuf:"varint,3,opt,name=unclean,proto3" json:"unclean,omitempty"`
-	// Nothing is changed.
-	DryRun        bool `protobuf:"varint,4,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
+	// Nothing is changed. Not of an unclean election.
+	DryRun bool `protobuf:"varint,4,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
+	// Who is to lead after an unclean election. Absent: the first replica that is alive.
+	Leader        *int32 `protobuf:"varint,5,opt,name=leader,proto3,oneof" json:"leader,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2535,6 +2537,13 @@ func (x *ElectLeadersRequest) GetDryRun() bool {
 		return x.DryRun
 	}
 	return false
+}
+
+func (x *ElectLeadersRequest) GetLeader() int32 {
+	if x != nil && x.Leader != nil {
+		return *x.Leader
+	}
+	return 0
 }
 
 // ElectLeadersResponse has an outcome for each partition that was named, or that should change.
@@ -2860,14 +2869,16 @@ const file_admin_v1_admin_proto_rawDesc = "" +
 	"\adry_run\x18\x02 \x01(\bR\x06dryRun\"F\n" +
 	"\x16UpgradeClusterResponse\x12\x16\n" +
 	"\x06before\x18\x01 \x01(\rR\x06before\x12\x14\n" +
-	"\x05after\x18\x02 \x01(\rR\x05after\"~\n" +
+	"\x05after\x18\x02 \x01(\rR\x05after\"\xa6\x01\n" +
 	"\x13ElectLeadersRequest\x12\x14\n" +
 	"\x05topic\x18\x01 \x01(\tR\x05topic\x12\x1e\n" +
 	"\n" +
 	"partitions\x18\x02 \x03(\x05R\n" +
 	"partitions\x12\x18\n" +
 	"\aunclean\x18\x03 \x01(\bR\aunclean\x12\x17\n" +
-	"\adry_run\x18\x04 \x01(\bR\x06dryRun\"h\n" +
+	"\adry_run\x18\x04 \x01(\bR\x06dryRun\x12\x1b\n" +
+	"\x06leader\x18\x05 \x01(\x05H\x00R\x06leader\x88\x01\x01B\t\n" +
+	"\a_leader\"h\n" +
 	"\x14ElectLeadersResponse\x12<\n" +
 	"\boutcomes\x18\x01 \x03(\v2 .rustmq.admin.v1.ElectionOutcomeR\boutcomes\x12\x12\n" +
 	"\x04more\x18\x02 \x01(\bR\x04more\"\xa1\x01\n" +
@@ -3012,6 +3023,7 @@ func file_admin_v1_admin_proto_init() {
 		(*Response_UpgradeCluster)(nil),
 		(*Response_ElectLeaders)(nil),
 	}
+	file_admin_v1_admin_proto_msgTypes[34].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{

@@ -46,6 +46,7 @@ type Command struct {
 	//	*Command_ChangePartitions
 	//	*Command_SetLogStarts
 	//	*Command_ReassignPartitions
+	//	*Command_ElectUnclean
 	//	*Command_AllocateProducerIds
 	//	*Command_AllocateObjectIds
 	//	*Command_CommitObject
@@ -241,6 +242,15 @@ func (x *Command) GetReassignPartitions() *ReassignPartitions {
 	return nil
 }
 
+func (x *Command) GetElectUnclean() *ElectUnclean {
+	if x != nil {
+		if x, ok := x.Kind.(*Command_ElectUnclean); ok {
+			return x.ElectUnclean
+		}
+	}
+	return nil
+}
+
 func (x *Command) GetAllocateProducerIds() *AllocateProducerIDs {
 	if x != nil {
 		if x, ok := x.Kind.(*Command_AllocateProducerIds); ok {
@@ -404,6 +414,10 @@ type Command_ReassignPartitions struct {
 	ReassignPartitions *ReassignPartitions `protobuf:"bytes,22,opt,name=reassign_partitions,json=reassignPartitions,proto3,oneof"`
 }
 
+type Command_ElectUnclean struct {
+	ElectUnclean *ElectUnclean `protobuf:"bytes,23,opt,name=elect_unclean,json=electUnclean,proto3,oneof"`
+}
+
 type Command_AllocateProducerIds struct {
 	AllocateProducerIds *AllocateProducerIDs `protobuf:"bytes,30,opt,name=allocate_producer_ids,json=allocateProducerIds,proto3,oneof"`
 }
@@ -477,6 +491,8 @@ func (*Command_ChangePartitions) isCommand_Kind() {}
 func (*Command_SetLogStarts) isCommand_Kind() {}
 
 func (*Command_ReassignPartitions) isCommand_Kind() {}
+
+func (*Command_ElectUnclean) isCommand_Kind() {}
 
 func (*Command_AllocateProducerIds) isCommand_Kind() {}
 
@@ -2112,6 +2128,70 @@ func (x *ReassignPartitionsResult) GetVerdicts() []*Verdict {
 	return nil
 }
 
+// ElectUnclean has one partition led by a replica that may lack what was committed, whatever unclean.leader.election.enable says. Refused
+// while it has a leader, or somebody who could lead without loss. Needs feature level 2.
+type ElectUnclean struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Partition *PartitionRef          `protobuf:"bytes,1,opt,name=partition,proto3" json:"partition,omitempty"`
+	// Must equal the partition's.
+	PartitionEpoch int32 `protobuf:"varint,2,opt,name=partition_epoch,json=partitionEpoch,proto3" json:"partition_epoch,omitempty"`
+	// Absent: the first that is alive.
+	Leader        *int32 `protobuf:"varint,3,opt,name=leader,proto3,oneof" json:"leader,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ElectUnclean) Reset() {
+	*x = ElectUnclean{}
+	mi := &file_metadata_v1_command_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ElectUnclean) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ElectUnclean) ProtoMessage() {}
+
+func (x *ElectUnclean) ProtoReflect() protoreflect.Message {
+	mi := &file_metadata_v1_command_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ElectUnclean.ProtoReflect.Descriptor instead.
+func (*ElectUnclean) Descriptor() ([]byte, []int) {
+	return file_metadata_v1_command_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *ElectUnclean) GetPartition() *PartitionRef {
+	if x != nil {
+		return x.Partition
+	}
+	return nil
+}
+
+func (x *ElectUnclean) GetPartitionEpoch() int32 {
+	if x != nil {
+		return x.PartitionEpoch
+	}
+	return 0
+}
+
+func (x *ElectUnclean) GetLeader() int32 {
+	if x != nil && x.Leader != nil {
+		return *x.Leader
+	}
+	return 0
+}
+
 // LogStart asks for a partition's log start to advance.
 type LogStart struct {
 	state     protoimpl.MessageState `protogen:"open.v1"`
@@ -2125,7 +2205,7 @@ type LogStart struct {
 
 func (x *LogStart) Reset() {
 	*x = LogStart{}
-	mi := &file_metadata_v1_command_proto_msgTypes[27]
+	mi := &file_metadata_v1_command_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2137,7 +2217,7 @@ func (x *LogStart) String() string {
 func (*LogStart) ProtoMessage() {}
 
 func (x *LogStart) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_v1_command_proto_msgTypes[27]
+	mi := &file_metadata_v1_command_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2150,7 +2230,7 @@ func (x *LogStart) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogStart.ProtoReflect.Descriptor instead.
 func (*LogStart) Descriptor() ([]byte, []int) {
-	return file_metadata_v1_command_proto_rawDescGZIP(), []int{27}
+	return file_metadata_v1_command_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *LogStart) GetPartition() *PartitionRef {
@@ -2184,7 +2264,7 @@ type SetLogStarts struct {
 
 func (x *SetLogStarts) Reset() {
 	*x = SetLogStarts{}
-	mi := &file_metadata_v1_command_proto_msgTypes[28]
+	mi := &file_metadata_v1_command_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2196,7 +2276,7 @@ func (x *SetLogStarts) String() string {
 func (*SetLogStarts) ProtoMessage() {}
 
 func (x *SetLogStarts) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_v1_command_proto_msgTypes[28]
+	mi := &file_metadata_v1_command_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2209,7 +2289,7 @@ func (x *SetLogStarts) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetLogStarts.ProtoReflect.Descriptor instead.
 func (*SetLogStarts) Descriptor() ([]byte, []int) {
-	return file_metadata_v1_command_proto_rawDescGZIP(), []int{28}
+	return file_metadata_v1_command_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *SetLogStarts) GetStarts() []*LogStart {
@@ -2229,7 +2309,7 @@ type SetLogStartsResult struct {
 
 func (x *SetLogStartsResult) Reset() {
 	*x = SetLogStartsResult{}
-	mi := &file_metadata_v1_command_proto_msgTypes[29]
+	mi := &file_metadata_v1_command_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2241,7 +2321,7 @@ func (x *SetLogStartsResult) String() string {
 func (*SetLogStartsResult) ProtoMessage() {}
 
 func (x *SetLogStartsResult) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_v1_command_proto_msgTypes[29]
+	mi := &file_metadata_v1_command_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2254,7 +2334,7 @@ func (x *SetLogStartsResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetLogStartsResult.ProtoReflect.Descriptor instead.
 func (*SetLogStartsResult) Descriptor() ([]byte, []int) {
-	return file_metadata_v1_command_proto_rawDescGZIP(), []int{29}
+	return file_metadata_v1_command_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *SetLogStartsResult) GetVerdicts() []*Verdict {
@@ -2274,7 +2354,7 @@ type AllocateProducerIDs struct {
 
 func (x *AllocateProducerIDs) Reset() {
 	*x = AllocateProducerIDs{}
-	mi := &file_metadata_v1_command_proto_msgTypes[30]
+	mi := &file_metadata_v1_command_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2286,7 +2366,7 @@ func (x *AllocateProducerIDs) String() string {
 func (*AllocateProducerIDs) ProtoMessage() {}
 
 func (x *AllocateProducerIDs) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_v1_command_proto_msgTypes[30]
+	mi := &file_metadata_v1_command_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2299,7 +2379,7 @@ func (x *AllocateProducerIDs) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AllocateProducerIDs.ProtoReflect.Descriptor instead.
 func (*AllocateProducerIDs) Descriptor() ([]byte, []int) {
-	return file_metadata_v1_command_proto_rawDescGZIP(), []int{30}
+	return file_metadata_v1_command_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *AllocateProducerIDs) GetCount() int32 {
@@ -2319,7 +2399,7 @@ type AllocateObjectIDs struct {
 
 func (x *AllocateObjectIDs) Reset() {
 	*x = AllocateObjectIDs{}
-	mi := &file_metadata_v1_command_proto_msgTypes[31]
+	mi := &file_metadata_v1_command_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2331,7 +2411,7 @@ func (x *AllocateObjectIDs) String() string {
 func (*AllocateObjectIDs) ProtoMessage() {}
 
 func (x *AllocateObjectIDs) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_v1_command_proto_msgTypes[31]
+	mi := &file_metadata_v1_command_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2344,7 +2424,7 @@ func (x *AllocateObjectIDs) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AllocateObjectIDs.ProtoReflect.Descriptor instead.
 func (*AllocateObjectIDs) Descriptor() ([]byte, []int) {
-	return file_metadata_v1_command_proto_rawDescGZIP(), []int{31}
+	return file_metadata_v1_command_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *AllocateObjectIDs) GetCount() int32 {
@@ -2365,7 +2445,7 @@ type AllocateResult struct {
 
 func (x *AllocateResult) Reset() {
 	*x = AllocateResult{}
-	mi := &file_metadata_v1_command_proto_msgTypes[32]
+	mi := &file_metadata_v1_command_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2377,7 +2457,7 @@ func (x *AllocateResult) String() string {
 func (*AllocateResult) ProtoMessage() {}
 
 func (x *AllocateResult) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_v1_command_proto_msgTypes[32]
+	mi := &file_metadata_v1_command_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2390,7 +2470,7 @@ func (x *AllocateResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AllocateResult.ProtoReflect.Descriptor instead.
 func (*AllocateResult) Descriptor() ([]byte, []int) {
-	return file_metadata_v1_command_proto_rawDescGZIP(), []int{32}
+	return file_metadata_v1_command_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *AllocateResult) GetFirst() uint64 {
@@ -2429,7 +2509,7 @@ type RangeCommit struct {
 
 func (x *RangeCommit) Reset() {
 	*x = RangeCommit{}
-	mi := &file_metadata_v1_command_proto_msgTypes[33]
+	mi := &file_metadata_v1_command_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2441,7 +2521,7 @@ func (x *RangeCommit) String() string {
 func (*RangeCommit) ProtoMessage() {}
 
 func (x *RangeCommit) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_v1_command_proto_msgTypes[33]
+	mi := &file_metadata_v1_command_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2454,7 +2534,7 @@ func (x *RangeCommit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RangeCommit.ProtoReflect.Descriptor instead.
 func (*RangeCommit) Descriptor() ([]byte, []int) {
-	return file_metadata_v1_command_proto_rawDescGZIP(), []int{33}
+	return file_metadata_v1_command_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *RangeCommit) GetPartition() *PartitionRef {
@@ -2549,7 +2629,7 @@ type CommitObject struct {
 
 func (x *CommitObject) Reset() {
 	*x = CommitObject{}
-	mi := &file_metadata_v1_command_proto_msgTypes[34]
+	mi := &file_metadata_v1_command_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2561,7 +2641,7 @@ func (x *CommitObject) String() string {
 func (*CommitObject) ProtoMessage() {}
 
 func (x *CommitObject) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_v1_command_proto_msgTypes[34]
+	mi := &file_metadata_v1_command_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2574,7 +2654,7 @@ func (x *CommitObject) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CommitObject.ProtoReflect.Descriptor instead.
 func (*CommitObject) Descriptor() ([]byte, []int) {
-	return file_metadata_v1_command_proto_rawDescGZIP(), []int{34}
+	return file_metadata_v1_command_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *CommitObject) GetObjectId() uint64 {
@@ -2622,7 +2702,7 @@ type CommitObjectResult struct {
 
 func (x *CommitObjectResult) Reset() {
 	*x = CommitObjectResult{}
-	mi := &file_metadata_v1_command_proto_msgTypes[35]
+	mi := &file_metadata_v1_command_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2634,7 +2714,7 @@ func (x *CommitObjectResult) String() string {
 func (*CommitObjectResult) ProtoMessage() {}
 
 func (x *CommitObjectResult) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_v1_command_proto_msgTypes[35]
+	mi := &file_metadata_v1_command_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2647,7 +2727,7 @@ func (x *CommitObjectResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CommitObjectResult.ProtoReflect.Descriptor instead.
 func (*CommitObjectResult) Descriptor() ([]byte, []int) {
-	return file_metadata_v1_command_proto_rawDescGZIP(), []int{35}
+	return file_metadata_v1_command_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *CommitObjectResult) GetVerdicts() []*Verdict {
@@ -2668,7 +2748,7 @@ type ReclaimRanges struct {
 
 func (x *ReclaimRanges) Reset() {
 	*x = ReclaimRanges{}
-	mi := &file_metadata_v1_command_proto_msgTypes[36]
+	mi := &file_metadata_v1_command_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2680,7 +2760,7 @@ func (x *ReclaimRanges) String() string {
 func (*ReclaimRanges) ProtoMessage() {}
 
 func (x *ReclaimRanges) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_v1_command_proto_msgTypes[36]
+	mi := &file_metadata_v1_command_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2693,7 +2773,7 @@ func (x *ReclaimRanges) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReclaimRanges.ProtoReflect.Descriptor instead.
 func (*ReclaimRanges) Descriptor() ([]byte, []int) {
-	return file_metadata_v1_command_proto_rawDescGZIP(), []int{36}
+	return file_metadata_v1_command_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *ReclaimRanges) GetLimit() int32 {
@@ -2714,7 +2794,7 @@ type ReclaimRangesResult struct {
 
 func (x *ReclaimRangesResult) Reset() {
 	*x = ReclaimRangesResult{}
-	mi := &file_metadata_v1_command_proto_msgTypes[37]
+	mi := &file_metadata_v1_command_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2726,7 +2806,7 @@ func (x *ReclaimRangesResult) String() string {
 func (*ReclaimRangesResult) ProtoMessage() {}
 
 func (x *ReclaimRangesResult) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_v1_command_proto_msgTypes[37]
+	mi := &file_metadata_v1_command_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2739,7 +2819,7 @@ func (x *ReclaimRangesResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReclaimRangesResult.ProtoReflect.Descriptor instead.
 func (*ReclaimRangesResult) Descriptor() ([]byte, []int) {
-	return file_metadata_v1_command_proto_rawDescGZIP(), []int{37}
+	return file_metadata_v1_command_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *ReclaimRangesResult) GetReclaimed() int32 {
@@ -2766,7 +2846,7 @@ type RemoveObjects struct {
 
 func (x *RemoveObjects) Reset() {
 	*x = RemoveObjects{}
-	mi := &file_metadata_v1_command_proto_msgTypes[38]
+	mi := &file_metadata_v1_command_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2778,7 +2858,7 @@ func (x *RemoveObjects) String() string {
 func (*RemoveObjects) ProtoMessage() {}
 
 func (x *RemoveObjects) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_v1_command_proto_msgTypes[38]
+	mi := &file_metadata_v1_command_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2791,7 +2871,7 @@ func (x *RemoveObjects) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveObjects.ProtoReflect.Descriptor instead.
 func (*RemoveObjects) Descriptor() ([]byte, []int) {
-	return file_metadata_v1_command_proto_rawDescGZIP(), []int{38}
+	return file_metadata_v1_command_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *RemoveObjects) GetObjectIds() []uint64 {
@@ -2815,7 +2895,7 @@ type AddController struct {
 
 func (x *AddController) Reset() {
 	*x = AddController{}
-	mi := &file_metadata_v1_command_proto_msgTypes[39]
+	mi := &file_metadata_v1_command_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2827,7 +2907,7 @@ func (x *AddController) String() string {
 func (*AddController) ProtoMessage() {}
 
 func (x *AddController) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_v1_command_proto_msgTypes[39]
+	mi := &file_metadata_v1_command_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2840,7 +2920,7 @@ func (x *AddController) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddController.ProtoReflect.Descriptor instead.
 func (*AddController) Descriptor() ([]byte, []int) {
-	return file_metadata_v1_command_proto_rawDescGZIP(), []int{39}
+	return file_metadata_v1_command_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *AddController) GetNodeId() int32 {
@@ -2881,7 +2961,7 @@ type AddControllerResult struct {
 
 func (x *AddControllerResult) Reset() {
 	*x = AddControllerResult{}
-	mi := &file_metadata_v1_command_proto_msgTypes[40]
+	mi := &file_metadata_v1_command_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2893,7 +2973,7 @@ func (x *AddControllerResult) String() string {
 func (*AddControllerResult) ProtoMessage() {}
 
 func (x *AddControllerResult) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_v1_command_proto_msgTypes[40]
+	mi := &file_metadata_v1_command_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2906,7 +2986,7 @@ func (x *AddControllerResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddControllerResult.ProtoReflect.Descriptor instead.
 func (*AddControllerResult) Descriptor() ([]byte, []int) {
-	return file_metadata_v1_command_proto_rawDescGZIP(), []int{40}
+	return file_metadata_v1_command_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *AddControllerResult) GetRaftId() uint64 {
@@ -2927,7 +3007,7 @@ type RegisterController struct {
 
 func (x *RegisterController) Reset() {
 	*x = RegisterController{}
-	mi := &file_metadata_v1_command_proto_msgTypes[41]
+	mi := &file_metadata_v1_command_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2939,7 +3019,7 @@ func (x *RegisterController) String() string {
 func (*RegisterController) ProtoMessage() {}
 
 func (x *RegisterController) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_v1_command_proto_msgTypes[41]
+	mi := &file_metadata_v1_command_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2952,7 +3032,7 @@ func (x *RegisterController) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RegisterController.ProtoReflect.Descriptor instead.
 func (*RegisterController) Descriptor() ([]byte, []int) {
-	return file_metadata_v1_command_proto_rawDescGZIP(), []int{41}
+	return file_metadata_v1_command_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *RegisterController) GetController() *Controller {
@@ -2973,7 +3053,7 @@ type RemoveController struct {
 
 func (x *RemoveController) Reset() {
 	*x = RemoveController{}
-	mi := &file_metadata_v1_command_proto_msgTypes[42]
+	mi := &file_metadata_v1_command_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2985,7 +3065,7 @@ func (x *RemoveController) String() string {
 func (*RemoveController) ProtoMessage() {}
 
 func (x *RemoveController) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_v1_command_proto_msgTypes[42]
+	mi := &file_metadata_v1_command_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2998,7 +3078,7 @@ func (x *RemoveController) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveController.ProtoReflect.Descriptor instead.
 func (*RemoveController) Descriptor() ([]byte, []int) {
-	return file_metadata_v1_command_proto_rawDescGZIP(), []int{42}
+	return file_metadata_v1_command_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *RemoveController) GetRaftId() uint64 {
@@ -3023,7 +3103,7 @@ type PutJoinToken struct {
 
 func (x *PutJoinToken) Reset() {
 	*x = PutJoinToken{}
-	mi := &file_metadata_v1_command_proto_msgTypes[43]
+	mi := &file_metadata_v1_command_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3035,7 +3115,7 @@ func (x *PutJoinToken) String() string {
 func (*PutJoinToken) ProtoMessage() {}
 
 func (x *PutJoinToken) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_v1_command_proto_msgTypes[43]
+	mi := &file_metadata_v1_command_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3048,7 +3128,7 @@ func (x *PutJoinToken) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutJoinToken.ProtoReflect.Descriptor instead.
 func (*PutJoinToken) Descriptor() ([]byte, []int) {
-	return file_metadata_v1_command_proto_rawDescGZIP(), []int{43}
+	return file_metadata_v1_command_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *PutJoinToken) GetTokenId() []byte {
@@ -3088,7 +3168,7 @@ type UseJoinToken struct {
 
 func (x *UseJoinToken) Reset() {
 	*x = UseJoinToken{}
-	mi := &file_metadata_v1_command_proto_msgTypes[44]
+	mi := &file_metadata_v1_command_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3100,7 +3180,7 @@ func (x *UseJoinToken) String() string {
 func (*UseJoinToken) ProtoMessage() {}
 
 func (x *UseJoinToken) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_v1_command_proto_msgTypes[44]
+	mi := &file_metadata_v1_command_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3113,7 +3193,7 @@ func (x *UseJoinToken) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UseJoinToken.ProtoReflect.Descriptor instead.
 func (*UseJoinToken) Descriptor() ([]byte, []int) {
-	return file_metadata_v1_command_proto_rawDescGZIP(), []int{44}
+	return file_metadata_v1_command_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *UseJoinToken) GetTokenId() []byte {
@@ -3155,7 +3235,7 @@ type RecoverCluster struct {
 
 func (x *RecoverCluster) Reset() {
 	*x = RecoverCluster{}
-	mi := &file_metadata_v1_command_proto_msgTypes[45]
+	mi := &file_metadata_v1_command_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3167,7 +3247,7 @@ func (x *RecoverCluster) String() string {
 func (*RecoverCluster) ProtoMessage() {}
 
 func (x *RecoverCluster) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_v1_command_proto_msgTypes[45]
+	mi := &file_metadata_v1_command_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3180,14 +3260,14 @@ func (x *RecoverCluster) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecoverCluster.ProtoReflect.Descriptor instead.
 func (*RecoverCluster) Descriptor() ([]byte, []int) {
-	return file_metadata_v1_command_proto_rawDescGZIP(), []int{45}
+	return file_metadata_v1_command_proto_rawDescGZIP(), []int{46}
 }
 
 var File_metadata_v1_command_proto protoreflect.FileDescriptor
 
 const file_metadata_v1_command_proto_rawDesc = "" +
 	"\n" +
-	"\x19metadata/v1/command.proto\x12\x12rustmq.metadata.v1\x1a\x18metadata/v1/record.proto\"\xca\x10\n" +
+	"\x19metadata/v1/command.proto\x12\x12rustmq.metadata.v1\x1a\x18metadata/v1/record.proto\"\x93\x11\n" +
 	"\aCommand\x12#\n" +
 	"\rfeature_level\x18\x01 \x01(\rR\ffeatureLevel\x12D\n" +
 	"\fform_cluster\x18\x02 \x01(\v2\x1f.rustmq.metadata.v1.FormClusterH\x00R\vformCluster\x12Q\n" +
@@ -3205,7 +3285,8 @@ const file_metadata_v1_command_proto_rawDesc = "" +
 	"\x11create_partitions\x18\r \x01(\v2$.rustmq.metadata.v1.CreatePartitionsH\x00R\x10createPartitions\x12S\n" +
 	"\x11change_partitions\x18\x14 \x01(\v2$.rustmq.metadata.v1.ChangePartitionsH\x00R\x10changePartitions\x12H\n" +
 	"\x0eset_log_starts\x18\x15 \x01(\v2 .rustmq.metadata.v1.SetLogStartsH\x00R\fsetLogStarts\x12Y\n" +
-	"\x13reassign_partitions\x18\x16 \x01(\v2&.rustmq.metadata.v1.ReassignPartitionsH\x00R\x12reassignPartitions\x12]\n" +
+	"\x13reassign_partitions\x18\x16 \x01(\v2&.rustmq.metadata.v1.ReassignPartitionsH\x00R\x12reassignPartitions\x12G\n" +
+	"\relect_unclean\x18\x17 \x01(\v2 .rustmq.metadata.v1.ElectUncleanH\x00R\felectUnclean\x12]\n" +
 	"\x15allocate_producer_ids\x18\x1e \x01(\v2'.rustmq.metadata.v1.AllocateProducerIDsH\x00R\x13allocateProducerIds\x12W\n" +
 	"\x13allocate_object_ids\x18\x1f \x01(\v2%.rustmq.metadata.v1.AllocateObjectIDsH\x00R\x11allocateObjectIds\x12G\n" +
 	"\rcommit_object\x18( \x01(\v2 .rustmq.metadata.v1.CommitObjectH\x00R\fcommitObject\x12J\n" +
@@ -3318,7 +3399,12 @@ const file_metadata_v1_command_proto_rawDesc = "" +
 	"\x12ReassignPartitions\x12F\n" +
 	"\rreassignments\x18\x01 \x03(\v2 .rustmq.metadata.v1.ReassignmentR\rreassignments\"S\n" +
 	"\x18ReassignPartitionsResult\x127\n" +
-	"\bverdicts\x18\x01 \x03(\v2\x1b.rustmq.metadata.v1.VerdictR\bverdicts\"\x85\x01\n" +
+	"\bverdicts\x18\x01 \x03(\v2\x1b.rustmq.metadata.v1.VerdictR\bverdicts\"\x9f\x01\n" +
+	"\fElectUnclean\x12>\n" +
+	"\tpartition\x18\x01 \x01(\v2 .rustmq.metadata.v1.PartitionRefR\tpartition\x12'\n" +
+	"\x0fpartition_epoch\x18\x02 \x01(\x05R\x0epartitionEpoch\x12\x1b\n" +
+	"\x06leader\x18\x03 \x01(\x05H\x00R\x06leader\x88\x01\x01B\t\n" +
+	"\a_leader\"\x85\x01\n" +
 	"\bLogStart\x12>\n" +
 	"\tpartition\x18\x01 \x01(\v2 .rustmq.metadata.v1.PartitionRefR\tpartition\x12\x16\n" +
 	"\x06offset\x18\x02 \x01(\x03R\x06offset\x12!\n" +
@@ -3399,7 +3485,7 @@ func file_metadata_v1_command_proto_rawDescGZIP() []byte {
 	return file_metadata_v1_command_proto_rawDescData
 }
 
-var file_metadata_v1_command_proto_msgTypes = make([]protoimpl.MessageInfo, 46)
+var file_metadata_v1_command_proto_msgTypes = make([]protoimpl.MessageInfo, 47)
 var file_metadata_v1_command_proto_goTypes = []any{
 	(*Command)(nil),                  // 0: rustmq.metadata.v1.Command
 	(*Result)(nil),                   // 1: rustmq.metadata.v1.Result
@@ -3428,30 +3514,31 @@ var file_metadata_v1_command_proto_goTypes = []any{
 	(*Reassignment)(nil),             // 24: rustmq.metadata.v1.Reassignment
 	(*ReassignPartitions)(nil),       // 25: rustmq.metadata.v1.ReassignPartitions
 	(*ReassignPartitionsResult)(nil), // 26: rustmq.metadata.v1.ReassignPartitionsResult
-	(*LogStart)(nil),                 // 27: rustmq.metadata.v1.LogStart
-	(*SetLogStarts)(nil),             // 28: rustmq.metadata.v1.SetLogStarts
-	(*SetLogStartsResult)(nil),       // 29: rustmq.metadata.v1.SetLogStartsResult
-	(*AllocateProducerIDs)(nil),      // 30: rustmq.metadata.v1.AllocateProducerIDs
-	(*AllocateObjectIDs)(nil),        // 31: rustmq.metadata.v1.AllocateObjectIDs
-	(*AllocateResult)(nil),           // 32: rustmq.metadata.v1.AllocateResult
-	(*RangeCommit)(nil),              // 33: rustmq.metadata.v1.RangeCommit
-	(*CommitObject)(nil),             // 34: rustmq.metadata.v1.CommitObject
-	(*CommitObjectResult)(nil),       // 35: rustmq.metadata.v1.CommitObjectResult
-	(*ReclaimRanges)(nil),            // 36: rustmq.metadata.v1.ReclaimRanges
-	(*ReclaimRangesResult)(nil),      // 37: rustmq.metadata.v1.ReclaimRangesResult
-	(*RemoveObjects)(nil),            // 38: rustmq.metadata.v1.RemoveObjects
-	(*AddController)(nil),            // 39: rustmq.metadata.v1.AddController
-	(*AddControllerResult)(nil),      // 40: rustmq.metadata.v1.AddControllerResult
-	(*RegisterController)(nil),       // 41: rustmq.metadata.v1.RegisterController
-	(*RemoveController)(nil),         // 42: rustmq.metadata.v1.RemoveController
-	(*PutJoinToken)(nil),             // 43: rustmq.metadata.v1.PutJoinToken
-	(*UseJoinToken)(nil),             // 44: rustmq.metadata.v1.UseJoinToken
-	(*RecoverCluster)(nil),           // 45: rustmq.metadata.v1.RecoverCluster
-	(*Controller)(nil),               // 46: rustmq.metadata.v1.Controller
-	(*Endpoint)(nil),                 // 47: rustmq.metadata.v1.Endpoint
-	(*ConfigEntry)(nil),              // 48: rustmq.metadata.v1.ConfigEntry
-	(*EpochStart)(nil),               // 49: rustmq.metadata.v1.EpochStart
-	(*JoinToken)(nil),                // 50: rustmq.metadata.v1.JoinToken
+	(*ElectUnclean)(nil),             // 27: rustmq.metadata.v1.ElectUnclean
+	(*LogStart)(nil),                 // 28: rustmq.metadata.v1.LogStart
+	(*SetLogStarts)(nil),             // 29: rustmq.metadata.v1.SetLogStarts
+	(*SetLogStartsResult)(nil),       // 30: rustmq.metadata.v1.SetLogStartsResult
+	(*AllocateProducerIDs)(nil),      // 31: rustmq.metadata.v1.AllocateProducerIDs
+	(*AllocateObjectIDs)(nil),        // 32: rustmq.metadata.v1.AllocateObjectIDs
+	(*AllocateResult)(nil),           // 33: rustmq.metadata.v1.AllocateResult
+	(*RangeCommit)(nil),              // 34: rustmq.metadata.v1.RangeCommit
+	(*CommitObject)(nil),             // 35: rustmq.metadata.v1.CommitObject
+	(*CommitObjectResult)(nil),       // 36: rustmq.metadata.v1.CommitObjectResult
+	(*ReclaimRanges)(nil),            // 37: rustmq.metadata.v1.ReclaimRanges
+	(*ReclaimRangesResult)(nil),      // 38: rustmq.metadata.v1.ReclaimRangesResult
+	(*RemoveObjects)(nil),            // 39: rustmq.metadata.v1.RemoveObjects
+	(*AddController)(nil),            // 40: rustmq.metadata.v1.AddController
+	(*AddControllerResult)(nil),      // 41: rustmq.metadata.v1.AddControllerResult
+	(*RegisterController)(nil),       // 42: rustmq.metadata.v1.RegisterController
+	(*RemoveController)(nil),         // 43: rustmq.metadata.v1.RemoveController
+	(*PutJoinToken)(nil),             // 44: rustmq.metadata.v1.PutJoinToken
+	(*UseJoinToken)(nil),             // 45: rustmq.metadata.v1.UseJoinToken
+	(*RecoverCluster)(nil),           // 46: rustmq.metadata.v1.RecoverCluster
+	(*Controller)(nil),               // 47: rustmq.metadata.v1.Controller
+	(*Endpoint)(nil),                 // 48: rustmq.metadata.v1.Endpoint
+	(*ConfigEntry)(nil),              // 49: rustmq.metadata.v1.ConfigEntry
+	(*EpochStart)(nil),               // 50: rustmq.metadata.v1.EpochStart
+	(*JoinToken)(nil),                // 51: rustmq.metadata.v1.JoinToken
 }
 var file_metadata_v1_command_proto_depIdxs = []int32{
 	2,  // 0: rustmq.metadata.v1.Command.form_cluster:type_name -> rustmq.metadata.v1.FormCluster
@@ -3467,59 +3554,61 @@ var file_metadata_v1_command_proto_depIdxs = []int32{
 	17, // 10: rustmq.metadata.v1.Command.alter_topic_configs:type_name -> rustmq.metadata.v1.AlterTopicConfigs
 	18, // 11: rustmq.metadata.v1.Command.create_partitions:type_name -> rustmq.metadata.v1.CreatePartitions
 	21, // 12: rustmq.metadata.v1.Command.change_partitions:type_name -> rustmq.metadata.v1.ChangePartitions
-	28, // 13: rustmq.metadata.v1.Command.set_log_starts:type_name -> rustmq.metadata.v1.SetLogStarts
+	29, // 13: rustmq.metadata.v1.Command.set_log_starts:type_name -> rustmq.metadata.v1.SetLogStarts
 	25, // 14: rustmq.metadata.v1.Command.reassign_partitions:type_name -> rustmq.metadata.v1.ReassignPartitions
-	30, // 15: rustmq.metadata.v1.Command.allocate_producer_ids:type_name -> rustmq.metadata.v1.AllocateProducerIDs
-	31, // 16: rustmq.metadata.v1.Command.allocate_object_ids:type_name -> rustmq.metadata.v1.AllocateObjectIDs
-	34, // 17: rustmq.metadata.v1.Command.commit_object:type_name -> rustmq.metadata.v1.CommitObject
-	36, // 18: rustmq.metadata.v1.Command.reclaim_ranges:type_name -> rustmq.metadata.v1.ReclaimRanges
-	38, // 19: rustmq.metadata.v1.Command.remove_objects:type_name -> rustmq.metadata.v1.RemoveObjects
-	39, // 20: rustmq.metadata.v1.Command.add_controller:type_name -> rustmq.metadata.v1.AddController
-	41, // 21: rustmq.metadata.v1.Command.register_controller:type_name -> rustmq.metadata.v1.RegisterController
-	42, // 22: rustmq.metadata.v1.Command.remove_controller:type_name -> rustmq.metadata.v1.RemoveController
-	45, // 23: rustmq.metadata.v1.Command.recover_cluster:type_name -> rustmq.metadata.v1.RecoverCluster
-	43, // 24: rustmq.metadata.v1.Command.put_join_token:type_name -> rustmq.metadata.v1.PutJoinToken
-	44, // 25: rustmq.metadata.v1.Command.use_join_token:type_name -> rustmq.metadata.v1.UseJoinToken
-	8,  // 26: rustmq.metadata.v1.Result.register_broker:type_name -> rustmq.metadata.v1.RegisterBrokerResult
-	15, // 27: rustmq.metadata.v1.Result.create_topic:type_name -> rustmq.metadata.v1.CreateTopicResult
-	23, // 28: rustmq.metadata.v1.Result.change_partitions:type_name -> rustmq.metadata.v1.ChangePartitionsResult
-	29, // 29: rustmq.metadata.v1.Result.set_log_starts:type_name -> rustmq.metadata.v1.SetLogStartsResult
-	26, // 30: rustmq.metadata.v1.Result.reassign_partitions:type_name -> rustmq.metadata.v1.ReassignPartitionsResult
-	32, // 31: rustmq.metadata.v1.Result.allocate:type_name -> rustmq.metadata.v1.AllocateResult
-	35, // 32: rustmq.metadata.v1.Result.commit_object:type_name -> rustmq.metadata.v1.CommitObjectResult
-	37, // 33: rustmq.metadata.v1.Result.reclaim_ranges:type_name -> rustmq.metadata.v1.ReclaimRangesResult
-	40, // 34: rustmq.metadata.v1.Result.add_controller:type_name -> rustmq.metadata.v1.AddControllerResult
-	46, // 35: rustmq.metadata.v1.FormCluster.controllers:type_name -> rustmq.metadata.v1.Controller
-	4,  // 36: rustmq.metadata.v1.SetClusterConfigs.changes:type_name -> rustmq.metadata.v1.ConfigChange
-	47, // 37: rustmq.metadata.v1.RegisterBroker.endpoints:type_name -> rustmq.metadata.v1.Endpoint
-	6,  // 38: rustmq.metadata.v1.RegisterBroker.suspects:type_name -> rustmq.metadata.v1.PartitionRef
-	6,  // 39: rustmq.metadata.v1.RegisterBroker.whole:type_name -> rustmq.metadata.v1.PartitionRef
-	13, // 40: rustmq.metadata.v1.CreateTopic.assignments:type_name -> rustmq.metadata.v1.ReplicaAssignment
-	48, // 41: rustmq.metadata.v1.CreateTopic.configs:type_name -> rustmq.metadata.v1.ConfigEntry
-	4,  // 42: rustmq.metadata.v1.AlterTopicConfigs.changes:type_name -> rustmq.metadata.v1.ConfigChange
-	13, // 43: rustmq.metadata.v1.CreatePartitions.assignments:type_name -> rustmq.metadata.v1.ReplicaAssignment
-	6,  // 44: rustmq.metadata.v1.PartitionChange.partition:type_name -> rustmq.metadata.v1.PartitionRef
-	19, // 45: rustmq.metadata.v1.PartitionChange.isr:type_name -> rustmq.metadata.v1.ISRMember
-	20, // 46: rustmq.metadata.v1.ChangePartitions.changes:type_name -> rustmq.metadata.v1.PartitionChange
-	22, // 47: rustmq.metadata.v1.ChangePartitionsResult.verdicts:type_name -> rustmq.metadata.v1.Verdict
-	6,  // 48: rustmq.metadata.v1.Reassignment.partition:type_name -> rustmq.metadata.v1.PartitionRef
-	24, // 49: rustmq.metadata.v1.ReassignPartitions.reassignments:type_name -> rustmq.metadata.v1.Reassignment
-	22, // 50: rustmq.metadata.v1.ReassignPartitionsResult.verdicts:type_name -> rustmq.metadata.v1.Verdict
-	6,  // 51: rustmq.metadata.v1.LogStart.partition:type_name -> rustmq.metadata.v1.PartitionRef
-	27, // 52: rustmq.metadata.v1.SetLogStarts.starts:type_name -> rustmq.metadata.v1.LogStart
-	22, // 53: rustmq.metadata.v1.SetLogStartsResult.verdicts:type_name -> rustmq.metadata.v1.Verdict
-	6,  // 54: rustmq.metadata.v1.RangeCommit.partition:type_name -> rustmq.metadata.v1.PartitionRef
-	49, // 55: rustmq.metadata.v1.RangeCommit.epochs:type_name -> rustmq.metadata.v1.EpochStart
-	33, // 56: rustmq.metadata.v1.CommitObject.ranges:type_name -> rustmq.metadata.v1.RangeCommit
-	22, // 57: rustmq.metadata.v1.CommitObjectResult.verdicts:type_name -> rustmq.metadata.v1.Verdict
-	47, // 58: rustmq.metadata.v1.AddController.endpoint:type_name -> rustmq.metadata.v1.Endpoint
-	46, // 59: rustmq.metadata.v1.RegisterController.controller:type_name -> rustmq.metadata.v1.Controller
-	50, // 60: rustmq.metadata.v1.PutJoinToken.token:type_name -> rustmq.metadata.v1.JoinToken
-	61, // [61:61] is the sub-list for method output_type
-	61, // [61:61] is the sub-list for method input_type
-	61, // [61:61] is the sub-list for extension type_name
-	61, // [61:61] is the sub-list for extension extendee
-	0,  // [0:61] is the sub-list for field type_name
+	27, // 15: rustmq.metadata.v1.Command.elect_unclean:type_name -> rustmq.metadata.v1.ElectUnclean
+	31, // 16: rustmq.metadata.v1.Command.allocate_producer_ids:type_name -> rustmq.metadata.v1.AllocateProducerIDs
+	32, // 17: rustmq.metadata.v1.Command.allocate_object_ids:type_name -> rustmq.metadata.v1.AllocateObjectIDs
+	35, // 18: rustmq.metadata.v1.Command.commit_object:type_name -> rustmq.metadata.v1.CommitObject
+	37, // 19: rustmq.metadata.v1.Command.reclaim_ranges:type_name -> rustmq.metadata.v1.ReclaimRanges
+	39, // 20: rustmq.metadata.v1.Command.remove_objects:type_name -> rustmq.metadata.v1.RemoveObjects
+	40, // 21: rustmq.metadata.v1.Command.add_controller:type_name -> rustmq.metadata.v1.AddController
+	42, // 22: rustmq.metadata.v1.Command.register_controller:type_name -> rustmq.metadata.v1.RegisterController
+	43, // 23: rustmq.metadata.v1.Command.remove_controller:type_name -> rustmq.metadata.v1.RemoveController
+	46, // 24: rustmq.metadata.v1.Command.recover_cluster:type_name -> rustmq.metadata.v1.RecoverCluster
+	44, // 25: rustmq.metadata.v1.Command.put_join_token:type_name -> rustmq.metadata.v1.PutJoinToken
+	45, // 26: rustmq.metadata.v1.Command.use_join_token:type_name -> rustmq.metadata.v1.UseJoinToken
+	8,  // 27: rustmq.metadata.v1.Result.register_broker:type_name -> rustmq.metadata.v1.RegisterBrokerResult
+	15, // 28: rustmq.metadata.v1.Result.create_topic:type_name -> rustmq.metadata.v1.CreateTopicResult
+	23, // 29: rustmq.metadata.v1.Result.change_partitions:type_name -> rustmq.metadata.v1.ChangePartitionsResult
+	30, // 30: rustmq.metadata.v1.Result.set_log_starts:type_name -> rustmq.metadata.v1.SetLogStartsResult
+	26, // 31: rustmq.metadata.v1.Result.reassign_partitions:type_name -> rustmq.metadata.v1.ReassignPartitionsResult
+	33, // 32: rustmq.metadata.v1.Result.allocate:type_name -> rustmq.metadata.v1.AllocateResult
+	36, // 33: rustmq.metadata.v1.Result.commit_object:type_name -> rustmq.metadata.v1.CommitObjectResult
+	38, // 34: rustmq.metadata.v1.Result.reclaim_ranges:type_name -> rustmq.metadata.v1.ReclaimRangesResult
+	41, // 35: rustmq.metadata.v1.Result.add_controller:type_name -> rustmq.metadata.v1.AddControllerResult
+	47, // 36: rustmq.metadata.v1.FormCluster.controllers:type_name -> rustmq.metadata.v1.Controller
+	4,  // 37: rustmq.metadata.v1.SetClusterConfigs.changes:type_name -> rustmq.metadata.v1.ConfigChange
+	48, // 38: rustmq.metadata.v1.RegisterBroker.endpoints:type_name -> rustmq.metadata.v1.Endpoint
+	6,  // 39: rustmq.metadata.v1.RegisterBroker.suspects:type_name -> rustmq.metadata.v1.PartitionRef
+	6,  // 40: rustmq.metadata.v1.RegisterBroker.whole:type_name -> rustmq.metadata.v1.PartitionRef
+	13, // 41: rustmq.metadata.v1.CreateTopic.assignments:type_name -> rustmq.metadata.v1.ReplicaAssignment
+	49, // 42: rustmq.metadata.v1.CreateTopic.configs:type_name -> rustmq.metadata.v1.ConfigEntry
+	4,  // 43: rustmq.metadata.v1.AlterTopicConfigs.changes:type_name -> rustmq.metadata.v1.ConfigChange
+	13, // 44: rustmq.metadata.v1.CreatePartitions.assignments:type_name -> rustmq.metadata.v1.ReplicaAssignment
+	6,  // 45: rustmq.metadata.v1.PartitionChange.partition:type_name -> rustmq.metadata.v1.PartitionRef
+	19, // 46: rustmq.metadata.v1.PartitionChange.isr:type_name -> rustmq.metadata.v1.ISRMember
+	20, // 47: rustmq.metadata.v1.ChangePartitions.changes:type_name -> rustmq.metadata.v1.PartitionChange
+	22, // 48: rustmq.metadata.v1.ChangePartitionsResult.verdicts:type_name -> rustmq.metadata.v1.Verdict
+	6,  // 49: rustmq.metadata.v1.Reassignment.partition:type_name -> rustmq.metadata.v1.PartitionRef
+	24, // 50: rustmq.metadata.v1.ReassignPartitions.reassignments:type_name -> rustmq.metadata.v1.Reassignment
+	22, // 51: rustmq.metadata.v1.ReassignPartitionsResult.verdicts:type_name -> rustmq.metadata.v1.Verdict
+	6,  // 52: rustmq.metadata.v1.ElectUnclean.partition:type_name -> rustmq.metadata.v1.PartitionRef
+	6,  // 53: rustmq.metadata.v1.LogStart.partition:type_name -> rustmq.metadata.v1.PartitionRef
+	28, // 54: rustmq.metadata.v1.SetLogStarts.starts:type_name -> rustmq.metadata.v1.LogStart
+	22, // 55: rustmq.metadata.v1.SetLogStartsResult.verdicts:type_name -> rustmq.metadata.v1.Verdict
+	6,  // 56: rustmq.metadata.v1.RangeCommit.partition:type_name -> rustmq.metadata.v1.PartitionRef
+	50, // 57: rustmq.metadata.v1.RangeCommit.epochs:type_name -> rustmq.metadata.v1.EpochStart
+	34, // 58: rustmq.metadata.v1.CommitObject.ranges:type_name -> rustmq.metadata.v1.RangeCommit
+	22, // 59: rustmq.metadata.v1.CommitObjectResult.verdicts:type_name -> rustmq.metadata.v1.Verdict
+	48, // 60: rustmq.metadata.v1.AddController.endpoint:type_name -> rustmq.metadata.v1.Endpoint
+	47, // 61: rustmq.metadata.v1.RegisterController.controller:type_name -> rustmq.metadata.v1.Controller
+	51, // 62: rustmq.metadata.v1.PutJoinToken.token:type_name -> rustmq.metadata.v1.JoinToken
+	63, // [63:63] is the sub-list for method output_type
+	63, // [63:63] is the sub-list for method input_type
+	63, // [63:63] is the sub-list for extension type_name
+	63, // [63:63] is the sub-list for extension extendee
+	0,  // [0:63] is the sub-list for field type_name
 }
 
 func init() { file_metadata_v1_command_proto_init() }
@@ -3544,6 +3633,7 @@ func file_metadata_v1_command_proto_init() {
 		(*Command_ChangePartitions)(nil),
 		(*Command_SetLogStarts)(nil),
 		(*Command_ReassignPartitions)(nil),
+		(*Command_ElectUnclean)(nil),
 		(*Command_AllocateProducerIds)(nil),
 		(*Command_AllocateObjectIds)(nil),
 		(*Command_CommitObject)(nil),
@@ -3569,13 +3659,14 @@ func file_metadata_v1_command_proto_init() {
 	}
 	file_metadata_v1_command_proto_msgTypes[20].OneofWrappers = []any{}
 	file_metadata_v1_command_proto_msgTypes[24].OneofWrappers = []any{}
+	file_metadata_v1_command_proto_msgTypes[27].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_metadata_v1_command_proto_rawDesc), len(file_metadata_v1_command_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   46,
+			NumMessages:   47,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
