@@ -5,6 +5,8 @@ import (
 
 	"github.com/rustmq/rustmq/metadata"
 	"github.com/rustmq/rustmq/mq"
+	"github.com/rustmq/rustmq/raft"
+	"github.com/rustmq/rustmq/raft/transport"
 	"github.com/rustmq/rustmq/replication"
 )
 
@@ -17,10 +19,13 @@ type clusterSample struct {
 	lag                                                  map[string]float64 // records, by peer
 	lease, stale                                         float64            // seconds
 	changes                                              *changes
+	snapshots                                            transport.Snapshots
+	level, supported                                     uint32 // of features
 }
 
 func (n *Node) clusterSample(img *metadata.Image) (s clusterSample) {
 	s.lag, s.changes = map[string]float64{}, new(changes)
+	s.level, s.supported = img.FeatureLevel, img.SupportedLevel()
 	for _, b := range img.Brokers() {
 		switch {
 		case b.Fenced:
@@ -46,6 +51,11 @@ func (n *Node) clusterSample(img *metadata.Image) (s clusterSample) {
 		status := n.raft.Status()
 		s.voters, s.learners = len(status.Voters), len(status.Learners)
 	}
+	if n.group != nil {
+		if t := n.group.transport.Load(); t != nil {
+			s.snapshots = t.Snapshots()
+		}
+	}
 	if n.partitions == nil {
 		return s
 	}
@@ -67,6 +77,14 @@ func (n *Node) clusterSample(img *metadata.Image) (s clusterSample) {
 		}
 	}
 	return s
+}
+
+// logEntries is how many entries a controller's log has; 0 where there is none.
+func logEntries(s *raft.Status) uint64 {
+	if s.First == 0 || s.Last < s.First {
+		return 0
+	}
+	return s.Last - s.First + 1
 }
 
 func one(is bool) int {
@@ -121,5 +139,14 @@ func clusterMetrics() []metric {
 		{name: "rustmq_raft_leading", help: "1 on the node whose controller leads.", kind: gauge, value: func(s *sample) float64 { return boolean(s.raft.Leading) }},
 		{name: "rustmq_raft_leader_changes_total", help: "Times that this controller learned of another leading one.", kind: counter, value: func(s *sample) float64 { return float64(s.raft.LeaderChanges) }},
 		{name: "rustmq_raft_snapshots_installed_total", help: "Snapshots that this controller took the place of its state from.", kind: counter, value: func(s *sample) float64 { return float64(s.raft.Snapshots) }},
+		{name: "rustmq_raft_snapshots_sent_total", help: "Snapshots that another controller took from this one.", kind: counter, value: func(s *sample) float64 { return float64(s.cluster.snapshots.Sent) }},
+		{name: "rustmq_raft_snapshots_received_total", help: "Snapshots that came to this controller whole.", kind: counter, value: func(s *sample) float64 { return float64(s.cluster.snapshots.Received) }},
+		{name: "rustmq_raft_snapshots_failed_total", help: "Snapshots on their way from or to this controller that broke off or were refused: they are sent again.", kind: counter, value: func(s *sample) float64 { return float64(s.cluster.snapshots.Failed) }},
+		{name: "rustmq_raft_snapshot_sent_bytes_total", help: "Bytes of snapshots sent to other controllers, those sent again included.", kind: counter, value: func(s *sample) float64 { return float64(s.cluster.snapshots.SentBytes) }},
+		{name: "rustmq_raft_snapshot_received_bytes_total", help: "Bytes of snapshots received from other controllers.", kind: counter, value: func(s *sample) float64 { return float64(s.cluster.snapshots.ReceivedBytes) }},
+		{name: "rustmq_raft_log_entries", help: "Entries in the controller's log that no snapshot has taken the place of.", kind: gauge, value: func(s *sample) float64 { return float64(logEntries(s.raft)) }},
+
+		{name: "rustmq_feature_level", help: "Feature level of the cluster.", kind: gauge, value: func(s *sample) float64 { return float64(s.cluster.level) }},
+		{name: "rustmq_supported_feature_level", help: "Highest feature level that all nodes speak: above rustmq_feature_level, `rustmq ctl cluster upgrade` is due.", kind: gauge, value: func(s *sample) float64 { return float64(s.cluster.supported) }},
 	}
 }

@@ -78,7 +78,7 @@ func (h *handler) snapshot(ctx context.Context, stream *connect.ClientStream[raf
 	}
 	in.release()
 	for {
-		if err := in.feed(ctx, stream.Msg(), number, t.cfg.MaxSnapshotBytes); err != nil {
+		if err := t.feed(ctx, in, stream.Msg(), number); err != nil {
 			return nil, err
 		}
 		if !stream.Receive() {
@@ -125,6 +125,7 @@ func (t *Transport) transfer(start *raftpb.SnapshotStart) (*transfer, error) {
 		defer context.AfterFunc(t.ctx, func() { in.abort(mq.Errorf(mq.ShuttingDown, "raft: this controller is closing")) })()
 		in.err = (*t.receiver.Load()).ReceiveSnapshot(t.ctx, m, body)
 		_ = body.CloseWithError(mq.Errorf(mq.InvalidRequest, "raft: nobody reads this snapshot any more")) // never fails
+		t.counts.ended(&t.counts.received, in.err)
 		close(in.done)
 	})
 	return in, nil
@@ -142,6 +143,12 @@ func (t *Transport) expire(in *transfer) {
 
 // abort ends the body with an error, if it has not ended.
 func (in *transfer) abort(err error) { _ = in.pipe.CloseWithError(err) } // never fails
+
+// feed counts what one message brings, and has it taken.
+func (t *Transport) feed(ctx context.Context, in *transfer, m *raftpb.SnapshotRequest, number int) error {
+	t.counts.receivedBytes.Add(uint64(len(m.GetChunk())))
+	return in.feed(ctx, m, number, t.cfg.MaxSnapshotBytes)
+}
 
 func (in *transfer) acquire(ctx context.Context) error {
 	select {

@@ -32,9 +32,9 @@ const (
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // SendSnapshot implements raft.Transport.
-func (t *Transport) SendSnapshot(ctx context.Context, message *etcdpb.Message, body io.Reader) error {
+func (t *Transport) SendSnapshot(ctx context.Context, message *etcdpb.Message, body io.Reader) (err error) {
+	defer func() { t.counts.ended(&t.counts.sent, err) }()
 	s := &sending{t: t, to: message.GetTo()}
-	var err error
 	if s.message, err = proto.Marshal(message); err != nil {
 		return mq.Errorf(mq.Internal, "encode a raft message: %w", err)
 	}
@@ -145,7 +145,11 @@ func (s *sending) stream(ctx context.Context, data []byte, end *raftpb.SnapshotE
 		}
 		if err := stream.Send(request); err != nil && !errors.Is(err, io.EOF) {
 			return nil, stallError(caller, ctx, err)
-		} else if err != nil || len(data) == 0 {
+		} else if err != nil {
+			break
+		}
+		s.t.counts.sentBytes.Add(uint64(n))
+		if len(data) == 0 {
 			break
 		}
 		request = &raftpb.SnapshotRequest{}

@@ -214,3 +214,32 @@ func TestPiecesThatDoNotFitAreRefused(t *testing.T) {
 		}
 	})
 }
+
+func TestSnapshotsAreCounted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFabric()
+		one, two := newEnd(t, f, 1, nil), newEnd(t, f, 2, nil)
+		for _, size := range []int{0, chunkBytes + 1} {
+			if err := one.SendSnapshot(t.Context(), snapMessage(1, 2), bytes.NewReader(randomBytes(size))); err != nil {
+				t.Fatal(err)
+			}
+		}
+		const bytesSent = chunkBytes + 1
+		if got, want := one.Snapshots(), (Snapshots{Sent: 2, SentBytes: bytesSent}); got != want {
+			t.Errorf("the sender: %+v", got)
+		}
+		if got, want := two.Snapshots(), (Snapshots{Received: 2, ReceivedBytes: bytesSent}); got != want {
+			t.Errorf("the receiver: %+v", got)
+		}
+		two.inbox.result = mq.Errorf(mq.WrongDataDir, "no")
+		if err := one.SendSnapshot(t.Context(), snapMessage(1, 2), bytes.NewReader(randomBytes(10))); err == nil {
+			t.Fatal("it was taken")
+		}
+		if got, want := one.Snapshots(), (Snapshots{Sent: 2, SentBytes: bytesSent + 10, Failed: 1}); got != want {
+			t.Errorf("the sender of what was refused: %+v", got)
+		}
+		if got, want := two.Snapshots(), (Snapshots{Received: 2, ReceivedBytes: bytesSent + 10, Failed: 1}); got != want {
+			t.Errorf("who refused it: %+v", got)
+		}
+	})
+}

@@ -93,6 +93,8 @@ type Transport struct {
 	cancel   context.CancelFunc
 	wait     sync.WaitGroup
 
+	counts counts
+
 	mu        sync.Mutex
 	closed    bool
 	peers     map[uint64]*peer
