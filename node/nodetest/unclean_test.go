@@ -6,11 +6,19 @@ import (
 	"strings"
 	"testing"
 
+	adminpb "github.com/rustmq/rustmq/api/admin/v1"
 	"github.com/rustmq/rustmq/client"
+	"github.com/rustmq/rustmq/mq"
 )
 
-// TestUncleanLeaderSaysWhatIsLost: of two replicas the one that is in sync dies, with records that the other does not have, which may lead all the same.
+// TestUncleanLeaderSaysWhatIsLost: of two replicas the one that is in sync dies, with records that the other does not have, which leads all the same: the topic
+// allows it, or an operator wants it.
 func TestUncleanLeaderSaysWhatIsLost(t *testing.T) {
+	t.Run("by the topic's setting", func(t *testing.T) { uncleanElection(t, "true") })
+	t.Run("by an operator", func(t *testing.T) { uncleanElection(t, "false") })
+}
+
+func uncleanElection(t *testing.T, allowed string) {
 	c, ctx := startCluster(t, 3)
 	admin, err := c.Client()
 	if err != nil {
@@ -18,7 +26,7 @@ func TestUncleanLeaderSaysWhatIsLost(t *testing.T) {
 	}
 	t.Cleanup(func() { _ = admin.Close() })
 	if _, err := admin.CreateTopic(ctx, client.NewTopic{
-		Name: "lossy", Partitions: 1, Replicas: 2, Configs: map[string]string{"unclean.leader.election.enable": "true"},
+		Name: "lossy", Partitions: 1, Replicas: 2, Configs: map[string]string{"unclean.leader.election.enable": allowed},
 	}); err != nil {
 		t.Fatal(err)
 	}
@@ -48,6 +56,18 @@ func TestUncleanLeaderSaysWhatIsLost(t *testing.T) {
 	leader.Kill()
 	if err := c.Start(ctx, other); err != nil {
 		t.Fatal(err)
+	}
+	if allowed == "false" {
+		elect := &adminpb.Request{Kind: &adminpb.Request_ElectLeaders{ElectLeaders: &adminpb.ElectLeadersRequest{
+			Topic: "lossy", Partitions: []int32{0}, Unclean: true,
+		}}}
+		outcomes := operate(ctx, t, admin, elect).GetElectLeaders().GetOutcomes()
+		if len(outcomes) != 1 || outcomes[0].GetBefore() != -1 || int(outcomes[0].GetAfter()) != other.id {
+			t.Fatalf("elected: %v", outcomes)
+		}
+		if _, err := tryOperate(ctx, admin, elect); mq.CodeOf(err) != mq.InvalidRequest {
+			t.Errorf("elected again: %v", err)
+		}
 	}
 	produce(1)
 	if said := other.Log.String(); !strings.Contains(said, "unclean election") || !strings.Contains(said, "log_end=5 ") {
