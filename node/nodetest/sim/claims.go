@@ -60,6 +60,19 @@ func (c *claims) note(node mq.NodeID, a partition.Acknowledgement) {
 	}
 }
 
+// epoch is the newest in which something was acknowledged, mq.NoEpoch if nothing was.
+func (c *claims) epoch(id mq.PartitionID) mq.Epoch {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	newest := mq.NoEpoch
+	for at := range c.leads {
+		if at.partition == id {
+			newest = max(newest, at.epoch)
+		}
+	}
+	return newest
+}
+
 // forget says that a node's disk was lost, and with it whatever it alone had.
 func (c *claims) forget(node mq.NodeID) {
 	c.mu.Lock()

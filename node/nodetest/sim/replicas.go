@@ -15,6 +15,9 @@ import (
 	"github.com/rustmq/rustmq/wal"
 )
 
+// notice is how long a broker that was cut off may take to notice: until then it tells of topics what it knew before.
+const notice = 3 * time.Second
+
 // settle waits until every replica of each topic is in sync, and describes the topics.
 func (c *cluster) settle(ctx context.Context) (out []*client.TopicDescription, err error) {
 	cl, err := c.client()
@@ -22,9 +25,10 @@ func (c *cluster) settle(ctx context.Context) (out []*client.TopicDescription, e
 		return nil, err
 	}
 	defer cl.Close()
+	time.Sleep(notice)
 	over := time.Now().Add(heal)
 	for _, name := range slices.Sorted(maps.Keys(c.topics)) {
-		d, err := settled(ctx, cl, name, over)
+		d, err := c.settled(ctx, cl, name, over)
 		if err != nil {
 			return nil, err
 		}
@@ -34,12 +38,15 @@ func (c *cluster) settle(ctx context.Context) (out []*client.TopicDescription, e
 }
 
 // settled waits until every replica of a topic is in sync.
-func settled(ctx context.Context, cl *client.Client, name string, over time.Time) (*client.TopicDescription, error) {
+func (c *cluster) settled(ctx context.Context, cl *client.Client, name string, over time.Time) (*client.TopicDescription, error) {
 	for ; ; time.Sleep(100 * time.Millisecond) {
 		d, err := cl.DescribeTopic(ctx, name)
 		behind := ""
 		if err == nil {
 			for _, p := range d.Partitions {
+				if told := c.claims.epoch(mq.PartitionID{Topic: d.ID, Index: p.Partition}); p.LeaderEpoch < told {
+					behind = fmt.Sprintf("partition %d is said to be led in epoch %d, and was in epoch %d", p.Partition, p.LeaderEpoch, told)
+				}
 				if len(p.InSync) < len(p.Replicas) || p.HighWatermark < p.LogEnd {
 					behind = fmt.Sprintf("of partition %d the replicas %v are in sync, and %d of %d offsets are replicated", p.Partition, p.InSync, p.HighWatermark, p.LogEnd)
 				}
