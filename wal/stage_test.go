@@ -309,6 +309,45 @@ func TestDataBehindTheResetOfAQuarantinedStreamIsNotFramedAhead(t *testing.T) {
 	wantStream(t, l, 1, 50, 70)
 }
 
+// A reset makes a quarantined stream well again when it is durable; what comes behind it in the same group waits for that.
+func TestDataInOneGroupWithTheResetOfAQuarantinedStream(t *testing.T) {
+	fs := crashfs.New(1)
+	l := mustOpen(t, quiet(fs))
+	mustAdd(t, l, data(1, 0, 1, 100))
+	mustAdd(t, l, data(2, 0, 1, 100))
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	list := slices.DeleteFunc(frames(t, fs), func(f frameAt) bool { return f.kind != "data" })
+	if err := fs.Flip(list[0].path, (list[0].end-1)*8); err != nil {
+		t.Fatal(err)
+	}
+	l, _, err := wal.Open(quiet(fs), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	var results []result
+	mustAdd(t, l, data(2, 1, 2, 100)) // begins a segment, perhaps
+	whileTheDiskIsBusy(fs, func(n int) error {
+		if n == 1 {
+			results = append(results, put(l, reset(1, 50)))
+			for at := uint64(50); at < 60; at++ {
+				results = append(results, put(l, data(1, at, at+1, 10)))
+			}
+		}
+		return nil
+	})
+	mustAdd(t, l, data(2, 2, 3, 100))
+	for _, r := range results {
+		if err := r.wait(t); err != nil {
+			t.Fatal(err)
+		}
+	}
+	fs.Hook(nil)
+	wantStream(t, l, 1, 50, 60)
+}
+
 // lifeAhead is a run in which each group is appended while the disk has the one before: about 25, through several segments.
 func lifeAhead(fs *crashfs.FS) func(*workload) {
 	return func(w *workload) {

@@ -228,6 +228,11 @@ func (w *writer) check(it *item, s *stream) error {
 		if s == nil {
 			return nil
 		}
+		if s.bad.Load() != nil && w.cuts { // what a reset makes well is so when it is durable
+			if w.commit(); w.err != nil {
+				return w.err
+			}
+		}
 		if q := s.bad.Load(); q != nil {
 			return mq.Errorf(mq.PartitionQuarantined, "append to stream %x: %w", it.Stream, w.l.quarantineError(it.Stream, q))
 		}
