@@ -98,7 +98,13 @@ func (c *transition) finish() *Partition {
 	}
 	p.Eligible = c.eligible()
 	if p.Leader == mq.NoNode && !c.vacant {
-		leader, as := c.m.img.elect(c.topic, p)
+		topic := c.topic
+		if c.m.planted.UncleanElected {
+			anyone := *topic
+			anyone.Config.UncleanElection = true
+			topic = &anyone
+		}
+		leader, as := c.m.img.elect(topic, p)
 		c.lead(leader, as)
 		c.complete()
 		p.Eligible = c.eligible()
@@ -131,7 +137,8 @@ func (c *transition) lead(leader mq.NodeID, as standing) {
 
 // eligible lists who holds all that was committed beside the in-sync set, while nothing more can be committed.
 func (c *transition) eligible() []mq.NodeID {
-	if c.unclean || c.p.Leader != mq.NoNode && len(c.p.ISR) >= c.topic.MinInSync(&c.p) {
+	commits := c.p.Leader != mq.NoNode && len(c.p.ISR) >= c.topic.MinInSync(&c.p)
+	if c.unclean || c.m.planted.EligibleForgotten || commits && !c.m.planted.EligibleForEver {
 		return nil
 	}
 	var ids []mq.NodeID
@@ -170,7 +177,10 @@ func (m *machine) returnReplica(t *Topic, p *Partition, before, now *Broker, sus
 	c := m.transition(t, p)
 	otherDir := before != nil && before.Dir != now.Dir
 	member := slices.Contains(p.ISR, node)
-	if suspect || otherDir {
+	if m.planted.DiskIgnored {
+		otherDir = false
+	}
+	if suspect && !m.planted.DamageIgnored || otherDir {
 		c.damaged = node
 	}
 	switch {
@@ -187,7 +197,7 @@ func (m *machine) returnReplica(t *Topic, p *Partition, before, now *Broker, sus
 			c.p.LostDir = before.Dir
 		}
 	}
-	if p.Leader == node {
+	if p.Leader == node && !m.planted.EpochContinued {
 		c.p.Leader, c.newEpoch = mq.NoNode, true
 	}
 	return c.finish()

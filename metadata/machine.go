@@ -13,6 +13,8 @@ type machine struct {
 	*draft
 	known uint32 // the highest feature level that this code claims to know
 	index uint64 // of the command that is being applied
+
+	planted Planted
 }
 
 func newMachine(d *db, base *Image, known uint32) *machine {

@@ -23,7 +23,7 @@ func (m *machine) changePartition(c *metadatapb.PartitionChange) error {
 	if err != nil {
 		return err
 	}
-	if err := checkPartitionEpoch(id, p, c.GetPartitionEpoch()); err != nil {
+	if err := checkPartitionEpoch(id, p, c.GetPartitionEpoch()); err != nil && !m.planted.CompareIgnored {
 		return err
 	}
 	if epoch := mq.Epoch(c.GetLeaderEpoch()); epoch != mq.NoEpoch {
@@ -146,9 +146,9 @@ func (m *machine) newISR(p *Partition, members []*metadatapb.ISRMember) ([]mq.No
 		switch {
 		case slices.ContainsFunc(members[:i], func(o *metadatapb.ISRMember) bool { return o.GetNodeId() == member.GetNodeId() }):
 			return nil, mq.Errorf(mq.InvalidRequest, "the in-sync set must name replicas, each once")
-		case b == nil || joins && (b.Fenced || b.ShuttingDown):
+		case b == nil || joins && (b.Fenced || b.ShuttingDown) && !m.planted.FencedJoins:
 			return nil, mq.Errorf(mq.InvalidRequest, "broker %d cannot join the in-sync set: it is fenced or shutting down", id)
-		case member.GetBrokerEpoch() != 0 && member.GetBrokerEpoch() != b.Epoch:
+		case member.GetBrokerEpoch() != 0 && member.GetBrokerEpoch() != b.Epoch && !m.planted.IncarnationIgnored:
 			return nil, mq.Errorf(mq.StaleBrokerEpoch, "broker %d of epoch %d cannot be in the in-sync set: its epoch is %d", id,
 				member.GetBrokerEpoch(), b.Epoch)
 		}

@@ -29,8 +29,23 @@ type Options struct {
 	// BeforeCommit, when set, is called before the file of each commit is written, and of a new database or snapshot, or one is put in place of
 	// another. Its error is taken for what the disk said: for tests.
 	BeforeCommit func(path string) error
+	// Planted is for tests only: nothing else sets it.
+	Planted Planted
 	// Logger may be nil.
 	Logger *slog.Logger
+}
+
+// Planted are bugs that tests put in, to see that they would be found.
+type Planted struct {
+	EpochContinued     bool // a new run of a broker goes on in the leader epochs of the last one
+	DamageIgnored      bool // a replica that lacks what it had promised keeps its place
+	DiskIgnored        bool // so does one whose disk is another
+	EligibleForgotten  bool // who left an in-sync set last is not eligible
+	EligibleForEver    bool // who was eligible is so while others go on to commit
+	CompareIgnored     bool // a change of what is not so any more is decided
+	IncarnationIgnored bool // a run joins an in-sync set for what an earlier one had
+	FencedJoins        bool // who is declared dead joins an in-sync set
+	UncleanElected     bool // anybody is elected when nobody in sync is alive, whatever the topic says
 }
 
 // Store is the metadata on disk: a raft.StateMachine over one bbolt database, and the Image of it in memory. Its methods may be
@@ -172,7 +187,7 @@ func (s *Store) Apply(entries []raft.Entry, at raft.Position) (results [][]byte,
 	err = guard(s.opts.Path, func() error {
 		return b.Update(func(tx *bbolt.Tx) (err error) {
 			var most int64
-			if image, results, most, err = applyIn(tx, before.image, s.known, entries, at); err != nil {
+			if image, results, most, err = applyIn(tx, before.image, s.known, s.opts.Planted, entries, at); err != nil {
 				return err
 			}
 			if err := s.opts.BeforeCommit(s.opts.Path); err != nil {
@@ -214,10 +229,11 @@ func noRoom(err error) bool {
 	return ok && call.Op != "sync"
 }
 
-func applyIn(tx *bbolt.Tx, base *Image, known uint32, entries []raft.Entry, at raft.Position) (*Image, [][]byte, int64, error) {
+func applyIn(tx *bbolt.Tx, base *Image, known uint32, bugs Planted, entries []raft.Entry, at raft.Position) (*Image, [][]byte, int64, error) {
 	kv := &boltKV{tx: tx}
 	database := &db{r: kv, w: kv}
 	m := newMachine(database, base, known)
+	m.planted = bugs
 	results := make([][]byte, len(entries))
 	for i, e := range entries {
 		result, err := m.apply(e.Index, e.Data)

@@ -148,6 +148,9 @@ func (p *Partition) repeat(original seqEntry, want mq.Durability, settings Setti
 			mark = m
 		}
 	}
+	if p.cfg.Planted.RepeatTooEarly {
+		mark = mq.MarkNone
+	}
 	p.wait(w, mark)
 	p.count(func(c *Counters) { c.Duplicates.Add(1) })
 }

@@ -52,9 +52,21 @@ type Config struct {
 // Planted are bugs that tests put in, to see that they would be found.
 type Planted struct {
 	AckedTooEarly      bool // a follower acknowledges what it has not synced
-	OwnSyncIgnored     bool // the watermark does not wait for the leader's own sync
+	NotCompared        bool // a follower takes its log for the beginning of its leader's
 	CutByWatermark     bool // a follower cuts its log at its watermark, and compares nothing
+	OwnSyncIgnored     bool // the watermark does not wait for the leader's own sync
+	SlowestIgnored     bool // nor for the slowest follower in sync
+	ProposedIgnored    bool // nor for who is proposed as in sync
+	DoubtIgnored       bool // a proposal whose answer was lost counts as refused
+	MinISRIgnored      bool // the watermark moves though too few are in sync
 	IncarnationIgnored bool // what an earlier process acknowledged counts for the next
+	LeaseNotAsked      bool // an acknowledgement does not ask for the lease again
+	RepeatTooEarly     bool // a repeated batch is acknowledged at once
+	SenderNotKept      bool // a follower does not note who sent a batch
+	SenderNotCut       bool // who sent a batch is remembered when it is truncated
+	EndTooEarly        bool // a new leader tells an end below the beginning of its epoch
+	ReadsUncommitted   bool // readers see what is above the watermark
+	ReadRefused        bool // a read between the watermark and the end is out of range
 }
 
 // Acknowledgement says of an append that it is being acknowledged.

@@ -69,7 +69,7 @@ func (p *Partition) replicateOne(ctx context.Context, epoch mq.Epoch, b mq.Batch
 		p.cfg.Log.Unreserve(LogBytes(b))
 		return err
 	}
-	if b.ProducerID() >= 0 {
+	if b.ProducerID() >= 0 && !p.cfg.Planted.SenderNotKept {
 		p.dedup().apply(sequenceOf(b), base, p.marks.high(), now)
 	}
 	e := p.publish(b, base, now)

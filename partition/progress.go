@@ -96,6 +96,10 @@ func (g *progress) unsettled() {
 	if g.proposed == nil {
 		return
 	}
+	if g.planted.DoubtIgnored {
+		g.refused()
+		return
+	}
 	if !slices.ContainsFunc(g.doubted, func(s []mq.NodeID) bool { return slices.Equal(s, g.proposed) }) {
 		g.doubted = append(g.doubted, g.proposed)
 	}
@@ -140,6 +144,9 @@ func (g *progress) acked(r Replica, end mq.Offset) error {
 // replicated is the end of what every replica holds that is in sync, or may be by what was proposed, and this node. ok is false
 // while one of these sets is smaller than minISR.
 func (g *progress) replicated(local mq.Offset, minISR int) (end mq.Offset, ok bool) {
+	if g.planted.MinISRIgnored {
+		minISR = 1
+	}
 	if len(g.isr) < minISR || g.proposed != nil && len(g.proposed) < minISR {
 		return 0, false
 	}
@@ -149,16 +156,28 @@ func (g *progress) replicated(local mq.Offset, minISR int) (end mq.Offset, ok bo
 		}
 	}
 	end = local
-	for _, f := range g.followers {
-		if f.End < end && g.counts(f.Node) {
+	slowest := g.slowest()
+	for i, f := range g.followers {
+		if f.End < end && g.counts(f.Node) && i != slowest {
 			end = f.End
 		}
 	}
 	return end, true
 }
 
+// slowest is of a planted bug: which follower the watermark does not wait for.
+func (g *progress) slowest() int {
+	slowest := -1
+	for i, f := range g.followers {
+		if g.planted.SlowestIgnored && g.counts(f.Node) && (slowest < 0 || f.End < g.followers[slowest].End) {
+			slowest = i
+		}
+	}
+	return slowest
+}
+
 // counts says whether the watermark waits for node.
 func (g *progress) counts(node mq.NodeID) bool {
-	return slices.Contains(g.isr, node) || slices.Contains(g.proposed, node) ||
+	return slices.Contains(g.isr, node) || slices.Contains(g.proposed, node) && !g.planted.ProposedIgnored ||
 		slices.ContainsFunc(g.doubted, func(set []mq.NodeID) bool { return slices.Contains(set, node) })
 }

@@ -37,6 +37,9 @@ func (p *Partition) Read(ctx context.Context, from mq.Offset, maxBytes int, iso 
 	}
 	state := State(p.state.Load())
 	res := ReadResult{Next: from, LogStart: p.marks.logStart(), End: p.marks.visible(iso)}
+	if p.cfg.Planted.ReadsUncommitted {
+		res.End = p.marks.logEnd()
+	}
 	res.HighWatermark = max(p.marks.high(), res.End)
 	res.LogEnd = max(p.marks.logEnd(), res.HighWatermark)
 	switch {
@@ -44,7 +47,7 @@ func (p *Partition) Read(ctx context.Context, from mq.Offset, maxBytes int, iso 
 		return p.readCold(ctx, res, maxBytes, buf)
 	case state != StateLeader:
 		return res, p.notServing()
-	case from < res.LogStart || from > res.LogEnd:
+	case from < res.LogStart || from > res.LogEnd || from > res.End && p.cfg.Planted.ReadRefused:
 		return res, mq.Errorf(mq.OffsetOutOfRange, "partition %s: read at %d, the log is [%d, %d)", p.name(), from, res.LogStart, res.LogEnd)
 	case from >= res.End:
 		return res, nil

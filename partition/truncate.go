@@ -76,7 +76,7 @@ func (p *Partition) truncate(to mq.Offset) {
 	p.logger().Info("truncate", "to", to, "log_end", p.marks.logEnd(), "leader_epoch", p.epoch)
 	p.cut(wal.EntryTruncate, to)
 	p.epochs = p.epochs.TruncateEnd(to)
-	if p.producers != nil {
+	if p.producers != nil && !p.cfg.Planted.SenderNotCut {
 		p.producers.rollback(to)
 	}
 	p.index.truncate(to)

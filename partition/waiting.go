@@ -96,7 +96,7 @@ func (p *Partition) complete() {
 			if !ok {
 				break
 			}
-			if !asked {
+			if !asked && !p.cfg.Planted.LeaseNotAsked {
 				lease, asked = p.lease(), true
 			}
 			p.settle(w, lease)

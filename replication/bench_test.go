@@ -26,13 +26,9 @@ func benchmarkAppend(b *testing.B, brokers int) {
 	c.net.loopback = true
 	dir := b.TempDir()
 	c.fs = func(node mq.NodeID) (wal.FS, string) { return wal.OS(), dir + "/" + string('0'+rune(node)) }
-	c.ctl.mu.Lock()
-	for id, a := range c.ctl.partitions {
-		slices.Sort(a.replicas)
-		a.leader = 1
-		c.ctl.partitions[id] = a
+	for i := range 8 {
+		c.ctl.take(id(i), 1)
 	}
-	c.ctl.mu.Unlock()
 	for _, one := range c.brokers {
 		one.disk = nil
 	}

@@ -13,153 +13,12 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/rustmq/rustmq/metadata"
 	"github.com/rustmq/rustmq/mq"
 	"github.com/rustmq/rustmq/partition"
 	"github.com/rustmq/rustmq/wal"
 	"github.com/rustmq/rustmq/wal/crashfs"
 )
-
-// assigned is what the controllers have decided about a partition.
-type assigned struct {
-	leader         mq.NodeID
-	leaderEpoch    mq.Epoch
-	partitionEpoch int32
-	replicas, isr  []mq.NodeID
-}
-
-// registered is what they know of a broker.
-type registered struct {
-	epoch  uint64
-	fenced bool
-}
-
-// controllers are the metadata, without raft: what is decided is so at once, and brokers hear of it when they look.
-type controllers struct {
-	mu         sync.Mutex
-	index      uint64 // grows with each change; broker epochs are of it
-	partitions map[mq.PartitionID]assigned
-	brokers    map[mq.NodeID]registered
-	minISR     int
-	answer     func(Outcome) Outcome    // what a proposal's answer becomes on its way
-	pick       func(candidates int) int // which one is elected
-	proposed   int
-}
-
-// elect gives every partition whose leader is no longer alive another one of its in-sync set, or none. The caller holds mu.
-func (c *controllers) elect() {
-	for id, p := range c.partitions {
-		if b, ok := c.brokers[p.leader]; ok && !b.fenced && slices.Contains(p.isr, p.leader) {
-			continue
-		}
-		candidates := slices.DeleteFunc(slices.Clone(p.replicas), func(r mq.NodeID) bool {
-			return !slices.Contains(p.isr, r) || c.brokers[r].fenced
-		})
-		next := mq.NoNode
-		if len(candidates) > 0 {
-			next = candidates[c.pick(len(candidates))]
-		}
-		if next == p.leader {
-			continue
-		}
-		c.lead(id, next)
-	}
-}
-
-// lead makes node the leader. The caller holds mu.
-func (c *controllers) lead(id mq.PartitionID, node mq.NodeID) {
-	p := c.partitions[id]
-	p.leader = node
-	p.leaderEpoch++
-	p.partitionEpoch++
-	c.partitions[id] = p
-	c.index++
-}
-
-// leave takes node out of in-sync sets, of which the last member never leaves. The caller holds mu.
-func (c *controllers) leave(node mq.NodeID, of func(mq.PartitionID) bool) {
-	for id, p := range c.partitions {
-		if len(p.isr) > 1 && slices.Contains(p.isr, node) && of(id) {
-			p.isr = slices.DeleteFunc(slices.Clone(p.isr), func(n mq.NodeID) bool { return n == node })
-			p.partitionEpoch++
-			c.partitions[id] = p
-			c.index++
-		}
-	}
-}
-
-// fence declares node dead: it leaves the in-sync sets and its partitions are led by others.
-func (c *controllers) fence(node mq.NodeID) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.index++
-	b := c.brokers[node]
-	b.fenced = true
-	c.brokers[node] = b
-	c.leave(node, func(mq.PartitionID) bool { return true })
-	c.elect()
-}
-
-// register begins a new run of node. What it led it leads in a new epoch, if anybody does, and it is out of sync where it is suspect.
-func (c *controllers) register(node mq.NodeID, suspects []mq.PartitionID) uint64 {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.index++
-	c.brokers[node] = registered{epoch: c.index}
-	c.leave(node, func(id mq.PartitionID) bool { return slices.Contains(suspects, id) })
-	for id, p := range c.partitions {
-		if p.leader == node {
-			c.lead(id, mq.NoNode)
-		}
-	}
-	c.elect()
-	return c.brokers[node].epoch
-}
-
-// propose is what a broker's Propose does.
-func (c *controllers) propose(_ context.Context, changes []Change) []Outcome {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	out := make([]Outcome, len(changes))
-	for i, change := range changes {
-		c.proposed++
-		out[i] = c.answer(c.decide(change))
-	}
-	return out
-}
-
-func (c *controllers) decide(change Change) Outcome {
-	p := c.partitions[change.Partition]
-	if change.PartitionEpoch != p.partitionEpoch || change.LeaderEpoch != p.leaderEpoch {
-		return OutcomeRefused
-	}
-	var isr []mq.NodeID
-	for _, r := range change.ISR {
-		b := c.brokers[r.Node]
-		joins := !slices.Contains(p.isr, r.Node)
-		if joins && b.fenced || r.Incarnation != 0 && r.Incarnation != b.epoch {
-			return OutcomeRefused
-		}
-		isr = append(isr, r.Node)
-	}
-	p.isr = isr
-	p.partitionEpoch++
-	c.partitions[change.Partition] = p
-	c.index++
-	return OutcomeDecided
-}
-
-// image is a copy of what is decided.
-func (c *controllers) image() (uint64, map[mq.PartitionID]assigned, map[mq.NodeID]registered) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.index, maps.Clone(c.partitions), maps.Clone(c.brokers)
-}
-
-func (c *controllers) partition(id mq.PartitionID) assigned {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.partitions[id]
-}
 
 // cluster is brokers, controllers and a network, in one process.
 type cluster struct {
@@ -171,8 +30,17 @@ type cluster struct {
 	fs      func(mq.NodeID) (wal.FS, string)
 	logger  *slog.Logger
 
-	planted   partition.Planted    // in every partition that is opened from then on
+	bugs      bugs
 	diskDelay func() time.Duration // of each sync; nil: none
+	hearing   func() time.Duration // how long news of the controllers take
+	leaseTime time.Duration        // how long a broker may acknowledge without hearing of them; they do not wait for that: safety does not rest on it
+}
+
+// bugs are planted in the brokers and the controllers.
+type bugs struct {
+	partition partition.Planted
+	peers     planted
+	metadata  metadata.Planted
 }
 
 // broker is one process and its disk.
@@ -186,11 +54,17 @@ type broker struct {
 	tail       *partition.TailBudget
 	follower   *Follower
 	peers      *Peers
+	handler    atomic.Pointer[http.Handler]
 	server     *http.Server
 	client     *http.Client
-	epoch      uint64
-	deaf       atomic.Bool // hears of no new image
-	slow       atomic.Bool // its disk takes long for a sync
+	run        uint64        // its number
+	dir        int           // which disk it has
+	epoch      atomic.Uint64 // as it registered last
+	serving    uint64        // the epoch that it speaks as; the reconciler's own
+	rolesAt    atomic.Uint64 // index of the image that its partitions have their roles of
+	leaseEnd   atomic.Int64  // nanoseconds since 1970
+	deaf       atomic.Bool   // hears nothing of the controllers
+	slow       atomic.Bool   // its disk takes long for a sync
 	stop       context.CancelFunc
 	reconciles sync.WaitGroup
 
@@ -199,25 +73,27 @@ type broker struct {
 }
 
 // id is partition i of the topic that there is.
-func id(i int) mq.PartitionID { return mq.PartitionID{Topic: mq.TopicID{7}, Index: int32(i)} }
+func id(i int) mq.PartitionID { return mq.PartitionID{Topic: topicID, Index: int32(i)} }
 
 // newCluster makes brokers 1 to n with so many partitions, each of which all replicate; partition i is led by broker 1 + i % n.
 func newCluster(t testing.TB, n, partitions, minISR int, seed uint64) *cluster {
+	return newClusterWith(t, n, partitions, minISR, seed, bugs{})
+}
+
+func newClusterWith(t testing.TB, n, partitions, minISR int, seed uint64, planted bugs) *cluster {
 	c := &cluster{
-		t: t, net: newNetwork(), brokers: make(map[mq.NodeID]*broker), logger: slog.New(slog.DiscardHandler),
-		ctl: &controllers{
-			partitions: make(map[mq.PartitionID]assigned), brokers: make(map[mq.NodeID]registered), minISR: minISR,
-			answer: func(o Outcome) Outcome { return o }, pick: func(int) int { return 0 },
-		},
+		t: t, net: newNetwork(), brokers: make(map[mq.NodeID]*broker), logger: slog.New(slog.DiscardHandler), bugs: planted,
+		hearing: func() time.Duration { return time.Millisecond }, leaseTime: time.Hour,
 	}
 	var all []mq.NodeID
 	for i := range n {
 		all = append(all, mq.NodeID(1+i))
 	}
+	var assignments [][]mq.NodeID
 	for i := range partitions {
-		order := append(slices.Clone(all[i%n:]), all[:i%n]...)
-		c.ctl.partitions[id(i)] = assigned{leader: order[0], replicas: order, isr: order}
+		assignments = append(assignments, append(slices.Clone(all[i%n:]), all[:i%n]...))
 	}
+	c.ctl = newControllers(t, n, minISR, assignments, planted.metadata)
 	for _, node := range all {
 		c.brokers[node] = &broker{cluster: c, id: node, disk: crashfs.New(seed + uint64(node))}
 	}
@@ -225,9 +101,6 @@ func newCluster(t testing.TB, n, partitions, minISR int, seed uint64) *cluster {
 }
 
 func (c *cluster) start() *cluster {
-	for _, b := range c.brokers {
-		c.ctl.brokers[b.id] = registered{}
-	}
 	for _, node := range slices.Sorted(maps.Keys(c.brokers)) {
 		c.brokers[node].start()
 	}
@@ -239,6 +112,7 @@ func (c *cluster) close() {
 	for _, b := range c.brokers {
 		b.end()
 	}
+	c.ctl.pending.Wait()
 	if c.net.delay != nil {
 		time.Sleep(time.Second) // for those who sleep: time ends with the test
 	}
@@ -274,18 +148,66 @@ func (b *broker) start() {
 	recovery.Finish(found)
 	b.log, b.tail = log, partition.NewTailBudget(64<<20)
 	b.partitions = make(map[mq.PartitionID]*partition.Partition)
-	b.epoch = b.cluster.ctl.register(b.id, recovery.Suspects())
-	self := partition.Replica{Node: b.id, Incarnation: b.epoch}
-	logger := b.cluster.logger.With("broker", b.id)
-	b.follower = NewFollower(FollowerConfig{Self: self, Peer: peerOf, Lookup: b.partition, Logger: logger})
-	cfg := b.cluster.cfg
-	cfg.Self, cfg.Logger, cfg.Propose = self, logger, b.cluster.ctl.propose
-	b.peers = Open(cfg)
+	b.run = b.cluster.ctl.run()
+	b.register(recovery.Suspects())
 	b.client = b.cluster.net.client(b.id)
-	b.server = b.cluster.net.serve(b.id, b.follower)
+	b.server = b.cluster.net.serve(b.id, &b.handler)
 	ctx, stop := context.WithCancel(context.Background())
 	b.stop, b.up = stop, true
-	b.reconciles.Go(func() { b.run(ctx, recovery) })
+	b.reconciles.Go(func() { b.watch(ctx, recovery) })
+}
+
+// register has this run registered, also anew when it was declared dead and is not.
+func (b *broker) register(suspects []mq.PartitionID) {
+	b.epoch.Store(b.cluster.ctl.register(b.id, b.run, b.dir, suspects))
+	b.renew()
+}
+
+// renew gives the broker a lease.
+func (b *broker) renew() { b.leaseEnd.Store(time.Now().Add(b.cluster.leaseTime).UnixNano()) }
+
+// lease is what a partition asks before it acknowledges.
+func (b *broker) lease() error {
+	switch {
+	case b.lapsed() > 0:
+		return mq.Errorf(mq.NotLeaderOrFollower, "broker %d does not reach the controllers", b.id)
+	case b.rolesAt.Load() < b.epoch.Load():
+		return mq.Errorf(mq.NotLeaderOrFollower, "broker %d is registered anew", b.id)
+	}
+	return nil
+}
+
+// lapsed is for how long the broker has had no lease.
+func (b *broker) lapsed() time.Duration {
+	return time.Duration(time.Now().UnixNano() - b.leaseEnd.Load())
+}
+
+// serve has replication speak as the broker is registered.
+func (b *broker) serve(epoch uint64) {
+	if b.serving == epoch {
+		return
+	}
+	b.unserve()
+	self := partition.Replica{Node: b.id, Incarnation: epoch}
+	logger := b.cluster.logger.With("broker", b.id)
+	cfg := b.cluster.cfg
+	cfg.Self, cfg.Logger, cfg.Propose, cfg.planted = self, logger, b.cluster.ctl.propose, b.cluster.bugs.peers
+	follower, peers := NewFollower(FollowerConfig{Self: self, Peer: peerOf, Lookup: b.partition, Logger: logger}), Open(cfg)
+	b.mu.Lock()
+	b.follower, b.peers = follower, peers
+	b.mu.Unlock()
+	b.serving = epoch
+	_, h := follower.Handler()
+	b.handler.Store(&h)
+}
+
+func (b *broker) unserve() {
+	if b.serving != 0 {
+		b.handler.Store(nil)
+		b.peers.Close()
+		b.follower.Close()
+		b.serving = 0
+	}
 }
 
 // end ends the run.
@@ -296,8 +218,7 @@ func (b *broker) end() {
 	b.up = false
 	b.stop()
 	b.reconciles.Wait()
-	b.peers.Close()
-	b.follower.Close()
+	b.unserve()
 	_ = b.server.Close()
 	b.client.CloseIdleConnections()
 	b.cluster.net.breakIf(func(from, to mq.NodeID) bool { return from == b.id || to == b.id })
@@ -331,69 +252,82 @@ func (b *broker) partition(id mq.PartitionID) *partition.Partition {
 	return b.partitions[id]
 }
 
-// run looks at the image every millisecond: a poll is enough for tests.
-func (b *broker) run(ctx context.Context, recovery *partition.Recovery) {
-	ticker := time.NewTicker(time.Millisecond)
+// watch takes over images, a little after they were decided.
+func (b *broker) watch(ctx context.Context, recovery *partition.Recovery) {
+	watch := b.cluster.ctl.store.Watch()
+	defer watch.Close()
+	ticker := time.NewTicker(10 * time.Millisecond)
 	defer ticker.Stop()
 	var seen uint64
 	for {
-		if index, partitions, brokers := b.cluster.ctl.image(); index != seen && !b.deaf.Load() {
-			seen = index
-			b.reconcile(recovery, partitions, brokers)
+		if !b.deaf.Load() {
+			img := watch.Image()
+			if img.Index != seen {
+				seen = img.Index
+				b.reconcile(recovery, img)
+			}
+			if self := img.Broker(b.id); !self.Fenced && self.Epoch == b.epoch.Load() {
+				b.renew()
+			}
 		}
 		select {
 		case <-ticker.C:
+		case <-watch.C():
+			time.Sleep(b.cluster.hearing())
 		case <-ctx.Done():
 			return
 		}
 	}
 }
 
-func (b *broker) reconcile(recovery *partition.Recovery, partitions map[mq.PartitionID]assigned, brokers map[mq.NodeID]registered) {
+func (b *broker) reconcile(recovery *partition.Recovery, img *metadata.Image) {
+	self := img.Broker(b.id)
+	if self.Incarnation != b.run { // another process speaks for this node now
+		return
+	}
 	follow := make(map[mq.NodeID][]Assignment)
-	for id, a := range partitions {
-		p := b.open(recovery, id)
-		err := b.role(p, a, brokers)
+	for i, a := range img.Topic(topicID).All() {
+		p := b.open(recovery, id(int(i)))
+		err := b.role(p, a, img)
 		dying := b.disk != nil && b.disk.Cut() // its log has failed, and its partitions with it
 		if err != nil && !dying && mq.CodeOf(err) != mq.KafkaStorageError && mq.CodeOf(err) != mq.PartitionQuarantined {
-			b.cluster.t.Errorf("broker %d: partition %s: %v", b.id, id, err)
+			b.cluster.t.Errorf("broker %d: partition %d: %v", b.id, i, err)
 		}
-		if a.leader != b.id {
+		if a.Leader != b.id {
 			continue
 		}
-		for _, r := range a.replicas {
+		for _, r := range a.Replicas {
 			if r != b.id {
-				follow[r] = append(follow[r], Assignment{p, a.leaderEpoch})
+				follow[r] = append(follow[r], Assignment{p, a.LeaderEpoch})
 			}
 		}
 	}
+	b.rolesAt.Store(img.Index)
+	b.serve(self.Epoch)
 	for node := range b.cluster.brokers {
 		if node != b.id {
-			r := brokers[node]
-			b.peers.Set(Peer{Node: node, Incarnation: r.epoch, Fenced: r.fenced, Client: b.client, URL: urlOf(node)}, follow[node])
+			r := img.Broker(node)
+			b.peers.Set(Peer{Node: node, Incarnation: r.Epoch, Fenced: r.Fenced, Client: b.client, URL: urlOf(node)}, follow[node])
 		}
 	}
 }
 
 // role gives p the role that was decided.
-func (b *broker) role(p *partition.Partition, a assigned, brokers map[mq.NodeID]registered) error {
-	state, err := p.State()
-	switch {
-	case a.leader == b.id:
-		isr := make([]partition.Replica, len(a.isr))
-		for i, n := range a.isr {
-			isr[i] = partition.Replica{Node: n, Incarnation: brokers[n].epoch}
+func (b *broker) role(p *partition.Partition, a *metadata.Partition, img *metadata.Image) error {
+	if state, err := p.State(); state == partition.StateQuarantined {
+		if a.Leader == mq.NoNode || a.Leader == b.id || slices.Contains(a.ISR, b.id) || slices.Contains(a.Eligible, b.id) {
+			return err
 		}
-		return p.Lead(a.leaderEpoch, a.partitionEpoch, isr)
-	case a.leader == mq.NoNode:
+		return p.Refetch(a.LeaderEpoch, a.Leader)
+	}
+	switch a.Leader {
+	case b.id:
+		return p.Lead(a.LeaderEpoch, a.PartitionEpoch, replicas(img, a.ISR))
+	case mq.NoNode:
 		p.Offline(mq.Errorf(mq.LeaderNotAvailable, "no leader"))
 		return nil
-	case state == partition.StateQuarantined && !slices.Contains(a.isr, b.id):
-		return p.Refetch(a.leaderEpoch, a.leader)
-	case state == partition.StateQuarantined:
-		return err
 	}
-	return p.Follow(a.leaderEpoch, a.leader)
+	return p.Follow(a.LeaderEpoch, a.Leader)
 }
 
 func (b *broker) open(recovery *partition.Recovery, id mq.PartitionID) *partition.Partition {
@@ -403,7 +337,7 @@ func (b *broker) open(recovery *partition.Recovery, id mq.PartitionID) *partitio
 	settings := partition.Settings{MinISR: b.cluster.ctl.minISR}
 	p, err := partition.Open(partition.Config{
 		ID: id, Topic: "orders", Node: b.id, Log: b.log, Tail: b.tail, Now: time.Now, Logger: b.cluster.logger.With("broker", b.id),
-		Settings: func() partition.Settings { return settings }, Planted: b.cluster.planted,
+		Settings: func() partition.Settings { return settings }, Lease: b.lease, Planted: b.cluster.bugs.partition,
 	}, recovery.Take(id), partition.Checkpoint{})
 	if err != nil {
 		b.cluster.t.Errorf("broker %d: %v", b.id, err)
@@ -415,7 +349,7 @@ func (b *broker) open(recovery *partition.Recovery, id mq.PartitionID) *partitio
 }
 
 // leader is the broker that leads partition i, as the controllers see it; nil: none.
-func (c *cluster) leader(i int) *broker { return c.brokers[c.ctl.partition(id(i)).leader] }
+func (c *cluster) leader(i int) *broker { return c.brokers[c.ctl.partition(id(i)).Leader] }
 
 // future is the outcome of an append.
 type future chan partition.AppendResult
@@ -504,7 +438,7 @@ func (c *cluster) agree(i int) {
 			c.t.Logf("broker %d: %v %v, start %d high %d end %d object %d; %+v", node, state, err, start, high, end, object, progress)
 		}
 	}
-	c.t.Fatalf("partition %d: replicas differ for 20 s: %+v", i, c.ctl.partition(id(i)))
+	c.t.Fatalf("partition %d: replicas differ for 20 s: %+v", i, *c.ctl.partition(id(i)))
 }
 
 func (c *cluster) agreed(i int) bool {
@@ -524,7 +458,7 @@ func (c *cluster) agreed(i int) bool {
 		if _, theirHigh, theirEnd, _ := p.Offsets(); theirHigh != high || theirEnd != end || high != end {
 			return false
 		}
-		if !slices.Contains(c.ctl.partition(id(i)).isr, b.id) {
+		if !slices.Contains(c.ctl.partition(id(i)).ISR, b.id) {
 			return false
 		}
 		if _, durable, ok := p.Durable(); b != l && (!ok || durable != end) {

@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	metadatapb "github.com/rustmq/rustmq/api/metadata/v1"
 	"github.com/rustmq/rustmq/mq"
 	"github.com/rustmq/rustmq/partition"
 )
@@ -35,7 +36,7 @@ func (c *cluster) acked(i int, producer mq.ProducerID, first, n int32) {
 				}
 			}
 			if try > 1000 {
-				c.t.Fatalf("sequence %d is not acknowledged: %+v", seq, c.ctl.partition(id(i)))
+				c.t.Fatalf("sequence %d is not acknowledged: %+v", seq, *c.ctl.partition(id(i)))
 			}
 			time.Sleep(20 * time.Millisecond)
 		}
@@ -57,11 +58,9 @@ func TestNewLeaderHasAllThatWasAcknowledgedWhoeverItIs(t *testing.T) {
 					old.send(0, batch(t, 5, 0, 30+seq, 100), mq.DurabilityAll, make(future, 1))
 				}
 				old.crash(kill)
-				c.ctl.mu.Lock()
-				a := c.ctl.partitions[id(0)]
-				a.replicas = []mq.NodeID{successor, 5 - successor, old.id}
-				c.ctl.partitions[id(0)] = a
-				c.ctl.mu.Unlock()
+				c.ctl.change(id(0), func(p *metadatapb.PartitionChange) {
+					p.Replicas = numbers([]mq.NodeID{successor, 5 - successor, old.id}) // in this order
+				})
 				c.ctl.fence(old.id)
 				settle()
 				if l := c.leader(0); l.id != successor {
@@ -113,7 +112,7 @@ func TestKIP101RestartedFollowerKeepsWhatWasAcknowledged(t *testing.T) {
 		c.ctl.fence(l.id)
 		settle()
 		if got := c.leader(0); got != f {
-			t.Fatalf("%+v", c.ctl.partition(id(0)))
+			t.Fatalf("%+v", *c.ctl.partition(id(0)))
 		}
 		if _, _, end, _ := f.partition(id(0)).Offsets(); end != 20 {
 			t.Fatalf("the log ends at %d, 20 records were acknowledged", end)
@@ -168,12 +167,9 @@ func TestKIP279InterleavedEpochsAreTruncatedInSeveralSteps(t *testing.T) {
 		seqs := map[mq.NodeID]int32{}
 		for turn := range 6 {
 			node := mq.NodeID(1 + turn%2)
-			c.ctl.mu.Lock()
-			a := c.ctl.partitions[id(0)]
-			a.isr = []mq.NodeID{1, 2}
-			c.ctl.partitions[id(0)] = a
-			c.ctl.lead(id(0), node)
-			c.ctl.mu.Unlock()
+			c.ctl.change(id(0), func(p *metadatapb.PartitionChange) {
+				p.Isr, p.Leader = []*metadatapb.ISRMember{{NodeId: 1}, {NodeId: 2}}, new(int32(node))
+			})
 			settle()
 			for range 1 + turn%3 {
 				r := c.brokers[node].produce(0, batch(t, 10+mq.ProducerID(node), 0, seqs[node], 50), mq.DurabilityLeader)
@@ -195,10 +191,7 @@ func TestAcknowledgementsOfAnEarlierIncarnationEndTheStream(t *testing.T) {
 		defer c.close()
 		c.acked(0, 5, 0, 5)
 		c.brokers[2].deaf.Store(true)
-		c.ctl.mu.Lock()
-		c.ctl.index++
-		c.ctl.brokers[2] = registered{epoch: c.ctl.index} // another process speaks for node 2 now
-		c.ctl.mu.Unlock()
+		c.ctl.register(2, c.ctl.run(), 0, nil) // another process speaks for node 2 now
 		settle()
 		r := make(future, 1)
 		c.leader(0).send(0, batch(t, 5, 0, 5, 100), mq.DurabilityAll, r)
@@ -240,10 +233,7 @@ func TestZombieAcknowledgesNothingThatIsNotReplicated(t *testing.T) {
 		if len(r) > 0 {
 			t.Fatalf("%+v", <-r)
 		}
-		c.ctl.mu.Lock()
-		c.ctl.index++
-		c.ctl.brokers[zombie.id] = registered{epoch: zombie.epoch} // its session is back
-		c.ctl.mu.Unlock()
+		zombie.register(nil) // its session is back
 		zombie.deaf.Store(false)
 		c.agree(0)
 		if len(r) != 20 {
@@ -270,7 +260,7 @@ func TestInSyncSetSettlesThoughAnswersAreLost(t *testing.T) {
 		for round := range int32(6) {
 			c.net.cutOff(1, 3)
 			c.acked(0, 5, 20*round, 10) // until node 3 is out, and after
-			if isr := c.ctl.partition(id(0)).isr; len(isr) != 2 {
+			if isr := c.ctl.partition(id(0)).ISR; len(isr) != 2 {
 				t.Fatalf("in sync are %v", isr)
 			}
 			c.net.heal()
@@ -295,8 +285,8 @@ func TestNothingIsAcknowledgedBelowMinISR(t *testing.T) {
 		r := make(future, 1)
 		c.leader(0).send(0, batch(t, 5, 0, 5, 100), mq.DurabilityAll, r)
 		time.Sleep(time.Minute)
-		if a := c.ctl.partition(id(0)); len(a.isr) != 1 || len(r) != 0 {
-			t.Fatalf("in sync are %v, %d answers", a.isr, len(r))
+		if a := c.ctl.partition(id(0)); len(a.ISR) != 1 || len(r) != 0 {
+			t.Fatalf("in sync are %v, %d answers", a.ISR, len(r))
 		}
 		if got := c.leader(0).produce(0, batch(t, 5, 0, 6, 100), mq.DurabilityAll); mq.CodeOf(got.Err) != mq.NotEnoughReplicas {
 			t.Fatalf("%+v", got)

@@ -348,7 +348,9 @@ func (s *session) answer(stream sink) error {
 			r.queued.Store(false)
 			if end, ok := r.durable(); ok {
 				m.Acks = append(m.Acks, &replicationpb.Acked{Handle: r.handle, Round: r.round, End: int64(end)})
+				continue
 			}
+			r.resign()
 		}
 		clear(news)
 		if len(m.States)+len(m.Acks) == 0 {

@@ -58,8 +58,9 @@ func (l *lag) observe(now time.Time, f partition.FollowerProgress, logEnd mq.Off
 
 // insync judges the in-sync set of one partition within one leader epoch.
 type insync struct {
-	epoch mq.Epoch
-	lags  map[mq.NodeID]*lag
+	epoch   mq.Epoch
+	lags    map[mq.NodeID]*lag
+	planted planted
 }
 
 // limits are how long a follower may lag.
@@ -102,7 +103,7 @@ func (j *insync) judge(now time.Time, self partition.Replica, pr partition.Progr
 	}
 	for _, f := range pr.Followers {
 		s, assigned := standings[f.Node]
-		if assigned && s.connected && !s.fenced && !slices.Contains(pr.ISR, f.Node) && f.End >= max(pr.HighWatermark, pr.EpochStart) {
+		if assigned && s.connected && !s.fenced && !slices.Contains(pr.ISR, f.Node) && f.End >= j.proof(pr) {
 			wanted = append(wanted, f.Replica)
 			changed = true
 		}
@@ -111,6 +112,17 @@ func (j *insync) judge(now time.Time, self partition.Replica, pr partition.Progr
 		return nil
 	}
 	return wanted
+}
+
+// proof is what a follower must have to be in sync: all that may have been committed.
+func (j *insync) proof(pr partition.Progress) mq.Offset {
+	switch {
+	case j.planted.joinsUnproven:
+		return 0
+	case j.planted.startForgotten:
+		return pr.HighWatermark
+	}
+	return max(pr.HighWatermark, pr.EpochStart)
 }
 
 // out says whether a follower that is behind has been so for too long.

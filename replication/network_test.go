@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/rustmq/rustmq/mq"
@@ -142,11 +143,16 @@ func (n *network) heal() {
 }
 
 // serve answers for a broker until the server is closed.
-func (n *network) serve(node mq.NodeID, f *Follower) *http.Server {
-	mux := http.NewServeMux()
-	mux.Handle(f.Handler())
+func (n *network) serve(node mq.NodeID, handler *atomic.Pointer[http.Handler]) *http.Server {
 	server := &http.Server{
-		Handler: mux, Protocols: protocols(), HTTP2: HTTP2(),
+		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if h := handler.Load(); h != nil {
+				(*h).ServeHTTP(w, r)
+				return
+			}
+			http.Error(w, "not registered", http.StatusServiceUnavailable)
+		}),
+		Protocols: protocols(), HTTP2: HTTP2(),
 		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
 			return context.WithValue(ctx, peerKey{}, c.(*conn).from)
 		},

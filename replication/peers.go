@@ -27,6 +27,14 @@ type Config struct {
 	MaxLag     time.Duration // until a follower is not in sync any more
 	MaxBroken  time.Duration // the same, without a stream
 	Interval   time.Duration // of looking at in-sync sets
+
+	planted planted // by tests only
+}
+
+// planted are bugs that tests put in, to see that they would be found.
+type planted struct {
+	joinsUnproven  bool // who is connected is proposed as in sync, whatever it has
+	startForgotten bool // it need not have what lies below the beginning of the leader's epoch
 }
 
 // Peer is a broker that follows partitions that are led here.
@@ -186,7 +194,7 @@ func (p *Peers) maintain(now time.Time) {
 		}
 		j := p.judged[id]
 		if j == nil {
-			j = &insync{}
+			j = &insync{planted: p.cfg.planted}
 			p.judged[id] = j
 		}
 		isr := j.judge(now, p.cfg.Self, progress, l.standings, lagLimits{p.cfg.MaxLag, p.cfg.MaxBroken})

@@ -27,7 +27,7 @@ type replica struct {
 
 // News implements partition.Watcher. It takes the session's mutex under the partition's.
 func (r *replica) News(n partition.News) {
-	if n == partition.NewsDurable && r.ready.Load() {
+	if n == partition.NewsDurable && r.ready.Load() || n == partition.NewsRole {
 		r.session.push(r)
 	}
 }
@@ -50,19 +50,9 @@ func (r *replica) fail(err error) {
 
 // state says where the log ends, and where its last epoch ended is asked, unless the log is known to be the beginning of the leader's.
 func (r *replica) state() {
-	epoch, leader, aligned, ok, err := r.partition.Following()
-	switch {
-	case err != nil:
+	aligned, err := r.follows()
+	if err != nil {
 		r.fail(err)
-		return
-	case epoch > r.epoch:
-		r.fail(mq.Errorf(mq.FencedLeaderEpoch, "leader epoch %d, but epoch %d has begun", r.epoch, epoch))
-		return
-	case epoch < r.epoch || !ok:
-		r.fail(mq.Errorf(mq.UnknownLeaderEpoch, "leader epoch %d, but epoch %d is the newest known here", r.epoch, epoch))
-		return
-	case leader != r.session.leader:
-		r.fail(mq.Errorf(mq.NotLeaderOrFollower, "node %d leads in epoch %d, not node %d", leader, epoch, r.session.leader))
 		return
 	}
 	_, _, end, _ := r.partition.Offsets()
@@ -74,6 +64,33 @@ func (r *replica) state() {
 	if aligned {
 		r.ready.Store(true)
 		r.session.push(r) // what it has had for long is to be acknowledged, too
+	}
+}
+
+// follows says why the partition does not follow in this round, or whether its log is known to be the beginning of the leader's.
+func (r *replica) follows() (aligned bool, err error) {
+	epoch, leader, aligned, ok, err := r.partition.Following()
+	switch {
+	case err != nil:
+		return false, err
+	case epoch > r.epoch:
+		return false, mq.Errorf(mq.FencedLeaderEpoch, "leader epoch %d, but epoch %d has begun", r.epoch, epoch)
+	case epoch < r.epoch || !ok:
+		return false, mq.Errorf(mq.UnknownLeaderEpoch, "leader epoch %d, but epoch %d is the newest known here", r.epoch, epoch)
+	case leader != r.session.leader:
+		return false, mq.Errorf(mq.NotLeaderOrFollower, "node %d leads in epoch %d, not node %d", leader, epoch, r.session.leader)
+	}
+	return aligned, nil
+}
+
+// resign ends the round if the partition has stopped to follow in it, as by damage or a log that failed: what the leader has sent of it is not
+// acknowledged any more, and would take up its window for good.
+func (r *replica) resign() {
+	if r.over.Load() {
+		return
+	}
+	if _, err := r.follows(); err != nil {
+		r.fail(err)
 	}
 }
 

@@ -60,3 +60,31 @@ func TestFollowerWithAFullLogLetsGoOfWhatTheLeaderConfirms(t *testing.T) {
 		t.Fatal("the log stays full, though all of it is in the object store")
 	})
 }
+
+// A replica that can not go on says so by itself: what it was sent and does not acknowledge any more would take up the window that others need.
+func TestReplicaThatIsQuarantinedGivesUpItsWindow(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		c := newCluster(t, 2, 2, 1, 5)
+		c.cfg.Window = 4 << 10
+		c.diskDelay = func() time.Duration { return time.Millisecond }
+		c.start()
+		defer c.close()
+		c.ctl.take(id(1), 1)
+		settle()
+		c.acked(0, 5, 0, 1)
+		c.acked(1, 6, 0, 1)
+		follower := c.brokers[2]
+		follower.slow.Store(true)
+		for seq := range int32(10) {
+			c.brokers[1].send(1, batch(t, 6, 0, 1+seq, 1000), mq.DurabilityLeader, make(future, 1))
+		}
+		time.Sleep(20 * time.Millisecond) // all that the window has room for is at the follower
+		follower.partition(id(1)).Quarantine(mq.Errorf(mq.Corrupt, "found just now"))
+		follower.slow.Store(false)
+		c.acked(0, 5, 1, 20)
+		time.Sleep(time.Second)
+		if _, _, end, _ := follower.partition(id(0)).Offsets(); end != 21 {
+			t.Fatalf("the follower has %d records of 21", end)
+		}
+	})
+}
