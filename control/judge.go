@@ -25,6 +25,15 @@ type judge struct {
 	confirmed time.Duration // when it was still true
 	ticked    time.Duration
 	brokers   map[mq.NodeID]*liveness // those that are not fenced
+	planted   planted
+}
+
+// planted are bugs that tests put in, to see that they would be found.
+type planted struct {
+	proofIgnored    bool // a controller grants leases without a proof that it leads
+	ageIgnored      bool // a lease does not count from the proof
+	condemnedLeased bool // who is about to be fenced is granted another lease
+	sessionsKept    bool // silence counts from before this controller led
 }
 
 // liveness is what is known of one registration of a broker.
@@ -73,7 +82,9 @@ func newJudge(timing Timing) *judge {
 // together with the leader before are found by dialing all.
 func (j *judge) lead(now time.Duration, img *metadata.Image) {
 	j.leading, j.proven, j.ticked = true, false, now
-	clear(j.brokers)
+	if !j.planted.sessionsKept {
+		clear(j.brokers)
+	}
 	j.sync(now, img)
 	for _, l := range j.brokers {
 		l.dialAfter = now
@@ -83,7 +94,9 @@ func (j *judge) lead(now time.Duration, img *metadata.Image) {
 // yield ends it: another controller leads, or none does.
 func (j *judge) yield() {
 	j.leading, j.proven = false, false
-	clear(j.brokers)
+	if !j.planted.sessionsKept {
+		clear(j.brokers)
+	}
 }
 
 // confirm says that the controller was proven to lead, without a break since lead, by a majority that was asked at a time.
@@ -121,12 +134,15 @@ func (j *judge) hear(now time.Duration, h heartbeat, img *metadata.Image) (lease
 		return 0, true, nil
 	}
 	l.stream, l.image, l.leaving = h.stream, h.image, h.leaving
-	if l.condemned != "" {
+	if l.condemned != "" && !j.planted.condemnedLeased {
 		return 0, false, nil
 	}
 	l.heard = now
-	if !j.proven {
+	if !j.proven && !j.planted.proofIgnored {
 		return 0, false, nil
+	}
+	if j.planted.ageIgnored || !j.proven {
+		return j.timing.Lease, false, nil
 	}
 	return max(0, j.timing.Lease-max(0, now-j.confirmed)), false, nil
 }

@@ -2,6 +2,7 @@ package control
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"path/filepath"
 	"testing"
 	"time"
@@ -275,7 +276,8 @@ func TestTimingThatDoesNotGoTogetherIsRefused(t *testing.T) {
 
 // universe is one broker and two controllers in true time, each with a clock of its own, and messages that take their time.
 type universe struct {
-	rt     *rapid.T
+	d      dice
+	wrong  string
 	l      *ledger
 	now    time.Duration // true time
 	broker struct {
@@ -312,7 +314,7 @@ func (u *universe) take(list *[]message) (m message, ok bool) {
 	if len(*list) == 0 {
 		return m, false
 	}
-	i := rapid.IntRange(0, len(*list)-1).Draw(u.rt, "which")
+	i := u.d(0, len(*list)-1)
 	m = (*list)[i]
 	*list = append((*list)[:i], (*list)[i+1:]...)
 	return m, true
@@ -320,22 +322,23 @@ func (u *universe) take(list *[]message) (m message, ok bool) {
 
 // step lets one thing happen.
 func (u *universe) step() {
-	i := rapid.IntRange(0, 1).Draw(u.rt, "controller")
+	i := u.d(0, 1)
 	c := &u.judges[i]
-	switch rapid.SampledFrom([]string{
+	events := []string{
 		"time", "time", "time", "time", "time", "time", "late", "exchange", "exchange", "exchange", "send", "hear", "heed", "proven", "proven", "ask",
 		"proof", "cut", "elect", "notice", "commit", "commit",
-	}).Draw(u.rt, "event") {
+	}
+	switch events[u.d(0, len(events)-1)] {
 	case "time": // in which controllers tick
-		u.now += time.Duration(rapid.IntRange(50, 200).Draw(u.rt, "ms")) * ms
+		u.now += time.Duration(u.d(50, 200)) * ms
 		u.tick(0)
 		u.tick(1)
 	case "late": // or do not
-		u.now += time.Duration(rapid.IntRange(1, 300).Draw(u.rt, "ms")) * ms
+		u.now += time.Duration(u.d(1, 300)) * ms
 	case "commit":
 		u.commit()
 	case "cut":
-		c.cut = rapid.Bool().Draw(u.rt, "cut")
+		c.cut = u.d(0, 1) == 1
 	case "proven":
 		if i == u.leader && c.j.leading {
 			c.j.confirm(u.clock(i))
@@ -364,16 +367,16 @@ func (u *universe) step() {
 		}
 		c.asked = -1
 	case "elect":
-		if rapid.IntRange(0, 3).Draw(u.rt, "rare") == 0 && i != u.leader {
+		if u.d(0, 3) == 0 && i != u.leader {
 			// What the leader before had proposed is in the log of this one, and applied before it judges, or it is lost.
-			if rapid.Bool().Draw(u.rt, "survives") {
+			if u.d(0, 1) == 1 {
 				u.commit()
 			}
 			u.ordered, u.leader, c.asked = nil, i, -1
 			c.j.lead(u.clock(i), u.l.store.Image())
 		}
 	case "notice": // a controller that was deposed does not know at once
-		if i != u.leader && c.j.leading && rapid.Bool().Draw(u.rt, "does") {
+		if i != u.leader && c.j.leading && u.d(0, 1) == 1 {
 			c.j.yield()
 			c.asked = -1
 		}
@@ -420,7 +423,8 @@ func (u *universe) commit() {
 		return
 	}
 	if left := u.broker.leaseEnd - u.brokerClock(); left > 0 {
-		u.rt.Fatalf("the broker is fenced at %v, and has a lease for %v", u.now, left)
+		u.wrong = fmt.Sprintf("the broker is fenced at %v, and has a lease for %v", u.now, left)
+		return
 	}
 	u.fenced++
 	u.l.fence(1, fences[0].epoch)
@@ -431,28 +435,78 @@ func (u *universe) commit() {
 // Whatever the order in which things happen, however long messages take, with clocks that drift as much as they may, and with a controller
 // that was deposed and does not know it: when a broker can be fenced its lease is over.
 func TestLeaseIsOverBeforeTheBrokerCanBeFenced(t *testing.T) {
-	l := newLedger(t)
-	l.must(formCommand())
-	l.must(registerCommand(1, 1))
-	incarnation, fenced := uint64(1<<40), 0
+	v := newVerse(t)
+	fenced := 0
 	rapid.Check(t, func(rt *rapid.T) {
-		incarnation++
-		l.fence(1, l.epoch(1))
-		l.must(registerCommand(1, incarnation))
-		u := &universe{rt: rt, l: l, now: time.Hour}
-		rate := rapid.Float64Range(1-maxClockDriftPercent/100.0, 1+maxClockDriftPercent/100.0)
-		u.broker.rate = rate.Draw(rt, "broker's clock")
-		for i := range u.judges {
-			u.judges[i].j, u.judges[i].rate, u.judges[i].asked = newJudge(defaultTiming(t)), rate.Draw(rt, "controller's clock"), -1
-		}
-		u.judges[0].j.lead(u.clock(0), l.store.Image())
-		for range rapid.IntRange(200, 1000).Draw(rt, "steps") {
-			u.step()
+		u := v.live(func(low, high int) int { return rapid.IntRange(low, high).Draw(rt, "dice") }, planted{})
+		if u.wrong != "" {
+			rt.Fatal(u.wrong)
 		}
 		fenced += u.fenced
 	})
 	if fenced < 5 {
 		t.Errorf("the broker was fenced %d times in all: the test shows nothing", fenced)
+	}
+}
+
+// dice give a number from low to high.
+type dice func(low, high int) int
+
+// verse is where one universe comes after another.
+type verse struct {
+	l           *ledger
+	incarnation uint64
+}
+
+func newVerse(t *testing.T) *verse {
+	l := newLedger(t)
+	l.must(formCommand())
+	l.must(registerCommand(1, 1))
+	return &verse{l, 1 << 40}
+}
+
+// live is the life of a universe.
+func (v *verse) live(d dice, bugs planted) *universe {
+	v.incarnation++
+	v.l.fence(1, v.l.epoch(1))
+	v.l.must(registerCommand(1, v.incarnation))
+	u := &universe{d: d, l: v.l, now: time.Hour}
+	rate := func() float64 { return 1 + float64(d(-1000, 1000))/1000*maxClockDriftPercent/100 }
+	u.broker.rate = rate()
+	for i := range u.judges {
+		u.judges[i].j, u.judges[i].rate, u.judges[i].asked = newJudge(defaultTiming(v.l.t)), rate(), -1
+		u.judges[i].j.planted = bugs
+	}
+	u.judges[0].j.lead(u.clock(0), v.l.store.Image())
+	for steps := d(200, 1000); steps > 0 && u.wrong == ""; steps-- {
+		u.step()
+	}
+	return u
+}
+
+// TestPlantedBugsAreFoundInUniverses puts bugs into the controllers and looks for the universe that shows them. Universes are the same
+// each time: numbers 1, 9, 7 and 17.
+func TestPlantedBugsAreFoundInUniverses(t *testing.T) {
+	for what, c := range map[string]struct {
+		bugs planted
+		most uint64 // universes
+	}{
+		"no proof":                {planted{proofIgnored: true}, 100},
+		"age of the proof":        {planted{ageIgnored: true}, 100},
+		"condemned, and leased":   {planted{condemnedLeased: true}, 100},
+		"silence of another term": {planted{sessionsKept: true}, 100},
+	} {
+		t.Run(what, func(t *testing.T) {
+			v := newVerse(t)
+			for seed := range c.most {
+				random := rand.New(rand.NewPCG(seed, 11))
+				if u := v.live(func(low, high int) int { return low + random.IntN(high-low+1) }, c.bugs); u.wrong != "" {
+					t.Logf("universe %d: %s", seed, u.wrong)
+					return
+				}
+			}
+			t.Errorf("it was not found in %d universes", c.most)
+		})
 	}
 }
 

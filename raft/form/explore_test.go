@@ -2,6 +2,7 @@ package form
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -14,6 +15,7 @@ import (
 type world struct {
 	nodes [3]controller
 	wipes int
+	bugs  planted
 }
 
 type controller struct {
@@ -61,7 +63,7 @@ func (w world) decide(i int) (world, Decision, error) {
 			answers = append(answers, n.heard[j].answer(j))
 		}
 	}
-	d, err := Next(n.answer(i), answers)
+	d, err := w.bugs.next(n.answer(i), answers)
 	if err == nil && (d.Step == Prepare || d.Step == Form) {
 		n.phase = Prepared
 		if d.Step == Form {
@@ -110,6 +112,12 @@ func (w world) check() error {
 
 // settles says whether controllers that can all talk come to an end: each has formed, or is to rejoin those that have.
 func (w world) settles() error {
+	_, err := w.settle()
+	return err
+}
+
+// settle has them all talk until they come to an end.
+func (w world) settle() (world, error) {
 	for range 4 {
 		ended := 0
 		for i := range w.nodes {
@@ -121,20 +129,20 @@ func (w world) settles() error {
 			var d Decision
 			var err error
 			if w, d, err = w.decide(i); err != nil {
-				return err
+				return w, err
 			}
 			if d.Step == Form || d.Step == Rejoin {
 				ended++
 			}
 		}
 		if err := w.check(); err != nil {
-			return err
+			return w, err
 		}
 		if ended == len(w.nodes) {
-			return nil
+			return w, nil
 		}
 	}
-	return fmt.Errorf("it does not come to an end: %+v", w)
+	return w, fmt.Errorf("it does not come to an end: %+v", w)
 }
 
 // next are all worlds that one event makes of this one.
@@ -193,19 +201,53 @@ func TestEveryInterleavingFormsOneGroup(t *testing.T) {
 // TestAnyStoryFormsOneGroup is of stories with more replaced disks than can all be visited.
 func TestAnyStoryFormsOneGroup(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		var w world
-		for range rapid.IntRange(1, 80).Draw(t, "events") {
-			worlds, err := w.next(6)
-			if err != nil {
-				t.Fatal(err)
-			}
-			w = worlds[rapid.IntRange(0, len(worlds)-1).Draw(t, "event")]
-			if err := w.check(); err != nil {
-				t.Fatal(err)
-			}
-		}
-		if err := w.settles(); err != nil {
+		err := story(world{}, func(low, high int) int { return rapid.IntRange(low, high).Draw(t, "dice") })
+		if err != nil {
 			t.Fatal(err)
 		}
 	})
+}
+
+// story has things happen to a world, and says what is wrong with what it comes to.
+func story(w world, dice func(low, high int) int) error {
+	for range dice(1, 3) {
+		for range dice(1, 40) {
+			worlds, err := w.next(6)
+			if err != nil {
+				return err
+			}
+			w = worlds[dice(0, len(worlds)-1)]
+			if err := w.check(); err != nil {
+				return err
+			}
+		}
+		var err error
+		if w, err = w.settle(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// TestPlantedBugsAreFoundInStories puts bugs in and looks for the story that shows them. Stories are the same each time: numbers 6, 51 and 1.
+func TestPlantedBugsAreFoundInStories(t *testing.T) {
+	for what, c := range map[string]struct {
+		bugs planted
+		most uint64 // stories
+	}{
+		"a blank one founds":       {planted{blankFounds: true}, 300},
+		"founded when most agreed": {planted{mostFound: true}, 300},
+		"founded when nobody did":  {planted{notAwaited: true}, 300},
+	} {
+		t.Run(what, func(t *testing.T) {
+			for seed := range c.most {
+				random := rand.New(rand.NewPCG(seed, 5))
+				if err := story(world{bugs: c.bugs}, func(low, high int) int { return low + random.IntN(high-low+1) }); err != nil {
+					t.Logf("story %d: %v", seed, err)
+					return
+				}
+			}
+			t.Errorf("it was not found in %d stories", c.most)
+		})
+	}
 }
