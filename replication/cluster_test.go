@@ -149,7 +149,7 @@ func (b *broker) start() {
 	b.log, b.tail = log, partition.NewTailBudget(64<<20)
 	b.partitions = make(map[mq.PartitionID]*partition.Partition)
 	b.run = b.cluster.ctl.run()
-	b.register(recovery.Suspects())
+	b.register(recovery)
 	b.client = b.cluster.net.client(b.id)
 	b.server = b.cluster.net.serve(b.id, &b.handler)
 	ctx, stop := context.WithCancel(context.Background())
@@ -158,8 +158,8 @@ func (b *broker) start() {
 }
 
 // register has this run registered, also anew when it was declared dead and is not.
-func (b *broker) register(suspects []mq.PartitionID) {
-	b.epoch.Store(b.cluster.ctl.register(b.id, b.run, b.dir, suspects))
+func (b *broker) register(found *partition.Recovery) {
+	b.epoch.Store(b.cluster.ctl.register(b.id, b.run, b.dir, found))
 	b.renew()
 }
 

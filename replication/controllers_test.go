@@ -100,13 +100,20 @@ func (c *controllers) run() uint64 {
 }
 
 // register registers a run of node on one of its directories, and gives the broker epoch.
-func (c *controllers) register(node mq.NodeID, run uint64, dir int, suspects []mq.PartitionID) uint64 {
+func (c *controllers) register(node mq.NodeID, run uint64, dir int, found *partition.Recovery) uint64 {
 	id := mq.DirID{0xd1, byte(node), byte(dir)}
 	command := &metadatapb.RegisterBroker{
 		ClusterId: clusterID[:], NodeId: int32(node), Incarnation: run, DirId: id[:], MaxFeatureLevel: metadata.FeatureLevel,
 	}
-	for _, s := range suspects {
-		command.Suspects = append(command.Suspects, metadata.PartitionRecord(s))
+	if found != nil { // a new run says what it does not have, or what it has
+		for _, s := range found.Suspects() {
+			command.Suspects = append(command.Suspects, metadata.PartitionRecord(s))
+		}
+		doubt, whole := found.Doubt()
+		command.Doubt = doubt
+		for _, w := range whole {
+			command.Whole = append(command.Whole, metadata.PartitionRecord(w))
+		}
 	}
 	result := c.must(&metadatapb.Command{Kind: &metadatapb.Command_RegisterBroker{RegisterBroker: command}})
 	return result.GetRegisterBroker().GetBrokerEpoch()

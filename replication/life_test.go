@@ -353,14 +353,21 @@ func (l *living) split() {
 	l.producers[part+2].send(l.c, 1, true)
 }
 
-// last has one fall out of sync, and all the others die before it is back.
+// last has one fall out of sync, and all the others die before it is back. It may have been the last to leave, and be eligible until commits go on without it.
 func (l *living) last() {
-	b := l.some()
+	b, back := l.some(), l.some()
 	if !b.up {
 		return
 	}
+	if back != b && back.up {
+		l.c.ctl.fence(back.id)
+	}
 	l.c.ctl.fence(b.id)
-	l.send(1)
+	if back != b && back.up {
+		back.register(nil)
+		l.work(l.d.number(0, 1, "partition"), 2*time.Second, func() bool { return l.inSync(back) })
+	}
+	l.send(2)
 	time.Sleep(time.Duration(l.d.number(1, 100, "ms")) * time.Millisecond)
 	for node := range mq.NodeID(3) {
 		if other := l.c.brokers[1+node]; other != b && other.up {
@@ -370,6 +377,16 @@ func (l *living) last() {
 	}
 	b.register(nil)
 	l.judge()
+}
+
+// inSync says whether a broker is so everywhere.
+func (l *living) inSync(b *broker) bool {
+	for i := range 2 {
+		if !slices.Contains(l.c.ctl.partition(id(i)).ISR, b.id) {
+			return false
+		}
+	}
+	return true
 }
 
 // work has producers send to a partition, now and then, until something is so, but not for longer than a while.

@@ -112,7 +112,7 @@ func TestPlantedBugsAreFoundInLives(t *testing.T) {
 		{"damage ignored", losses, bugs{metadata: metadata.Planted{DamageIgnored: true}}, 0, 1000},
 		{"other disk ignored", losses, bugs{metadata: metadata.Planted{DiskIgnored: true}}, 0, 1000},
 		{"eligible forgotten", losses, bugs{metadata: metadata.Planted{EligibleForgotten: true}}, 0, 1000},
-		{"eligible for ever", comings, bugs{metadata: metadata.Planted{EligibleForEver: true}}, 0, 1000},
+		{"eligible for ever", losses, bugs{metadata: metadata.Planted{EligibleForEver: true}}, 0, 1000},
 		{"compare-and-set ignored", comings, bugs{metadata: metadata.Planted{CompareIgnored: true}}, 0, 1000},
 		{"incarnation of a proposal ignored", comings, bugs{metadata: metadata.Planted{IncarnationIgnored: true}}, 0, 1000},
 		{"declared dead and joins", comings, bugs{metadata: metadata.Planted{FencedJoins: true}}, 0, 1000},
