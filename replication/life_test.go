@@ -422,7 +422,13 @@ func (l *living) rot(b *broker) {
 	}
 }
 
+// allInSync says whether nobody lacks anything that counts, a disk that was just replaced included.
 func (l *living) allInSync() bool {
+	for _, b := range l.c.brokers {
+		if !b.up {
+			return false
+		}
+	}
 	for i := range 2 {
 		if len(l.c.ctl.partition(id(i)).ISR) < 3 {
 			return false
