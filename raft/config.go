@@ -104,6 +104,9 @@ type planted struct {
 	saidTooEarly   bool // what must follow a sync does not wait for it
 	resetTooEarly  bool // the log is emptied before a received snapshot is durable
 	contextAgain   bool // each attempt to read has the same context
+	readNotAsked   bool // a leader reads without asking the others whether it still leads
+	idAgain        bool // the id of a member that was removed is taken again
+	blankGoesOn    bool // a member that lost its disk goes on under its id, as if it had never said anything
 
 	panicked func(any) // takes what raft panics over
 }

@@ -63,7 +63,7 @@ func (n *Node) change(ctx context.Context, kind raftpb.ConfChangeType, id uint64
 func (n *Node) proposeChange(p *proposal) {
 	l := &n.loop
 	change := p.change.GetChanges()[0]
-	err := checkChange(l.members, change)
+	err := n.checkChange(change)
 	if err == nil {
 		err = n.checkReach(change)
 	}
@@ -79,6 +79,14 @@ func (n *Node) proposeChange(p *proposal) {
 		return
 	}
 	n.hand(&group{term: l.term, proposals: []*proposal{p}}, &raftpb.Entry{Type: raftpb.EntryConfChangeV2.Enum(), Data: data})
+}
+
+func (n *Node) checkChange(c *raftpb.ConfChangeSingle) error {
+	m := n.loop.members
+	if n.cfg.planted.idAgain {
+		m = &members{conf: m.conf}
+	}
+	return checkChange(m, c)
 }
 
 // checkChange refuses what would make no sense, or what raft would panic over. It depends on nothing but the membership, so that all members decide the same.
@@ -193,7 +201,7 @@ func (n *Node) applyChange(e *raftpb.Entry) (*group, error) {
 	l := &n.loop
 	var refusal error
 	for _, c := range change.GetChanges() {
-		refusal = errors.Join(refusal, checkChange(l.members, c))
+		refusal = errors.Join(refusal, n.checkChange(c))
 	}
 	if refusal == nil {
 		l.members = membersOf(l.rn.ApplyConfChange(change), l.members.highest)

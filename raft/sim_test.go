@@ -38,6 +38,8 @@ type sim struct {
 	seen     int                // the most that an acknowledgement or a read showed
 	wrong    []string
 	peaceful bool // nothing more happens
+	removed  []uint64
+	blank    uint64 // a member whose disk was lost; 0: none
 	trouble  sync.WaitGroup
 }
 
@@ -388,7 +390,11 @@ func (s *sim) happen() {
 		return
 	}
 	other := s.some()
-	switch s.intN(13) {
+	switch s.intN(16) {
+	case 13:
+		s.trouble.Go(s.again)
+	case 14, 15:
+		s.trouble.Go(func() { s.loseDisk(m) })
 	case 0, 1, 2:
 		s.trouble.Go(func() { s.crash(m, s.between(time.Millisecond, 500*time.Millisecond)) })
 	case 3:
@@ -416,7 +422,9 @@ func (s *sim) happen() {
 			s.trouble.Go(func() {
 				ctx, done := context.WithTimeout(s.ctx, time.Second)
 				defer done()
-				_ = leader.node.Remove(ctx, m.id) // which may be refused
+				if leader.node.Remove(ctx, m.id) == nil { // which may be refused
+					s.set(func() { s.removed = append(s.removed, m.id) })
+				}
 			})
 		}
 	}
@@ -446,6 +454,59 @@ func (s *sim) grow() {
 	}
 }
 
+// again asks for a place under the id of a member that was removed, which is not to be had.
+func (s *sim) again() {
+	leader := s.leader()
+	s.mu.Lock()
+	removed := slices.Clone(s.removed)
+	s.mu.Unlock()
+	if leader == nil || len(removed) == 0 {
+		return
+	}
+	id := removed[s.intN(len(removed))]
+	ctx, done := context.WithTimeout(s.ctx, 2*time.Second)
+	defer done()
+	if leader.node.AddLearner(ctx, id) == nil {
+		s.fault("member %d was removed, and its id is taken again", id)
+	}
+}
+
+// loseDisk has a member lose its disk, once in a life. It is blank then: another member takes its place, under another id.
+func (s *sim) loseDisk(m *machine) {
+	s.mu.Lock()
+	present := s.machines[m.id] == m && s.blank == 0
+	if present {
+		s.blank = m.id
+		delete(s.machines, m.id)
+	}
+	s.mu.Unlock()
+	if !present {
+		return
+	}
+	m.fs.CrashWith(crashfs.Lose())
+	_ = m.node.Close() // of a power cut
+	_ = m.log.Close()
+	time.Sleep(s.between(time.Millisecond, 50*time.Millisecond))
+	if s.planted.blankGoesOn {
+		s.set(func() { s.blank = 0 })
+		s.add(m.id)
+		return
+	}
+	s.dismiss()
+	s.grow()
+}
+
+// dismiss takes the member that lost its disk out of the group, if it is there and that can be done now.
+func (s *sim) dismiss() {
+	leader := s.leader()
+	if leader == nil || s.blank == 0 {
+		return
+	}
+	ctx, done := context.WithTimeout(s.ctx, time.Second)
+	defer done()
+	_ = leader.node.Remove(ctx, s.blank)
+}
+
 // heal ends all trouble.
 func (s *sim) heal() {
 	s.set(func() { clear(s.cut); clear(s.slow); s.loss = 0 })
@@ -455,7 +516,11 @@ func (s *sim) heal() {
 func (s *sim) settle() {
 	for range 1000 {
 		time.Sleep(20 * time.Millisecond)
-		if leader := s.leader(); leader != nil && s.together(leader) {
+		leader := s.leader()
+		if leader != nil && slices.Contains(leader.node.Status().Voters, s.blank) {
+			s.dismiss()
+		}
+		if leader != nil && s.together(leader) {
 			s.judge(leader.sm.applied())
 			return
 		}
