@@ -64,7 +64,6 @@ var floors = []struct {
 	{"api", 1, "the .proto files"},
 	{"api/metadata/v1", 1, "generated from them"},
 	{"api/replication/v1", 1, "generated from them"},
-	{"api/replication/v1/replicationpbconnect", 1, "generated from them"},
 	{"api/admin/v1", 1, "likewise: what operators ask"},
 	{"api/raft/v1", 1, "generated from them"},
 	{"api/raft/v1/raftpbconnect", 1, "generated from them"},

@@ -17,15 +17,15 @@ import (
 	"github.com/rustmq/rustmq/pki"
 )
 
-// traffic is a kind of what nodes say to each other. Each has a connection of its own, so that none waits behind another.
+// traffic is a kind of what nodes say to each other over HTTP/2. Each has a connection of its own, so that none waits behind another. Beside them is
+// [dialer.stream].
 type traffic string
 
 // The kinds of traffic.
 const (
-	trafficRaft        traffic = "raft"
-	trafficSnapshot    traffic = "snapshot"
-	trafficReplication traffic = "replication"
-	trafficControl     traffic = "control"
+	trafficRaft     traffic = "raft"
+	trafficSnapshot traffic = "snapshot"
+	trafficControl  traffic = "control"
 )
 
 const (
@@ -83,8 +83,10 @@ func (d *dialer) transport(node mq.NodeID) *http.Transport {
 	config := rpcHTTP2()
 	config.StrictMaxConcurrentRequests = true // a second connection would take this one's order, and its meaning, away
 	return &http.Transport{
-		DialTLSContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return d.dial(ctx, node) },
-		Protocols:      protocols, HTTP2: config, IdleConnTimeout: dialKeep, DisableCompression: true,
+		DialTLSContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return d.dial(ctx, node, d.certs.NodeClientTLS(node))
+		},
+		Protocols: protocols, HTTP2: config, IdleConnTimeout: dialKeep, DisableCompression: true,
 	}
 }
 
@@ -92,7 +94,7 @@ func (d *dialer) transport(node mq.NodeID) *http.Transport {
 var errNowhere = &net.OpError{Op: "dial", Net: "tcp", Err: errors.New("it is not known where it is")}
 
 // dial connects with a node, wherever it is: at the first of its addresses at which it proves to be that node.
-func (d *dialer) dial(ctx context.Context, node mq.NodeID) (net.Conn, error) {
+func (d *dialer) dial(ctx context.Context, node mq.NodeID, config *tls.Config) (net.Conn, error) {
 	d.mu.Lock()
 	closed := d.closed
 	d.mu.Unlock()
@@ -105,7 +107,7 @@ func (d *dialer) dial(ctx context.Context, node mq.NodeID) (net.Conn, error) {
 	}
 	var errs []error
 	for _, addr := range candidates {
-		conn, err := d.dialAt(ctx, node, addr)
+		conn, err := d.dialAt(ctx, node, addr, config)
 		if err == nil {
 			d.mu.Lock()
 			d.reached[node] = addr
@@ -118,14 +120,14 @@ func (d *dialer) dial(ctx context.Context, node mq.NodeID) (net.Conn, error) {
 }
 
 // dialAt connects with a node at an address, and shakes hands.
-func (d *dialer) dialAt(ctx context.Context, node mq.NodeID, addr string) (net.Conn, error) {
+func (d *dialer) dialAt(ctx context.Context, node mq.NodeID, addr string, config *tls.Config) (net.Conn, error) {
 	conn, err := d.network.Dial(ctx, addr)
 	if err != nil {
 		return nil, mq.Errorf(mq.NetworkException, "dial node %d: %w", node, err)
 	}
 	ctx, cancel := context.WithTimeout(ctx, rpcHandshakeTimeout)
 	defer cancel()
-	secure := tls.Client(conn, d.certs.NodeClientTLS(node))
+	secure := tls.Client(conn, config)
 	if err := secure.HandshakeContext(ctx); err != nil {
 		_ = conn.Close()
 		return nil, mq.Wrapf(err, "dial node %d at %s", node, addr)
@@ -150,6 +152,13 @@ func (d *dialer) at(node mq.NodeID) string {
 		return all[0]
 	}
 	return ""
+}
+
+// stream makes a connection of its own for a stream of replication.
+func (d *dialer) stream(ctx context.Context, node mq.NodeID) (net.Conn, error) {
+	config := d.certs.NodeClientTLS(node)
+	config.NextProtos = []string{pki.StreamProtocol}
+	return d.dial(ctx, node, config)
 }
 
 // close lets go of connections without a stream, and makes no new ones. Whoever has a stream ends it before.

@@ -16,11 +16,9 @@ import (
 	"sync/atomic"
 	"time"
 
-	"connectrpc.com/connect"
 	"gocloud.dev/blob"
 
 	"github.com/rustmq/rustmq/admin"
-	"github.com/rustmq/rustmq/api/replication/v1/replicationpbconnect"
 	"github.com/rustmq/rustmq/broker"
 	"github.com/rustmq/rustmq/control"
 	"github.com/rustmq/rustmq/metadata"
@@ -377,10 +375,10 @@ func (n *Node) openReplication() {
 	r := &replicator{
 		node: n.id.Node, cluster: n.cluster, logger: n.logger,
 		lookup: func(id mq.PartitionID) *partition.Partition { return n.partitions.Table().Get(id) },
-		client: func(node mq.NodeID) connect.HTTPClient { return n.dialer.client(node, trafficReplication) },
+		dial:   n.dialer.stream,
 	}
 	n.replicator, n.partitions.replicator = r, r
-	n.mux.Handle("/"+replicationpbconnect.ReplicationServiceName+"/", r)
+	n.rpc.takeStreams(r.serve)
 }
 
 func (n *Node) openUploader(context.Context) error {

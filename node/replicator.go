@@ -3,10 +3,8 @@ package node
 import (
 	"context"
 	"log/slog"
-	"net/http"
+	"net"
 	"sync/atomic"
-
-	"connectrpc.com/connect"
 
 	metadatapb "github.com/rustmq/rustmq/api/metadata/v1"
 	"github.com/rustmq/rustmq/broker"
@@ -22,24 +20,22 @@ type replicator struct {
 	node    mq.NodeID
 	cluster cluster
 	lookup  func(mq.PartitionID) *partition.Partition
-	client  func(mq.NodeID) connect.HTTPClient
+	dial    func(context.Context, mq.NodeID) (net.Conn, error)
 	logger  *slog.Logger
 
 	epoch    uint64 // of this broker, that both sides speak as; 0: neither is open
 	follower *replication.Follower
 	peers    *replication.Peers
 	known    map[mq.NodeID]bool // peers that were set
-	handler  atomic.Pointer[http.Handler]
+	serving  atomic.Pointer[replication.Follower]
 	shown    atomic.Pointer[replication.Peers] // peers, for metrics
 }
 
-// ServeHTTP is the ReplicationService: what other brokers lead and this one follows.
-func (r *replicator) ServeHTTP(w http.ResponseWriter, req *http.Request) {
-	if h := r.handler.Load(); h != nil {
-		(*h).ServeHTTP(w, req)
-		return
+// serve takes a stream of what another broker leads and this one follows. Until this broker is registered it takes none.
+func (r *replicator) serve(conn net.Conn, from mq.NodeID) {
+	if f := r.serving.Load(); f != nil {
+		f.Serve(conn, from)
 	}
-	http.Error(w, "this broker is not registered yet", http.StatusServiceUnavailable)
 }
 
 // reconcile takes over an image, after partitions have their roles in it.
@@ -72,7 +68,8 @@ func (r *replicator) reconcile(img *metadata.Image, table *broker.Table) {
 		}
 		r.known[b.ID] = len(led[b.ID]) > 0
 		r.peers.Set(replication.Peer{
-			Node: b.ID, Incarnation: b.Epoch, Fenced: b.Fenced || b.ShuttingDown, Client: r.client(b.ID), URL: baseURL(b.ID),
+			Node: b.ID, Incarnation: b.Epoch, Fenced: b.Fenced || b.ShuttingDown,
+			Dial: func(ctx context.Context) (net.Conn, error) { return r.dial(ctx, b.ID) },
 		}, led[b.ID])
 	}
 }
@@ -80,18 +77,17 @@ func (r *replicator) reconcile(img *metadata.Image, table *broker.Table) {
 func (r *replicator) open(epoch uint64) {
 	self := partition.Replica{Node: r.node, Incarnation: epoch}
 	r.epoch, r.known = epoch, make(map[mq.NodeID]bool)
-	r.follower = replication.NewFollower(replication.FollowerConfig{Self: self, Peer: Peer, Lookup: r.lookup, Logger: r.logger})
+	r.follower = replication.NewFollower(replication.FollowerConfig{Self: self, Lookup: r.lookup, Logger: r.logger})
 	r.peers = replication.Open(replication.Config{Self: self, Propose: r.propose, Logger: r.logger})
 	r.shown.Store(r.peers)
-	_, handler := r.follower.Handler()
-	r.handler.Store(&handler)
+	r.serving.Store(r.follower)
 }
 
 func (r *replicator) close() {
 	if r.epoch == 0 {
 		return
 	}
-	r.handler.Store(nil)
+	r.serving.Store(nil)
 	r.shown.Store(nil)
 	r.peers.Close()
 	r.follower.Close()

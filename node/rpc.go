@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/rustmq/rustmq/mq"
@@ -48,13 +49,14 @@ const (
 	rpcPingTimeout = 800 * time.Millisecond
 )
 
-// rpcListener is where the other nodes of the cluster speak to this one, and nobody else can: HTTP/2 over mutual TLS.
+// rpcListener is where the other nodes of the cluster speak to this one, and nobody else can: HTTP/2, and streams of replication, over mutual TLS.
 type rpcListener struct {
 	http    http.Server
 	addr    net.Addr
 	door    *join.Door // nil where no node is let in
 	logger  *slog.Logger
 	stopped chan struct{}
+	streams atomic.Pointer[func(conn net.Conn, from mq.NodeID)] // nil: none are taken yet
 
 	mu        sync.Mutex
 	strangers []net.Conn // oldest first
@@ -72,6 +74,7 @@ func serveRPC(listener net.Listener, certs *pki.Identity, handler http.Handler, 
 	protocols := new(http.Protocols)
 	protocols.SetHTTP2(true)
 	config, others := certs.NodeServerTLS(), make(map[string]func(*http.Server, *tls.Conn, http.Handler))
+	others[pki.StreamProtocol] = func(_ *http.Server, conn *tls.Conn, _ http.Handler) { l.serveStream(conn) }
 	if door != nil {
 		config = certs.JoinServerTLS()
 		others[pki.JoinProtocol] = func(_ *http.Server, conn *tls.Conn, _ http.Handler) { door.Serve(conn) }
@@ -96,6 +99,19 @@ func rpcHTTP2() *http.HTTP2Config {
 		MaxReceiveBufferPerStream: rpcStreamWindow, MaxReceiveBufferPerConnection: rpcConnWindow,
 		SendPingTimeout: rpcPingAfter, PingTimeout: rpcPingTimeout, WriteByteTimeout: rpcWriteTimeout,
 	}
+}
+
+// takeStreams has serve called with each connection that speaks [pki.StreamProtocol] from now on, and who has it. When it returns, the connection is closed.
+func (l *rpcListener) takeStreams(serve func(conn net.Conn, from mq.NodeID)) { l.streams.Store(&serve) }
+
+func (l *rpcListener) serveStream(conn *tls.Conn) {
+	node, ok := pki.PeerNode(conn.ConnectionState())
+	serve := l.streams.Load()
+	if !ok || serve == nil {
+		return
+	}
+	l.connState(conn, http.StateActive) // the library tells this of HTTP only
+	(*serve)(conn, node)
 }
 
 // Addr is where the listener was bound.

@@ -275,7 +275,7 @@ func TestEachKindOfTrafficHasOneConnection(t *testing.T) {
 	c := newRPCCluster(t)
 	l := c.listen(1)
 	d := c.dialerTo(2, l.Addr())
-	for _, kind := range []traffic{trafficRaft, trafficSnapshot, trafficReplication, trafficControl} {
+	for _, kind := range []traffic{trafficRaft, trafficSnapshot, trafficControl} {
 		for range 5 {
 			req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, baseURL(1)+"/wait", nil)
 			if err != nil {
@@ -290,8 +290,65 @@ func TestEachKindOfTrafficHasOneConnection(t *testing.T) {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.peers[2] != 4 {
-		t.Errorf("%d connections for 4 kinds of traffic", l.peers[2])
+	if l.peers[2] != 3 {
+		t.Errorf("%d connections for 3 kinds of traffic", l.peers[2])
+	}
+}
+
+func TestStreamsAreTakenFromNodesWithWhoHasThem(t *testing.T) {
+	c := newRPCCluster(t)
+	l := c.listen(1)
+	early, err := c.dialerTo(2, l.Addr()).stream(t.Context(), 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer early.Close()
+	if _, err := early.Read(make([]byte, 1)); err == nil {
+		t.Error("a stream was taken before anybody could take it")
+	}
+	for open := 1; open > 0; { // its place is free a moment later
+		l.mu.Lock()
+		open = l.peers[2]
+		l.mu.Unlock()
+	}
+	l.takeStreams(func(conn net.Conn, from mq.NodeID) {
+		fmt.Fprint(conn, from)
+		_, _ = conn.Read(make([]byte, 1))
+	})
+	var conns []net.Conn
+	for i := range rpcPeerConns + 1 {
+		conn, err := c.dialerTo(2, l.Addr()).stream(t.Context(), 1)
+		if err != nil && i == rpcPeerConns {
+			continue // refused before the handshake was over
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		conns = append(conns, conn)
+		said := make([]byte, 1)
+		if _, err := io.ReadFull(conn, said); (err == nil) != (i < rpcPeerConns) || err == nil && string(said) != "2" {
+			t.Errorf("stream %d: %q, %v", i, said, err)
+		}
+	}
+	conns[0].Close()
+	for { // its place is free, once it is known that it has ended
+		conn, err := c.dialerTo(2, l.Addr()).stream(t.Context(), 1)
+		if err != nil {
+			continue
+		}
+		defer conn.Close()
+		if _, err := io.ReadFull(conn, make([]byte, 1)); err == nil {
+			break
+		}
+	}
+	wrong := c.dialerTo(2, l.Addr())
+	if _, err := wrong.stream(t.Context(), 3); err == nil || !strings.Contains(err.Error(), "node 1 answers where node 3 should") {
+		t.Errorf("node 1 was taken for node 3: %v", err)
+	}
+	wrong.close()
+	if _, err := wrong.stream(t.Context(), 1); mq.CodeOf(err) != mq.ShuttingDown {
+		t.Errorf("after the end: %v", err)
 	}
 }
 

@@ -30,12 +30,15 @@ func (id *Identity) ServerTLS() *tls.Config {
 	return c
 }
 
-// NodeServerTLS is the configuration of a listener that only nodes of the cluster may speak to: mutual TLS 1.3, HTTP/2, and the other side's
+// StreamProtocol is the ALPN name of connections between nodes that carry a stream of replication, and nothing of HTTP.
+const StreamProtocol = "rustmq-replication/1"
+
+// NodeServerTLS is the configuration of a listener that only nodes of the cluster may speak to: mutual TLS 1.3, HTTP/2 or [StreamProtocol], and the other side's
 // certificate is of the cluster's authority and names a node of it. Each connection is judged anew: no sessions are resumed.
 func (id *Identity) NodeServerTLS() *tls.Config {
 	c := id.serverTLS()
 	c.ClientAuth = tls.RequireAndVerifyClientCert
-	c.NextProtos = []string{"h2"}
+	c.NextProtos = []string{"h2", StreamProtocol}
 	c.SessionTicketsDisabled = true
 	c.VerifyConnection = func(state tls.ConnectionState) error {
 		_, err := id.verifiedNode(state)

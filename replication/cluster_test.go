@@ -5,7 +5,6 @@ import (
 	"context"
 	"log/slog"
 	"maps"
-	"net/http"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -54,9 +53,8 @@ type broker struct {
 	tail       *partition.TailBudget
 	follower   *Follower
 	peers      *Peers
-	handler    atomic.Pointer[http.Handler]
-	server     *http.Server
-	client     *http.Client
+	answers    atomic.Pointer[Follower] // whom streams of leaders reach
+	unlisten   func()
 	run        uint64        // its number
 	dir        int           // which disk it has
 	epoch      atomic.Uint64 // as it registered last
@@ -150,8 +148,7 @@ func (b *broker) start() {
 	b.partitions = make(map[mq.PartitionID]*partition.Partition)
 	b.run = b.cluster.ctl.run()
 	b.register(recovery)
-	b.client = b.cluster.net.client(b.id)
-	b.server = b.cluster.net.serve(b.id, &b.handler)
+	b.unlisten = b.cluster.net.serve(b.id, &b.answers)
 	ctx, stop := context.WithCancel(context.Background())
 	b.stop, b.up = stop, true
 	b.reconciles.Go(func() { b.watch(ctx, recovery) })
@@ -192,18 +189,17 @@ func (b *broker) serve(epoch uint64) {
 	logger := b.cluster.logger.With("broker", b.id)
 	cfg := b.cluster.cfg
 	cfg.Self, cfg.Logger, cfg.Propose, cfg.planted = self, logger, b.cluster.ctl.propose, b.cluster.bugs.peers
-	follower, peers := NewFollower(FollowerConfig{Self: self, Peer: peerOf, Lookup: b.partition, Logger: logger}), Open(cfg)
+	follower, peers := NewFollower(FollowerConfig{Self: self, Lookup: b.partition, Logger: logger}), Open(cfg)
 	b.mu.Lock()
 	b.follower, b.peers = follower, peers
 	b.mu.Unlock()
 	b.serving = epoch
-	_, h := follower.Handler()
-	b.handler.Store(&h)
+	b.answers.Store(follower)
 }
 
 func (b *broker) unserve() {
 	if b.serving != 0 {
-		b.handler.Store(nil)
+		b.answers.Store(nil)
 		b.peers.Close()
 		b.follower.Close()
 		b.serving = 0
@@ -219,9 +215,8 @@ func (b *broker) end() {
 	b.stop()
 	b.reconciles.Wait()
 	b.unserve()
-	_ = b.server.Close()
-	b.client.CloseIdleConnections()
 	b.cluster.net.breakIf(func(from, to mq.NodeID) bool { return from == b.id || to == b.id })
+	b.unlisten()
 	for _, p := range b.all() {
 		p.Close()
 	}
@@ -307,7 +302,7 @@ func (b *broker) reconcile(recovery *partition.Recovery, img *metadata.Image) {
 	for node := range b.cluster.brokers {
 		if node != b.id {
 			r := img.Broker(node)
-			b.peers.Set(Peer{Node: node, Incarnation: r.Epoch, Fenced: r.Fenced, Client: b.client, URL: urlOf(node)}, follow[node])
+			b.peers.Set(Peer{Node: node, Incarnation: r.Epoch, Fenced: r.Fenced, Dial: b.cluster.net.dialer(b.id, node)}, follow[node])
 		}
 	}
 }

@@ -3,18 +3,17 @@
 // # What is here
 //
 //   - [Peers], the leader's side: a stream to each broker that follows something led here, and the proposals of in-sync sets
-//   - [Follower], the follower's side: the ReplicationService, which writes to this node's log and acknowledges what is synced
-//   - [HTTP2], how both ends' HTTP/2 must be configured
+//   - [Follower], the follower's side: writes to this node's log and acknowledges what is synced
 //
 // # What is not here
 //
 // It does not decide who leads, follows or is in sync: the controllers do, and the node tells partitions (Lead, Follow) and [Peers.Set]. It opens no
-// socket: the node gives each peer an HTTP client of its own, for TCP connections that nothing else uses, and serves [Follower.Handler] where only
-// nodes may speak. What a partition's log may take stands in package partition, where every call names the leader epoch.
+// socket: the node dials connections that nothing else uses, and gives [Follower.Serve] those that come in where only nodes may speak. What a
+// partition's log may take stands in package partition, where every call names the leader epoch.
 //
 // # For the node
 //
-//	f := replication.NewFollower(FollowerConfig{Self, Peer, Lookup, Logger})   before the RPC listener; mount f.Handler()
+//	f := replication.NewFollower(FollowerConfig{Self, Lookup, Logger})         once registered; f.Serve(connection, whose it is)
 //	p := replication.Open(Config{Self, Propose, Logger})                       once registered: Self is node id and broker epoch
 //	with each image:    first Lead, Follow, Refetch or Offline for each partition that changed, then
 //	                    p.Set(Peer{...}, all that is led here and replicated there) for each broker whose list or incarnation changed
@@ -47,7 +46,7 @@
 //
 // A partition with news is put on the list of each peer that it is assigned to, once. One goroutine per peer takes them in turn and reads from
 // the hot tail or the log what comes next, up to a window of bytes not acknowledged yet. It keeps no bytes of its own: who is slow reads on later.
-// A follower without room in its log does not read its stream, which is HTTP/2's back-pressure. A watermark that moves travels with
+// A follower without room in its log does not read its stream, which is TCP's back-pressure. A watermark that moves travels with
 // the next batches, or alone after [DefaultMarksDelay].
 //
 // # Invariants

@@ -299,7 +299,7 @@ func TestNothingIsAcknowledgedBelowMinISR(t *testing.T) {
 	})
 }
 
-// Nobody but the leader may push, and only to whom it means.
+// Nobody but the leader may push, and only to whom it means: node 7 says that it is node 1.
 func TestHelloIsChecked(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		c := newCluster(t, 2, 1, 1, 12).start()
@@ -309,10 +309,8 @@ func TestHelloIsChecked(t *testing.T) {
 			Self: partition.Replica{Node: 1, Incarnation: 99}, Propose: c.ctl.propose, Logger: c.logger,
 		})
 		defer liar.Close()
-		client := c.net.client(7) // node 7 says that it is node 1
-		defer client.CloseIdleConnections()
 		p := c.brokers[1].partition(id(0))
-		liar.Set(Peer{Node: 2, Client: client, URL: urlOf(2)}, []Assignment{{p, p.LeaderEpoch()}})
+		liar.Set(Peer{Node: 2, Dial: c.net.dialer(7, 2)}, []Assignment{{p, p.LeaderEpoch()}})
 		time.Sleep(10 * time.Second)
 		if s := liar.Status(); len(s) != 1 || s[0].Streams != 0 {
 			t.Fatalf("%+v", s)

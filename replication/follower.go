@@ -5,16 +5,12 @@ import (
 	"errors"
 	"io"
 	"log/slog"
-	"net/http"
+	"net"
 	"slices"
 	"sync"
 	"time"
 
-	"connectrpc.com/connect"
-
 	replicationpb "github.com/rustmq/rustmq/api/replication/v1"
-	"github.com/rustmq/rustmq/api/replication/v1/replicationpbconnect"
-	"github.com/rustmq/rustmq/api/rpcerr"
 	"github.com/rustmq/rustmq/mq"
 	"github.com/rustmq/rustmq/partition"
 )
@@ -23,8 +19,6 @@ import (
 type FollowerConfig struct {
 	// Self is this broker in this run: the incarnation that its acknowledgements count for.
 	Self partition.Replica
-	// Peer is the node that the connection of a request belongs to, as its certificate says.
-	Peer func(ctx context.Context) (mq.NodeID, bool)
 	// Lookup is the partition of this id that runs here, or nil. Whom it follows in which epoch is told to it by others.
 	Lookup func(mq.PartitionID) *partition.Partition
 	Logger *slog.Logger
@@ -45,72 +39,60 @@ func NewFollower(cfg FollowerConfig) *Follower {
 	return &Follower{cfg: cfg, sessions: make(map[*session]struct{})}
 }
 
-// Handler is the ReplicationService, and the path that it answers at.
-func (f *Follower) Handler() (string, http.Handler) {
-	path, h := replicationpbconnect.NewReplicationServiceHandler(f,
-		connect.WithCompression("gzip", nil, nil), // batches are compressed by whoever made them
-		connect.WithReadMaxBytes(maxMessageBytes))
-	return path, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		h.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), controllerKey{}, http.NewResponseController(w))))
-	})
-}
-
-// controllerKey is where a request's context has its *http.ResponseController.
-type controllerKey struct{}
-
-// hangUp ends a stream from this end: what waits in Receive or Send returns.
-func hangUp(ctx context.Context) {
-	if c, ok := ctx.Value(controllerKey{}).(*http.ResponseController); ok {
-		past := time.Unix(1, 0)
-		_, _ = c.SetReadDeadline(past), c.SetWriteDeadline(past)
-	}
-}
-
 // Close ends all streams and joins their goroutines. New ones are refused.
 func (f *Follower) Close() {
 	f.mu.Lock()
 	f.closed = true
 	for s := range f.sessions {
 		s.cancel()
-		hangUp(s.ctx)
 	}
 	f.mu.Unlock()
 	f.joined.Wait()
 }
 
-// Replicate implements the service.
-func (f *Follower) Replicate(ctx context.Context, stream *connect.BidiStream[replicationpb.ReplicateRequest, replicationpb.ReplicateResponse]) error {
-	ctx, cancel := context.WithCancel(ctx)
+// Serve takes what a leader says on a connection of node from, as its certificate says, until the stream ends. It closes the connection.
+func (f *Follower) Serve(conn net.Conn, from mq.NodeID) {
+	ctx, cancel := context.WithCancel(context.Background())
+	stream := followerStream{newStream(conn)}
+	defer stream.closeWith(ctx)()
 	defer cancel()
+	s := newSession(ctx, f, cancel, from)
+	if err := f.greet(stream, s); err != nil {
+		stream.farewell(err)
+		return
+	}
+	defer f.remove(s)
+	var sending sync.WaitGroup
+	sending.Go(func() {
+		if s.answer(stream) != nil {
+			cancel() // it hears nothing any more, so it is not to say any more either
+		}
+	})
+	err := s.receive(stream)
+	s.end()
+	sending.Wait()
+	f.cfg.Logger.Debug("the stream of a leader ended", "leader", from, "err", err)
+}
+
+// greet exchanges hello and welcome, and counts the session.
+func (f *Follower) greet(stream followerStream, s *session) error {
 	first, err := stream.Receive()
 	if err != nil {
 		return err
 	}
-	leader, err := f.greeted(ctx, first)
-	if err != nil {
-		return rpcerr.ToConnect(err)
+	if err := f.greeted(s.leader, first); err != nil {
+		return err
 	}
-	s := newSession(ctx, f, cancel, leader)
 	if !f.add(s) {
-		return rpcerr.ToConnect(mq.Errorf(mq.ShuttingDown, "node %d is closing", f.cfg.Self.Node))
+		return mq.Errorf(mq.ShuttingDown, "node %d is closing", f.cfg.Self.Node)
 	}
-	defer f.remove(s)
 	if err := stream.Send(&replicationpb.ReplicateResponse{Welcome: &replicationpb.Welcome{
 		Follower: int32(f.cfg.Self.Node), BrokerEpoch: f.cfg.Self.Incarnation,
 	}}); err != nil {
+		f.remove(s)
 		return err
 	}
-	var sending sync.WaitGroup
-	sending.Go(func() {
-		if s.answer(stream) != nil {
-			cancel()
-			hangUp(ctx) // it hears nothing any more, so it is not to say any more either
-		}
-	})
-	err = s.receive(stream)
-	s.end()
-	sending.Wait()
-	return rpcerr.ToConnect(err)
+	return nil
 }
 
 func (f *Follower) add(s *session) bool {
@@ -132,22 +114,20 @@ func (f *Follower) remove(s *session) {
 }
 
 // greeted checks who speaks.
-func (f *Follower) greeted(ctx context.Context, m *replicationpb.ReplicateRequest) (leader mq.NodeID, err error) {
+func (f *Follower) greeted(from mq.NodeID, m *replicationpb.ReplicateRequest) error {
 	hello := m.GetHello()
 	if hello == nil {
-		return 0, mq.Errorf(mq.ProtocolViolation, "a stream begins with a hello")
+		return mq.Errorf(mq.ProtocolViolation, "a stream begins with a hello")
 	}
-	leader = mq.NodeID(hello.GetLeader())
-	node, ok := f.cfg.Peer(ctx)
-	switch {
-	case !ok || node != leader:
-		return 0, mq.Errorf(mq.ClusterAuthorizationFailed, "hello of node %d from the connection of node %d", leader, node)
+	switch leader := mq.NodeID(hello.GetLeader()); {
+	case from != leader:
+		return mq.Errorf(mq.ClusterAuthorizationFailed, "hello of node %d from the connection of node %d", leader, from)
 	case hello.GetVersion() != protocolVersion:
-		return 0, mq.Errorf(mq.UnsupportedVersion, "version %d of the replication protocol, only %d is known", hello.GetVersion(), protocolVersion)
+		return mq.Errorf(mq.UnsupportedVersion, "version %d of the replication protocol, only %d is known", hello.GetVersion(), protocolVersion)
 	case mq.NodeID(hello.GetFollower()) != f.cfg.Self.Node:
-		return 0, mq.Errorf(mq.InvalidRequest, "hello to node %d, this is node %d", hello.GetFollower(), f.cfg.Self.Node)
+		return mq.Errorf(mq.InvalidRequest, "hello to node %d, this is node %d", hello.GetFollower(), f.cfg.Self.Node)
 	}
-	return leader, nil
+	return nil
 }
 
 // maxOpen bounds the partitions that one leader may have open on a stream.
@@ -330,12 +310,17 @@ type sink interface {
 	Send(*replicationpb.ReplicateResponse) error
 }
 
-// answer sends states and acknowledgements until the session ends, which is nil, or the stream takes no more.
+// answer sends states and acknowledgements, and now and then a sign of life, until the session ends, which is nil, or the stream takes no more.
 func (s *session) answer(stream sink) error {
+	beat := time.NewTicker(beatInterval)
+	defer beat.Stop()
 	var news []*replica
 	for {
+		var alive bool
 		select {
 		case <-s.wake:
+		case <-beat.C:
+			alive = true
 		case <-s.ctx.Done():
 			return nil
 		}
@@ -353,7 +338,7 @@ func (s *session) answer(stream sink) error {
 			r.resign()
 		}
 		clear(news)
-		if len(m.States)+len(m.Acks) == 0 {
+		if len(m.States)+len(m.Acks) == 0 && !alive {
 			continue
 		}
 		slices.SortFunc(m.Acks, func(a, b *replicationpb.Acked) int { return int(a.GetHandle()) - int(b.GetHandle()) })

@@ -1,7 +1,6 @@
 package replication
 
 import (
-	"net/http"
 	"time"
 
 	"github.com/rustmq/rustmq/mq"
@@ -37,6 +36,10 @@ const (
 
 	// helloTimeout is how long a new stream's other end may take to answer.
 	helloTimeout = 5 * time.Second
+	// beatInterval is how often each end of a stream says that it lives, whatever else it says.
+	beatInterval = 400 * time.Millisecond
+	// silenceTimeout is how long nothing may be heard: several signs of life, of an end that is short of processors.
+	silenceTimeout = 1500 * time.Millisecond
 	// proposeTimeout is how long an answer of the controllers is waited for; after it the proposal's fate is unknown.
 	proposeTimeout = 10 * time.Second
 
@@ -47,15 +50,3 @@ const (
 )
 
 const _ uint = DefaultWindow - 4*messageBytes // several messages are under way
-
-// HTTP2 is how both ends' HTTP/2 is to be configured: windows that hold several messages, and large frames. A dead connection is noticed by
-// pings.
-func HTTP2() *http.HTTP2Config {
-	return &http.HTTP2Config{
-		MaxReadFrameSize:              1 << 20,
-		MaxReceiveBufferPerConnection: 8 << 20,
-		MaxReceiveBufferPerStream:     4 << 20,
-		SendPingTimeout:               2 * time.Second,
-		PingTimeout:                   2 * time.Second,
-	}
-}

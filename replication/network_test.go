@@ -3,8 +3,6 @@ package replication
 import (
 	"context"
 	"net"
-	"net/http"
-	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -30,14 +28,6 @@ func newNetwork() *network {
 type conn struct {
 	net.Conn
 	from, to mq.NodeID
-}
-
-// peerKey is where a request's context has who sent it.
-type peerKey struct{}
-
-func peerOf(ctx context.Context) (mq.NodeID, bool) {
-	id, ok := ctx.Value(peerKey{}).(mq.NodeID)
-	return id, ok
 }
 
 // listener is a broker's.
@@ -142,48 +132,31 @@ func (n *network) heal() {
 	clear(n.cut)
 }
 
-// serve answers for a broker until the server is closed.
-func (n *network) serve(node mq.NodeID, handler *atomic.Pointer[http.Handler]) *http.Server {
-	server := &http.Server{
-		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			if h := handler.Load(); h != nil {
-				(*h).ServeHTTP(w, r)
+// serve answers for a broker, by whatever follower it has, until the listener is closed, and then waits for the streams to end.
+func (n *network) serve(node mq.NodeID, follower *atomic.Pointer[Follower]) (stop func()) {
+	l := n.listen(node)
+	var serving sync.WaitGroup
+	serving.Go(func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
 				return
 			}
-			http.Error(w, "not registered", http.StatusServiceUnavailable)
-		}),
-		Protocols: protocols(), HTTP2: HTTP2(),
-		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
-			return context.WithValue(ctx, peerKey{}, c.(*conn).from)
-		},
+			f := follower.Load()
+			if f == nil { // not registered
+				_ = c.Close()
+				continue
+			}
+			serving.Go(func() { f.Serve(c, c.(*conn).from) })
+		}
+	})
+	return func() {
+		_ = l.Close()
+		serving.Wait()
 	}
-	l := n.listen(node)
-	go func() { _ = server.Serve(l) }()
-	return server
 }
 
-func protocols() *http.Protocols {
-	p := new(http.Protocols)
-	p.SetUnencryptedHTTP2(true)
-	return p
+// dialer is from's way to another.
+func (n *network) dialer(from, to mq.NodeID) func(context.Context) (net.Conn, error) {
+	return func(ctx context.Context) (net.Conn, error) { return n.dial(ctx, from, to) }
 }
-
-// client is from's way to others: the port is the node.
-func (n *network) client(from mq.NodeID) *http.Client {
-	return &http.Client{Transport: &http.Transport{
-		Protocols: protocols(), HTTP2: HTTP2(),
-		DialContext: func(ctx context.Context, _, address string) (net.Conn, error) {
-			_, port, err := net.SplitHostPort(address)
-			if err != nil {
-				return nil, err
-			}
-			to, err := strconv.Atoi(port)
-			if err != nil {
-				return nil, err
-			}
-			return n.dial(ctx, from, mq.NodeID(to))
-		},
-	}}
-}
-
-func urlOf(node mq.NodeID) string { return "http://broker:" + strconv.Itoa(int(node)) }

@@ -3,17 +3,13 @@ package replication
 import (
 	"context"
 	"errors"
-	"io"
 	"slices"
 	"sync"
 	"time"
 
-	"connectrpc.com/connect"
 	"github.com/cenkalti/backoff/v5"
 
 	replicationpb "github.com/rustmq/rustmq/api/replication/v1"
-	"github.com/rustmq/rustmq/api/replication/v1/replicationpbconnect"
-	"github.com/rustmq/rustmq/api/rpcerr"
 	"github.com/rustmq/rustmq/mq"
 	"github.com/rustmq/rustmq/partition"
 )
@@ -63,7 +59,7 @@ func (p *peer) set(to Peer, assignments []Assignment) {
 	}
 	var ended, begun []*cursor
 	p.mu.Lock()
-	renewed := to.Incarnation != p.to.Incarnation || to.URL != p.to.URL || len(p.cursors) == 0
+	renewed := to.Incarnation != p.to.Incarnation || len(p.cursors) == 0
 	p.to = to
 	for handle, c := range p.cursors {
 		if epoch, still := wanted[c.partition]; still && epoch == c.epoch {
@@ -201,18 +197,20 @@ func (p *peer) run() {
 // stream makes one stream and serves it to its end.
 func (p *peer) stream() error {
 	ctx, cancel := context.WithCancelCause(p.ctx)
+	defer cancel(nil)
 	select {
 	case <-p.change:
 	default:
 	}
 	to := p.target()
-	s := p.dial(ctx, to)
-	hangUp := func(err error) {
-		cancel(err) // first: to close may wait for what the other end still says
-		_, _ = s.CloseRequest(), s.CloseResponse()
-	}
-	defer hangUp(nil)
 	patience := time.AfterFunc(helloTimeout, func() { cancel(mq.Errorf(mq.RequestTimedOut, "node %d does not answer the hello", p.node)) })
+	defer patience.Stop()
+	conn, err := to.Dial(ctx)
+	if err != nil {
+		return mq.Wrapf(errors.Join(err, context.Cause(ctx)), "dial node %d", p.node)
+	}
+	s := leaderStream{newStream(conn)}
+	defer s.closeWith(ctx)()
 	incarnation, err := p.greet(s, to)
 	if err != nil || !patience.Stop() {
 		return mq.Wrapf(errors.Join(err, context.Cause(ctx)), "greet node %d", p.node)
@@ -222,33 +220,23 @@ func (p *peer) stream() error {
 	var receiver sync.WaitGroup
 	receiver.Go(func() { cancel(p.receive(s, incarnation)) })
 	err = p.send(ctx, s)
-	hangUp(err)
+	cancel(err)
 	receiver.Wait()
 	return errors.Join(err, context.Cause(ctx))
 }
 
-// link is the caller's end of the stream.
-type link = connect.BidiStreamForClient[replicationpb.ReplicateRequest, replicationpb.ReplicateResponse]
-
-func (p *peer) dial(ctx context.Context, to Peer) *link {
-	client := replicationpbconnect.NewReplicationServiceClient(to.Client, to.URL,
-		connect.WithAcceptCompression("gzip", nil, nil), // batches are compressed by whoever made them
-		connect.WithReadMaxBytes(maxMessageBytes))
-	return client.Replicate(ctx)
-}
-
 // greet exchanges hello and welcome, and gives the incarnation of the other end.
-func (p *peer) greet(s *link, to Peer) (incarnation uint64, err error) {
+func (p *peer) greet(s leaderStream, to Peer) (incarnation uint64, err error) {
 	self := p.owner.cfg.Self
 	err = s.Send(&replicationpb.ReplicateRequest{Hello: &replicationpb.Hello{
 		Version: protocolVersion, Leader: int32(self.Node), LeaderBrokerEpoch: self.Incarnation, Follower: int32(p.node),
 	}})
-	if err != nil && !errors.Is(err, io.EOF) { // that one says that Receive has the reason
-		return 0, rpcerr.FromConnect(err)
+	if err != nil {
+		return 0, err
 	}
 	answer, err := s.Receive()
 	if err != nil {
-		return 0, rpcerr.FromConnect(err)
+		return 0, err
 	}
 	welcome := answer.GetWelcome()
 	switch {
@@ -287,12 +275,12 @@ func (p *peer) end() {
 }
 
 // receive takes answers until the stream ends.
-func (p *peer) receive(s *link, incarnation uint64) error {
+func (p *peer) receive(s leaderStream, incarnation uint64) error {
 	from := partition.Replica{Node: p.node, Incarnation: incarnation}
 	for {
 		m, err := s.Receive()
 		if err != nil {
-			return rpcerr.FromConnect(err)
+			return err
 		}
 		for _, state := range m.GetStates() {
 			p.stated(state)

@@ -3,10 +3,9 @@ package replication
 import (
 	"context"
 	"log/slog"
+	"net"
 	"sync"
 	"time"
-
-	"connectrpc.com/connect"
 
 	"github.com/rustmq/rustmq/mq"
 	"github.com/rustmq/rustmq/partition"
@@ -43,9 +42,8 @@ type Peer struct {
 	// Incarnation is its broker epoch as the image has it. When it changes, the stream is made anew at once.
 	Incarnation uint64
 	Fenced      bool // it does not join in-sync sets
-	// Client and URL lead to it and to no other node: who answers is checked by the client's TLS.
-	Client connect.HTTPClient
-	URL    string
+	// Dial makes a connection to it and to no other node, which its TLS checks: to what gives it to [Follower.Serve] there.
+	Dial func(ctx context.Context) (net.Conn, error)
 }
 
 // Assignment is a partition that is led here in Epoch.

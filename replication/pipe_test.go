@@ -7,8 +7,7 @@ import (
 	"time"
 )
 
-// pipe is one direction of a connection in memory. Writing never waits: HTTP/2 holds a lock meanwhile, and virtual time stands still as long
-// as somebody waits for a lock.
+// pipe is one direction of a connection in memory. Writing never waits, as if its buffer had no end.
 type pipe struct {
 	delay func() time.Duration // of each chunk, which nothing overtakes; nil: none
 	news  chan struct{}        // buffered
@@ -65,10 +64,14 @@ func (p *pipe) read(b []byte) (int, error) {
 	}
 }
 
-func (p *pipe) close() {
+// close ends it. Who closes what it reads loses what it has not read; what was written before the writer closed may still be read.
+func (p *pipe) close(reader bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.closed, p.chunks = true, nil
+	p.closed = true
+	if reader {
+		p.chunks = nil
+	}
 	signal(p.news)
 }
 
@@ -87,8 +90,8 @@ func (e *end) Read(b []byte) (int, error)  { return e.in.read(b) }
 func (e *end) Write(b []byte) (int, error) { return e.out.write(b) }
 
 func (e *end) Close() error {
-	e.in.close()
-	e.out.close()
+	e.in.close(true)
+	e.out.close(false)
 	return nil
 }
 

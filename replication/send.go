@@ -2,8 +2,6 @@ package replication
 
 import (
 	"context"
-	"errors"
-	"io"
 	"slices"
 	"time"
 
@@ -23,9 +21,11 @@ type sender struct {
 }
 
 // send sends what there is until ctx ends or the stream does.
-func (p *peer) send(ctx context.Context, stream *link) error {
+func (p *peer) send(ctx context.Context, stream leaderStream) error {
 	s := &sender{peer: p, timer: time.NewTimer(time.Hour)}
 	defer s.timer.Stop()
+	beat := time.NewTicker(beatInterval)
+	defer beat.Stop()
 	for {
 		for {
 			any, err := s.build(ctx, time.Now())
@@ -36,10 +36,7 @@ func (p *peer) send(ctx context.Context, stream *link) error {
 				break
 			}
 			if err := stream.Send(&s.message); err != nil {
-				if errors.Is(err, io.EOF) {
-					err = mq.Errorf(mq.NetworkException, "node %d ended the stream", p.node) // the receiver has the reason
-				}
-				return err
+				return mq.Errorf(mq.NetworkException, "send to node %d: %w", p.node, err)
 			}
 		}
 		select {
@@ -49,6 +46,10 @@ func (p *peer) send(ctx context.Context, stream *link) error {
 				return mq.Errorf(mq.StaleBrokerEpoch, "node %d has started anew", p.node)
 			}
 		case <-s.timer.C:
+		case <-beat.C:
+			if err := stream.Send(&replicationpb.ReplicateRequest{}); err != nil {
+				return mq.Errorf(mq.NetworkException, "send to node %d: %w", p.node, err)
+			}
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
