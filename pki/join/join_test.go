@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
+	"crypto/sha256"
 	"crypto/tls"
+	"crypto/x509"
 	"log/slog"
 	"net"
 	"os"
@@ -14,6 +16,7 @@ import (
 	"time"
 
 	"connectrpc.com/connect"
+	"google.golang.org/protobuf/proto"
 
 	joinpb "github.com/rustmq/rustmq/api/join/v1"
 	"github.com/rustmq/rustmq/api/rpcerr"
@@ -271,6 +274,68 @@ func TestTokenReadsBack(t *testing.T) {
 			t.Errorf("%.30q: %v", text, err)
 		}
 	}
+}
+
+// FuzzJoin: whatever is asked, the certificate goes to who tells the token's secret, and it is that of the token's node.
+func FuzzJoin(f *testing.F) {
+	dir, now := filepath.Join(f.TempDir(), "ca"), time.Now()
+	authority, err := pki.NewAuthority(dir, mq.ClusterID{1}, now)
+	if err != nil {
+		f.Fatal(err)
+	}
+	applicant, err := pki.NewApplicant(pki.Subject{Cluster: mq.ClusterID{1}, Node: 2, Hosts: []string{"h"}}, authority.Fingerprint())
+	if err != nil {
+		f.Fatal(err)
+	}
+	request, err := applicant.Request()
+	if err != nil {
+		f.Fatal(err)
+	}
+	id, secret := TokenID{1}, bytes.Repeat([]byte{2}, secretBytes)
+	for _, r := range []*joinpb.JoinRequest{
+		{TokenId: id[:], Secret: secret, NodeId: 2, CertificateRequest: request},
+		{TokenId: id[:], Secret: secret, NodeId: 3, CertificateRequest: request},
+		{TokenId: id[:], Secret: secret[1:], NodeId: 2, CertificateRequest: request[1:]},
+		{},
+	} {
+		b, err := proto.Marshal(r)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(b)
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		r := &joinpb.JoinRequest{}
+		if proto.Unmarshal(b, r) != nil {
+			return
+		}
+		tokens := NewMemory()
+		if err := tokens.Put(t.Context(), Issued{ID: id, Hash: sha256.Sum256(secret), Node: 2, Expires: now.Add(time.Hour)}, now); err != nil {
+			t.Fatal(err)
+		}
+		s := NewServer(Config{
+			Cluster: mq.ClusterID{1}, Fingerprint: authority.Fingerprint(), Tokens: tokens, Random: rand.Reader, Now: func() time.Time { return now },
+			Issuer: Issuer{Authority: func() (*pki.Authority, error) { return authority, nil }}, Logger: slog.New(slog.DiscardHandler),
+			Peer: func(context.Context) (mq.NodeID, bool) { return 1, true },
+		})
+		der, err := s.join(t.Context(), r)
+		good := bytes.Equal(r.GetTokenId(), id[:]) && bytes.Equal(r.GetSecret(), secret) && r.GetNodeId() == 2
+		switch code := mq.CodeOf(err); {
+		case err == nil && !good:
+			t.Fatal("a certificate without a token")
+		case code != mq.None && code != mq.ClusterAuthorizationFailed && code != mq.InvalidRequest:
+			t.Fatal(err)
+		case err != nil:
+			return
+		}
+		cert, err := x509.ParseCertificate(der)
+		if err != nil || cert.IsCA || len(cert.URIs) != 1 || cert.URIs[0].String() != (pki.Subject{Cluster: mq.ClusterID{1}, Node: 2}).URI().String() {
+			t.Fatalf("%v, %+v", err, cert)
+		}
+		if _, err := s.join(t.Context(), r); mq.CodeOf(err) != mq.ClusterAuthorizationFailed {
+			t.Fatalf("the token is taken again: %v", err)
+		}
+	})
 }
 
 func FuzzParse(f *testing.F) {
