@@ -66,7 +66,7 @@ func propose(ctx context.Context, dir string, level uint32, addresses []string) 
 				continue
 			}
 			if _, refused := metadata.DecodeResult(answer.Msg.GetResult()); refused != nil {
-				return refused.Error(), nil
+				return refused.Error(), nil //nolint:nilerr // the refusal is what was asked for
 			}
 			return mq.None.String(), nil
 		}
