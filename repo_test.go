@@ -9,6 +9,7 @@ import (
 	"go/token"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path"
 	"path/filepath"
 	"regexp"
@@ -391,6 +392,30 @@ func TestNoFileNamesAMachine(t *testing.T) {
 	}
 	for _, s := range sources {
 		check(s.path, s.text)
+	}
+}
+
+// TestScriptsParse: those that measure run seldom, and not in CI.
+func TestScriptsParse(t *testing.T) {
+	bash, err := exec.LookPath("bash")
+	if err != nil {
+		t.Skip("no bash")
+	}
+	_, others, _ := repository(t)
+	found := 0
+	for name, text := range others {
+		if path.Ext(name) != ".sh" {
+			continue
+		}
+		found++
+		check := exec.Command(bash, "-n")
+		check.Stdin = bytes.NewReader(text)
+		if out, err := check.CombinedOutput(); err != nil {
+			t.Errorf("%s: %v: %s", name, err, out)
+		}
+	}
+	if found < 5 {
+		t.Errorf("%d scripts were found", found)
 	}
 }
 

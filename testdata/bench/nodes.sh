@@ -6,9 +6,12 @@
 #   testdata/bench/nodes.sh election [KILLS] [PARTITIONS]        kill -9 of one of three that lead 1,000 partitions: ms until all have leaders
 #   testdata/bench/nodes.sh idle [SECONDS]                       what the controllers' log grows by when nothing happens (default: 60)
 #   testdata/bench/nodes.sh produce [ROUNDS]                     rustmq bench produce and latency of three against one, in turn
+#   testdata/bench/nodes.sh nats [ROUNDS]                        three nodes, and three servers of NATS JetStream with R3 file storage, by default and with
+#                                                                sync_interval: always, in turn: 500 records of 1 KiB in flight, and 16 publishers that wait (default: 3)
 #
 # RUSTMQ is a binary to take instead of building one, BENCH_DIR a directory on the disk to measure (default /var/tmp), WITH a command to run each measurement under.
-# KEEP=yes keeps logs and reports.
+# KEEP=yes keeps logs and reports. nats needs nats-server and nats in PEERS_BIN, or installs them with Go into a directory of its own; OTHER is a second rustmq to
+# measure beside the first.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -16,7 +19,9 @@ work=$(mktemp -d "${BENCH_DIR:-/var/tmp}/rustmq-nodes.XXXXXX")
 rustmq=$work/rustmq
 . testdata/e2e/nodes.sh
 verify=
+servers=()
 cleanup() {
+	stop_nats
 	[ -z "$verify" ] || kill -9 "$verify" 2>/dev/null || true
 	end_all
 	[ "${KEEP:-}" = yes ] && echo "logs are in $work" || rm -rf "$work"
@@ -178,11 +183,103 @@ produce() { # ROUNDS
 		done
 	done
 }
-# ticks: processor time that all nodes have used, in hundredths of a second.
-ticks() { for n in "${!pid[@]}"; do sed 's/.*) //' "/proc/${pid[$n]}/stat"; done | awk '{n += $12 + $13} END {print n}'; }
+# ticks [PID ...]: processor time that these, or all nodes, have used, in hundredths of a second.
+ticks() {
+	[ $# -gt 0 ] || set -- "${pid[@]}"
+	for n in "$@"; do sed 's/.*) //' "/proc/$n/stat"; done | awk '{n += $12 + $13} END {print n}'
+}
+
+nats() { # ROUNDS
+	local tools=${PEERS_BIN:-$work/bin} round name
+	[ -x "$tools/nats-server" ] || GOBIN=$tools go install github.com/nats-io/nats-server/v2@v2.15
+	[ -x "$tools/nats" ] || GOBIN=$tools go install github.com/nats-io/natscli/nats@v0.5
+	"$tools/nats-server" --version
+	echo "nats $("$tools/nats" --version)"
+	for round in $(seq "${1:-3}"); do
+		nats_rustmq rustmq "$rustmq"
+		[ -z "${OTHER:-}" ] || nats_rustmq other "$OTHER"
+		nats_cluster nats 100000 8000 ""
+		nats_cluster nats-always 60000 8000 "sync_interval: always"
+	done
+	for name in "${!figures[@]}"; do echo "$name ${figures[$name]}"; done | sort | awk '{
+		name = $1 " " $2; n = (NF - 2) / 4; out = ""
+		for (k = 0; k < 4; k++) {
+			for (i = 0; i < n; i++) v[i + 1] = $(3 + 4 * i + k) + 0
+			for (i = 2; i <= n; i++) for (j = i; j > 1 && v[j] < v[j - 1]; j--) {t = v[j]; v[j] = v[j - 1]; v[j - 1] = t}
+			out = out " " (v[int((n + 1) / 2)] + v[int(n / 2) + 1]) / 2
+		}
+		split(out, m, " ")
+		printf "median: %-22s %8d records/s, p50 %7d us, p99 %7d us, servers%c CPU %6.1f us per record\n", name, m[1], m[2], m[3], 39, m[4]
+	}'
+}
+declare -A figures # by peer and load: for each round records per second, p50 and p99 in us, processor time of the servers per record in us
+note() { # NAME LOAD RATE P50 P99 RECORDS TICKS
+	local cpu
+	[ -n "$3" ] && [ -n "$4" ] && [ -n "$5" ] || fail "no figure of $1, $2"
+	cpu=$(awk -v t="$7" -v n="$6" 'BEGIN {printf "%.1f", t * 10000 / n}')
+	echo "round $round: $1, $2: $3 records/s, p50 $4 us, p99 $5 us, servers' CPU $cpu us per record"
+	figures["$1 $2"]+=" $3 $4 $5 $cpu"
+}
+nats_rustmq() { # NAME BINARY
+	local before took kind load rustmq=$2
+	cluster 3
+	for load in pipelined waiting; do
+		kind="produce --producers 1 --window 500"
+		[ $load = pipelined ] || kind="latency --producers 16"
+		before=$(ticks)
+		# shellcheck disable=SC2086
+		${WITH:-} "$rustmq" bench $kind --admin "127.0.0.1:$(admin_port 1)" --rounds 1 --duration "${DURATION:-2s}" -o json >"$work/bench.json" 2>>"$work/bench.log" || fail "bench $kind"
+		took=$(($(ticks) - before))
+		note "$1" $load $(for f in value p50_us p99_us records; do number $f; done) "$took"
+	done
+	end_all
+	rm -rf "$work"/data? "$work"/pki? "$work/ca" "$work/objects"
+}
+# number NAME: the first number of that name in the report, without what follows the point.
+number() { tr -d '\n ' <"$work/bench.json" | grep -o "\"$1\":[0-9]*" | head -n 1 | cut -d : -f 2; }
+nats_cluster() { # NAME PIPELINED WAITING CONFIG: so many messages of each load
+	local n before took routes= urls=
+	mapfile -t ports < <(free_ports 9)
+	for n in 1 2 3; do
+		routes+="${routes:+, }\"nats://127.0.0.1:$(rpc_port $n)\""
+		urls+=${urls:+,}nats://127.0.0.1:$(client_port $n)
+	done
+	for n in 1 2 3; do
+		printf 'server_name: n%d\nlisten: "127.0.0.1:%d"\nhttp: "127.0.0.1:%d"\njetstream { store_dir: "%s", %s }\ncluster { name: c, listen: "127.0.0.1:%d", routes: [%s] }\n' \
+			$n "$(client_port $n)" "$(admin_port $n)" "$work/nats$n" "$4" "$(rpc_port $n)" "$routes" >"$work/nats$n.conf"
+		"$tools/nats-server" -c "$work/nats$n.conf" >"$work/nats$n.log" 2>&1 &
+		servers+=($!)
+	done
+	for _ in $(seq 200); do
+		! curl -s "http://127.0.0.1:$(admin_port 1)/jsz" | grep -q '"leader"' || break
+		sleep 0.1
+	done
+	sleep 1
+	before=$(ticks "${servers[@]}")
+	nats_bench pub async bench --create --storage file --replicas 3 --batch 500 --clients 1 --msgs "$2"
+	took=$(($(ticks "${servers[@]}") - before))
+	# Its latencies are those of a batch of 500.
+	note "$1" pipelined $(nats_number 's/.*stats: \([0-9,]*\) msgs.*/\1/p') $(nats_number 's/.*P50: \([0-9,]*\).*/\1/p') $(nats_number 's/.*P99: \([0-9,]*\).*/\1/p') "$2" "$took"
+	before=$(ticks "${servers[@]}")
+	nats_bench pub sync bench --clients 16 --msgs "$3"
+	took=$(($(ticks "${servers[@]}") - before))
+	note "$1" waiting $(nats_number 's/.*stats: \([0-9,]*\) msgs.*/\1/p') $(nats_number 's/.* P50 \([0-9,]*\).*/\1/p') $(nats_number 's/.* P99 \([0-9,]*\).*/\1/p') "$3" "$took"
+	stop_nats
+}
+nats_bench() { HOME=$work ${WITH:-} "$tools/nats" --server "$urls" bench js "$@" --size 1024 --no-progress >"$work/nats.out" 2>&1 || { cat "$work/nats.out" >&2; fail "nats bench"; }; }
+nats_number() { sed -n "$1" "$work/nats.out" | tail -n 1 | tr -d ,; }
+stop_nats() {
+	local p
+	for p in "${servers[@]}"; do
+		kill -9 "$p" 2>/dev/null || true
+		wait "$p" 2>/dev/null || true
+	done
+	servers=()
+	rm -rf "$work"/nats?
+}
 
 case ${1:-} in
-failover | rolling | election | idle | produce) "$@" ;;
+failover | rolling | election | idle | produce | nats) "$@" ;;
 *)
 	sed -n '2,/^set /p' "$0" | grep '^#' >&2
 	exit 2
