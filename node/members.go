@@ -63,13 +63,50 @@ func (n *Node) tend(ctx context.Context) {
 		}
 	}
 	for _, id := range n.raft.Status().Learners {
-		ctx, cancel := context.WithTimeout(ctx, tendTimeout)
-		err := n.raft.Promote(ctx, id)
-		cancel()
-		if err == nil {
-			n.logger.Info("a controller has caught up: it votes", "raft_id", id)
+		n.promote(ctx, id)
+	}
+}
+
+// promote gives a learner a vote when it has caught up, and takes it from who was this node's controller before, with another directory: that one never comes back, and until it
+// is out it would count for the majority.
+func (n *Node) promote(ctx context.Context, id uint64) {
+	ctx, cancel := context.WithTimeout(ctx, tendTimeout)
+	defer cancel()
+	voters, newer := n.sameNode(id)
+	var err error
+	switch {
+	case newer: // its directory is gone, too
+		if err = n.raft.Remove(ctx, id); err == nil {
+			n.logger.Info("a controller has gone that was learning: its node has begun with another directory since", "raft_id", id)
+		}
+		return
+	case len(voters) > 0:
+		err = n.raft.Replace(ctx, id, voters...)
+	default:
+		err = n.raft.Promote(ctx, id)
+	}
+	if err == nil {
+		n.logger.Info("a controller has caught up: it votes", "raft_id", id, "instead_of", voters)
+	}
+}
+
+// sameNode are the voters that were the same node's controller before a member, and whether there is a later one. Raft ids grow.
+func (n *Node) sameNode(id uint64) (voters []uint64, newer bool) {
+	img, status := n.store.Image(), n.raft.Status()
+	self := img.Controller(id)
+	if self == nil {
+		return nil, false
+	}
+	for _, c := range img.Controllers() {
+		switch {
+		case c.Node != self.Node:
+		case c.RaftID > id:
+			newer = newer || roleIn(status, c.RaftID) != ""
+		case slices.Contains(status.Voters, c.RaftID):
+			voters = append(voters, c.RaftID)
 		}
 	}
+	return voters, newer
 }
 
 func (n *Node) addLearner(ctx context.Context, c *metadata.Controller) error {
@@ -132,7 +169,7 @@ const (
 // roleIn is what a member is, "" for who is none.
 func roleIn(s *raft.Status, id uint64) string {
 	switch {
-	case slices.Contains(s.Voters, id):
+	case slices.Contains(s.Voters, id), slices.Contains(s.Leaving, id):
 		return roleVoter
 	case slices.Contains(s.Learners, id):
 		return roleLearner

@@ -53,8 +53,22 @@ func (n *Node) Remove(ctx context.Context, id uint64) error {
 	return n.change(ctx, raftpb.ConfChangeRemoveNode, id)
 }
 
+// Replace is Promote of a learner and Remove of others in one change: what is decided meanwhile is decided by a majority of the voters of before and by one of those of
+// after (joint consensus), so that the learner makes the loss of nobody else worse, not even for a moment. Errors are those of both.
+func (n *Node) Replace(ctx context.Context, id uint64, others ...uint64) error {
+	changes := []*raftpb.ConfChangeSingle{{Type: raftpb.ConfChangeAddNode.Enum(), NodeId: new(id)}}
+	for _, other := range others {
+		changes = append(changes, &raftpb.ConfChangeSingle{Type: raftpb.ConfChangeRemoveNode.Enum(), NodeId: new(other)})
+	}
+	return n.changeAll(ctx, changes)
+}
+
 func (n *Node) change(ctx context.Context, kind raftpb.ConfChangeType, id uint64) error {
-	change := &raftpb.ConfChangeV2{Changes: []*raftpb.ConfChangeSingle{{Type: kind.Enum(), NodeId: new(id)}}}
+	return n.changeAll(ctx, []*raftpb.ConfChangeSingle{{Type: kind.Enum(), NodeId: new(id)}})
+}
+
+func (n *Node) changeAll(ctx context.Context, changes []*raftpb.ConfChangeSingle) error {
+	change := &raftpb.ConfChangeV2{Changes: changes}
 	_, err := n.submit(ctx, &proposal{ctx: ctx, change: change, done: make(chan outcome, 1)})
 	return err
 }
@@ -62,10 +76,9 @@ func (n *Node) change(ctx context.Context, kind raftpb.ConfChangeType, id uint64
 // proposeChange hands a change of membership to raft, if it makes sense now. Whether it takes effect is decided when it is applied.
 func (n *Node) proposeChange(p *proposal) {
 	l := &n.loop
-	change := p.change.GetChanges()[0]
-	err := n.checkChange(change)
+	err := n.checkChanges(p.change.GetChanges())
 	if err == nil {
-		err = n.checkReach(change)
+		err = n.checkReach(p.change.GetChanges())
 	}
 	if err != nil {
 		n.answer(p, outcome{err: err})
@@ -81,12 +94,25 @@ func (n *Node) proposeChange(p *proposal) {
 	n.hand(&group{term: l.term, proposals: []*proposal{p}}, &raftpb.Entry{Type: raftpb.EntryConfChangeV2.Enum(), Data: data})
 }
 
-func (n *Node) checkChange(c *raftpb.ConfChangeSingle) error {
+// checkChanges is the function of the same name for this node's membership.
+func (n *Node) checkChanges(changes []*raftpb.ConfChangeSingle) error {
 	m := n.loop.members
 	if n.cfg.planted.idAgain {
 		m = &members{conf: m.conf}
 	}
-	return checkChange(m, c)
+	return checkChanges(m, changes)
+}
+
+// checkChanges is checkChange of all that one entry asks for.
+func checkChanges(m *members, changes []*raftpb.ConfChangeSingle) error {
+	if outgoing := m.conf.GetVotersOutgoing(); len(changes) > 0 && len(outgoing) > 0 {
+		return mq.Errorf(mq.InvalidRequest, "raft: the voters %v have not left yet", outgoing)
+	}
+	var errs []error
+	for _, c := range changes {
+		errs = append(errs, checkChange(m, c))
+	}
+	return errors.Join(errs...)
 }
 
 // checkChange refuses what would make no sense, or what raft would panic over. It depends on nothing but the membership, so that all members decide the same.
@@ -111,25 +137,25 @@ func checkChange(m *members, c *raftpb.ConfChangeSingle) error {
 	return nil
 }
 
-// checkReach refuses a change after which the voters that this leader hears of are no majority, and a promotion of who is far behind.
-func (n *Node) checkReach(c *raftpb.ConfChangeSingle) error {
+// checkReach refuses changes after which the voters that this leader hears of are no majority, and a promotion of who is far behind.
+func (n *Node) checkReach(changes []*raftpb.ConfChangeSingle) error {
 	l := &n.loop
-	id := c.GetNodeId()
-	status := l.rn.Status()
-	voters := slices.Clone(l.members.conf.GetVoters())
-	switch c.GetType() {
-	case raftpb.ConfChangeAddLearnerNode:
+	voters, touched := slices.Clone(l.members.conf.GetVoters()), false
+	for _, c := range changes {
+		id := c.GetNodeId()
+		switch c.GetType() {
+		case raftpb.ConfChangeAddNode:
+			if err := n.checkCaughtUp(id); err != nil {
+				return err
+			}
+			voters, touched = append(voters, id), true
+		case raftpb.ConfChangeRemoveNode:
+			touched = touched || slices.Contains(voters, id)
+			voters = slices.DeleteFunc(voters, func(v uint64) bool { return v == id })
+		}
+	}
+	if !touched {
 		return nil
-	case raftpb.ConfChangeAddNode:
-		voters = append(voters, id)
-		if match := status.Progress[id].Match; match+caughtUpEntries < status.GetCommit() || match < l.storage.compacted {
-			return mq.Errorf(mq.NotEnoughReplicas, "raft: promote %d: it has the log up to %d, which is committed up to %d", id, match, status.GetCommit())
-		}
-	case raftpb.ConfChangeRemoveNode:
-		if slices.Contains(l.members.conf.GetLearners(), id) {
-			return nil
-		}
-		voters = slices.DeleteFunc(voters, func(v uint64) bool { return v == id })
 	}
 	reached := 0
 	for _, v := range voters {
@@ -139,6 +165,15 @@ func (n *Node) checkReach(c *raftpb.ConfChangeSingle) error {
 	}
 	if 2*reached <= len(voters) {
 		return mq.Errorf(mq.NotEnoughReplicas, "raft: %d of the voters %v can be reached: the change would stop the group", reached, voters)
+	}
+	return nil
+}
+
+// checkCaughtUp refuses to promote who is far behind.
+func (n *Node) checkCaughtUp(id uint64) error {
+	status := n.loop.rn.Status()
+	if match := status.Progress[id].Match; match+caughtUpEntries < status.GetCommit() || match < n.loop.storage.compacted {
+		return mq.Errorf(mq.NotEnoughReplicas, "raft: promote %d: it has the log up to %d, which is committed up to %d", id, match, status.GetCommit())
 	}
 	return nil
 }
@@ -199,10 +234,7 @@ func (n *Node) applyChange(e *raftpb.Entry) (*group, error) {
 		return nil, err
 	}
 	l := &n.loop
-	var refusal error
-	for _, c := range change.GetChanges() {
-		refusal = errors.Join(refusal, n.checkChange(c))
-	}
+	refusal := n.checkChanges(change.GetChanges())
 	if refusal == nil {
 		l.members = membersOf(l.rn.ApplyConfChange(change), l.members.highest)
 		if l.conf, err = l.members.encode(); err != nil {

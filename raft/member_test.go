@@ -208,3 +208,77 @@ func TestMembershipIsKeptWithTheHighestID(t *testing.T) {
 		t.Errorf("%v, %v", got, err)
 	}
 }
+
+// A voter that is gone for good is replaced in one change: with the learner's vote the group bears the loss of another one, and the members that come from a crash know it.
+func TestLearnerTakesTheVoteOfOneThatIsGone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, 3, nil)
+		leader := c.leader(0)
+		gone, other := leader.id%3+1, (leader.id+1)%3+1
+		c.isolate(gone, true)
+		time.Sleep(5 * time.Second)
+		leader.propose(t, "without it")
+		ctx := t.Context()
+		if err := leader.node.AddLearner(ctx, 4); err != nil {
+			t.Fatal(err)
+		}
+		if err := leader.node.Replace(ctx, 4, gone); mq.CodeOf(err) != mq.NotEnoughReplicas || Undecided(err) {
+			t.Errorf("by one that is not there: %v", err)
+		}
+		c.add(4, false)
+		for {
+			err := leader.node.Replace(ctx, 4, gone)
+			if err == nil {
+				break
+			}
+			if mq.CodeOf(err) != mq.NotEnoughReplicas {
+				t.Fatal(err)
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
+		time.Sleep(time.Second)
+		want := []uint64{other, leader.id, 4}
+		slices.Sort(want)
+		if s := leader.node.Status(); !slices.Equal(s.Voters, want) || len(s.Leaving)+len(s.Learners) != 0 {
+			t.Errorf("voters %v, of which %v leave, learners %v", s.Voters, s.Leaving, s.Learners)
+		}
+		if err := leader.node.AddLearner(ctx, gone); mq.CodeOf(err) != mq.InvalidRequest {
+			t.Errorf("its id again: %v", err)
+		}
+		if err := leader.node.Replace(ctx, 4, other); mq.CodeOf(err) != mq.InvalidRequest {
+			t.Errorf("by a voter: %v", err)
+		}
+		for _, m := range c.all() {
+			if m.id != gone {
+				c.crash(m)
+			}
+		}
+		c.isolate(other, true)
+		time.Sleep(5 * time.Second)
+		c.leader(0).propose(t, "with the new one")
+	})
+}
+
+// What changes several members at once takes effect whole, or not at all.
+func TestChangeOfSeveralIsRefusedWhole(t *testing.T) {
+	m := membersOf(raftpb.EnsureConfState(&raftpb.ConfState{Voters: []uint64{1, 2, 3}, Learners: []uint64{4}}), 4)
+	add := func(id uint64) *raftpb.ConfChangeSingle {
+		return &raftpb.ConfChangeSingle{Type: raftpb.ConfChangeAddNode.Enum(), NodeId: new(id)}
+	}
+	remove := func(id uint64) *raftpb.ConfChangeSingle {
+		return &raftpb.ConfChangeSingle{Type: raftpb.ConfChangeRemoveNode.Enum(), NodeId: new(id)}
+	}
+	if err := checkChanges(m, []*raftpb.ConfChangeSingle{add(4), remove(3)}); err != nil {
+		t.Error(err)
+	}
+	if err := checkChanges(m, []*raftpb.ConfChangeSingle{add(4), remove(9)}); mq.CodeOf(err) != mq.InvalidRequest {
+		t.Errorf("one of them is no member: %v", err)
+	}
+	m.conf.VotersOutgoing = []uint64{1, 2, 3}
+	if err := checkChanges(m, []*raftpb.ConfChangeSingle{remove(2)}); mq.CodeOf(err) != mq.InvalidRequest {
+		t.Errorf("while others leave: %v", err)
+	}
+	if err := checkChanges(m, nil); err != nil {
+		t.Errorf("the end of that: %v", err)
+	}
+}

@@ -21,6 +21,8 @@ type Status struct {
 	First    uint64 // index of the first entry that is not compacted
 	Voters   []uint64
 	Learners []uint64
+	// Leaving are voters that go with the change of membership that is under way, and have a say until it is over.
+	Leaving []uint64
 	// LeaderChanges counts the times that another member than the last one was found to lead, and Snapshots those that took the place of the state machine
 	// here, both since the node was opened.
 	LeaderChanges, Snapshots uint64
@@ -68,7 +70,7 @@ func (n *Node) publish() {
 	now := Status{
 		ID: n.cfg.ID, Term: l.term, Leader: l.leader, Leading: l.ready,
 		Applied: l.applied.Index, Last: l.storage.last, First: l.storage.compacted + 1,
-		Voters: old.Voters, Learners: old.Learners, LeaderChanges: l.leaderChanges, Snapshots: l.snapshots, changed: old.changed,
+		Voters: old.Voters, Learners: old.Learners, Leaving: old.Leaving, LeaderChanges: l.leaderChanges, Snapshots: l.snapshots, changed: old.changed,
 	}
 	if now.Leader != 0 && now.Leader != l.lastLeader {
 		l.lastLeader = now.Leader
@@ -76,8 +78,10 @@ func (n *Node) publish() {
 		now.LeaderChanges = l.leaderChanges
 	}
 	changed := now.Term != old.Term || now.Leader != old.Leader || now.Leading != old.Leading
-	if !slices.Equal(old.Voters, l.members.conf.GetVoters()) || !slices.Equal(old.Learners, l.members.conf.GetLearners()) {
-		now.Voters, now.Learners = slices.Clone(l.members.conf.GetVoters()), slices.Clone(l.members.conf.GetLearners())
+	conf := l.members.conf
+	leaving := slices.DeleteFunc(slices.Clone(conf.GetVotersOutgoing()), func(id uint64) bool { return slices.Contains(conf.GetVoters(), id) })
+	if !slices.Equal(old.Voters, conf.GetVoters()) || !slices.Equal(old.Learners, conf.GetLearners()) || !slices.Equal(old.Leaving, leaving) {
+		now.Voters, now.Learners, now.Leaving = slices.Clone(conf.GetVoters()), slices.Clone(conf.GetLearners()), leaving
 		changed = true
 	}
 	if !changed && now.Applied == old.Applied && now.Last == old.Last && now.First == old.First && now.Snapshots == old.Snapshots {
