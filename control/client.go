@@ -40,7 +40,7 @@ type ClientConfig struct {
 	// Unfit says why this broker must not lead now, as when its disk hangs; nil, and a nil func: it may. It is asked before each heartbeat, with none sent and the
 	// lease given up while it says so: the controllers have others lead, and take the broker back when it is over. It must not wait.
 	Unfit func() error
-	// Local is nil on a node without a controller.
+	// Local is nil on a node without a controller. See Detach.
 	Local  *Local
 	Timing Timing
 	// Now is a monotonic clock that counts the time in which the machine sleeps. nil: BootClock.
@@ -57,7 +57,8 @@ type Client struct {
 	log    *slog.Logger
 	timing Timing
 	finder *finder
-	feed   metadata.Feed // unused when the store is local
+	feed   metadata.Feed // with a local store its watches only are used
+	local  atomic.Pointer[Local]
 
 	leaseEnd atomic.Int64 // by cfg.Now; 0: there is none
 	newsAt   atomic.Int64 // by cfg.Now, when a controller that leads was last heard: one that is watched, or with a local store one that answers heartbeats
@@ -71,6 +72,7 @@ type Client struct {
 
 	leased       chan struct{} // closed with the first lease
 	mayLeave     chan struct{} // closed when the controller lets this broker go
+	detached     chan struct{} // closed when the local controller is no more
 	onceLeased   sync.Once
 	onceMayLeave sync.Once
 
@@ -107,16 +109,45 @@ func NewClient(cfg ClientConfig) (*Client, error) {
 	c := &Client{
 		cfg: cfg, log: cfg.Logger, timing: timing, finder: newFinder(cfg.Seeds), services: map[string]controlpbconnect.ControlServiceClient{},
 		registered: registration{changed: make(chan struct{})}, mayLeave: make(chan struct{}), leased: make(chan struct{}), urge: make(chan struct{}, 1),
+		detached: make(chan struct{}),
 	}
 	c.newsAt.Store(int64(cfg.Now()))
 	c.stopped, c.stop = context.WithCancel(context.Background())
 	if cfg.Registration != nil {
 		c.goroutines.Go(c.beBroker)
 	}
+	c.local.Store(cfg.Local)
 	if cfg.Local == nil {
 		c.goroutines.Go(c.follow)
+	} else {
+		c.goroutines.Go(func() { c.relay(cfg.Local.Store) })
 	}
 	return c, nil
+}
+
+// relay passes on that the local store's image changed, until there is none.
+func (c *Client) relay(store Store) {
+	watch := store.Watch()
+	defer watch.Close()
+	for {
+		select {
+		case <-watch.C():
+			c.feed.Tell()
+		case <-c.detached:
+			c.follow()
+			return
+		case <-c.stopped.Done():
+			return
+		}
+	}
+}
+
+// Detach goes on without the local controller, which is no member of the group any more: the image is followed from the others, beginning with what the local store has. It
+// is called once.
+func (c *Client) Detach() {
+	c.feed.Publish(c.Image())
+	c.local.Store(nil)
+	close(c.detached)
 }
 
 // Close ends the client's streams and goroutines. The lease ends with it.
@@ -128,18 +159,15 @@ func (c *Client) Close() {
 
 // Image is the present image of this node. It never waits, and is never nil: before anything came it is the empty one, at index 0.
 func (c *Client) Image() *metadata.Image {
-	if c.cfg.Local != nil {
-		return c.cfg.Local.Store.Image()
+	if l := c.local.Load(); l != nil {
+		return l.Store.Image()
 	}
 	return c.feed.Image()
 }
 
 // Watch tells of changes of Image.
 func (c *Client) Watch() *metadata.Watch {
-	if c.cfg.Local != nil {
-		return c.cfg.Local.Store.Watch()
-	}
-	return c.feed.Watch()
+	return c.feed.WatchOf(c.Image)
 }
 
 // AwaitIndex waits until Image has an index, or a later one.
@@ -150,7 +178,7 @@ func (c *Client) AwaitIndex(ctx context.Context, index uint64) error {
 // Stale is for how long no controller that leads was heard: Image may lack what happened since. A broker with a local store hears it by its heartbeats; for a node
 // with a controller only it is always 0: how old that may be, raft knows.
 func (c *Client) Stale() time.Duration {
-	if c.cfg.Local != nil && c.cfg.Registration == nil {
+	if c.local.Load() != nil && c.cfg.Registration == nil {
 		return 0
 	}
 	return c.cfg.Now() - time.Duration(c.newsAt.Load())

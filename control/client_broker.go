@@ -243,7 +243,7 @@ func (b *beat) heard(answer *controlpb.HeartbeatResponse) (fenced bool) {
 	if lease := time.Duration(answer.GetLeaseMs()) * time.Millisecond; lease > 0 {
 		end := b.sent[n%uint64(len(b.sent))] + min(lease, b.c.timing.Lease)
 		b.c.leaseEnd.Store(max(b.c.leaseEnd.Load(), int64(end)))
-		if b.c.cfg.Local != nil {
+		if b.c.local.Load() != nil {
 			b.c.newsAt.Store(max(b.c.newsAt.Load(), int64(b.sent[n%uint64(len(b.sent))])))
 		}
 		b.c.onceLeased.Do(func() { close(b.c.leased) })

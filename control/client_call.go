@@ -42,7 +42,7 @@ func (c *Client) Propose(ctx context.Context, command *metadatapb.Command) (*met
 
 // reachable says why a store of this node's never gets to an index: its controller is one of those that were lost when the cluster was recovered without it.
 func (c *Client) reachable(index uint64) error {
-	if c.cfg.Local == nil {
+	if c.local.Load() == nil {
 		return nil
 	}
 	if here := c.Image(); here.Index != 0 && here.Generation() < raft.Generation(index) {
@@ -61,7 +61,7 @@ func makeUndecidedUnless(refused, err error) error {
 }
 
 func (c *Client) propose(ctx context.Context, data []byte) (result []byte, index uint64, err error) {
-	if l := c.cfg.Local; l != nil {
+	if l := c.local.Load(); l != nil {
 		result, err := l.Propose(ctx, data)
 		if mq.CodeOf(err) != mq.NotController || Undecided(err) {
 			return result, 0, err
@@ -123,8 +123,8 @@ func (c *Client) Operate(ctx context.Context, request []byte) (response []byte, 
 // perhaps fewer though there are more. None: there is nothing from there on. It is not older than this node's image, and linearizable if that
 // is asked for.
 func (c *Client) Ranges(ctx context.Context, p mq.PartitionID, from mq.Offset, limit int, linearizable bool) ([]metadata.Range, error) {
-	if c.cfg.Local != nil && !linearizable {
-		return c.cfg.Local.Store.Ranges(p, from, limit)
+	if l := c.local.Load(); l != nil && !linearizable {
+		return l.Store.Ranges(p, from, limit)
 	}
 	var answer *connect.Response[controlpb.RangesResponse]
 	err := c.call(ctx, func(ctx context.Context, s controlpbconnect.ControlServiceClient) (err error) {
@@ -150,8 +150,8 @@ func (c *Client) Ranges(ctx context.Context, p mq.PartitionID, from mq.Offset, l
 // Checkpoint is what a replica of a partition starts from at its tiered end; ok is false while nothing of it is in the object store. It is not
 // older than this node's image, and linearizable if that is asked for.
 func (c *Client) Checkpoint(ctx context.Context, p mq.PartitionID, linearizable bool) (point metadata.Checkpoint, ok bool, err error) {
-	if c.cfg.Local != nil && !linearizable {
-		return c.cfg.Local.Store.Checkpoint(p)
+	if l := c.local.Load(); l != nil && !linearizable {
+		return l.Store.Checkpoint(p)
 	}
 	var answer *connect.Response[controlpb.CheckpointResponse]
 	err = c.call(ctx, func(ctx context.Context, s controlpbconnect.ControlServiceClient) (err error) {

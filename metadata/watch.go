@@ -79,3 +79,9 @@ func (f *Feed) Publish(img *Image) {
 
 // Watch subscribes to changes of the Image, as [Store.Watch] does.
 func (f *Feed) Watch() *Watch { return f.watchers.add(f.Image) }
+
+// WatchOf is Watch of images that are had elsewhere, by one who calls Tell when they change.
+func (f *Feed) WatchOf(image func() *Image) *Watch { return f.watchers.add(image) }
+
+// Tell wakes all watches, as Publish does.
+func (f *Feed) Tell() { f.watchers.tell() }

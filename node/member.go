@@ -92,11 +92,11 @@ func (n *Node) controllerAt(address string) mq.NodeID {
 
 // image is what this node knows of the cluster, nil before it knows anything.
 func (n *Node) image() *metadata.Image {
-	switch {
-	case n.store != nil:
-		return n.store.Image()
-	case n.client.Load() != nil:
-		return n.client.Load().Image()
+	if own := n.ownImage(); own != nil {
+		return own
+	}
+	if client := n.client.Load(); client != nil {
+		return client.Image()
 	}
 	return nil
 }
@@ -132,6 +132,9 @@ func (n *Node) openClient(ctx context.Context) error {
 		return err
 	}
 	n.client.Store(client)
+	if n.putOut.Load() { // before there was a client
+		n.detach(client)
+	}
 	n.onClose(func(context.Context) error {
 		client.Close()
 		return nil

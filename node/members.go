@@ -29,9 +29,20 @@ func (n *Node) tendMembers(ctx context.Context) {
 	ticker := time.NewTicker(tendEvery)
 	defer ticker.Stop()
 	var tried time.Time
+	led := time.Now() // when somebody was last known to lead
 	for {
-		if n.raft.Status().Leading {
+		switch status := n.raft.Status(); {
+		case status.Leading:
 			n.tend(ctx)
+			fallthrough
+		case status.Leader != 0 && roleIn(status, status.ID) != "": // who knows that it was put out may keep the last leader for ever
+			led = time.Now()
+		case time.Since(led) >= lonelyAfter:
+			if n.wasRemoved(ctx) {
+				n.leaveGroup()
+				return
+			}
+			led = time.Now()
 		}
 		if now := time.Now(); now.Sub(tried) >= registerEvery && n.registerSelf(ctx) {
 			tried = now

@@ -91,6 +91,9 @@ type Node struct {
 	rpc         *rpcListener // nil on a node that is alone
 	tokens      *joinTokens  // nil on a node that is alone
 
+	putOut   atomic.Bool // the controller here was removed from the group
+	detached sync.Once
+
 	closing  sync.Once
 	draining atomic.Bool
 	done     chan error
@@ -587,6 +590,9 @@ func (n *Node) notes() []string {
 		if err := n.raft.Full(); err != nil {
 			notes = append(notes, mq.Wrapf(err, "the cluster cannot be changed, producing goes on").Error())
 		}
+	}
+	if n.putOut.Load() {
+		notes = append(notes, mq.Errorf(mq.NotController, "the controller of this node was removed: restart it as the log says").Error())
 	}
 	if n.partitions == nil {
 		return notes

@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"io"
 	"log/slog"
+	"strings"
 	"testing"
 	"time"
 
@@ -341,6 +342,68 @@ func awaitMoved(ctx context.Context, t *testing.T, c *Cluster, l *Ledger) {
 	if err := l.allAcked(); err != nil {
 		t.Fatal(err)
 	}
+	if err := l.Check(ctx, cl); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A controller that is removed while it runs finds out, says so once, and its node goes on as a broker that knows what happens, over a restart, too. With an empty disk it has a
+// controller again.
+func TestControllerThatIsRemovedEndsAndItsBrokerGoesOn(t *testing.T) {
+	c, ctx := startCluster(t, 3)
+	l, cl := smallLedger(ctx, t, c, 3)
+	gone := c.Nodes[2]
+	if raftStatusOf(ctx, t, cl).GetLeader() == 3 {
+		gone = c.Nodes[1]
+	}
+	one, err := gone.Client(client.DeliveryTimeout(2 * time.Minute))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer one.Close()
+	operate(ctx, t, cl, removeMember(uint64(gone.id)))
+	const said = "was removed from the group"
+	goesOn := func(topic string) {
+		t.Helper()
+		until(t, "the removed one says so", func() bool { return strings.Contains(gone.Log.String(), said) })
+		if _, err := cl.CreateTopic(ctx, client.NewTopic{Name: topic, Partitions: 1, Replicas: 2}); err != nil {
+			t.Fatal(err)
+		}
+		until(t, "it knows what happens", func() bool {
+			resp := operate(ctx, t, one, &adminpb.Request{Kind: &adminpb.Request_ClusterStatus{}})
+			all := operate(ctx, t, cl, &adminpb.Request{Kind: &adminpb.Request_ClusterStatus{}})
+			return !resp.GetFreshness().GetCutOff() && resp.GetClusterStatus().GetTopics() == all.GetClusterStatus().GetTopics()
+		})
+		until(t, "three replicas in sync", func() bool {
+			for _, p := range partitionsOf(ctx, t, cl) {
+				if p.GetTopic() == l.Topic && len(p.GetInSync()) != 3 {
+					return false
+				}
+			}
+			return true
+		})
+		l.Produce(ctx, one, 50, 100)
+		if err := l.allAcked(); err != nil {
+			t.Fatal(err)
+		}
+		if n := strings.Count(gone.Log.String(), said); n != 1 {
+			t.Errorf("it says so %d times", n)
+		}
+	}
+	goesOn("first")
+	gone.Kill()
+	if err := c.Start(ctx); err != nil {
+		t.Fatal(err)
+	}
+	goesOn("second")
+	gone.Kill()
+	if err := gone.Wipe(); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Start(ctx); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "three voters", func() bool { return len(voters(raftStatusOf(ctx, t, cl))) == 3 })
 	if err := l.Check(ctx, cl); err != nil {
 		t.Fatal(err)
 	}
