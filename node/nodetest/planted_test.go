@@ -126,7 +126,7 @@ func freeEarly(disk wal.FS) wal.FS {
 }
 
 // TestPlantedBugsAreFound plants a bug in the node, or in what it stands on, and sees that the cuts show it: a check that finds nothing
-// where something is proves nothing where nothing is. All that is planted in this repository is listed in docs/proof.md.
+// where something is proves nothing where nothing is. docs/proof.md lists all that is planted.
 func TestPlantedBugsAreFound(t *testing.T) {
 	if raceEnabled || testing.Short() {
 		t.Skip("the race detector has seen all of it in the other tests, and it takes long")
