@@ -141,7 +141,7 @@ func TestClosedStreamLetsGoOfWhoSends(t *testing.T) {
 		m := &mute{near, make(chan struct{}), make(chan struct{})}
 		ctx, cancel := context.WithCancel(t.Context())
 		s := newStream(m)
-		context.AfterFunc(ctx, s.close)
+		_ = s.closeWith(ctx)
 		sent := make(chan error, 1)
 		go func() { sent <- s.send(&replicationpb.ReplicateRequest{}) }()
 		<-m.stuck
