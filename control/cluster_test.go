@@ -566,6 +566,38 @@ func TestControllerThatLostTheLeadershipPlansNothing(t *testing.T) {
 	}, plan)
 }
 
+// What a plan asks for and raft does not take, as while it has no room or hands its leadership over, is asked for again, though nothing else changes any more.
+func TestPlanThatWasNotDecidedIsMadeAgain(t *testing.T) {
+	inBubble(t, func(t *testing.T, c *cluster) {
+		b4 := c.broker(4)
+		c.broker(5)
+		c.propose(createTopic(10, 5, 4))
+		c.kill(5)
+		c.until("new leaders", func() bool { return leads(b4.Image(), 4) == 10 })
+		var changes []*metadatapb.PartitionChange
+		for i, p := range b4.Image().Topic(testTopic).All() {
+			changes = append(changes, &metadatapb.PartitionChange{
+				Partition: metadata.PartitionRecord(mq.PartitionID{Topic: testTopic, Index: i}), PartitionEpoch: p.PartitionEpoch, LeaderEpoch: -1, Leader: new(int32(-1)),
+			})
+		}
+		refused := 0
+		vacate := &metadatapb.Command{Kind: &metadatapb.Command_ChangePartitions{ChangePartitions: &metadatapb.ChangePartitions{Changes: changes}}}
+		c.group.mu.Lock()
+		c.group.refuse = func() error { // all but the first one, for a while
+			if refused++; refused == 1 || refused > 4 {
+				return nil
+			}
+			return mq.Errorf(mq.StorageFull, "there is no room")
+		}
+		c.group.mu.Unlock()
+		c.propose(vacate)
+		c.until("no leaders", func() bool { return leads(b4.Image(), 4) == 0 })
+		if took := c.until("leaders again", func() bool { return leads(b4.Image(), 4) == 10 }); took > 2*time.Second || refused < 5 {
+			t.Errorf("it took %v and %d proposals", took, refused)
+		}
+	}, Plans(time.Minute)...)
+}
+
 // A preferred leader that is back leads again, but only when for a while no broker has come or gone.
 func TestPreferredLeaderLeadsAgainAfterAPause(t *testing.T) {
 	inBubble(t, func(t *testing.T, c *cluster) {

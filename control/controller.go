@@ -203,16 +203,18 @@ func (c *Controller) carryOut(w work) {
 		return // what there is to plan has changed
 	}
 	for {
-		plan, ok := c.planner.next(c.now())
+		place, ok := c.planner.next(c.now())
 		if !ok {
 			return
 		}
+		plan := c.planner.plans[place]
 		commands, err := plan.Commands(c.planner.image)
 		if err != nil {
 			c.log.Error("a plan cannot be made", "plan", plan.Name, "error", err)
 		}
 		for _, command := range commands {
 			if !c.propose(w.term, plan.Name, command) {
+				c.planner.again(c.now(), place, c.cfg.Timing.Redial)
 				return
 			}
 		}

@@ -212,6 +212,7 @@ type group struct {
 	term    uint64
 	changed chan struct{}
 	broken  map[mq.NodeID]bool // cannot reach a majority
+	refuse  func() error       // why a proposal is not taken
 	lose    func() error       // what becomes of the answer to a proposal
 	entries int
 }
@@ -236,6 +237,11 @@ func (m member) Propose(_ context.Context, data []byte) (result []byte, err erro
 	defer m.mu.Unlock()
 	if m.leader != m.id {
 		return nil, mq.Errorf(mq.NotController, "node %d does not lead", m.id)
+	}
+	if m.refuse != nil {
+		if err := m.refuse(); err != nil {
+			return nil, err
+		}
 	}
 	m.entries++
 	for id, l := range m.stores {

@@ -17,7 +17,7 @@ type Plan struct {
 	Every time.Duration
 	// Commands gives what is to be proposed, each of a bounded size, nothing when all is as it should be. It must name the epochs that
 	// it goes by, so that a plan which comes too late is refused. When it gave something it is asked again after the last of them was
-	// decided, if they changed anything that concerns plans.
+	// decided, if they changed anything that concerns plans, and after a while if they were not decided.
 	Commands func(*metadata.Image) ([]*metadatapb.Command, error)
 }
 
@@ -80,8 +80,8 @@ func concernsPlans(d *metadata.Delta) bool {
 	return false
 }
 
-// next is a plan that is due, or false. It counts as made then.
-func (p *planner) next(now time.Duration) (Plan, bool) {
+// next is a plan that is due, by its place among the plans, or false. It counts as made then.
+func (p *planner) next(now time.Duration) (place int, ok bool) {
 	for i, plan := range p.plans {
 		if now < p.due[i] {
 			continue
@@ -90,9 +90,14 @@ func (p *planner) next(now time.Duration) (Plan, bool) {
 		if plan.Every > 0 {
 			p.due[i] = now + plan.Every
 		}
-		return plan, true
+		return i, true
 	}
-	return Plan{}, false
+	return 0, false
+}
+
+// again makes a plan due after a pause, if it is not due sooner: what it gave was not decided, and nothing else may ever change that would have it made.
+func (p *planner) again(now time.Duration, place int, pause time.Duration) {
+	p.due[place] = min(p.due[place], now+pause)
 }
 
 // planBatch is the most partitions that one command of a plan changes: some 50 KiB, a few milliseconds in which nothing else is decided.
