@@ -30,6 +30,7 @@ type partitions struct {
 	settings map[mq.TopicID]*atomic.Pointer[partition.Settings]
 	last     *metadata.Image
 	unopened map[mq.PartitionID]bool // are to run here and could not be opened yet; true: the log may have them from before the start
+	unready  map[mq.PartitionID]bool // are open, and could not take the role yet that the last image gives them
 	begun    bool                    // the first image was reconciled
 	settled  bool                    // the recovery is over
 	changes  changes
@@ -63,6 +64,7 @@ func newPartitions(cfg partitionsConfig) *partitions {
 		settings:         make(map[mq.TopicID]*atomic.Pointer[partition.Settings]),
 		last:             &metadata.Image{},
 		unopened:         make(map[mq.PartitionID]bool),
+		unready:          make(map[mq.PartitionID]bool),
 		moved:            make(chan struct{}),
 	}
 	p.table.Store(broker.NewTable(nil))
@@ -86,7 +88,7 @@ const (
 	// openWithin is how long partitions may take to open, all that are new in one image: their checkpoints are asked of the controllers, and who
 	// waits for these takes no other role meanwhile.
 	openWithin = 10 * time.Second
-	// lookEvery is how often those are tried again that could not be opened, and how soon a leader gives up what it was found to be damaged of.
+	// lookEvery is how often those are tried again that could not be opened or could not take their role, and how soon a leader gives up what it was found to be damaged of.
 	lookEvery = time.Second
 )
 
@@ -97,7 +99,7 @@ func (p *partitions) run(ctx context.Context) {
 	look := time.NewTicker(lookEvery)
 	defer look.Stop()
 	for {
-		if img := watch.Image(); img != p.last || len(p.unopened) > 0 {
+		if img := watch.Image(); img != p.last || len(p.unopened)+len(p.unready) > 0 {
 			p.reconcile(ctx, img)
 		}
 		p.resign(ctx)
@@ -130,7 +132,7 @@ func (p *partitions) wait(ctx context.Context, index uint64) error {
 func (p *partitions) reconcile(ctx context.Context, img *metadata.Image) {
 	ctx, cancel := context.WithTimeout(ctx, openWithin)
 	defer cancel()
-	delta, late := metadata.Diff(p.last, img), slices.Collect(maps.Keys(p.unopened))
+	delta, late := metadata.Diff(p.last, img), slices.AppendSeq(slices.Collect(maps.Keys(p.unopened)), maps.Keys(p.unready))
 	next := maps.Clone(p.Table().All())
 	if next == nil {
 		next = make(map[mq.PartitionID]*partition.Partition)
@@ -163,12 +165,12 @@ func (p *partitions) reconcile(ctx context.Context, img *metadata.Image) {
 			}
 		}
 	}
-	opened := p.openLate(ctx, next, img, late)
-	if changed || opened {
+	caughtUp := p.applyLate(ctx, next, img, late)
+	if changed || caughtUp {
 		p.table.Store(broker.NewTable(next))
 	}
 	p.rolesAt.Store(img.Index)
-	if p.replicator != nil && (opened || concernsReplication(delta)) {
+	if p.replicator != nil && (caughtUp || concernsReplication(delta)) {
 		p.replicator.reconcile(img, p.Table())
 	}
 	p.dropUnknown()
@@ -226,6 +228,7 @@ func (p *partitions) deletePartitions(table map[mq.PartitionID]*partition.Partit
 	for i := from; i < t.Partitions(); i++ {
 		id := mq.PartitionID{Topic: t.ID, Index: i}
 		delete(p.unopened, id)
+		delete(p.unready, id)
 		if part := table[id]; part != nil {
 			part.Delete()
 			delete(table, id)
@@ -235,14 +238,15 @@ func (p *partitions) deletePartitions(table map[mq.PartitionID]*partition.Partit
 	return changed
 }
 
-// apply opens a partition that is to run here and gives it its role.
+// apply opens a partition that is to run here and gives it its role. changed says that it was opened or closed, or took a role that it could not take before.
 func (p *partitions) apply(
 	ctx context.Context, table map[mq.PartitionID]*partition.Partition, t *metadata.Topic, index int32, wanted *metadata.Partition,
-) (opened bool) {
+) (changed bool) {
 	id := mq.PartitionID{Topic: t.ID, Index: index}
 	part := table[id]
 	if !slices.Contains(wanted.Replicas, p.node) {
 		delete(p.unopened, id)
+		delete(p.unready, id)
 		if part == nil {
 			return false
 		}
@@ -262,13 +266,32 @@ func (p *partitions) apply(
 		}
 		delete(p.unopened, id)
 		table[id] = part
-		opened = true
+		changed = true
 	}
-	if err := p.lead(part, wanted); err != nil {
-		p.logger.Error("a partition cannot be led: it refuses requests", "topic", t.Name, "partition", index,
+	return p.takeRole(ctx, part, wanted) || changed
+}
+
+// takeRole gives a partition its role, or notes that it is to be tried again. late says that it could not take it before.
+func (p *partitions) takeRole(ctx context.Context, part *partition.Partition, wanted *metadata.Partition) (late bool) {
+	id := part.ID()
+	err := p.lead(ctx, part, wanted)
+	late = p.unready[id]
+	if err == nil {
+		delete(p.unready, id)
+		return late
+	}
+	// Of what is quarantined, and of an epoch that is over, only another image makes something else.
+	if state, _ := part.State(); state == partition.StateQuarantined || mq.CodeOf(err) == mq.FencedLeaderEpoch {
+		delete(p.unready, id)
+		late = false
+	} else {
+		p.unready[id] = true
+	}
+	if !late {
+		p.logger.Error("a partition cannot take its role: it refuses requests", "topic", part.Topic(), "partition", id.Index, "leader", wanted.Leader,
 			"leader_epoch", int32(wanted.LeaderEpoch), "error", err)
 	}
-	return opened
+	return false
 }
 
 // resign asks the controllers to have others lead what this node leads and is quarantined here: nobody else knows of that.
@@ -315,18 +338,18 @@ func (p *partitions) heir(of *metadata.Partition) mq.NodeID {
 	return mq.NoNode
 }
 
-// openLate tries those again that could not be opened.
-func (p *partitions) openLate(
+// applyLate tries those again that could not be opened, or could not take their role.
+func (p *partitions) applyLate(
 	ctx context.Context, table map[mq.PartitionID]*partition.Partition, img *metadata.Image, late []mq.PartitionID,
-) (opened bool) {
+) (changed bool) {
 	for _, id := range late {
-		if _, still := p.unopened[id]; !still {
+		if _, unopened := p.unopened[id]; !unopened && !p.unready[id] {
 			continue
 		}
 		t := img.Topic(id.Topic)
-		opened = p.apply(ctx, table, t, id.Index, t.Partition(id.Index)) || opened
+		changed = p.apply(ctx, table, t, id.Index, t.Partition(id.Index)) || changed
 	}
-	return opened
+	return changed
 }
 
 func (p *partitions) open(ctx context.Context, t *metadata.Topic, id mq.PartitionID) (*partition.Partition, error) {
@@ -359,7 +382,7 @@ func (p *partitions) checkpoint(ctx context.Context, id mq.PartitionID) (partiti
 }
 
 // lead gives the partition the role that the controller decided.
-func (p *partitions) lead(part *partition.Partition, wanted *metadata.Partition) error {
+func (p *partitions) lead(ctx context.Context, part *partition.Partition, wanted *metadata.Partition) error {
 	if state, err := part.State(); state == partition.StateQuarantined {
 		if wanted.Leader == mq.NoNode || wanted.Leader == p.node || slices.Contains(wanted.ISR, p.node) || slices.Contains(wanted.Eligible, p.node) {
 			return err
@@ -368,7 +391,7 @@ func (p *partitions) lead(part *partition.Partition, wanted *metadata.Partition)
 	}
 	switch wanted.Leader {
 	case p.node:
-		if err := p.prepare(part, wanted); err != nil {
+		if err := p.prepare(ctx, part, wanted); err != nil {
 			return err
 		}
 		if err := part.Lead(wanted.LeaderEpoch, wanted.PartitionEpoch, p.replicas(wanted.ISR)); err != nil {
@@ -389,14 +412,14 @@ func (p *partitions) lead(part *partition.Partition, wanted *metadata.Partition)
 
 // prepare has a partition that is about to be led here go on at the tiered end if its log is not what was tiered, as can be after an unclean election or the loss of a
 // disk, and says what is lost by an unclean one.
-func (p *partitions) prepare(part *partition.Partition, wanted *metadata.Partition) error {
+func (p *partitions) prepare(ctx context.Context, part *partition.Partition, wanted *metadata.Partition) error {
 	_, high, end, _ := part.Offsets()
 	unclean := wanted.Unclean() && part.LeaderEpoch() < wanted.LeaderEpoch
 	if !unclean && wanted.TieredEnd <= end {
 		return nil
 	}
 	id := part.ID()
-	tiered, err := p.checkpoint(context.Background(), id)
+	tiered, err := p.checkpoint(ctx, id)
 	if err != nil {
 		return err
 	}

@@ -3,12 +3,15 @@ package node
 import (
 	"context"
 	"log/slog"
+	"net/http"
 	"path/filepath"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"connectrpc.com/connect"
 	"gocloud.dev/blob/memblob"
 
 	metadatapb "github.com/rustmq/rustmq/api/metadata/v1"
@@ -245,3 +248,113 @@ func TestSmallerMinimumIsNotForOlderRoles(t *testing.T) {
 		t.Errorf("the minimum is %d afterwards", now)
 	}
 }
+
+// A replica that is to lead after an unclean election needs what is in the object store of the partition, which the controllers do not say for a while: it leads
+// when they do, and its followers are replicated to then.
+func TestPartitionThatCannotBeLedYetIsLedLater(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n, id := twoBrokers(t, "1")
+		self, other := n.id.Node, n.id.Node+1
+		led := func() *metadata.Partition { return n.store.Image().Topic(id.Topic).Partition(0) }
+		change := func(c *metadatapb.PartitionChange) {
+			c.Partition, c.PartitionEpoch, c.LeaderEpoch = metadata.PartitionRecord(id), led().PartitionEpoch, int32(led().LeaderEpoch)
+			propose(t, n, &metadatapb.Command{Kind: &metadatapb.Command_ChangePartitions{ChangePartitions: &metadatapb.ChangePartitions{
+				Changes: []*metadatapb.PartitionChange{c},
+			}}})
+		}
+		log, _, err := wal.Open(wal.Options{FS: crashfs.New(2), Dir: "wal", SegmentBytes: int64(MiB)}, func(wal.Entry) error { return nil })
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer log.Close()
+		p := newPartitions(partitionsConfig{
+			node: self, log: log, recovery: partition.NewRecovery(time.Now()), cluster: &controller{store: n.store},
+			tail: partition.NewTailBudget(1 << 20), logger: slog.New(slog.DiscardHandler),
+		})
+		p.replicator = &replicator{
+			node: self, cluster: p.cluster, logger: p.logger, lookup: func(id mq.PartitionID) *partition.Partition { return p.Table().Get(id) },
+			client: func(mq.NodeID) connect.HTTPClient { return nobody{} },
+		}
+		ctx, stop := context.WithCancel(t.Context())
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			p.run(ctx)
+		}()
+		defer p.closeAll()
+		defer func() { <-ended }()
+		defer stop()
+		change(&metadatapb.PartitionChange{Leader: new(int32(other))})
+		change(&metadatapb.PartitionChange{Isr: []*metadatapb.ISRMember{{NodeId: int32(other)}}})
+		propose(t, n, &metadatapb.Command{Kind: &metadatapb.Command_AlterTopicConfigs{AlterTopicConfigs: &metadatapb.AlterTopicConfigs{
+			Id: id.Topic[:], Changes: []*metadatapb.ConfigChange{{Key: "unclean.leader.election.enable", Value: "true"}},
+		}}})
+		if err := p.wait(ctx, n.store.Image().Index); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		p.cluster = &unreachable{&controller{store: n.store}, 3}
+		propose(t, n, &metadatapb.Command{Kind: &metadatapb.Command_FenceBroker{FenceBroker: &metadatapb.FenceBroker{
+			NodeId: int32(other), BrokerEpoch: n.store.Image().Broker(other).Epoch,
+		}}})
+		if err := p.wait(ctx, n.store.Image().Index); err != nil {
+			t.Fatal(err)
+		}
+		part := p.Table().Get(id)
+		if led().Leader != self || part.LeaderEpoch() == led().LeaderEpoch {
+			t.Fatalf("%+v, and it is led in epoch %d", led(), part.LeaderEpoch())
+		}
+		if s := p.replicator.peers.Status(); len(s) != 0 { // to begin that now would be to begin it in vain
+			t.Errorf("it is replicated to %+v before it is led", s)
+		}
+		time.Sleep(4 * lookEvery)
+		if part.LeaderEpoch() != led().LeaderEpoch {
+			t.Errorf("it is led in epoch %d, not %d", part.LeaderEpoch(), led().LeaderEpoch)
+		}
+		if s := p.replicator.peers.Status(); len(s) != 1 || s[0].Partitions != 1 {
+			t.Errorf("it is replicated to %+v", s)
+		}
+	})
+}
+
+// A broker that is removed is not dialed any more, also by who hears in one image that it holds nothing and that it is removed.
+func TestRemovedBrokerIsNotReplicatedTo(t *testing.T) {
+	n, id := twoBrokers(t, "1")
+	self, other := n.id.Node, n.id.Node+1
+	log, _, err := wal.Open(wal.Options{FS: crashfs.New(2), Dir: "wal", SegmentBytes: int64(MiB)}, func(wal.Entry) error { return nil })
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer log.Close()
+	p := newPartitions(partitionsConfig{
+		node: self, log: log, recovery: partition.NewRecovery(time.Now()), cluster: &controller{store: n.store},
+		tail: partition.NewTailBudget(1 << 20), logger: slog.New(slog.DiscardHandler),
+	})
+	p.replicator = &replicator{node: self, cluster: p.cluster, logger: p.logger, client: func(mq.NodeID) connect.HTTPClient { return nobody{} }}
+	defer p.closeAll()
+	p.reconcile(t.Context(), n.store.Image())
+	if s := p.replicator.peers.Status(); len(s) != 1 || s[0].Node != other {
+		t.Fatalf("%+v", s)
+	}
+	for _, c := range []*metadatapb.Command{
+		{Kind: &metadatapb.Command_ReassignPartitions{ReassignPartitions: &metadatapb.ReassignPartitions{Reassignments: []*metadatapb.Reassignment{
+			{Partition: metadata.PartitionRecord(id), Targets: []int32{int32(self)}},
+		}}}},
+		{Kind: &metadatapb.Command_FenceBroker{FenceBroker: &metadatapb.FenceBroker{NodeId: int32(other), BrokerEpoch: n.store.Image().Broker(other).Epoch}}},
+		{Kind: &metadatapb.Command_RemoveBroker{RemoveBroker: &metadatapb.RemoveBroker{NodeId: int32(other)}}},
+	} {
+		propose(t, n, c)
+	}
+	if n.store.Image().Broker(other) != nil {
+		t.Fatal("the broker is there")
+	}
+	p.reconcile(t.Context(), n.store.Image())
+	if s := p.replicator.peers.Status(); len(s) != 0 {
+		t.Errorf("it is replicated to %+v", s)
+	}
+}
+
+// nobody answers no request.
+type nobody struct{}
+
+func (nobody) Do(*http.Request) (*http.Response, error) { return nil, syscall.ECONNREFUSED }

@@ -52,7 +52,7 @@ func (r *replicator) reconcile(img *metadata.Image, table *broker.Table) {
 	for t := range img.Topics() {
 		for i, p := range t.All() {
 			part := table.Get(mq.PartitionID{Topic: t.ID, Index: i})
-			if p.Leader != r.node || part == nil {
+			if p.Leader != r.node || part == nil || part.LeaderEpoch() != p.LeaderEpoch { // the last: it cannot lead yet
 				continue
 			}
 			for _, id := range p.Replicas {
@@ -71,6 +71,12 @@ func (r *replicator) reconcile(img *metadata.Image, table *broker.Table) {
 			Node: b.ID, Incarnation: b.Epoch, Fenced: b.Fenced || b.ShuttingDown,
 			Dial: func(ctx context.Context) (net.Conn, error) { return r.dial(ctx, b.ID) },
 		}, led[b.ID])
+	}
+	for id := range r.known {
+		if img.Broker(id) == nil { // removed
+			r.peers.Set(replication.Peer{Node: id}, nil)
+			delete(r.known, id)
+		}
 	}
 }
 
