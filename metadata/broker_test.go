@@ -145,11 +145,11 @@ func TestPartitionChangesAreCompareAndSet(t *testing.T) {
 		}
 	}
 	p := b.partition(1, 0)
-	if p.Leader != 2 || p.LeaderEpoch != 1 || p.PartitionEpoch != 4 || !slices.Equal(p.Replicas, []mq.NodeID{3, 2}) || !slices.Equal(p.ISR, []mq.NodeID{2}) {
+	if p.Leader != 2 || p.LeaderEpoch != 2 || p.PartitionEpoch != 4 || !slices.Equal(p.Replicas, []mq.NodeID{3, 2}) || !slices.Equal(p.ISR, []mq.NodeID{2}) {
 		t.Errorf("in the end: %+v", *p)
 	}
 	b.must(fenceCommand(3, b.brokerEpoch(3)))
-	join := &metadatapb.PartitionChange{Partition: id, PartitionEpoch: 4, LeaderEpoch: 1, Isr: []*metadatapb.ISRMember{member(2, 0), member(3, 0)}}
+	join := &metadatapb.PartitionChange{Partition: id, PartitionEpoch: 4, LeaderEpoch: 2, Isr: []*metadatapb.ISRMember{member(2, 0), member(3, 0)}}
 	if got := verdictOf(join); got != mq.InvalidRequest {
 		t.Errorf("a fenced broker joins: %v", got)
 	}

@@ -109,7 +109,8 @@ func (c *transition) finish() *Partition {
 		c.complete()
 		p.Eligible = c.eligible()
 	}
-	if p.Leader != c.old.Leader || c.newEpoch {
+	// A replica that is given away drops its log. What it acknowledged in an epoch must not count for the one that the same broker may be given later.
+	if p.Leader != c.old.Leader || c.newEpoch || len(minus(c.old.Replicas, p.Replicas)) > 0 {
 		p.LeaderEpoch = c.old.LeaderEpoch + 1
 	}
 	if p.equal(c.old) {

@@ -63,6 +63,30 @@ func TestReassignmentEndsWhenAllTargetsAreInSync(t *testing.T) {
 	b.wantPartition("fewer, all in sync: at once", 5, nodes{5}, nil)
 }
 
+// A broker that gives a replica away drops its log. What it acknowledged must not count for one that it is given again: it was of another leader epoch.
+func TestReplicaThatGoesEndsTheLeaderEpoch(t *testing.T) {
+	b := newCluster(t, 4)
+	b.must(createCommand(1, "t", []int32{1, 2, 3}))
+	for _, step := range []struct {
+		targets []int32
+		leader  mq.NodeID
+		epoch   mq.Epoch
+	}{
+		{[]int32{1, 2}, 1, 1},    // 3 goes
+		{[]int32{1, 2, 3}, 1, 1}, // and is added with nothing
+		{nil, 1, 2},              // and goes again
+		{[]int32{2, 1}, 1, 2},    // nobody goes
+	} {
+		if got := b.reassign(step.targets...); got != mq.None {
+			t.Fatal(got)
+		}
+		if p := b.partition(1, 0); p.Leader != step.leader || p.LeaderEpoch != step.epoch {
+			t.Errorf("after %v: node %d leads in epoch %d, want %d in %d", step.targets, p.Leader, p.LeaderEpoch, step.leader, step.epoch)
+		}
+	}
+	checkReload(t, b.store)
+}
+
 func TestReassignmentIsCancelledOrGoesElsewhere(t *testing.T) {
 	b := newCluster(t, 5)
 	b.must(createCommand(1, "t", []int32{2, 1}))

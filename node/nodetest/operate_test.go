@@ -10,6 +10,7 @@ import (
 
 	adminpb "github.com/rustmq/rustmq/api/admin/v1"
 	"github.com/rustmq/rustmq/client"
+	"github.com/rustmq/rustmq/wal/crashfs"
 )
 
 // operate asks the cluster for an operation, as `rustmq ctl` does.
@@ -93,6 +94,52 @@ func TestPartitionsMoveWhileTheyAreProducedTo(t *testing.T) {
 	// Who gave its replica away has nothing of it any more, after a restart either: one that is added anew begins with nothing.
 	for _, m := range c.Nodes {
 		until(t, "the old replicas to go", func() bool { return m.Replicas() == 2 })
+	}
+}
+
+// TestReplicaThatIsGivenBackHasToCopyFirst takes a partition from a node and gives it back, with nothing in it, while the node's disk hangs: what the node acknowledged
+// before it gave the partition away does not make the new replica one in sync, which could lead when the other one dies, and has nothing.
+func TestReplicaThatIsGivenBackHasToCopyFirst(t *testing.T) {
+	c, ctx := startCluster(t, 3)
+	l, cl := smallLedger(ctx, t, c, 2)
+	awaitInSync(ctx, t, cl, l.Topic, 2)
+	at := partitionsOf(ctx, t, cl)[0]
+	stays, goes := at.GetLeader(), at.GetReplicas()[0]
+	if goes == stays {
+		goes = at.GetReplicas()[1]
+	}
+	move := func(replicas ...int32) {
+		t.Helper()
+		req := &adminpb.MovePartitionsRequest{Moves: []*adminpb.PartitionMove{{Topic: at.GetTopic(), Partition: at.GetPartition(), Replicas: replicas}}}
+		for _, o := range operate(ctx, t, cl, &adminpb.Request{Kind: &adminpb.Request_MovePartitions{MovePartitions: req}}).GetMovePartitions().GetOutcomes() {
+			if o.GetCode() != 0 {
+				t.Fatal(o.GetMessage())
+			}
+		}
+	}
+	m := c.Nodes[goes-1]
+	before := m.Replicas()
+	move(stays)
+	until(t, "the replica to go", func() bool { return m.Replicas() == before-1 })
+	answers := make(chan struct{})
+	m.FS.Hook(func(call crashfs.Call) error {
+		if call.Op == crashfs.OpSync {
+			<-answers
+		}
+		return nil
+	})
+	move(stays, goes)
+	for began := time.Now(); time.Since(began) < time.Second; time.Sleep(20 * time.Millisecond) { // a leader looks four times
+		if p := partitionsOf(ctx, t, cl)[0]; len(p.GetInSync()) != 1 {
+			t.Errorf("in sync are %v, and node %d has synced nothing", p.GetInSync(), goes)
+			break
+		}
+	}
+	m.FS.Hook(nil)
+	close(answers)
+	awaitInSync(ctx, t, cl, l.Topic, 2)
+	if err := l.Check(ctx, cl); err != nil {
+		t.Fatal(err)
 	}
 }
 
