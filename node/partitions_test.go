@@ -3,7 +3,7 @@ package node
 import (
 	"context"
 	"log/slog"
-	"net/http"
+	"net"
 	"path/filepath"
 	"sync/atomic"
 	"syscall"
@@ -11,7 +11,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"connectrpc.com/connect"
 	"gocloud.dev/blob/memblob"
 
 	metadatapb "github.com/rustmq/rustmq/api/metadata/v1"
@@ -273,7 +272,7 @@ func TestPartitionThatCannotBeLedYetIsLedLater(t *testing.T) {
 		})
 		p.replicator = &replicator{
 			node: self, cluster: p.cluster, logger: p.logger, lookup: func(id mq.PartitionID) *partition.Partition { return p.Table().Get(id) },
-			client: func(mq.NodeID) connect.HTTPClient { return nobody{} },
+			dial: func(context.Context, mq.NodeID) (net.Conn, error) { return nil, syscall.ECONNREFUSED },
 		}
 		ctx, stop := context.WithCancel(t.Context())
 		ended := make(chan struct{})
@@ -330,7 +329,7 @@ func TestRemovedBrokerIsNotReplicatedTo(t *testing.T) {
 		node: self, log: log, recovery: partition.NewRecovery(time.Now()), cluster: &controller{store: n.store},
 		tail: partition.NewTailBudget(1 << 20), logger: slog.New(slog.DiscardHandler),
 	})
-	p.replicator = &replicator{node: self, cluster: p.cluster, logger: p.logger, client: func(mq.NodeID) connect.HTTPClient { return nobody{} }}
+	p.replicator = &replicator{node: self, cluster: p.cluster, logger: p.logger, dial: func(context.Context, mq.NodeID) (net.Conn, error) { return nil, syscall.ECONNREFUSED }}
 	defer p.closeAll()
 	p.reconcile(t.Context(), n.store.Image())
 	if s := p.replicator.peers.Status(); len(s) != 1 || s[0].Node != other {
@@ -353,8 +352,3 @@ func TestRemovedBrokerIsNotReplicatedTo(t *testing.T) {
 		t.Errorf("it is replicated to %+v", s)
 	}
 }
-
-// nobody answers no request.
-type nobody struct{}
-
-func (nobody) Do(*http.Request) (*http.Response, error) { return nil, syscall.ECONNREFUSED }
