@@ -35,9 +35,13 @@ func simulate(t *testing.T, cfg Config) (result *Result, err error) {
 	return result, err
 }
 
-// TestMain has memory, of which a run needs little, save time.
+// memoryAtMost is what a process of many runs should take, in bytes. Each needs a tenth; without a bound it was 2 GB after a hundred.
+const memoryAtMost = 1 << 30
+
+// TestMain has memory save time.
 func TestMain(m *testing.M) {
 	debug.SetGCPercent(400)
+	debug.SetMemoryLimit(memoryAtMost)
 	os.Exit(m.Run())
 }
 
