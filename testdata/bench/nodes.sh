@@ -73,9 +73,10 @@ failover() { # follower|leader KILLS
 	local victim at began=$SECONDS
 	for _ in $(seq "${2:-50}"); do
 		[ $((SECONDS - began)) -lt "${SECONDS_AT_MOST:-100000}" ] || break
-		victim=$(controller)
-		[[ "$victim" == [123] ]] || { sleep 0.2; continue; }
-		[ "$1" = leader ] || victim=$((victim % 3 + 1))
+		until victim=$(choose "$1"); do # leaderships go back to those that are preferred
+			[ $((SECONDS - began)) -lt "${SECONDS_AT_MOST:-100000}" ] || break 2
+			sleep 0.2
+		done
 		at=$(now_ms)
 		kill_node "$victim"
 		echo "$at $victim" >>"$work/kills"
@@ -91,6 +92,20 @@ failover() { # follower|leader KILLS
 	done <"$work/kills" | tee -a "${FIGURES:-$work/figures}" | tr '\n' ' '
 	echo
 	echo "failover, $1: ms without an acknowledgement: $(percentiles <"${FIGURES:-$work/figures}")"
+}
+
+# choose follower|leader: a node that leads partitions of the topic, and the controllers or not.
+choose() {
+	local controller n leads most=0 victim=
+	controller=$(controller)
+	[[ "$controller" == [123] ]] || return 1
+	for n in $nodes; do
+		[ "$([ "$n" = "$controller" ] && echo leader || echo follower)" = "$1" ] || continue
+		leads=$(led_by "$n" proof)
+		[ "$leads" -le "$most" ] || { most=$leads victim=$n; }
+	done
+	echo "$victim"
+	[ "$most" -gt 0 ]
 }
 
 rolling() { # ROUNDS
@@ -125,23 +140,23 @@ election() { # KILLS PARTITIONS
 		victim=$(controller)
 		victim=$((victim % 3 + 1))
 		[ -z "${LEADER:-}" ] || victim=$(controller)
-		leads=$(led_by "$victim")
+		leads=$(led_by "$victim" wide)
 		at=$(now_ms)
 		kill_node "$victim"
-		while [ "$(led_by "$victim")" -gt 0 ]; do :; done
-		echo "election: $leads leaders of ${2:-1000} gone: $(($(now_ms) - at)) ms until all had others, as a command that takes $(took led_by "$victim") ms says"
+		while [ "$(led_by "$victim" wide)" -gt 0 ]; do :; done
+		echo "election: $leads leaders of ${2:-1000} gone: $(($(now_ms) - at)) ms until all had others, as a command that takes $(took led_by "$victim" wide) ms says"
 		start_node "$victim"
 		ready "$victim" || fail "node $victim does not start"
 		in_sync || fail "not in sync"
 		for _ in $(seq 60); do # leaderships go back to those that are preferred
-			[ "$(led_by "$victim")" -lt 300 ] || break
+			[ "$(led_by "$victim" wide)" -lt 300 ] || break
 			sleep 0.5
 		done
 	done
 }
-led_by() {
+led_by() { # NODE TOPIC
 	local list
-	list=$("$rustmq" ctl partition list --topic wide -o json --timeout 5s) || { echo 1; return; }
+	list=$("$rustmq" ctl partition list --topic "$2" -o json --timeout 5s) || { echo 1; return; }
 	grep -c "\"leader\": \($1\|-1\)," <<<"$list" || true
 }
 took() {
