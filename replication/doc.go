@@ -26,7 +26,7 @@
 //
 // # A stream
 //
-// The leader dials. One stream carries all partitions of a pair of brokers in one direction. Per partition it goes in rounds, so that what belongs to
+// The leader dials. One stream carries all partitions of a pair of brokers in one direction; the next one is welcome when the one before is over. Per partition it goes in rounds, so that what belongs to
 // an earlier one is told apart:
 //
 //	leader                                   follower

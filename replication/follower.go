@@ -83,8 +83,9 @@ func (f *Follower) greet(stream followerStream, s *session) error {
 	if err := f.greeted(s.leader, first); err != nil {
 		return err
 	}
-	if !f.add(s) {
-		return mq.Errorf(mq.ShuttingDown, "node %d is closing", f.cfg.Self.Node)
+	s.incarnation = first.GetHello().GetLeaderBrokerEpoch()
+	if err := f.add(s); err != nil {
+		return err
 	}
 	if err := stream.Send(&replicationpb.ReplicateResponse{Welcome: &replicationpb.Welcome{
 		Follower: int32(f.cfg.Self.Node), BrokerEpoch: f.cfg.Self.Incarnation,
@@ -95,21 +96,49 @@ func (f *Follower) greet(stream followerStream, s *session) error {
 	return nil
 }
 
-func (f *Follower) add(s *session) bool {
+// add makes s the only session of its leader. One from before ends first, with all that was under way in it: the leader has broken it off, or it is about to, and
+// nothing that it said there may be done once it hears what is said here.
+func (f *Follower) add(s *session) error {
+	for {
+		before, err := f.tryAdd(s)
+		if before == nil {
+			return err
+		}
+		before.cancel()
+		select {
+		case <-before.over:
+		case <-s.ctx.Done():
+			return mq.Wrapf(s.ctx.Err(), "wait for the end of an earlier stream of node %d", s.leader)
+		}
+	}
+}
+
+// tryAdd adds s, or gives the session that has to end before.
+func (f *Follower) tryAdd(s *session) (before *session, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.closed {
-		return false
+		return nil, mq.Errorf(mq.ShuttingDown, "node %d is closing", f.cfg.Self.Node)
+	}
+	for other := range f.sessions {
+		switch {
+		case other.leader != s.leader:
+		case other.incarnation > s.incarnation:
+			return nil, mq.Errorf(mq.StaleBrokerEpoch, "hello of node %d as incarnation %d, but %d has begun", s.leader, s.incarnation, other.incarnation)
+		default:
+			return other, nil
+		}
 	}
 	f.sessions[s] = struct{}{}
 	f.joined.Add(1)
-	return true
+	return nil, nil
 }
 
 func (f *Follower) remove(s *session) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	delete(f.sessions, s)
+	close(s.over)
 	f.joined.Done()
 }
 
@@ -145,6 +174,9 @@ type session struct {
 	replicas map[uint32]*replica // the receiver's own
 	resets   sync.WaitGroup
 
+	incarnation uint64        // the leader's
+	over        chan struct{} // closed when nothing of the session is under way any more
+
 	mu      sync.Mutex
 	news    []*replica // that may have something to acknowledge, each once
 	states  []*replicationpb.State
@@ -160,7 +192,10 @@ type reset struct {
 }
 
 func newSession(ctx context.Context, f *Follower, cancel context.CancelFunc, leader mq.NodeID) *session {
-	return &session{follower: f, leader: leader, ctx: ctx, cancel: cancel, replicas: make(map[uint32]*replica), wake: make(chan struct{}, 1)}
+	return &session{
+		follower: f, leader: leader, ctx: ctx, cancel: cancel, replicas: make(map[uint32]*replica),
+		over: make(chan struct{}), wake: make(chan struct{}, 1),
+	}
 }
 
 // source is the stream as far as receive needs it.
