@@ -28,8 +28,9 @@ type Progress struct {
 	LogEnd         mq.Offset
 	ISR            []mq.NodeID
 	Followers      []FollowerProgress
-	Asked          bool // another in-sync set was proposed, and it is not told yet what came of it
-	Doubt          bool // of an earlier proposal it will not be told: it may still be decided
+	Expected       []mq.NodeID // followers that the watermark waits for, though nobody asked for them yet
+	Asked          bool        // another in-sync set was proposed, and it is not told yet what came of it
+	Doubt          bool        // of an earlier proposal it will not be told: it may still be decided
 }
 
 // maxDoubted bounds the different sets whose fate is unknown; only after so many outcomes were lost in a row, with none decided between.
@@ -46,6 +47,7 @@ type progress struct {
 	isr            []mq.NodeID
 	proposed       []mq.NodeID   // asked for, the answer is awaited; nil: none is
 	doubted        [][]mq.NodeID // asked for, the answer was lost
+	expected       []mq.NodeID   // to be asked for as soon as they have all below the watermark, which waits for them therefore
 	followers      []FollowerProgress
 	planted        Planted
 }
@@ -64,7 +66,7 @@ func (g *progress) decide(partitionEpoch int32, isr []Replica) {
 		g.nodes(isr)
 	case partitionEpoch > g.partitionEpoch:
 		g.partitionEpoch, g.isr = partitionEpoch, g.nodes(isr)
-		g.proposed, g.doubted = nil, nil
+		g.proposed, g.doubted, g.expected = nil, nil, nil
 	}
 }
 
@@ -84,7 +86,7 @@ func (g *progress) propose(partitionEpoch int32, isr []Replica) error {
 	if len(g.doubted) >= maxDoubted && !slices.Equal(nodes, g.isr) {
 		return mq.Errorf(mq.TooManyRequests, "it is not known what came of %d proposed in-sync sets", len(g.doubted))
 	}
-	g.proposed = g.nodes(isr)
+	g.proposed, g.expected = g.nodes(isr), nil
 	return nil
 }
 
@@ -141,7 +143,7 @@ func (g *progress) acked(r Replica, end mq.Offset) error {
 	return nil
 }
 
-// replicated is the end of what every replica holds that is in sync, or may be by what was proposed, and this node. ok is false
+// replicated is the end of what every replica holds that is in sync, or may be by what was proposed, or is expected to be, and this node. ok is false
 // while one of these sets is smaller than minISR.
 func (g *progress) replicated(local mq.Offset, minISR int) (end mq.Offset, ok bool) {
 	if g.planted.MinISRIgnored {
@@ -178,6 +180,6 @@ func (g *progress) slowest() int {
 
 // counts says whether the watermark waits for node.
 func (g *progress) counts(node mq.NodeID) bool {
-	return slices.Contains(g.isr, node) || slices.Contains(g.proposed, node) && !g.planted.ProposedIgnored ||
+	return slices.Contains(g.isr, node) || slices.Contains(g.proposed, node) && !g.planted.ProposedIgnored || slices.Contains(g.expected, node) ||
 		slices.ContainsFunc(g.doubted, func(set []mq.NodeID) bool { return slices.Contains(set, node) })
 }

@@ -183,3 +183,35 @@ func TestNewLeaderTellsNoEndBeforeItsEpochIsCommitted(t *testing.T) {
 		t.Fatal(end, err)
 	}
 }
+
+func TestWatermarkWaitsForWhoIsExpected(t *testing.T) {
+	g := newProgress(1, 7, []Replica{{Node: 1}}, Planted{})
+	if err := g.acked(Replica{2, 20}, 50); err != nil {
+		t.Fatal(err)
+	}
+	end := func() mq.Offset {
+		end, ok := g.replicated(100, 1)
+		if !ok {
+			t.Fatal("below the minimum")
+		}
+		return end
+	}
+	if got := end(); got != 100 {
+		t.Errorf("%d with nobody expected", got)
+	}
+	g.expected = []mq.NodeID{2}
+	if got := end(); got != 50 {
+		t.Errorf("%d while a follower at 50 is expected", got)
+	}
+	if err := g.propose(7, []Replica{{Node: 1}}); err != nil {
+		t.Fatal(err)
+	}
+	if got := end(); got != 100 {
+		t.Errorf("%d after something else was proposed", got)
+	}
+	g.expected = []mq.NodeID{2}
+	g.decide(8, []Replica{{Node: 1}})
+	if got := end(); got != 100 {
+		t.Errorf("%d after something else was decided", got)
+	}
+}

@@ -62,6 +62,12 @@ func (p *Partition) ProposeISR(partitionEpoch int32, isr []Replica) error {
 	return nil
 }
 
+// Expect has the watermark wait for these followers, too, until the next call, proposal or in-sync set of another partition epoch than this one: they are about to
+// be proposed. Records that never stop are with each follower later than with the leader, so that one which is not waited for never has all below the watermark.
+func (p *Partition) Expect(partitionEpoch int32, followers []mq.NodeID) {
+	p.answered(partitionEpoch, func(g *progress) { g.expected = followers })
+}
+
 // ISRRefused says that the controllers decided against what was proposed last, at partitionEpoch: it will never be.
 func (p *Partition) ISRRefused(partitionEpoch int32) {
 	p.answered(partitionEpoch, (*progress).refused)
@@ -113,7 +119,7 @@ func (p *Partition) Progress() (now Progress, ok bool) {
 	}
 	return Progress{
 		Epoch: p.epoch, PartitionEpoch: g.partitionEpoch, EpochStart: p.epochStart, HighWatermark: p.marks.high(), LogEnd: p.marks.logEnd(),
-		ISR: g.isr, Followers: slices.Clone(g.followers), Asked: g.proposed != nil, Doubt: len(g.doubted) > 0,
+		ISR: g.isr, Followers: slices.Clone(g.followers), Expected: g.expected, Asked: g.proposed != nil, Doubt: len(g.doubted) > 0,
 	}, true
 }
 

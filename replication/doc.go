@@ -56,6 +56,6 @@
 //   - Logs are cut by epoch histories only, never by a watermark.
 //   - The partition knows of a proposed in-sync set before the controllers do, and until what became of it is certain.
 //   - A follower in sync that falls behind is proposed out; one that has all below the watermark and the beginning of the epoch, in. Nothing else
-//     moves an in-sync set from here.
+//     moves an in-sync set from here. The watermark waits for one that is near, so that it can have all below it while records never stop.
 //   - Goroutines belong to peers, streams and one ticker: none to partitions.
 package replication

@@ -41,17 +41,19 @@ type lag struct {
 	caughtUp    time.Time // when the log last ended where the follower has come to by now
 	target      mq.Offset // where the log ended
 	at          time.Time // at this time
+	near        bool      // it has reached what was the target until now
 }
 
 // observe notes how far the follower has come.
 func (l *lag) observe(now time.Time, f partition.FollowerProgress, logEnd mq.Offset) {
+	l.near = f.End >= l.target && f.Incarnation == l.incarnation && !l.caughtUp.IsZero()
 	switch {
 	case l.caughtUp.IsZero() || f.Incarnation != l.incarnation:
 		// It is given the time to show what it has.
 		*l = lag{incarnation: f.Incarnation, caughtUp: now, target: logEnd, at: now}
 	case f.End >= logEnd:
 		l.caughtUp, l.target, l.at = now, logEnd, now
-	case f.End >= l.target:
+	case l.near:
 		l.caughtUp, l.target, l.at = l.at, logEnd, now
 	}
 }
@@ -66,13 +68,18 @@ type insync struct {
 // limits are how long a follower may lag.
 type lagLimits struct{ lag, broken time.Duration }
 
-// judge looks at a leader's progress and says which set should be asked for; nil: none. It keeps who lags since when.
+// judge looks at a leader's progress and says which set should be asked for; nil: none. Otherwise it says which followers the watermark should wait for meanwhile. It
+// keeps who lags since when.
 //
 //   - Out goes who is behind the log end, and has not reached for too long where it ended then: sooner if there is no stream to it.
 //   - In comes who has everything below the watermark and the beginning of the leader's epoch, is connected and not fenced.
+//   - Who is near, for it has what the log had when it was looked at last, is expected: of a log that grows all the time it never has everything below a watermark
+//     that does not wait for it.
 //   - An answer that was lost is made up for by asking for something, be it the present set: the partition epoch moves, and with that it
 //     is known what became of it.
-func (j *insync) judge(now time.Time, self partition.Replica, pr partition.Progress, standings map[mq.NodeID]standing, limits lagLimits) []partition.Replica {
+func (j *insync) judge(
+	now time.Time, self partition.Replica, pr partition.Progress, standings map[mq.NodeID]standing, limits lagLimits,
+) (wanted []partition.Replica, expected []mq.NodeID) {
 	if pr.Epoch != j.epoch || j.lags == nil {
 		j.epoch, j.lags = pr.Epoch, make(map[mq.NodeID]*lag)
 	}
@@ -87,9 +94,9 @@ func (j *insync) judge(now time.Time, self partition.Replica, pr partition.Progr
 		l.observe(now, f, pr.LogEnd)
 	}
 	if pr.Asked {
-		return nil
+		return nil, nil
 	}
-	wanted := make([]partition.Replica, 0, len(pr.ISR)+1)
+	wanted = make([]partition.Replica, 0, len(pr.ISR)+1)
 	changed := pr.Doubt
 	for _, node := range pr.ISR {
 		switch f, heard := known[node]; {
@@ -103,15 +110,19 @@ func (j *insync) judge(now time.Time, self partition.Replica, pr partition.Progr
 	}
 	for _, f := range pr.Followers {
 		s, assigned := standings[f.Node]
-		if assigned && s.connected && !s.fenced && !slices.Contains(pr.ISR, f.Node) && f.End >= j.proof(pr) {
+		switch {
+		case !assigned || !s.connected || s.fenced || slices.Contains(pr.ISR, f.Node):
+		case f.End >= j.proof(pr):
 			wanted = append(wanted, f.Replica)
 			changed = true
+		case j.lags[f.Node].near:
+			expected = append(expected, f.Node)
 		}
 	}
 	if !changed {
-		return nil
+		return nil, expected
 	}
-	return wanted
+	return wanted, nil
 }
 
 // proof is what a follower must have to be in sync: all that may have been committed.

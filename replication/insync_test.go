@@ -62,7 +62,8 @@ func TestInSyncSetIsJudged(t *testing.T) {
 				j.judge(early, self, first, c.standing, limits)
 			}
 			var nodes []mq.NodeID
-			for _, r := range j.judge(early.Add(c.after), self, c.progress, c.standing, limits) {
+			isr, _ := j.judge(early.Add(c.after), self, c.progress, c.standing, limits)
+			for _, r := range isr {
 				nodes = append(nodes, r.Node)
 				if r.Incarnation != 10*uint64(r.Node) {
 					t.Errorf("node %d is proposed as incarnation %d", r.Node, r.Incarnation)
@@ -85,17 +86,44 @@ func TestFollowerOfABusyLogIsInSync(t *testing.T) {
 	now := early
 	for i := range mq.Offset(100) {
 		now = now.Add(time.Second)
-		if isr := j.judge(now, self, progress(100*i, 100*i+300, 20), up, limits); isr != nil {
+		if isr, _ := j.judge(now, self, progress(100*i, 100*i+300, 20), up, limits); isr != nil {
 			t.Fatalf("proposed %v after %d s: it lags 3 s", isr, i)
 		}
 	}
 	for range 20 { // it restarts, and is given time anew
 		now = now.Add(500 * time.Millisecond)
-		if isr := j.judge(now, self, progress(-1, 20_000, 21), up, limits); isr != nil {
+		if isr, _ := j.judge(now, self, progress(-1, 20_000, 21), up, limits); isr != nil {
 			t.Fatalf("proposed %v", isr)
 		}
 	}
-	if isr := j.judge(now.Add(10*time.Second), self, progress(-1, 20_000, 21), up, limits); len(isr) != 1 {
+	if isr, _ := j.judge(now.Add(10*time.Second), self, progress(-1, 20_000, 21), up, limits); len(isr) != 1 {
 		t.Fatalf("proposed %v", isr)
+	}
+}
+
+// A follower that has what the log had a moment ago is waited for, as long as that is so: it never has all of a busy log.
+func TestFollowerThatIsNearIsExpected(t *testing.T) {
+	j, up := &insync{}, map[mq.NodeID]standing{2: {connected: true, since: early}}
+	limits := lagLimits{lag: 10 * time.Second, broken: 2 * time.Second}
+	for i, c := range []struct {
+		end, logEnd mq.Offset
+		standing    map[mq.NodeID]standing
+		want        []mq.NodeID
+	}{
+		{-1, 100, up, nil}, // it has to show what it has
+		{99, 200, up, nil}, // it was not there when it was looked at last
+		{200, 300, up, []mq.NodeID{2}},
+		{310, 400, up, []mq.NodeID{2}},
+		{390, 500, up, nil}, // it is slow
+		{500, 600, up, []mq.NodeID{2}},
+		{600, 700, map[mq.NodeID]standing{2: {connected: true, since: early, fenced: true}}, nil},
+		{700, 800, map[mq.NodeID]standing{2: {since: early}}, nil},
+		{800, 900, nil, nil},
+	} {
+		pr := partition.Progress{Epoch: 3, LogEnd: c.logEnd, HighWatermark: c.logEnd, ISR: []mq.NodeID{1}, Followers: []partition.FollowerProgress{at(2, 20, c.end)}}
+		isr, expected := j.judge(early.Add(time.Duration(i)*time.Second), self, pr, c.standing, limits)
+		if isr != nil || !slices.Equal(expected, c.want) {
+			t.Errorf("at %d of %d: %v is proposed, %v expected, want %v", c.end, c.logEnd, isr, expected, c.want)
+		}
 	}
 }

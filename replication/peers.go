@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"net"
+	"slices"
 	"sync"
 	"time"
 
@@ -195,8 +196,11 @@ func (p *Peers) maintain(now time.Time) {
 			j = &insync{planted: p.cfg.planted}
 			p.judged[id] = j
 		}
-		isr := j.judge(now, p.cfg.Self, progress, l.standings, lagLimits{p.cfg.MaxLag, p.cfg.MaxBroken})
+		isr, expected := j.judge(now, p.cfg.Self, progress, l.standings, lagLimits{p.cfg.MaxLag, p.cfg.MaxBroken})
 		if isr == nil {
+			if !progress.Asked && !slices.Equal(expected, progress.Expected) {
+				l.partition.Expect(progress.PartitionEpoch, expected)
+			}
 			continue
 		}
 		// The watermark honours it before anybody can decide it.
