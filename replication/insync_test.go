@@ -1,6 +1,8 @@
 package replication
 
 import (
+	"context"
+	"log/slog"
 	"slices"
 	"testing"
 	"time"
@@ -125,5 +127,19 @@ func TestFollowerThatIsNearIsExpected(t *testing.T) {
 		if isr != nil || !slices.Equal(expected, c.want) {
 			t.Errorf("at %d of %d: %v is proposed, %v expected, want %v", c.end, c.logEnd, isr, expected, c.want)
 		}
+	}
+}
+
+// What is proposed at once is bounded, whatever has happened to how many partitions: the controllers take no command of any size.
+func TestChangesAreProposedInSteps(t *testing.T) {
+	var steps []int
+	p := &Peers{ctx: t.Context(), cfg: Config{Logger: slog.New(slog.DiscardHandler), Propose: func(_ context.Context, changes []Change) []Outcome {
+		steps = append(steps, len(changes))
+		return slices.Repeat([]Outcome{OutcomeDecided}, len(changes))
+	}}}
+	const n = 2*maxChanges + 7
+	p.propose(make([]Change, n), slices.Repeat([]*partition.Partition{{}}, n))
+	if want := []int{maxChanges, maxChanges, 7}; !slices.Equal(steps, want) {
+		t.Errorf("in steps of %v, want %v", steps, want)
 	}
 }

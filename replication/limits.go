@@ -20,6 +20,9 @@ const (
 	// maxParts bounds the partitions in one message.
 	maxParts = 1024
 
+	// maxChanges bounds the in-sync sets that are asked for in one command: some 80 KiB, of the 256 KiB that a controller with the smallest log takes.
+	maxChanges = 1000
+
 	// DefaultWindow is how many bytes are under way to one follower and not acknowledged yet: what a disk takes in some 50 ms. Beyond
 	// it the follower is slow, and reads on when it can.
 	DefaultWindow = 16 << 20

@@ -176,7 +176,7 @@ func (p *Peers) watchInSync() {
 	}
 }
 
-// maintain proposes the changes that are due, all in one go.
+// maintain proposes the changes that are due.
 func (p *Peers) maintain(now time.Time) {
 	led := p.led()
 	for id := range p.judged {
@@ -216,8 +216,16 @@ func (p *Peers) maintain(now time.Time) {
 	}
 }
 
-// propose has the controllers decide.
+// propose has the controllers decide, in steps of a size that they take.
 func (p *Peers) propose(changes []Change, of []*partition.Partition) {
+	for len(changes) > 0 {
+		n := min(len(changes), maxChanges)
+		p.proposeStep(changes[:n], of[:n])
+		changes, of = changes[n:], of[n:]
+	}
+}
+
+func (p *Peers) proposeStep(changes []Change, of []*partition.Partition) {
 	ctx, cancel := context.WithTimeout(p.ctx, proposeTimeout)
 	outcomes := p.cfg.Propose(ctx, changes)
 	cancel()
