@@ -147,17 +147,18 @@ func (m *model) lead(p *modelPartition, id int32, how string) {
 }
 
 // change does something to a partition, and what follows from it. left are those who leave the in-sync set with all that they had.
-// With newEpoch the leader gets a new epoch even if it stays.
+// With newEpoch the leader gets a new epoch even if it stays, as it does when a replica goes.
 func (m *model) change(t *modelTopic, p *modelPartition, newEpoch bool, do func() (left []int32)) {
 	before := fmt.Sprint(*p)
-	leader := p.leader
+	leader, replicas := p.leader, p.replicas
 	p.eligible = append(p.eligible, do()...)
 	p.finish(t)
 	if p.leader == -1 {
 		m.elect(t, p)
 		p.finish(t)
 	}
-	if p.leader != leader || newEpoch {
+	gone := slices.ContainsFunc(replicas, func(id int32) bool { return !slices.Contains(p.replicas, id) })
+	if p.leader != leader || newEpoch || gone {
 		p.leaderEpoch++
 	}
 	if fmt.Sprint(*p) != before {

@@ -2,6 +2,7 @@ package replication
 
 import (
 	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -247,10 +248,9 @@ func TestInSyncSetSettlesThoughAnswersAreLost(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		c := newCluster(t, 3, 1, 2, 10)
 		c.cfg.MaxBroken, c.cfg.Interval = 200*time.Millisecond, 100*time.Millisecond
-		lost := 0
+		var lost atomic.Int64
 		c.ctl.answer = func(o Outcome) Outcome {
-			lost++
-			if lost%3 != 0 {
+			if lost.Add(1)%3 != 0 {
 				return OutcomeUnknown
 			}
 			return o
@@ -267,8 +267,8 @@ func TestInSyncSetSettlesThoughAnswersAreLost(t *testing.T) {
 			c.acked(0, 5, 20*round+10, 10)
 			c.agree(0)
 		}
-		if lost < 10 {
-			t.Fatalf("%d answers: the test shows nothing", lost)
+		if lost.Load() < 10 {
+			t.Fatalf("%d answers: the test shows nothing", lost.Load())
 		}
 	})
 }

@@ -227,14 +227,25 @@ func TestDamageOnTheWayHealsByItself(t *testing.T) {
 	s := newShelf(t, 8, 4, 40, 3000, func(c *ReaderConfig) { c.BlockBytes, c.CacheBytes = 1<<20, 8<<20 })
 	var mu sync.Mutex
 	rng := rand.New(rand.NewPCG(1, 1))
-	flipped := map[faultstore.Op]bool{}
+	type block struct {
+		key    string
+		number int64
+	}
+	flipped := map[block]bool{}
 	s.store.SetHook(func(op faultstore.Op) (f faultstore.Fault) {
 		mu.Lock()
 		defer mu.Unlock()
-		if op.Length = 0; !flipped[op] { // each place once
-			flipped[op] = true
-			f.Flip = ptr(rng.Int64N(200_000 * 8))
+		var fetched []block
+		for n := op.Offset >> 20; n<<20 < op.Offset+max(op.Length, 1); n++ {
+			fetched = append(fetched, block{op.Key, n})
 		}
+		if slices.ContainsFunc(fetched, func(b block) bool { return flipped[b] }) {
+			return f // each block once: who fetches it again gets it whole
+		}
+		for _, b := range fetched {
+			flipped[b] = true
+		}
+		f.Flip = ptr(rng.Int64N(200_000 * 8))
 		return f
 	})
 	all, _ := readAll(t, s.reader, shelfPartition, 0, s.end)
