@@ -55,13 +55,13 @@ func TestPlantedBugsAreFoundInLives(t *testing.T) {
 		bug  planted
 		most uint64 // seeds
 	}{
-		"state not stored": {planted{stateNotStored: true}, 500},
-		"vote forgotten":   {planted{voteForgotten: true}, 1000},
+		"state not stored": {planted{stateNotStored: true}, 2000},
+		"vote forgotten":   {planted{voteForgotten: true}, 3000},
 		"said too early":   {planted{saidTooEarly: true}, 100},
-		"reset too early":  {planted{resetTooEarly: true}, 1000},
-		"context again":    {planted{contextAgain: true}, 500},
-		"read not asked":   {planted{readNotAsked: true}, 500},
-		"id again":         {planted{idAgain: true}, 500},
+		"reset too early":  {planted{resetTooEarly: true}, 3000},
+		"context again":    {planted{contextAgain: true}, 2000},
+		"read not asked":   {planted{readNotAsked: true}, 2000},
+		"id again":         {planted{idAgain: true}, 2000},
 		"blank goes on":    {planted{blankGoesOn: true}, 100},
 	} {
 		if testing.Short() && !c.bug.saidTooEarly {

@@ -127,11 +127,8 @@ func (j *insync) judge(
 
 // proof is what a follower must have to be in sync: all that may have been committed.
 func (j *insync) proof(pr partition.Progress) mq.Offset {
-	switch {
-	case j.planted.joinsUnproven:
+	if j.planted.joinsUnproven {
 		return 0
-	case j.planted.startForgotten:
-		return pr.HighWatermark
 	}
 	return max(pr.HighWatermark, pr.EpochStart)
 }

@@ -33,8 +33,7 @@ type Config struct {
 
 // planted are bugs that tests put in, to see that they would be found.
 type planted struct {
-	joinsUnproven  bool // who is connected is proposed as in sync, whatever it has
-	startForgotten bool // it need not have what lies below the beginning of the leader's epoch
+	joinsUnproven bool // who is connected is proposed as in sync, whatever it has
 }
 
 // Peer is a broker that follows partitions that are led here.

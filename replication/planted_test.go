@@ -107,7 +107,6 @@ func TestPlantedBugsAreFoundInLives(t *testing.T) {
 		{"reads uncommitted", anything, bugs{partition: partition.Planted{ReadsUncommitted: true}}, 19, 1000},
 		{"read refused", anything, bugs{partition: partition.Planted{ReadRefused: true}}, 11, 1000},
 		{"joins unproven", comings, bugs{peers: planted{joinsUnproven: true}}, 0, 1000},
-		{"beginning of the epoch forgotten", comings, bugs{peers: planted{startForgotten: true}}, 12, 1000},
 		{"epoch continued", anything, bugs{metadata: metadata.Planted{EpochContinued: true}}, 10, 1000},
 		{"damage ignored", losses, bugs{metadata: metadata.Planted{DamageIgnored: true}}, 14, 1000},
 		{"other disk ignored", losses, bugs{metadata: metadata.Planted{DiskIgnored: true}}, 0, 1000},
