@@ -211,7 +211,7 @@ func TestLeaseOfABrokerThatIsCutOffEndsBeforeItIsFenced(t *testing.T) {
 			c.net.part(5, id+1)
 		}
 		toLapse := c.until("end of the lease", func() bool { return !b5.Leased() })
-		if toLapse < time.Second || toLapse > 1500*time.Millisecond {
+		if toLapse < 800*time.Millisecond || toLapse > 1500*time.Millisecond {
 			t.Errorf("the lease was over after %v", toLapse)
 		}
 		if b := c.group.stores[1].store.Image().Broker(5); b.Fenced {

@@ -69,12 +69,12 @@ func (r *replicator) reconcile(img *metadata.Image, table *broker.Table) {
 		r.known[b.ID] = len(led[b.ID]) > 0
 		r.peers.Set(replication.Peer{
 			Node: b.ID, Incarnation: b.Epoch, Fenced: b.Fenced || b.ShuttingDown,
-			Dial: func(ctx context.Context) (net.Conn, error) { return r.dial(ctx, b.ID) },
+			Dial: r.dialer(b.ID),
 		}, led[b.ID])
 	}
 	for id := range r.known {
 		if img.Broker(id) == nil { // removed
-			r.peers.Set(replication.Peer{Node: id}, nil)
+			r.peers.Set(replication.Peer{Node: id, Dial: r.dialer(id)}, nil)
 			delete(r.known, id)
 		}
 	}
@@ -130,4 +130,9 @@ func (r *replicator) propose(ctx context.Context, asked []replication.Change) []
 		r.logger.Warn("in-sync sets could not be changed", "partitions", len(asked), "error", err)
 	}
 	return outcomes
+}
+
+// dialer is the way to a node. One that is forgotten has it, too, for its stream ends a moment later.
+func (r *replicator) dialer(node mq.NodeID) func(context.Context) (net.Conn, error) {
+	return func(ctx context.Context) (net.Conn, error) { return r.dial(ctx, node) }
 }
