@@ -270,8 +270,9 @@ func TestNothingIsFramedAheadOfWhatTheWriterHas(t *testing.T) {
 	wantStream(t, l, 1, 0, 30)
 }
 
-// A reset lifts a quarantine when it is durable. What comes while it is on its way waits for that, and is not refused.
-func TestDataBehindTheResetOfAQuarantinedStreamIsNotFramedAhead(t *testing.T) {
+// quarantined is a log in which stream 1 has a damaged entry, and stream 2 none.
+func quarantined(t *testing.T) (*crashfs.FS, *wal.Log) {
+	t.Helper()
 	fs := crashfs.New(1)
 	l := mustOpen(t, quiet(fs))
 	mustAdd(t, l, data(1, 0, 1, 100))
@@ -287,10 +288,16 @@ func TestDataBehindTheResetOfAQuarantinedStreamIsNotFramedAhead(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
 	if l.Quarantined(id(1)) == nil {
 		t.Fatal("nothing is quarantined")
 	}
+	return fs, l
+}
+
+// A reset lifts a quarantine when it is durable. What comes while it is on its way waits for that, and is not refused.
+func TestDataBehindTheResetOfAQuarantinedStreamIsNotFramedAhead(t *testing.T) {
+	fs, l := quarantined(t)
+	defer l.Close()
 	var results []result
 	mustAdd(t, l, data(2, 1, 2, 100)) // begins a segment, perhaps
 	whileTheDiskIsBusy(fs, func(n int) error {
@@ -311,21 +318,7 @@ func TestDataBehindTheResetOfAQuarantinedStreamIsNotFramedAhead(t *testing.T) {
 
 // A reset makes a quarantined stream well again when it is durable; what comes behind it in the same group waits for that.
 func TestDataInOneGroupWithTheResetOfAQuarantinedStream(t *testing.T) {
-	fs := crashfs.New(1)
-	l := mustOpen(t, quiet(fs))
-	mustAdd(t, l, data(1, 0, 1, 100))
-	mustAdd(t, l, data(2, 0, 1, 100))
-	if err := l.Close(); err != nil {
-		t.Fatal(err)
-	}
-	list := slices.DeleteFunc(frames(t, fs), func(f frameAt) bool { return f.kind != "data" })
-	if err := fs.Flip(list[0].path, (list[0].end-1)*8); err != nil {
-		t.Fatal(err)
-	}
-	l, _, err := wal.Open(quiet(fs), nil)
-	if err != nil {
-		t.Fatal(err)
-	}
+	fs, l := quarantined(t)
 	defer l.Close()
 	var results []result
 	mustAdd(t, l, data(2, 1, 2, 100)) // begins a segment, perhaps
