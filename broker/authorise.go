@@ -69,6 +69,9 @@ func (AllowAll) Allow(string, Operation, Resource) bool { return true }
 // authorise is the one point that every operation passes.
 func (b *Broker) authorise(s *server.Session, op Operation, r Resource) error {
 	if b.cfg.Policy.Allow(s.Principal, op, r) {
+		if b.cfg.Mount != nil && op.changes() {
+			return b.cfg.Mount.Refusal()
+		}
 		return nil
 	}
 	if r.Topic == "" {

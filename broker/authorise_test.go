@@ -32,6 +32,10 @@ func operations() map[string]operation {
 			_, err := f.OpenFetch(ctx, s, topic, 0, mq.NoEpoch, mq.IsolationCommitted)
 			return err
 		}, broker.OpRead, true},
+		"OpenTiered": {func(ctx context.Context, f *fixture, s *server.Session, topic string) error {
+			_, err := f.OpenTiered(ctx, s, topic, 0, mq.NoEpoch)
+			return err
+		}, broker.OpRead, true},
 		"Metadata": {func(ctx context.Context, f *fixture, s *server.Session, topic string) error {
 			resp, err := f.Metadata(ctx, s, &quicproto.MetadataRequest{Topics: []string{topic}})
 			if err == nil {

@@ -54,7 +54,7 @@ type Room interface {
 	Reserve(ctx context.Context, bytes int64) error
 }
 
-// Config is what a Broker works with. All fields are required.
+// Config is what a Broker works with. All fields are required but Mount, Cold and Counters; of a mount Cold, too, and neither Partitions nor Room.
 type Config struct {
 	Cluster    mq.ClusterID
 	Node       mq.NodeID
@@ -64,7 +64,10 @@ type Config struct {
 	Room       Room
 	Policy     Policy
 	Operations Operations
-	Random     io.Reader // for topic ids
+	Mount      Mount               // the view that this broker is of; nil: it is of a cluster that writes
+	Cold       partition.Cold      // reads tiered records of partitions that other nodes lead; nil: none are
+	Counters   *partition.Counters // of the node; nil: nobody counts
+	Random     io.Reader           // for topic ids
 	Logger     *slog.Logger
 }
 
@@ -72,11 +75,12 @@ type Config struct {
 type Broker struct {
 	cfg       Config
 	producers *producerIDs
+	views     views // of a mount
 }
 
 // New makes a broker.
 func New(cfg Config) *Broker {
-	return &Broker{cfg: cfg, producers: newProducerIDs(cfg.Controller)}
+	return &Broker{cfg: cfg, producers: newProducerIDs(cfg.Controller), views: views{waiting: make(map[*viewReader]server.Waiter)}}
 }
 
 var _ server.Broker = (*Broker)(nil)
@@ -101,6 +105,35 @@ func unknownTopic(name string) *mq.Error {
 
 func unknownPartition(topic string, index, count int32) *mq.Error {
 	return mq.Errorf(mq.UnknownTopicOrPartition, "topic %q has no partition %d, but %d of them from 0 on", topic, index, count)
+}
+
+// recorded finds a partition in the image.
+func (b *Broker) recorded(topic string, index int32) (mq.PartitionID, *metadata.Partition, error) {
+	t, err := b.topic(topic)
+	if err != nil {
+		return mq.PartitionID{}, nil, err
+	}
+	p := t.Partition(index)
+	if p == nil {
+		return mq.PartitionID{}, nil, unknownPartition(topic, index, t.Partitions())
+	}
+	return mq.PartitionID{Topic: t.ID, Index: index}, p, nil
+}
+
+// running finds a partition that this node runs.
+func (b *Broker) running(topic string, index int32) (mq.PartitionID, *partition.Partition, error) {
+	id, _, err := b.recorded(topic, index)
+	if err != nil {
+		return id, nil, err
+	}
+	if b.cfg.Mount != nil {
+		return id, nil, b.cfg.Mount.Refusal()
+	}
+	part := b.cfg.Partitions.Table().Get(id)
+	if part == nil {
+		return id, nil, b.notHere(topic, index)
+	}
+	return id, part, nil
 }
 
 // notHere is the answer for a partition that exists but does not run on this node (yet).

@@ -14,6 +14,7 @@
 //	produce  Producer.Append -> policy epoch -> partition table (one atomic load)
 //	         -> room in the log (back-pressure waits here) -> partition.Append
 //	fetch    Reader.Read -> policy epoch -> partition.Read
+//	         of tiered records of a partition that another node leads: -> image -> partition.ReadTiered
 //	admin    authorise -> command to the controller -> wait until this node
 //	         runs what the command decided -> answer
 //

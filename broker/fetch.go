@@ -14,26 +14,21 @@ func (b *Broker) OpenFetch(_ context.Context, s *server.Session, topic string, i
 	if err != nil {
 		return nil, err
 	}
-	t, err := b.topic(topic)
+	if b.cfg.Mount != nil {
+		return b.openView(g, index, epoch)
+	}
+	_, part, err := b.running(topic, index)
 	if err != nil {
 		return nil, err
 	}
-	if t.Partition(index) == nil {
-		return nil, unknownPartition(topic, index, t.Partitions())
-	}
-	part := b.cfg.Partitions.Table().Get(mq.PartitionID{Topic: t.ID, Index: index})
-	if part == nil {
-		return nil, b.notHere(topic, index)
-	}
-	if err := checkEpoch(part, topic, index, epoch); err != nil {
+	if err := checkEpoch(part.LeaderEpoch(), topic, index, epoch); err != nil {
 		return nil, err
 	}
 	return &reader{grant: g, part: part, iso: iso}, nil
 }
 
-// checkEpoch refuses a client that knows another leader epoch than ours.
-func checkEpoch(part *partition.Partition, topic string, index int32, epoch mq.Epoch) error {
-	current := part.LeaderEpoch()
+// checkEpoch refuses a client that knows another leader epoch than ours, the current one.
+func checkEpoch(current mq.Epoch, topic string, index int32, epoch mq.Epoch) error {
 	switch {
 	case epoch < 0 || epoch == current:
 		return nil

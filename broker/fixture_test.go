@@ -48,11 +48,14 @@ type fixture struct {
 	cold   cold
 	table  atomic.Pointer[broker.Table]
 	stale  time.Duration
+	bucket bucket
+	counts partition.Counters
 
 	mu       sync.Mutex
 	index    uint64
-	proposed int   // commands so far, those of the set-up left out
-	refuse   error // what Propose says instead of deciding
+	proposed int                 // commands so far, those of the set-up left out
+	refuse   error               // what Propose says instead of deciding
+	rival    *metadatapb.Command // is decided before the next one; nil: nothing
 }
 
 // newFixture makes a broker of a cluster with so many brokers, self and maybe other.
@@ -88,7 +91,7 @@ func newFixture(t testing.TB, brokers int) *fixture {
 func (f *fixture) again() *broker.Broker {
 	return broker.New(broker.Config{
 		Cluster: clusterID, Node: self, Software: "rustmq test", Controller: f, Partitions: f, Room: f.room, Policy: f.policy, Operations: f,
-		Random: &counter{}, Logger: slog.New(slog.DiscardHandler),
+		Cold: &f.bucket, Counters: &f.counts, Random: &counter{}, Logger: slog.New(slog.DiscardHandler),
 	})
 }
 
@@ -131,6 +134,17 @@ func (f *fixture) Propose(_ context.Context, c *metadatapb.Command) (*metadatapb
 	if f.refuse != nil {
 		return nil, f.refuse
 	}
+	if rival := f.rival; rival != nil {
+		f.rival = nil
+		if result, err := f.apply(rival); err != nil {
+			return result, err
+		}
+	}
+	return f.apply(c)
+}
+
+// apply decides a command. The caller holds mu.
+func (f *fixture) apply(c *metadatapb.Command) (*metadatapb.Result, error) {
 	data, err := metadata.EncodeCommand(c)
 	if err != nil {
 		return nil, err

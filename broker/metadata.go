@@ -101,22 +101,32 @@ func (b *Broker) DescribeTopic(_ context.Context, s *server.Session, name string
 		return nil, err
 	}
 	resp := &quicproto.DescribeTopicResponse{Name: t.Name, ID: t.ID, Configs: clientConfigs(t)}
-	table := b.cfg.Partitions.Table()
 	for i, p := range t.All() {
 		d := quicproto.PartitionDetail{
 			Partition: clientPartition(i, p),
 			LogStart:  -1, HighWatermark: -1, LogEnd: -1, ObjectEnd: -1, Bytes: -1,
 		}
-		if part := table.Get(mq.PartitionID{Topic: t.ID, Index: i}); part != nil {
-			d.LogStart, d.HighWatermark, d.LogEnd, d.ObjectEnd = part.Offsets()
-			d.Bytes = part.Pending().Bytes
-			if _, err := part.State(); err != nil {
-				d.Code = mq.CodeOf(err)
-			}
-		}
+		b.detail(mq.PartitionID{Topic: t.ID, Index: i}, p, &d)
 		resp.Partitions = append(resp.Partitions, d)
 	}
 	return resp, nil
+}
+
+// detail adds what this node knows of a partition beyond the image's word.
+func (b *Broker) detail(id mq.PartitionID, p *metadata.Partition, d *quicproto.PartitionDetail) {
+	if b.cfg.Mount != nil {
+		d.LogStart, d.HighWatermark, d.LogEnd, d.ObjectEnd, d.Bytes = p.LogStart, viewOf(p), viewOf(p), p.TieredEnd, 0
+		return
+	}
+	part := b.cfg.Partitions.Table().Get(id)
+	if part == nil {
+		return
+	}
+	d.LogStart, d.HighWatermark, d.LogEnd, d.ObjectEnd = part.Offsets()
+	d.Bytes = part.Pending().Bytes
+	if _, err := part.State(); err != nil {
+		d.Code = mq.CodeOf(err)
+	}
 }
 
 func clientConfigs(t *metadata.Topic) []quicproto.Config {

@@ -35,6 +35,9 @@ func (b *Broker) offset(ctx context.Context, t *metadata.Topic, q quicproto.Offs
 	if t.Partition(q.Partition) == nil {
 		return quicproto.OffsetAnswer{}, unknownPartition(t.Name, q.Partition, t.Partitions())
 	}
+	if b.cfg.Mount != nil {
+		return b.viewOffset(ctx, t, q)
+	}
 	part := b.cfg.Partitions.Table().Get(mq.PartitionID{Topic: t.ID, Index: q.Partition})
 	if part == nil {
 		return quicproto.OffsetAnswer{}, b.notHere(t.Name, q.Partition)
@@ -50,8 +53,7 @@ func (b *Broker) offset(ctx context.Context, t *metadata.Topic, q quicproto.Offs
 	case q.Timestamp == quicproto.TimestampEarliest:
 		a.Offset, _, _, _ = part.Offsets()
 	case q.Timestamp < 0:
-		return quicproto.OffsetAnswer{}, mq.Errorf(mq.InvalidRequest, "timestamp %d names no place: %d is the end, %d the start, others are ms since 1970",
-			q.Timestamp, quicproto.TimestampLatest, quicproto.TimestampEarliest)
+		return quicproto.OffsetAnswer{}, noPlace(q.Timestamp)
 	default:
 		a.Offset, a.Timestamp, err = part.OffsetByTime(ctx, q.Timestamp)
 		if err == nil && a.Offset >= end {
@@ -59,4 +61,9 @@ func (b *Broker) offset(ctx context.Context, t *metadata.Topic, q quicproto.Offs
 		}
 	}
 	return a, err
+}
+
+func noPlace(timestamp int64) error {
+	return mq.Errorf(mq.InvalidRequest, "timestamp %d names no place: %d is the end, %d the start, others are ms since 1970",
+		timestamp, quicproto.TimestampLatest, quicproto.TimestampEarliest)
 }

@@ -18,8 +18,10 @@ import (
 
 // Operations are what operators ask of that the metadata alone can not answer. Errors are *mq.Error.
 type Operations interface {
-	// AskController has the leading controller do what it alone can: the status of raft, and changes of its members. Each may be asked again.
+	// AskController has the leading controller do what it alone can: the status of raft, changes of its members, and a look at the object store. Each may be asked again.
 	AskController(ctx context.Context, req *adminpb.Request) (*adminpb.Response, error)
+	// TierNode says what this node does with the object store.
+	TierNode(req *adminpb.TierNodeRequest) (*adminpb.TierNodeResponse, error)
 }
 
 // Operate implements server.Broker.
@@ -29,8 +31,19 @@ func (b *Broker) Operate(ctx context.Context, s *server.Session, message []byte)
 		switch req.GetKind().(type) {
 		case *adminpb.Request_AlterClusterConfig, *adminpb.Request_MovePartitions, *adminpb.Request_DrainNode, *adminpb.Request_RemoveNode,
 			*adminpb.Request_AddRaftMember, *adminpb.Request_RemoveRaftMember, *adminpb.Request_UpgradeCluster,
-			*adminpb.Request_ElectLeaders:
+			*adminpb.Request_ElectLeaders, *adminpb.Request_ScrubObjects, *adminpb.Request_ReplicatePartitions:
 			op = OpAlter
+		}
+		switch r := req.GetKind().(type) { // those that are of a topic, not of the cluster
+		case *adminpb.Request_TrimPartition:
+			trimmed, err := b.trimPartition(ctx, s, r.TrimPartition)
+			return &adminpb.Response{Kind: &adminpb.Response_TrimPartition{TrimPartition: trimmed}}, err
+		case *adminpb.Request_ForkPoint:
+			point, err := b.forkPoint(ctx, s, r.ForkPoint)
+			return &adminpb.Response{Kind: &adminpb.Response_ForkPoint{ForkPoint: point}}, err
+		case *adminpb.Request_ForkTopic:
+			forked, err := b.forkTopic(ctx, s, r.ForkTopic)
+			return &adminpb.Response{Kind: &adminpb.Response_ForkTopic{ForkTopic: forked}}, err
 		}
 		if err := b.authorise(s, op, Resource{}); err != nil {
 			return nil, err
@@ -62,8 +75,12 @@ func (b *Broker) operate(ctx context.Context, req *adminpb.Request) (*adminpb.Re
 	case *adminpb.Request_ListPartitions:
 		list, err := listPartitions(img, r.ListPartitions)
 		return &adminpb.Response{Kind: &adminpb.Response_ListPartitions{ListPartitions: list}}, err
-	case *adminpb.Request_RaftStatus, *adminpb.Request_AddRaftMember, *adminpb.Request_RemoveRaftMember:
+	case *adminpb.Request_RaftStatus, *adminpb.Request_AddRaftMember, *adminpb.Request_RemoveRaftMember, *adminpb.Request_ScrubObjects,
+		*adminpb.Request_TierStatus:
 		return b.cfg.Operations.AskController(ctx, req)
+	case *adminpb.Request_TierNode:
+		done, err := b.cfg.Operations.TierNode(r.TierNode)
+		return &adminpb.Response{Kind: &adminpb.Response_TierNode{TierNode: done}}, err
 	case *adminpb.Request_ClusterConfig:
 		return &adminpb.Response{Kind: &adminpb.Response_ClusterConfig{ClusterConfig: clusterConfig(img)}}, nil
 	case *adminpb.Request_AlterClusterConfig:
@@ -72,6 +89,9 @@ func (b *Broker) operate(ctx context.Context, req *adminpb.Request) (*adminpb.Re
 	case *adminpb.Request_MovePartitions:
 		moved, err := b.movePartitions(ctx, r.MovePartitions)
 		return &adminpb.Response{Kind: &adminpb.Response_MovePartitions{MovePartitions: moved}}, err
+	case *adminpb.Request_ReplicatePartitions:
+		replicated, err := b.replicatePartitions(ctx, img, r.ReplicatePartitions)
+		return &adminpb.Response{Kind: &adminpb.Response_ReplicatePartitions{ReplicatePartitions: replicated}}, err
 	case *adminpb.Request_DrainNode:
 		drain, err := b.drainNode(ctx, r.DrainNode)
 		return &adminpb.Response{Kind: &adminpb.Response_DrainNode{DrainNode: drain}}, err
@@ -97,6 +117,9 @@ func (b *Broker) clusterStatus(img *metadata.Image) *adminpb.ClusterStatusRespon
 	if !b.freshness().GetCutOff() {
 		status.Controller = int32(b.cfg.Controller.Leader())
 	}
+	if b.cfg.Mount != nil {
+		status.Mount = mountStatus(b.cfg.Mount.Mounted())
+	}
 	for _, broker := range img.Brokers() {
 		status.Brokers++
 		if broker.Fenced {
@@ -118,6 +141,20 @@ func (b *Broker) clusterStatus(img *metadata.Image) *adminpb.ClusterStatusRespon
 		}
 	}
 	return status
+}
+
+func mountStatus(m Mounted) *adminpb.MountStatus {
+	s := &adminpb.MountStatus{ClusterId: m.Source[:], AgeMs: -1}
+	if !m.Seen.IsZero() {
+		s.AgeMs = m.Age.Milliseconds()
+	}
+	if !m.Copied.IsZero() {
+		s.CopiedMs = m.Copied.UnixMilli()
+	}
+	if m.Err != nil {
+		s.Error = m.Err.Error()
+	}
+	return s
 }
 
 // upgradeCluster raises the feature level. Asking for the one that it is at changes nothing.

@@ -1,7 +1,9 @@
 package broker
 
 import (
+	"bytes"
 	"context"
+	"slices"
 
 	adminpb "github.com/rustmq/rustmq/api/admin/v1"
 	metadatapb "github.com/rustmq/rustmq/api/metadata/v1"
@@ -53,6 +55,63 @@ func moveOutcome(err error) *adminpb.MoveOutcome {
 		return &adminpb.MoveOutcome{}
 	}
 	return &adminpb.MoveOutcome{Code: int32(mq.CodeOf(err)), Message: err.Error()}
+}
+
+// replicatePartitions begins, or only plans, what gives partitions as many replicas as they are to have. Who asks again goes on.
+func (b *Broker) replicatePartitions(ctx context.Context, img *metadata.Image, req *adminpb.ReplicatePartitionsRequest) (*adminpb.ReplicatePartitionsResponse, error) {
+	if n := req.GetReplicas(); n < 0 || n > mq.MaxReplicationFactor {
+		return nil, mq.Errorf(mq.InvalidReplicationFactor, "%d replicas: from 1 to %d, or 0 for as many as each topic is to have", n, mq.MaxReplicationFactor)
+	}
+	topics, err := topicsNamed(img, req.GetTopics())
+	if err != nil {
+		return nil, err
+	}
+	plan := metadata.PlanReplication(img, topics, int(req.GetReplicas()), maxMoves)
+	out := &adminpb.ReplicatePartitionsResponse{Moving: int32(plan.Moving), Short: int32(plan.Short)}
+	verdicts := make([]*metadatapb.Verdict, len(plan.Moves))
+	if len(plan.Moves) > 0 && !req.GetDryRun() {
+		result, err := b.cfg.Controller.Propose(ctx, &metadatapb.Command{Kind: &metadatapb.Command_ReassignPartitions{
+			ReassignPartitions: &metadatapb.ReassignPartitions{Reassignments: plan.Moves},
+		}})
+		if err != nil {
+			return nil, mq.Wrapf(err, "replicate partitions")
+		}
+		if verdicts = result.GetReassignPartitions().GetVerdicts(); len(verdicts) != len(plan.Moves) {
+			return nil, mq.Errorf(mq.Internal, "the controller answered for %d of %d partitions", len(verdicts), len(plan.Moves))
+		}
+	}
+	for i, move := range plan.Moves {
+		t, index := img.Topic(mq.TopicID(move.GetPartition().GetTopicId())), move.GetPartition().GetPartition()
+		planned := &adminpb.PlannedMove{Topic: t.Name, Partition: index, To: move.GetTargets()}
+		for _, node := range t.Partition(index).Targets() {
+			planned.From = append(planned.From, int32(node))
+		}
+		if verdicts[i] != nil {
+			outcome := moveOutcome(metadata.VerdictError(verdicts[i]))
+			planned.Code, planned.Message = outcome.GetCode(), outcome.GetMessage()
+		}
+		if planned.GetCode() == 0 && !req.GetDryRun() && t.Partition(index).Reassignment == nil {
+			out.Moving++
+		}
+		out.Moves = append(out.Moves, planned)
+	}
+	return out, nil
+}
+
+// topicsNamed are the topics of these names, or all, in the order of their ids.
+func topicsNamed(img *metadata.Image, names []string) (topics []*metadata.Topic, err error) {
+	for _, name := range names {
+		t := img.TopicByName(name)
+		if t == nil {
+			return nil, unknownTopic(name)
+		}
+		topics = append(topics, t)
+	}
+	if len(names) == 0 {
+		topics = slices.Collect(img.Topics())
+	}
+	slices.SortFunc(topics, func(a, b *metadata.Topic) int { return bytes.Compare(a.ID[:], b.ID[:]) })
+	return slices.Compact(topics), nil
 }
 
 // drainNode marks a broker, if it is not marked yet, and says what it has left. The controllers move its replicas.

@@ -36,6 +36,11 @@ func (f *fixture) AskController(context.Context, *adminpb.Request) (*adminpb.Res
 	return &adminpb.Response{Kind: &adminpb.Response_RaftStatus{RaftStatus: &adminpb.RaftStatusResponse{Term: 5}}}, nil
 }
 
+// TierNode implements broker.Operations.
+func (f *fixture) TierNode(*adminpb.TierNodeRequest) (*adminpb.TierNodeResponse, error) {
+	return &adminpb.TierNodeResponse{NodeId: 7}, nil
+}
+
 func (f *fixture) ask(req *adminpb.Request) *adminpb.Response {
 	f.t.Helper()
 	resp, err := f.operate(f.t.Context(), &server.Session{}, req)

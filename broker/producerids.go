@@ -91,6 +91,10 @@ func (b *Broker) InitProducerID(ctx context.Context, s *server.Session, req *qui
 	if req.ProducerID >= 0 && req.ProducerEpoch >= 0 && req.ProducerEpoch < math.MaxInt16 {
 		return &quicproto.InitProducerIDResponse{ProducerID: req.ProducerID, ProducerEpoch: req.ProducerEpoch + 1}, nil
 	}
+	if b.cfg.Mount != nil {
+		// Any will do: nothing is ever appended under it. A client asks for one until it has it, and what it sends then is refused with the reason.
+		return &quicproto.InitProducerIDResponse{}, nil
+	}
 	id, err := b.producers.take(ctx)
 	if err != nil {
 		return nil, err

@@ -156,11 +156,32 @@ func (b *Broker) AlterTopic(ctx context.Context, s *server.Session, req *quicpro
 			return mq.Wrapf(err, "alter the settings of topic %q", req.Name)
 		}
 	}
-	if grow == nil {
-		return nil
+	return mq.Wrapf(b.addPartitions(ctx, req, grow), "add partitions to topic %q", req.Name)
+}
+
+// growTries is how often it is planned anew which partitions to add: others add some at the same time, or had added some of which this node did not know.
+const growTries = 3
+
+// addPartitions has the topic of a request grow as planned; nil: it need not.
+func (b *Broker) addPartitions(ctx context.Context, req *quicproto.AlterTopicRequest, grow *metadatapb.CreatePartitions) error {
+	for try := 1; grow != nil; try++ {
+		_, err := b.cfg.Controller.Propose(ctx, &metadatapb.Command{Kind: &metadatapb.Command_CreatePartitions{CreatePartitions: grow}})
+		if mq.CodeOf(err) != mq.InvalidPartitions || try == growTries {
+			return err
+		}
+		// The image has by now what the command was refused for.
+		t, gone := b.topic(req.Name)
+		if gone != nil {
+			return gone
+		}
+		if mq.TopicID(grow.GetId()) != t.ID || grow.GetCurrent() == t.Partitions() {
+			return err
+		}
+		if grow, err = growth(b.cfg.Controller.Image(), t, req.Partitions); err != nil {
+			return err
+		}
 	}
-	_, err = b.cfg.Controller.Propose(ctx, &metadatapb.Command{Kind: &metadatapb.Command_CreatePartitions{CreatePartitions: grow}})
-	return mq.Wrapf(err, "add partitions to topic %q", req.Name)
+	return nil
 }
 
 // configChanges checks that the topic's settings are valid with the request's changes made.

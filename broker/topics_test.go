@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	metadatapb "github.com/rustmq/rustmq/api/metadata/v1"
 	"github.com/rustmq/rustmq/mq"
 	"github.com/rustmq/rustmq/quicproto"
 )
@@ -22,6 +23,37 @@ func (f *fixture) configOf(topic string) (values map[string]string, set []string
 		}
 	}
 	return values, set
+}
+
+// Others may add partitions at the same time, or have added some that this node did not know of: what was asked for is a total.
+func TestPartitionsAreAddedBesideOthers(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		others int // that somebody adds to three
+		code   mq.Code
+		want   int32
+	}{
+		{"one of two", 1, mq.None, 5},
+		{"both", 2, mq.None, 5},
+		{"more than both", 3, mq.InvalidPartitions, 6},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			f := newFixture(t, 2)
+			f.create("orders", 3)
+			there := f.Image().TopicByName("orders")
+			added := make([]*metadatapb.ReplicaAssignment, c.others)
+			for i := range added {
+				added[i] = &metadatapb.ReplicaAssignment{Replicas: []int32{int32(self)}}
+			}
+			f.rival = &metadatapb.Command{Kind: &metadatapb.Command_CreatePartitions{CreatePartitions: &metadatapb.CreatePartitions{Id: there.ID[:], Current: 3, Assignments: added}}}
+			if err := f.AlterTopic(t.Context(), alice, &quicproto.AlterTopicRequest{Name: "orders", Partitions: 5}); mq.CodeOf(err) != c.code {
+				t.Fatal(err)
+			}
+			if n := f.Image().TopicByName("orders").Partitions(); n != c.want {
+				t.Errorf("%d partitions, want %d", n, c.want)
+			}
+		})
+	}
 }
 
 func TestCreateTopicNamesWhatIsWrong(t *testing.T) {

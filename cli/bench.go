@@ -33,6 +33,8 @@ const benchHelp = "produce: producers keep a window of records in flight; record
 	"  quic_bulk_N (produce, consume): N connections of bare quic-go, each on a socket of its own with one stream, 64 KiB writes, in the " +
 	"direction of the figure. N is --connections.\n" +
 	"  tls_bulk (beside it, for comparison): one TLS 1.3 connection over TCP.\n" +
+	"  store_get_N (consume --from store with --object-store): N ranged reads of the server's bucket at a time, as large as the server's. The figure is " +
+	"given as a ratio to the smaller one of this and quic_bulk_N.\n" +
 	"  quic_floor_N (latency): the composed floor. N producers, one record in flight each, on QUIC streams that stay open, into a file by group " +
 	"commit, and an acknowledgement back. N is --producers.\n" +
 	"  group_commit_N (latency, for wal_append_N: RustMQ's log alone, without network and server): N producers, one record in flight each, and " +
@@ -59,6 +61,7 @@ func (a *app) benchCommand() *cli.Command {
 			&cli.IntFlag{Name: "partitions", Value: 4, Usage: "`NUMBER` of partitions, if the topic is created"},
 			&cli.StringFlag{Name: "acks", Value: "all", Usage: "`DURABILITY`: none, leader, all, object"},
 			&cli.StringFlag{Name: "dir", Value: ".", Usage: "`DIR` on the disk whose bound is measured: that of the server's log"},
+			&cli.StringFlag{Name: "object-store", Usage: "`URL` of the server's object store, to read it beside consume --from store --limits"},
 			&cli.StringFlag{Name: "admin", Value: node.Default().Admin.Listen, Usage: "`HOST:PORT` of the server's admin listener, where its metrics are; none: do not ask"},
 			outputFlag(),
 		}, connectFlags("key", "key-file")...),
@@ -129,6 +132,9 @@ func benchOptions(c *cli.Context) (bench.Options, error) {
 	}
 	if o.Duration < 0 {
 		return o, usagef("bench: --duration %s is below 0", o.Duration)
+	}
+	if o.ObjectStore = c.String("object-store"); o.ObjectStore != "" && (o.Kind != bench.Consume || o.From != bench.FromStore || !o.Limits) {
+		return o, usagef("bench: --object-store is a bound of consume --from store: add --limits, or leave it out")
 	}
 	if o.Admin = c.String("admin"); o.Admin == "none" {
 		o.Admin = ""

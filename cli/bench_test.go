@@ -2,6 +2,7 @@ package cli
 
 import (
 	"encoding/json"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -33,6 +34,34 @@ func TestBenchReadsFromWhereItSays(t *testing.T) {
 				t.Errorf("got %+v", r)
 			}
 		})
+	}
+}
+
+// The reads of the object store are held against the smaller one of what the transport and what the store would give.
+func TestBenchOfTheStoreHasTheStoreForABound(t *testing.T) {
+	n := startNode(t, "RUSTMQ_MEMORY_TAIL_SIZE=1MiB", "RUSTMQ_MEMORY_CACHE_SIZE=1MiB", "RUSTMQ_WAL_SEGMENT_SIZE=1MiB", "RUSTMQ_OBJECT_STORE_FLUSH_SIZE=1MiB")
+	args := []string{
+		"bench", "consume", "--from", "store", "--limits", "--records", "4000", "--duration", "200ms", "--rounds", "1",
+		"--dir", t.TempDir(), "--admin", n.admin(), "-o", "json", "--object-store",
+	}
+	out := n.must("", append(args, "file://"+filepath.Join(n.dir, "objects"))...)
+	var results []bench.Result
+	if err := json.Unmarshal([]byte(out), &results); err != nil {
+		t.Fatal(err, out)
+	}
+	at := map[string]bench.Result{}
+	for _, r := range results {
+		at[r.Name] = r
+	}
+	figure, store, transport := at["consume_store"], at["store_get_8"], at["quic_bulk_2"]
+	if store.Value <= 0 || transport.Value <= 0 || figure.BoundValue != min(store.Value, transport.Value) || figure.Ratio != figure.Value/figure.BoundValue {
+		t.Errorf("got %s", out)
+	}
+	if status, _, stderr := n.run("", append(args, "file://"+t.TempDir())...); status != exitFailed || !strings.Contains(stderr, "no objects") {
+		t.Errorf("status %d, %s: it is not the server's store", status, stderr)
+	}
+	if status, _, stderr := n.run("", "bench", "produce", "--limits", "--object-store", "file:///nowhere"); status != exitUsage || !strings.Contains(stderr, "--from store") {
+		t.Errorf("status %d, %s: it is of no use", status, stderr)
 	}
 }
 

@@ -25,6 +25,7 @@ func connectFlags(keyNames ...string) []cli.Flag {
 		&cli.StringFlag{Name: "ca", Category: category, Usage: "PEM `FILE` of the authority to trust (default: that of the profile which names the server) [$RUSTMQ_CA]"},
 		&cli.StringFlag{Name: "cert", Category: category, Usage: "PEM `FILE` of the certificate to show [$RUSTMQ_CERT]"},
 		&cli.StringFlag{Name: keyNames[0], Aliases: keyNames[1:], Category: category, Usage: "PEM `FILE` of its key [$RUSTMQ_KEY]"},
+		&cli.StringFlag{Name: "rack", Category: category, Usage: "`NAME` of the rack where this client stands: what only the object store has is read from brokers of that rack [$RUSTMQ_RACK]"},
 		&cli.DurationFlag{Name: "timeout", Category: category, Usage: "`TIME` after which a request, or a record's delivery, has failed (default 30s; 2m for produce) [$RUSTMQ_TIMEOUT]"},
 	}
 }
@@ -73,6 +74,7 @@ func (a *app) connection(c *cli.Context, fallback time.Duration) (connection, er
 	conn.CA = or(c.String("ca"), a.env("RUSTMQ_CA"), conn.CA)
 	conn.Cert = or(c.String("cert"), a.env("RUSTMQ_CERT"), conn.Cert)
 	conn.Key = or(c.String("key-file"), a.env("RUSTMQ_KEY"), conn.Key)
+	conn.Rack = or(c.String("rack"), a.env("RUSTMQ_RACK"), conn.Rack)
 	if (conn.Cert == "") != (conn.Key == "") {
 		return conn, usagef("a certificate and its key go together: --cert and --key-file")
 	}
@@ -95,6 +97,9 @@ func (p *profiles) choose(name string, servers []string) (profile, error) {
 // options are the client's.
 func (conn connection) options() []client.Option {
 	opts := []client.Option{client.Servers(conn.Server...), client.ClientID("rustmq-cli"), client.RequestTimeout(conn.timeout)}
+	if conn.Rack != "" {
+		opts = append(opts, client.Rack(conn.Rack))
+	}
 	if conn.CA != "" {
 		opts = append(opts, client.CAFile(conn.CA))
 	}

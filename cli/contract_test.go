@@ -22,28 +22,37 @@ func TestFlagsOfTheContractAreThere(t *testing.T) {
 	want := map[string]string{
 		"serve": "config roles=broker,controller data-dir=./rustmq-data node-id=1 listen=127.0.0.1:9092 rpc-listen=127.0.0.1:9093 " +
 			"admin-listen=127.0.0.1:9642 advertise object-store pki",
-		"topic create":        "partitions replicas config key " + connection,
-		"topic list":          "output=table o key " + connection,
-		"topic describe":      "output=table o key " + connection,
-		"topic alter":         "config key " + connection,
-		"topic delete":        "key " + connection,
-		"produce":             "key-separator key H partition acks=all compression=none rate key-file " + connection,
-		"consume":             "from=start to partition n follow f isolation=committed key " + connection,
-		"bench":               "limits size=1KiB producers=16 window=256 records duration topic o=table key " + connection,
-		"wal dump":            "o=table",
-		"wal check":           "o=table",
-		"object dump":         "o=table object-store",
-		"object check":        "o=table object-store",
-		"raft dump":           "o=table",
-		"raft check":          "o=table",
-		"ctl ca join-token":   "node-id pki=rustmq-data/pki rpc=127.0.0.1:9093 address ttl o=table",
-		"ctl cluster upgrade": "feature-level dry-run o=table key " + connection,
-		"ctl partition elect": "all unclean leader dry-run o=table key " + connection,
-		"config print":        "defaults o config node-id",
-		"config validate":     "",
-		"config docs":         "",
-		"version":             "o=table",
-		"completion":          "",
+		"topic create":            "partitions replicas config key " + connection,
+		"topic list":              "output=table o key " + connection,
+		"topic describe":          "output=table o key " + connection,
+		"topic alter":             "config key " + connection,
+		"topic fork":              "at=end o=table key " + connection,
+		"topic trim":              "before partition o=table key " + connection,
+		"topic delete":            "key " + connection,
+		"produce":                 "key-separator key H partition acks=all compression=none rate key-file " + connection,
+		"consume":                 "from=start to partition n follow f isolation=committed key " + connection,
+		"bench":                   "limits size=1KiB producers=16 window=256 records duration topic o=table key " + connection,
+		"wal dump":                "o=table",
+		"wal check":               "o=table",
+		"object dump":             "o=table object-store",
+		"object check":            "o=table object-store",
+		"object probe":            "o=table",
+		"raft dump":               "o=table",
+		"raft check":              "o=table",
+		"ctl ca join-token":       "node-id pki=rustmq-data/pki rpc=127.0.0.1:9093 address ttl o=table",
+		"ctl cluster upgrade":     "feature-level dry-run o=table key " + connection,
+		"ctl cluster restore":     "object-store data-dir node-id cluster config o=table",
+		"ctl cluster mount":       "object-store data-dir node-id cluster config o=table",
+		"ctl tier status":         "topic o=table key " + connection,
+		"ctl tier scrub":          "delete older-than o=table key " + connection,
+		"ctl tier verify":         "object-store cluster config o=table",
+		"ctl partition replicate": "replicas dry-run wait o=table key " + connection,
+		"ctl partition elect":     "all unclean leader dry-run o=table key " + connection,
+		"config print":            "defaults o config node-id",
+		"config validate":         "",
+		"config docs":             "",
+		"version":                 "o=table",
+		"completion":              "",
 	}
 	a, _, _ := testApp()
 	leaves(nil, a.commands().Commands, func(path []string, c *cli.Command) {
@@ -76,27 +85,27 @@ func TestConnectionIsFlagThenEnvironmentThenProfile(t *testing.T) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	text := "[mine]\nserver = [\"p:1\"]\nca = \"/p/ca\"\ncert = \"/p/cert\"\nkey = \"/p/key\"\n"
+	text := "[mine]\nserver = [\"p:1\"]\nca = \"/p/ca\"\ncert = \"/p/cert\"\nkey = \"/p/key\"\nrack = \"p\"\n"
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	environ := []string{"RUSTMQ_SERVER=e:1,e:2", "RUSTMQ_CA=/e/ca", "RUSTMQ_CERT=/e/cert", "RUSTMQ_KEY=/e/key", "RUSTMQ_TIMEOUT=7s"}
-	flags := "--server f:1 --server f:2 --ca /f/ca --cert /f/cert --timeout 9s "
+	environ := []string{"RUSTMQ_SERVER=e:1,e:2", "RUSTMQ_CA=/e/ca", "RUSTMQ_CERT=/e/cert", "RUSTMQ_KEY=/e/key", "RUSTMQ_RACK=e", "RUSTMQ_TIMEOUT=7s"}
+	flags := "--server f:1 --server f:2 --ca /f/ca --cert /f/cert --rack f --timeout 9s "
 	for _, tc := range []struct {
 		environ []string
 		args    string
 		want    string
 	}{
-		{nil, "topic list", "127.0.0.1:9092 - - - 30s"},
-		{nil, "topic list --profile mine", "p:1 /p/ca /p/cert /p/key 30s"},
-		{[]string{"RUSTMQ_PROFILE=mine"}, "topic list", "p:1 /p/ca /p/cert /p/key 30s"},
-		{[]string{"RUSTMQ_PROFILE=other"}, "topic list --profile mine", "p:1 /p/ca /p/cert /p/key 30s"},
-		{[]string{"RUSTMQ_PROFILE=mine", "RUSTMQ_CA=/e/ca"}, "topic list", "p:1 /e/ca /p/cert /p/key 30s"},
-		{append([]string{"RUSTMQ_PROFILE=mine"}, environ...), "topic list", "e:1,e:2 /e/ca /e/cert /e/key 7s"},
-		{environ, "topic list " + flags + "--key /f/key", "f:1,f:2 /f/ca /f/cert /f/key 9s"},
-		{environ, "consume orders " + flags + "--key-file /f/key", "f:1,f:2 /f/ca /f/cert /f/key 9s"},
-		{environ, "produce orders --key a " + flags + "--key-file /f/key", "f:1,f:2 /f/ca /f/cert /f/key 9s"},
-		{environ, "bench latency --key /f/key " + flags, "f:1,f:2 /f/ca /f/cert /f/key 9s"},
+		{nil, "topic list", "127.0.0.1:9092 - - - - 30s"},
+		{nil, "topic list --profile mine", "p:1 /p/ca /p/cert /p/key p 30s"},
+		{[]string{"RUSTMQ_PROFILE=mine"}, "topic list", "p:1 /p/ca /p/cert /p/key p 30s"},
+		{[]string{"RUSTMQ_PROFILE=other"}, "topic list --profile mine", "p:1 /p/ca /p/cert /p/key p 30s"},
+		{[]string{"RUSTMQ_PROFILE=mine", "RUSTMQ_CA=/e/ca"}, "topic list", "p:1 /e/ca /p/cert /p/key p 30s"},
+		{append([]string{"RUSTMQ_PROFILE=mine"}, environ...), "topic list", "e:1,e:2 /e/ca /e/cert /e/key e 7s"},
+		{environ, "topic list " + flags + "--key /f/key", "f:1,f:2 /f/ca /f/cert /f/key f 9s"},
+		{environ, "consume orders " + flags + "--key-file /f/key", "f:1,f:2 /f/ca /f/cert /f/key f 9s"},
+		{environ, "produce orders --key a " + flags + "--key-file /f/key", "f:1,f:2 /f/ca /f/cert /f/key f 9s"},
+		{environ, "bench latency --key /f/key " + flags, "f:1,f:2 /f/ca /f/cert /f/key f 9s"},
 	} {
 		a, _, _ := testApp(append([]string{"XDG_CONFIG_HOME=" + home}, tc.environ...)...)
 		root := a.commands()
@@ -104,7 +113,7 @@ func TestConnectionIsFlagThenEnvironmentThenProfile(t *testing.T) {
 		leaves(nil, root.Commands, func(_ []string, c *cli.Command) {
 			c.Action = func(ctx *cli.Context) error {
 				conn, err := a.connection(ctx, defaultTimeout)
-				got = strings.Join([]string{strings.Join(conn.Server, ","), or(conn.CA, "-"), or(conn.Cert, "-"), or(conn.Key, "-"), conn.timeout.String()}, " ")
+				got = strings.Join([]string{strings.Join(conn.Server, ","), or(conn.CA, "-"), or(conn.Cert, "-"), or(conn.Key, "-"), or(conn.Rack, "-"), conn.timeout.String()}, " ")
 				return err
 			}
 		})
@@ -136,6 +145,8 @@ func TestWhatIsListedOrDescribedHasThreeFormats(t *testing.T) {
 		{"topic", "describe", "orders"},
 		{"ctl", "cluster", "status"},
 		{"ctl", "cluster", "upgrade"},
+		{"ctl", "tier", "status"},
+		{"ctl", "tier", "scrub"},
 		{"ctl", "partition", "elect", "orders", "0"},
 		{"wal", "dump", n.dir},
 		{"wal", "check", n.dir},

@@ -12,6 +12,7 @@ func (a *app) ctlCommand() *cli.Command {
 			a.ctlNodeCommand(),
 			a.ctlPartitionCommand(),
 			a.ctlRaftCommand(),
+			a.ctlTierCommand(),
 			a.ctlConfigCommand(),
 			a.ctlCACommand(),
 		},

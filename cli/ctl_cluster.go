@@ -15,6 +15,16 @@ import (
 	"github.com/rustmq/rustmq/mq"
 )
 
+// pause waits before the cluster is asked again, unless ctx ends first.
+func pause(ctx context.Context, d time.Duration) error {
+	select {
+	case <-time.After(d):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
 // operate asks for one operation. repeatable says that it may be asked again when its answer was lost. Of an answer by one who is cut off it says so, once.
 func (a *app) operate(ctx context.Context, cl *client.Client, req *adminpb.Request, repeatable bool) (*adminpb.Response, error) {
 	resp, err := adminpb.Ask(req, func(message []byte) ([]byte, error) { return cl.Operate(ctx, message, repeatable) })
@@ -67,7 +77,7 @@ func (a *app) ctlClusterCommand() *cli.Command {
 				&cli.BoolFlag{Name: "dry-run", Usage: "change nothing, only say what would be"},
 				outputFlag(),
 			}, connectFlags("key", "key-file")...),
-		}},
+		}, a.clusterRestoreCommand(), a.clusterMountCommand()},
 	}
 }
 
@@ -87,6 +97,45 @@ type clusterStatus struct {
 	UnderReplicated int32  `json:"under_replicated_partitions"`
 	UnderMinISR     int32  `json:"under_min_isr_partitions"`
 	Leaderless      int32  `json:"leaderless_partitions"`
+	// Null where this is no mount.
+	Mount *mountStatus `json:"mount"`
+}
+
+// mountStatus is what a read-only mount shows.
+type mountStatus struct {
+	Source string     `json:"mount_of"`
+	AgeMs  *int64     `json:"age_ms"`
+	Copied *time.Time `json:"metadata_written"`
+	Error  string     `json:"error"`
+}
+
+func mountOf(s *adminpb.MountStatus) *mountStatus {
+	if s == nil {
+		return nil
+	}
+	var id mq.ClusterID
+	copy(id[:], s.GetClusterId())
+	m := &mountStatus{Source: id.String(), Error: s.GetError()}
+	if s.GetAgeMs() >= 0 {
+		m.AgeMs = new(s.GetAgeMs())
+	}
+	if s.GetCopiedMs() > 0 {
+		m.Copied = whenMs(s.GetCopiedMs())
+	}
+	return m
+}
+
+func (m *mountStatus) table(w io.Writer) {
+	seen := "not looked at since the node began"
+	if m.AgeMs != nil {
+		seen = ms(*m.AgeMs) + " ago"
+	}
+	row(w, "READ-ONLY MOUNT OF", m.Source)
+	row(w, "  bucket looked at", seen)
+	row(w, "  metadata written", whenText(m.Copied))
+	if m.Error != "" {
+		row(w, "! look failed", m.Error)
+	}
 }
 
 func (a *app) clusterStatus(c *cli.Context) error {
@@ -99,7 +148,7 @@ func (a *app) clusterStatus(c *cli.Context) error {
 			MetadataIndex: s.GetMetadataIndex(), MetadataAge: resp.GetFreshness().GetAgeMs(), CutOff: resp.GetFreshness().GetCutOff(),
 			Brokers: s.GetBrokers(), FencedBrokers: s.GetFencedBrokers(), Topics: s.GetTopics(),
 			Partitions: s.GetPartitions(), UnderReplicated: s.GetUnderReplicatedPartitions(), UnderMinISR: s.GetUnderMinIsrPartitions(),
-			Leaderless: s.GetLeaderlessPartitions(),
+			Leaderless: s.GetLeaderlessPartitions(), Mount: mountOf(s.GetMount()),
 		}
 		return a.show(c, status, status.table)
 	})
@@ -107,6 +156,9 @@ func (a *app) clusterStatus(c *cli.Context) error {
 
 func (s clusterStatus) table(w io.Writer) {
 	row(w, "CLUSTER", s.ClusterID)
+	if s.Mount != nil {
+		s.Mount.table(w)
+	}
 	level := fmt.Sprint(s.FeatureLevel)
 	if s.SupportedLevel > s.FeatureLevel {
 		level = fmt.Sprintf("%d, all nodes speak %d: rustmq ctl cluster upgrade", s.FeatureLevel, s.SupportedLevel)
@@ -234,6 +286,7 @@ func (a *app) ctlRaftCommand() *cli.Command {
 			a.raftAddCommand(),
 			a.raftRemoveCommand(),
 			a.raftRecoverCommand(),
+			a.raftRejoinCommand(),
 		},
 	}
 }

@@ -104,10 +104,8 @@ func (a *app) drain(ctx context.Context, cl *client.Client, id int32, cancel boo
 		if state.Replicas == state.Stuck || time.Now().After(deadline) {
 			return state, nil
 		}
-		select {
-		case <-time.After(min(drainPoll, max(wait/10, time.Millisecond))):
-		case <-ctx.Done():
-			return state, ctx.Err()
+		if err := pause(ctx, min(drainPoll, max(wait/10, time.Millisecond))); err != nil {
+			return state, err
 		}
 	}
 }

@@ -13,7 +13,7 @@ import (
 func (a *app) ctlPartitionCommand() *cli.Command {
 	return &cli.Command{
 		Name: "partition", Usage: "replicas and leaders of partitions",
-		Subcommands: []*cli.Command{a.partitionMoveCommand(), a.partitionElectCommand(), {
+		Subcommands: []*cli.Command{a.partitionMoveCommand(), a.partitionReplicateCommand(), a.partitionElectCommand(), a.partitionSalvageCommand(), {
 			Name: "list", Usage: "list partitions with their leaders and replicas", Action: a.partitionList,
 			Description: "Example: rustmq ctl partition list --under-replicated",
 			Flags: append([]cli.Flag{

@@ -59,10 +59,8 @@ func (a *app) raftAdd(c *cli.Context) error {
 				return fmt.Errorf("raft add %d: raft id %d is a %s and has the log up to %d: it votes as soon as it has caught up, look at `ctl raft status`",
 					id, m.GetRaftId(), m.GetRole(), m.GetMatch())
 			}
-			select {
-			case <-time.After(raftPoll):
-			case <-ctx.Done():
-				return ctx.Err()
+			if err := pause(ctx, raftPoll); err != nil {
+				return err
 			}
 		}
 	})

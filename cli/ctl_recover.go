@@ -25,6 +25,34 @@ func (a *app) raftRecoverCommand() *cli.Command {
 	}
 }
 
+func (a *app) raftRejoinCommand() *cli.Command {
+	return &cli.Command{
+		Name: "rejoin", Usage: "have a controller that was removed ask for a place again", Action: a.raftRejoin,
+		Description: "It is for a stopped node, offline, whose controller was removed by `ctl raft remove` and has said so in the log. What that one had is deleted; partitions\n" +
+			"stay. At its next start the node asks the controllers for a place, as a new member with another raft id.\n\n" +
+			"Example: rustmq ctl raft rejoin --data-dir /var/lib/rustmq",
+		Flags: []cli.Flag{
+			&cli.StringFlag{Name: "data-dir", Usage: "`DIR` of the node (default: as the configuration says)"},
+			&cli.StringFlag{Name: "config", Usage: "`FILE` that the node is configured with"},
+		},
+	}
+}
+
+func (a *app) raftRejoin(c *cli.Context) error {
+	if err := arguments(c, 0, 0); err != nil {
+		return err
+	}
+	loaded, err := a.loadConfig(c)
+	if err != nil {
+		return err
+	}
+	if err := node.RejoinController(loaded.Config, node.Seams{}); err != nil {
+		return err
+	}
+	fmt.Fprintln(a.stdout, "at its next start the node asks for a place among the controllers")
+	return nil
+}
+
 // controllerLast is how far a controller has come.
 type controllerLast struct {
 	ClusterID string `json:"cluster_id"`
@@ -47,13 +75,9 @@ func (a *app) raftRecover(c *cli.Context) error {
 	if err := arguments(c, 0, 0); err != nil {
 		return err
 	}
-	flags := map[string]any{}
-	if c.IsSet("data-dir") {
-		flags["node.data_dir"] = c.String("data-dir")
-	}
-	loaded, err := node.Load(node.Sources{File: or(c.String("config"), a.env("RUSTMQ_CONFIG")), Environ: a.environ, Flags: flags})
+	loaded, err := a.loadConfig(c)
 	if err != nil {
-		return usagef("%v", err)
+		return err
 	}
 	last, err := node.InspectController(loaded.Config, node.Seams{})
 	if err != nil {
@@ -65,7 +89,7 @@ func (a *app) raftRecover(c *cli.Context) error {
 			return err
 		}
 		return fmt.Errorf("nothing was changed: if a majority of the controllers is lost for good, and of those that are left none has a higher term and index, " +
-			"say --yes; what the lost ones had committed behind this index is lost then")
+			"say --yes; what the lost ones had committed behind this index is lost then: leaders, and topics, which brokers set aside; objects in the bucket are found again")
 	}
 	recovery, err := node.RecoverController(loaded.Config, node.Seams{}, newLogger(a.stderr, loaded.Log))
 	if err != nil {

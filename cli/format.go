@@ -28,7 +28,7 @@ func parseFormat(text string) (format, error) {
 	}
 	for i := 0; i < len(text); i++ {
 		if (text[i] == '%' || text[i] == '\\') && i+1 == len(text) {
-			return nil, usagef("consume: the format ends with a lone %q: double it to mean itself", text[i])
+			return nil, usagef("the format ends with a lone %q: double it to mean itself", text[i])
 		}
 		switch text[i] {
 		case '%':
@@ -39,14 +39,14 @@ func parseFormat(text string) (format, error) {
 			}
 			piece, ok := directives[text[i]]
 			if !ok {
-				return nil, usagef("consume: the format has no directive %q: there are %s", text[i-1:i+1], formatHelp)
+				return nil, usagef("the format has no directive %q: there are %s", text[i-1:i+1], formatHelp)
 			}
 			flush()
 			f = append(f, piece)
 		case '\\':
 			literal, used, ok := unescape(text[i+1:])
 			if !ok {
-				return nil, usagef("consume: the format has no escape %q: there are %s", text[i:i+2], formatHelp)
+				return nil, usagef("the format has no escape %q: there are %s", text[i:i+2], formatHelp)
 			}
 			plain = append(plain, literal)
 			i += used

@@ -15,6 +15,7 @@ import (
 
 	"github.com/rustmq/rustmq/mq"
 	"github.com/rustmq/rustmq/tier"
+	"github.com/rustmq/rustmq/tier/clouds"
 	"github.com/rustmq/rustmq/wal"
 )
 
@@ -65,7 +66,7 @@ func (a *app) objectCommand() *cli.Command {
 	store := &cli.StringFlag{Name: "object-store", Usage: "`URL` of the bucket, when the argument is a key in one and no file"}
 	return &cli.Command{
 		Name:  "object",
-		Usage: "look into an object of the object store, without changing it",
+		Usage: "look into an object of the object store, and try a store out",
 		Subcommands: []*cli.Command{
 			{
 				Name: "dump", ArgsUsage: "KEY|PATH", Usage: "write what the object says about itself",
@@ -79,6 +80,7 @@ func (a *app) objectCommand() *cli.Command {
 				Flags:       []cli.Flag{store, outputFlag()},
 				Action:      a.objectCheck,
 			},
+			a.objectProbeCommand(),
 		},
 	}
 }
@@ -261,12 +263,12 @@ func withObject(c *cli.Context, f func(o tier.Object) error) (err error) {
 		return errors.Join(f(o), o.Close())
 	}
 	ctx := context.WithoutCancel(c.Context)
-	bucket, err := tier.OpenBucket(ctx, url)
+	store, err := tier.OpenStore(ctx, url, tier.Limits{}, clouds.Schemes()...)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, bucket.Close()) }()
-	o, err := tier.OpenObject(ctx, bucket, name)
+	defer func() { err = errors.Join(err, store.Close()) }()
+	o, err := tier.OpenObject(ctx, store, name)
 	if err != nil {
 		return err
 	}

@@ -36,7 +36,13 @@ type testNode struct {
 // startNode runs serve until the test ends, on free ports, with settings in its environment.
 func startNode(t *testing.T, settings ...string) *testNode {
 	t.Helper()
-	n := &testNode{t: t, dir: filepath.Join(t.TempDir(), "data"), environ: append([]string{"HOME=" + t.TempDir()}, settings...)}
+	return startNodeIn(t, filepath.Join(t.TempDir(), "data"), settings...)
+}
+
+// startNodeIn is startNode with a data directory that may be there.
+func startNodeIn(t *testing.T, dir string, settings ...string) *testNode {
+	t.Helper()
+	n := &testNode{t: t, dir: dir, environ: append([]string{"HOME=" + t.TempDir()}, settings...)}
 	ctx, cancel := context.WithCancel(context.Background())
 	out, in := io.Pipe()
 	var logs bytes.Buffer
@@ -236,14 +242,23 @@ func TestFollowSeesWhatComesLater(t *testing.T) {
 	n := startNode(t)
 	n.must("", "topic", "create", "later")
 	n.must("early\n", "produce", "later")
-	consumed := make(chan string, 1)
+	out, in := io.Pipe()
+	ended := make(chan int, 1)
 	go func() {
-		_, out, stderr := n.run("", "consume", "later", "--follow", "-n", "3")
-		consumed <- out + stderr
+		a := &app{environ: append([]string{"RUSTMQ_SERVER=" + n.server}, n.environ...), stdin: strings.NewReader(""), stdout: in, stderr: io.Discard}
+		ended <- a.run(t.Context(), []string{"rustmq", "consume", "later", "--follow", "-n", "3"})
+		in.Close()
 	}()
+	lines := bufio.NewReader(out)
+	if got, err := lines.ReadString('\n'); err != nil || got != "early\n" {
+		t.Fatalf("followed %q: %v", got, err)
+	}
 	n.must("late\nlast\n", "produce", "later")
-	if got := <-consumed; got != "early\nlate\nlast\n" {
-		t.Errorf("followed %q", got)
+	if got, err := io.ReadAll(lines); err != nil || string(got) != "late\nlast\n" {
+		t.Errorf("followed %q: %v", got, err)
+	}
+	if status := <-ended; status != exitDone {
+		t.Errorf("consume ended with status %d", status)
 	}
 }
 
@@ -418,12 +433,18 @@ func TestCtlShowsTheCluster(t *testing.T) {
 		{"ctl partition list --under-replicated -o json", "[]"},
 		{"ctl partition elect --all -o json", "[]"},
 		{"ctl partition elect orders 1", "orders  1          node 1  node 1"},
+		{"ctl partition replicate --wait 1s -o json", "[]"},
 		{"ctl raft status", "voter"},
+		{"ctl tier status -o json", `"lag_records": 0`},
+		{"ctl tier status --topic orders", "orders  2"},
 		{"ctl config get num.partitions -o json", `"default": true`},
 	} {
 		if got := n.must("", strings.Fields(command.args)...); !strings.Contains(got, command.want) {
 			t.Errorf("rustmq %s: %s", command.args, got)
 		}
+	}
+	if status, _, stderr := n.run("", "ctl", "partition", "replicate", "orders", "--replicas", "2"); status != exitFailed || !strings.Contains(stderr, "too few nodes") {
+		t.Errorf("status %d, %s: one node for two replicas", status, stderr)
 	}
 	n.must("", "ctl", "config", "set", "num.partitions=4")
 	if got := n.must("", "ctl", "config", "get", "num.partitions", "-o", "json"); !strings.Contains(got, `"value": "4"`) {

@@ -46,5 +46,5 @@ func parsePlace(flag, text string, now time.Time) (place, error) {
 			return place{Position: client.AtTime(t)}, nil
 		}
 	}
-	return place{}, usagef("consume: --%s %q: write start, end, an offset, a time such as 2026-11-24T08:00:00Z or @1795507200000, or a time ago such as -1h", flag, text)
+	return place{}, usagef("--%s %q: write start, end, an offset, a time such as 2026-11-24T08:00:00Z or @1795507200000, or a time ago such as -1h", flag, text)
 }

@@ -22,6 +22,7 @@ type profile struct {
 	CA     string   `toml:"ca"`
 	Cert   string   `toml:"cert"`
 	Key    string   `toml:"key"`
+	Rack   string   `toml:"rack"`
 }
 
 // profiles is the file: tables by name, and which holds when nothing is said.
@@ -65,7 +66,7 @@ func (a *app) readProfiles() (*profiles, error) {
 		}
 		var parsed profile
 		if err := toml.NewDecoder(strings.NewReader(string(one))).DisallowUnknownFields().Decode(&parsed); err != nil {
-			return nil, mq.Errorf(mq.InvalidConfig, "profiles %s: [%s] may have server, ca, cert and key: %w", p.path, name, err)
+			return nil, mq.Errorf(mq.InvalidConfig, "profiles %s: [%s] may have server, ca, cert, key and rack: %w", p.path, name, err)
 		}
 		p.byName[name] = parsed
 		p.inOrder = append(p.inOrder, name)

@@ -20,7 +20,7 @@ func (a *app) topicCommand() *cli.Command {
 	}
 	return &cli.Command{
 		Name:  "topic",
-		Usage: "create, list, describe, alter and delete topics",
+		Usage: "create, list, describe, alter, fork, trim and delete topics",
 		Subcommands: []*cli.Command{
 			{
 				Name: "create", ArgsUsage: "NAME", Usage: "create a topic", Action: a.topicCreate,
@@ -48,6 +48,26 @@ func (a *app) topicCommand() *cli.Command {
 					configFlag("`KEY=VALUE` to set; may be repeated"),
 					&cli.StringSliceFlag{Name: "unset", Usage: "`KEY` to put back to its default; may be repeated"},
 					&cli.IntFlag{Name: "partitions", Usage: "total `NUMBER` of partitions to grow to; records of one key may go elsewhere from then on"},
+				),
+			},
+			{
+				Name: "fork", ArgsUsage: "SRC DST", Usage: "make a topic that begins as another one is, without copying a record", Action: a.topicFork,
+				Description: "DST has the settings and partitions of SRC, and its records up to a place in each partition. Both refer to the same objects for these, and go on by\n" +
+					"themselves then. What is not in the object store yet is brought there first. Where a batch holds the place, the copy ends before that batch.\n" +
+					"Examples:\n  rustmq topic fork orders orders-test\n  rustmq topic fork orders orders-of-this-morning --at 2026-11-24T08:00:00Z",
+				Flags: with(
+					&cli.StringFlag{Name: "at", Usage: "`PLACE` of the first record that is not in DST: OFFSET, TIMESTAMP, -1h, or end", Value: "end"},
+					outputFlag(),
+				),
+			},
+			{
+				Name: "trim", ArgsUsage: "NAME", Usage: "delete the oldest records of a topic, for good", Action: a.topicTrim,
+				Description: "The log of each partition starts at the given place then. Readers below it are told OFFSET_OUT_OF_RANGE and go on at the start.\n" +
+					"Examples:\n  rustmq topic trim orders --before -24h\n  rustmq topic trim orders --partition 0 --before 12345\n  rustmq topic trim orders --before end",
+				Flags: with(
+					&cli.StringFlag{Name: "before", Usage: "`PLACE` of the oldest record that stays: OFFSET, TIMESTAMP, -24h, or end"},
+					&cli.IntSliceFlag{Name: "partition", Usage: "only this `NUMBER`; may be repeated (default: all)"},
+					outputFlag(),
 				),
 			},
 			{

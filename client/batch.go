@@ -41,6 +41,7 @@ type batch struct {
 	state   batchState
 	want    mq.Durability
 	recs    []pending
+	more    bool      // the partitioner has more for it
 	size    int64     // as the budget counts
 	born    time.Time // when the first record was added
 	builder *mq.BatchBuilder

@@ -18,6 +18,7 @@ type Client struct {
 	count       counters
 	pool        *pool
 	budget      budget
+	holding     holding
 	supplies    supplies
 	identities  identities
 	ctx         context.Context // ends with Close

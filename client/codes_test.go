@@ -28,7 +28,7 @@ func fates() map[mq.Code]fate {
 		mq.UnsupportedVersion: final, mq.TopicAlreadyExists: final, mq.InvalidPartitions: final, mq.InvalidReplicationFactor: final,
 		mq.InvalidConfig: final, mq.InvalidRequest: final, mq.UnsupportedForMessageFormat: final, mq.UnsupportedCompression: final,
 		mq.StaleBrokerEpoch: final, mq.InvalidRecord: final, mq.InconsistentClusterID: final, mq.Corrupt: final, mq.ProtocolViolation: final,
-		mq.PartitionQuarantined: final, mq.Canceled: final, mq.Internal: final, mq.WrongDataDir: final,
+		mq.PartitionQuarantined: final, mq.Canceled: final, mq.Internal: final, mq.WrongDataDir: final, mq.ReadOnly: final,
 
 		mq.CorruptMessage: again, mq.ThrottlingQuotaExceeded: again, mq.StorageFull: again, mq.TooManyRequests: again,
 		mq.UnknownTopicOrPartition: {retried: true, moved: true}, mq.UnknownTopicID: {retried: true, moved: true},

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/rustmq/rustmq/mq"
+	"github.com/rustmq/rustmq/quicproto"
 )
 
 // Consumer reads partitions that it was told to read, each in offset order without gaps or duplicates, also over
@@ -34,10 +35,14 @@ type Consumer struct {
 	queued   int64         // bytes in queue
 	room     chan struct{} // closed, and made anew, when queue has shrunk
 	failures queue[error]  // of partitions, not told yet
+	behind   []mq.NodeID   // who answered with leaders of before, lately; of routeLoop
+	outdated bool          // the last answer was such a one; likewise
 	versions uint32        // given to assignments, as versions and as generations
 	routing  bool          // a goroutine looks for leaders
 	hurt     bool          // it is to pause before it does
 	retry    *eagerBackoff
+	brokers  []quicproto.Broker     // those that live, as metadata said last
+	absences map[mq.NodeID]*absence // brokers of the rack that are left alone for a while
 
 	// Of the goroutine in Poll.
 	current *fetched // that batch is from
@@ -59,6 +64,13 @@ type assignment struct {
 	paused   bool
 	failed   bool
 	unknown  int // how often in succession the partition was not there
+
+	leader    mq.NodeID // that it was fetched from last
+	refers    bool      // the leader was told that what only the object store has is read elsewhere
+	tiered    bool      // it is read from a broker of the rack, which may not lead it
+	delivered bool      // records have come from there
+	home      absence   // for how long it stays with the leader
+	high      mq.Offset // the high watermark as the leader said last
 
 	fetcher    *fetcher // nil while there is none
 	handle     uint32   // on its stream
@@ -95,7 +107,7 @@ func (c *Client) NewConsumer(opts ...ConsumerOption) (*Consumer, error) {
 	}
 	k := &Consumer{
 		c: c, cfg: cfg, wake: make(chan struct{}, 1), room: make(chan struct{}),
-		parts: make(map[TopicPartition]*assignment), fetchers: make(map[slotKey]*fetcher),
+		parts: make(map[TopicPartition]*assignment), fetchers: make(map[slotKey]*fetcher), absences: make(map[mq.NodeID]*absence),
 	}
 	k.ctx, k.cancel = context.WithCancel(c.ctx)
 	for _, a := range cfg.assign {
@@ -134,7 +146,11 @@ func (k *Consumer) place(n Assignment) {
 func (k *Consumer) moved(a *assignment) {
 	k.outdate(a)
 	a.generation = 0
-	if a.fetcher != nil {
+	switch {
+	case a.fetcher == nil:
+	case a.tiered:
+		k.detach(a) // what is there is the leader's to say
+	default:
 		a.fetcher.kick()
 	}
 }

@@ -31,7 +31,7 @@
 //
 // A record is sent at once if nothing of its partition is in flight. While something is, records gather into a batch, which goes out when it is
 // full ([BatchBytes]), when the answer comes, or when it has waited long enough ([Linger]). So a lone record is fast, and many go in large batches, without
-// tuning. Memory is bounded by [MaxBufferedBytes]: then Produce waits, and [Client.TryProduce] fails with [ErrBufferFull].
+// tuning. While much is in flight to other partitions, a record without a key waits as well, for those that the partitioner sends after it. Memory is bounded by [MaxBufferedBytes]: then Produce waits, and [Client.TryProduce] fails with [ErrBufferFull].
 //
 // # What is promised
 //
@@ -58,6 +58,8 @@
 //
 // The server pushes batches as they come; how much is fetched ahead is bounded by [PrefetchBytes], through QUIC's flow control. A consumer goes on where it was when a
 // connection was lost, without gaps or duplicates. It verifies the CRC of every batch. [Consumer.EndOffsets] and [Consumer.StopAt] read to where the log ends now.
+//
+// With a [Rack] it reads what only the object store has from brokers of that rack, and everything else from the leaders. It goes to and fro by itself.
 //
 // # When a leader goes
 //

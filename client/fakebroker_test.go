@@ -30,6 +30,7 @@ type fakeBroker struct {
 	inits   int
 	noIDs   error // what InitProducerID answers instead of an id
 	discard bool  // keep nothing: for benchmarks
+	shelf   shelf
 }
 
 // fault is what happens to one append.
@@ -52,6 +53,10 @@ type fakeLog struct {
 	batches   []mq.Batch
 	start     mq.Offset
 	end       mq.Offset
+	freed     mq.Offset    // below it only the object store has them
+	epoch     mq.Epoch     // of whoever leads; 0: the first
+	cut       mq.Offset    // the end as a leader has it that is cut off; 0: as all others
+	stored    atomic.Int64 // records that a leader read from there
 	producers map[mq.ProducerID]*fakeProducer
 	waiters   map[*fakeReader]struct{}
 }
@@ -196,7 +201,7 @@ func (l *fakeLog) append(b mq.Batch) server.Appended {
 		}
 	}
 	b.SetBaseOffset(l.end)
-	b.SetLeaderEpoch(1)
+	b.SetLeaderEpoch(max(1, l.epoch))
 	l.batches = append(l.batches, b)
 	l.end = b.NextOffset()
 	for r := range l.waiters {
@@ -229,7 +234,7 @@ func (l *fakeLog) truncateFront(to mq.Offset) {
 	l.batches = slices.DeleteFunc(l.batches, func(b mq.Batch) bool { return b.NextOffset() <= to })
 }
 
-func (f *fakeBroker) OpenFetch(_ context.Context, _ *server.Session, name string, partition int32, _ mq.Epoch, _ mq.Isolation) (server.Reader, error) {
+func (f *fakeBroker) OpenFetch(_ context.Context, _ *server.Session, name string, partition int32, epoch mq.Epoch, _ mq.Isolation) (server.Reader, error) {
 	t, err := f.topic(name)
 	if err != nil {
 		return nil, err
@@ -239,6 +244,9 @@ func (f *fakeBroker) OpenFetch(_ context.Context, _ *server.Session, name string
 	}
 	if f.role(partition) == follows {
 		return nil, mq.Errorf(mq.NotLeaderOrFollower, "node %d follows", f.node)
+	}
+	if f.group != nil && epoch > f.group.epoch(f.node, partition) {
+		return nil, mq.Errorf(mq.UnknownLeaderEpoch, "epoch %d is not known to node %d", epoch, f.node)
 	}
 	return &fakeReader{f: f, index: partition, l: t.parts[partition]}, nil
 }
@@ -257,7 +265,14 @@ func (r *fakeReader) Offsets() (mq.TopicID, mq.Offset, mq.Offset, mq.Offset) {
 	return r.l.topic.id, r.l.start, r.l.end, r.l.end
 }
 
-func (r *fakeReader) Source(mq.Offset) server.Source { return server.FromMemory }
+func (r *fakeReader) Source(from mq.Offset) server.Source {
+	r.l.mu.Lock()
+	defer r.l.mu.Unlock()
+	if from < r.l.freed {
+		return server.FromStore
+	}
+	return server.FromMemory
+}
 
 func (r *fakeReader) Read(_ context.Context, from mq.Offset, most int, dst []byte) (server.Fetched, error) {
 	r.l.mu.Lock()
@@ -269,6 +284,9 @@ func (r *fakeReader) Read(_ context.Context, from mq.Offset, most int, dst []byt
 	role := r.f.role(r.index)
 	if role == follows {
 		return server.Fetched{}, mq.Errorf(mq.NotLeaderOrFollower, "node %d follows", r.f.node)
+	}
+	if role == cutOff && l.cut > 0 && from > l.cut {
+		return server.Fetched{}, mq.Errorf(mq.OffsetOutOfRange, "offset %d, log %d to %d", from, l.start, l.cut)
 	}
 	got := server.Fetched{Buf: dst, Next: from, End: l.end, HighWatermark: l.end, LogStart: l.start, LogEnd: l.end}
 	i, _ := slices.BinarySearchFunc(l.batches, from, func(b mq.Batch, at mq.Offset) int {
@@ -286,6 +304,7 @@ func (r *fakeReader) Read(_ context.Context, from mq.Offset, most int, dst []byt
 		got.Next = l.batches[i].NextOffset()
 		n += len(l.batches[i])
 	}
+	l.stored.Add(int64(max(0, min(got.Next, l.freed)-from)))
 	return got, nil
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"slices"
 	"time"
 
 	"github.com/quic-go/quic-go"
@@ -12,7 +13,7 @@ import (
 	"github.com/rustmq/rustmq/quicproto"
 )
 
-// fetcher is one fetch stream: the subscription of a consumer to partitions that one node leads, on a connection of its own. It lives as long as its stream; then the partitions go
+// fetcher is one fetch stream: the subscription of a consumer to partitions that one node leads, or of which it reads what the object store has, on a connection of its own. It lives as long as its stream; then the partitions go
 // back to the consumer, which looks for their leaders again. What they have in the line stays there.
 //
 // Two goroutines belong to it: one reads frames into the line, and waits while that is full, which stops the server by QUIC's flow
@@ -26,6 +27,9 @@ type fetcher struct {
 	next  uint32                 // handle never used
 	free  []uint32               // handles not in use
 	drops []uint32               // to be unassigned
+
+	refers bool // the server knows of tiered reads
+	full   bool // it waits for room in the line
 
 	quiet quiet
 }
@@ -60,7 +64,7 @@ func (k *Consumer) detach(a *assignment) {
 	delete(f.parts, a.handle)
 	f.drops = append(f.drops, a.handle)
 	f.free = append(f.free, a.handle)
-	a.fetcher, a.generation = nil, 0
+	a.fetcher, a.generation, a.tiered = nil, 0, false
 	f.kick()
 }
 
@@ -74,7 +78,10 @@ func (f *fetcher) run() {
 	k.mu.Lock()
 	delete(k.fetchers, f.key)
 	for _, a := range f.parts {
-		a.fetcher, a.generation = nil, 0
+		if a.tiered {
+			k.useless(a, f.key.node)
+		}
+		a.fetcher, a.generation, a.tiered = nil, 0, false
 	}
 	clear(f.parts)
 	f.quiet.timer.Stop()
@@ -89,6 +96,9 @@ func (f *fetcher) subscribe() error {
 	if err != nil {
 		return err
 	}
+	k.mu.Lock()
+	f.refers = sess.welcome.Features&quicproto.FeatureTieredReads != 0
+	k.mu.Unlock()
 	ctx, cancel := context.WithTimeout(k.ctx, k.c.cfg.dialTimeout)
 	stream, err := sess.conn.OpenStreamSync(ctx)
 	cancel()
@@ -159,6 +169,10 @@ func (f *fetcher) wishes(buf []byte) []byte {
 		if a.generation != 0 {
 			continue
 		}
+		if a.tiered && !f.refers {
+			f.k.recall(a, true)
+			continue
+		}
 		f.k.versions++
 		a.generation = f.k.versions
 		at := a.next
@@ -166,7 +180,7 @@ func (f *fetcher) wishes(buf []byte) []byte {
 			at = a.from.wire()
 		}
 		buf = quicproto.AppendFrame(buf, &quicproto.Assign{
-			Handle: h, Generation: a.generation, Topic: a.tp.Topic, Partition: a.tp.Partition, LeaderEpoch: a.epoch, Offset: at,
+			Handle: h, Generation: a.generation, Topic: a.tp.Topic, Partition: a.tp.Partition, LeaderEpoch: a.epoch, Offset: at, From: f.origin(a),
 		})
 	}
 	return buf
@@ -199,7 +213,11 @@ func (f *fetcher) read(ctx context.Context, frames *quicproto.FrameReader) error
 		}
 		f.k.mu.Lock()
 		if a := f.wanted(m.Handle, m.Generation); a != nil {
-			f.trouble(a, m.Err())
+			if m.Code == mq.None && (a.refers || a.tiered) {
+				f.elsewhere(a)
+			} else {
+				f.trouble(a, m.Err())
+			}
 		}
 		f.k.mu.Unlock()
 	case quicproto.TypeClose:
@@ -239,6 +257,10 @@ func (f *fetcher) assigned(m *quicproto.Assigned) {
 		f.trouble(a, err)
 		return
 	}
+	if a.tiered && m.TopicID != a.topic {
+		f.trouble(a, mq.Errorf(mq.UnknownTopicID, "node %d knows another topic %q", f.key.node, a.tp.Topic))
+		return
+	}
 	f.heard()
 	k.retry, a.unknown = nil, 0
 	if a.floor < 0 {
@@ -252,6 +274,11 @@ func (f *fetcher) assigned(m *quicproto.Assigned) {
 // trouble decides what becomes of a partition that is not delivered. The mutex is held.
 func (f *fetcher) trouble(a *assignment, err error) {
 	k := f.k
+	if a.tiered {
+		k.c.noteTrouble(&PartitionError{Topic: a.tp.Topic, Partition: a.tp.Partition, Err: err})
+		k.recall(a, true)
+		return
+	}
 	code := mq.CodeOf(err)
 	if code == mq.UnknownTopicOrPartition || code == mq.UnknownTopicID {
 		a.unknown++
@@ -292,7 +319,8 @@ func (f *fetcher) records(ctx context.Context, frames *quicproto.FrameReader) er
 	if err := frames.ReadFull(item.rest); err != nil {
 		return err
 	}
-	f.line(item, verify(item.rest))
+	epoch, err := verify(item.rest)
+	f.line(item, epoch, err)
 	return nil
 }
 
@@ -307,35 +335,38 @@ func (f *fetcher) expect(ctx context.Context, item *fetched) bool {
 			return ctx.Err() == nil
 		}
 		room := k.room
+		f.full = true
 		k.mu.Unlock()
 		select {
 		case <-room:
 		case <-ctx.Done():
 		}
 		k.mu.Lock()
+		f.full = false
 		if ctx.Err() != nil {
 			return false
 		}
 	}
 }
 
-// verify checks all batches in b.
-func verify(b []byte) error {
+// verify checks all batches in b. epoch is the last one's, of the leader that wrote it.
+func verify(b []byte) (epoch mq.Epoch, err error) {
+	epoch = mq.NoEpoch
 	for len(b) > 0 {
 		batch, rest, err := mq.NextBatch(b)
 		if err != nil {
-			return err
+			return epoch, err
 		}
 		if err := mq.VerifyCRC(batch); err != nil {
-			return err
+			return epoch, err
 		}
-		b = rest
+		epoch, b = batch.LeaderEpoch(), rest
 	}
-	return nil
+	return epoch, nil
 }
 
-// line puts a frame into the line, unless it has become stale.
-func (f *fetcher) line(item *fetched, err error) {
+// line puts a frame into the line, unless it has become stale. epoch is that of its last batch.
+func (f *fetcher) line(item *fetched, epoch mq.Epoch, err error) {
 	k := f.k
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -346,12 +377,20 @@ func (f *fetcher) line(item *fetched, err error) {
 	if err == nil && (a.next < 0 || item.frame.Next < a.next) {
 		err = violation("records up to %d after those up to %d", item.frame.Next, a.next)
 	}
+	if err != nil && a.tiered {
+		f.trouble(a, err)
+		return
+	}
 	if err != nil {
 		k.fail(a, err)
 		return
 	}
 	f.heard()
 	k.retry = nil
+	if a.tiered {
+		a.epoch = max(a.epoch, epoch) // a leader of before does not have that, and would take what follows for beyond the end
+	}
+	f.came(a, &item.frame)
 	a.next = item.frame.Next
 	item.version = a.version
 	k.queue.push(item)
@@ -418,7 +457,7 @@ func (k *Consumer) find(list []*assignment, avoid []mq.NodeID) error {
 	}
 	ctx, cancel := context.WithTimeout(k.ctx, k.c.cfg.requestTimeout)
 	defer cancel()
-	resp, err := k.c.metadata(ctx, &req, avoid...)
+	resp, from, err := k.c.metadataFrom(ctx, &req, append(avoid, k.behind...)...)
 	if err != nil {
 		if hopeless(err) {
 			k.failAll(list, err)
@@ -426,6 +465,10 @@ func (k *Consumer) find(list []*assignment, avoid []mq.NodeID) error {
 		}
 		return err
 	}
+	k.mu.Lock()
+	k.brokers = resp.Brokers
+	k.mu.Unlock()
+	k.outdated = false
 	var trouble error
 	for i := range resp.Topics {
 		for _, a := range byTopic[resp.Topics[i].Name] {
@@ -433,6 +476,11 @@ func (k *Consumer) find(list []*assignment, avoid []mq.NodeID) error {
 				trouble = err
 			}
 		}
+	}
+	if !k.outdated {
+		k.behind = nil
+	} else if !slices.Contains(k.behind, from) {
+		k.behind = append(k.behind, from)
 	}
 	return trouble
 }
@@ -478,16 +526,17 @@ func (k *Consumer) settle(ctx context.Context, a *assignment, t *quicproto.Topic
 		return &PartitionError{Topic: a.tp.Topic, Partition: a.tp.Partition, Err: err}
 	}
 	if a.topic != t.ID {
-		a.topic, a.epoch = t.ID, mq.NoEpoch // created anew: its epochs are others
+		a.topic, a.epoch, a.high = t.ID, mq.NoEpoch, 0 // created anew: its epochs are others
 	}
 	p := &t.Partitions[a.tp.Partition]
 	switch {
 	case p.LeaderEpoch < a.epoch:
+		k.outdated = true
 		err = mq.Errorf(mq.LeaderNotAvailable, "leader epoch %d was told of, epoch %d had begun", p.LeaderEpoch, a.epoch)
 	case p.Leader == mq.NoNode || (a.next < 0 && a.from.kind == atTime):
 		err = mq.Errorf(mq.LeaderNotAvailable, "no leader")
 	default:
-		a.epoch = p.LeaderEpoch
+		a.epoch, a.leader = p.LeaderEpoch, p.Leader
 		k.fetcherTo(p.Leader).adopt(a)
 		return nil
 	}

@@ -53,6 +53,7 @@ type group struct {
 	net      *simNet
 	brokers  []*fakeBroker
 	topic    *fakeTopic
+	racks    map[mq.NodeID]string
 	asked    atomic.Int64 // requests for metadata
 	listen   ListenPacket
 	roots    *tls.Config
@@ -60,6 +61,7 @@ type group struct {
 
 	mu      sync.Mutex
 	now     view
+	fenced  map[mq.NodeID]bool // those that metadata does not list
 	zombies map[mq.NodeID]view // what those know who are cut off from the others
 }
 
@@ -70,7 +72,7 @@ func inGroup(t *testing.T, partitions int, f func(t *testing.T, g *group)) {
 		n.net = &simnet.Simnet{Router: n}
 		link := simnet.NodeBiDiLinkSettings{Latency: 5 * time.Millisecond}
 		cert, roots := selfSigned(t)
-		g := &group{t: t, net: n, zombies: map[mq.NodeID]view{}, serverOf: map[mq.NodeID]string{}, roots: &tls.Config{RootCAs: roots}}
+		g := &group{t: t, net: n, zombies: map[mq.NodeID]view{}, racks: map[mq.NodeID]string{}, fenced: map[mq.NodeID]bool{}, serverOf: map[mq.NodeID]string{}, roots: &tls.Config{RootCAs: roots}}
 		var conns []net.PacketConn
 		for i := range 3 {
 			b := newFakeBroker()
@@ -158,6 +160,16 @@ func (g *group) role(node mq.NodeID, partition int32) role {
 	return follows
 }
 
+// epoch is a partition's as a node knows it.
+func (g *group) epoch(node mq.NodeID, partition int32) mq.Epoch {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if v, ok := g.zombies[node]; ok {
+		return v.leads[partition].epoch
+	}
+	return g.now.leads[partition].epoch
+}
+
 func (g *group) metadata(node mq.NodeID, req *quicproto.MetadataRequest) *quicproto.MetadataResponse {
 	g.asked.Add(1)
 	g.mu.Lock()
@@ -168,7 +180,10 @@ func (g *group) metadata(node mq.NodeID, req *quicproto.MetadataRequest) *quicpr
 	}
 	resp := &quicproto.MetadataResponse{ClusterID: mq.ClusterID{1}, Controller: 1, Version: v.version}
 	for _, b := range g.brokers {
-		resp.Brokers = append(resp.Brokers, quicproto.Broker{ID: b.node, Addr: g.serverOf[b.node]})
+		if g.fenced[b.node] {
+			continue
+		}
+		resp.Brokers = append(resp.Brokers, quicproto.Broker{ID: b.node, Addr: g.serverOf[b.node], Rack: g.racks[b.node]})
 	}
 	for _, name := range req.Topics {
 		if name != "t" {

@@ -17,9 +17,16 @@ const olderTries = 5
 // metadata fetches metadata and keeps what it says of nodes. It asks one of avoid only if nobody else answers, and does not believe who lags
 // behind another: a broker that is cut off from the controllers still says that it leads what it led.
 func (c *Client) metadata(ctx context.Context, req *quicproto.MetadataRequest, avoid ...mq.NodeID) (*quicproto.MetadataResponse, error) {
+	resp, _, err := c.metadataFrom(ctx, req, avoid...)
+	return resp, err
+}
+
+// metadataFrom is metadata, and says who answered.
+func (c *Client) metadataFrom(ctx context.Context, req *quicproto.MetadataRequest, avoid ...mq.NodeID) (_ *quicproto.MetadataResponse, from mq.NodeID, _ error) {
 	var resp quicproto.MetadataResponse
 	older := 0
 	q := inquiry{c: c, req: req, resp: &resp, how: urgent, avoid: avoid, accept: func(node mq.NodeID) bool {
+		from = node
 		if c.pool.learn(node, &resp, older >= olderTries) {
 			return true
 		}
@@ -27,9 +34,9 @@ func (c *Client) metadata(ctx context.Context, req *quicproto.MetadataRequest, a
 		return false
 	}}
 	if err := q.run(ctx); err != nil {
-		return nil, mq.Wrapf(err, "fetch metadata")
+		return nil, mq.NoNode, mq.Wrapf(err, "fetch metadata")
 	}
-	return &resp, nil
+	return &resp, from, nil
 }
 
 // refresh has the topic's metadata fetched soon.

@@ -45,6 +45,7 @@ type ListenPacket func(addr string) (net.PacketConn, net.Addr, error)
 
 const (
 	maxClientID      = quicproto.MaxText
+	maxRack          = quicproto.MaxText
 	maxPrefetchBytes = 1 << 30
 )
 
@@ -56,6 +57,7 @@ type config struct {
 	certFile       string
 	keyFile        string
 	clientID       string
+	rack           string
 	logger         *slog.Logger
 	listen         ListenPacket
 	dialTimeout    time.Duration
@@ -156,6 +158,18 @@ func ClientID(id string) Option {
 	}
 }
 
+// Rack is where this client stands, as the brokers' node.rack says it of them (Kafka's client.rack), at most 1,024 bytes. Its consumers read what only the
+// object store has from brokers of that rack, whoever leads, and everything else from the leaders. Default: empty, all of it from the leaders.
+func Rack(rack string) Option {
+	return func(c *config) error {
+		if len(rack) > maxRack {
+			return invalid("Rack: %d bytes, at most %d", len(rack), maxRack)
+		}
+		c.rack = rack
+		return nil
+	}
+}
+
 // Logger takes what the client has to say: connections made and lost, retries that last, lost idempotence. Nothing is
 // logged per record or per batch. Default: silence.
 func Logger(l *slog.Logger) Option {
@@ -213,7 +227,8 @@ func Connections(n int) Option {
 
 // Linger bounds how long a record may be held back to share a batch with later ones. A record is held only while earlier
 // records of its partition await their acknowledgement and the batch is not full: on an idle partition it is sent at
-// once, whatever d is, and on a busy one batches grow by themselves. 0 never holds a record back.
+// once, whatever d is, and on a busy one batches grow by themselves. A record without a key is held, too, while 64 KiB or more of
+// other partitions await theirs, until the partitioner turns to another partition. 0 never holds a record back.
 // Default: [DefaultLinger].
 func Linger(d time.Duration) Option {
 	return func(c *config) error {

@@ -47,6 +47,7 @@ type partition struct {
 	queued   bool           // in stream's ready list
 	searched bool           // the link, or a search for the leader, will come back to this partition
 
+	held    bool        // on the list of those that wait for less on the wire
 	flush   bool        // send what is gathered at once
 	due     bool        // likewise: it has lingered long enough
 	linger  *time.Timer // nil until first needed
@@ -79,12 +80,13 @@ func (p *partition) add(rec *Record, to outcome, want mq.Durability, size int64,
 	}
 	b.recs = append(b.recs, pending{rec, to})
 	b.size += size
-	if b.builder.Size() >= limit {
+	b.more = rec.stay == stayMore
+	if rec.stay == stayLast || b.builder.Size() >= limit {
 		p.full.push(b)
 		p.open, p.due = nil, false
 	}
-	p.tick()
 	st, search := p.poke()
+	p.tick()
 	p.mu.Unlock()
 	p.dispatch(st, search)
 	return nil
@@ -93,7 +95,7 @@ func (p *partition) add(rec *Record, to outcome, want mq.Durability, size int64,
 // tick starts the linger timer if records are being held back and it does not run. The mutex is held.
 func (p *partition) tick() {
 	d := p.c.cfg.linger
-	if p.ticking || d == 0 || p.open == nil || p.onWire == 0 {
+	if p.ticking || d == 0 || p.open == nil || p.onWire == 0 && !p.held {
 		return
 	}
 	p.ticking = true
@@ -172,7 +174,10 @@ func (p *partition) ready() bool {
 	if p.full.len() > 0 {
 		return true
 	}
-	return p.open != nil && (p.onWire == 0 || p.flush || p.due || p.c.cfg.linger == 0)
+	if p.open == nil || p.flush || p.due || p.c.cfg.linger == 0 {
+		return p.open != nil
+	}
+	return p.onWire == 0 && !(p.open.more && p.c.holding.busy(p))
 }
 
 // identified reports whether there is an identity to send under, and takes up a new one if it is needed and there. What was refused under the old

@@ -3,6 +3,8 @@ package client
 import (
 	"math/rand/v2"
 	"sync/atomic"
+
+	"github.com/rustmq/rustmq/mq"
 )
 
 // Partitioner makes, once for each topic, the function that chooses partitions for its records. The function gets the record and the
@@ -20,7 +22,7 @@ func HashPartitioner() Partitioner {
 			if rec.Key != nil {
 				return int(murmur2(rec.Key)&0x7fffffff) % n
 			}
-			return s.next(len(rec.Value), n)
+			return s.pick(rec, n)
 		}
 	}
 }
@@ -29,7 +31,7 @@ func HashPartitioner() Partitioner {
 func StickyPartitioner() Partitioner {
 	return func(string) func(*Record, int) int {
 		var s sticky
-		return func(rec *Record, n int) int { return s.next(len(rec.Key)+len(rec.Value), n) }
+		return func(rec *Record, n int) int { return s.pick(rec, n) }
 	}
 }
 
@@ -48,21 +50,37 @@ func ManualPartitioner() Partitioner {
 	}
 }
 
-// sticky stays with one partition until enough bytes went there. Its state is one word: partition and bytes so far.
+// sticky stays with one partition until a batch is full there. Its state is one word: partition and bytes so far.
 type sticky struct {
 	state atomic.Uint64 // partition+1 in the upper half (0: none yet), bytes in the lower
 }
 
-func (s *sticky) next(size, n int) int {
+const (
+	// batchOverhead is what a batch takes beside its records, and recordEncoding what a record does beside key and value, give or take a byte or two.
+	batchOverhead  = mq.BatchHeaderSize
+	recordEncoding = 10
+)
+
+// pick is where rec goes, and notes whether the next one will go there too.
+func (s *sticky) pick(rec *Record, n int) int {
+	part, last := s.next(len(rec.Key)+len(rec.Value), n)
+	if rec.stay = stayMore; last {
+		rec.stay = stayLast
+	}
+	return part
+}
+
+func (s *sticky) next(size, n int) (part int, last bool) {
+	size = min(size+recordEncoding, DefaultBatchBytes)
 	for {
 		old := s.state.Load()
 		part, bytes := int(old>>32)-1, int(uint32(old))
-		if part < 0 || part >= n || bytes >= DefaultBatchBytes {
-			part, bytes = other(part, n), 0
+		if part < 0 || part >= n || bytes+size > DefaultBatchBytes {
+			part, bytes = other(part, n), batchOverhead
 		}
-		bytes = min(bytes+size+1, 1<<31)
+		bytes += size
 		if s.state.CompareAndSwap(old, uint64(part+1)<<32|uint64(bytes)) {
-			return part
+			return part, bytes+size > DefaultBatchBytes
 		}
 	}
 }

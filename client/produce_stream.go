@@ -64,7 +64,8 @@ type produceStream struct {
 // flying is a batch whose acknowledgement is awaited.
 type flying struct {
 	*batch
-	look int // of the watchdog when it was sent
+	look  int   // of the watchdog when it was sent
+	bytes int64 // on the wire
 }
 
 func newProduceStream(c *Client, l *link, sess *session, stream *quic.Stream) *produceStream {
@@ -232,10 +233,11 @@ func (st *produceStream) frame(p *partition, b *batch) {
 		return
 	}
 	st.request++
-	st.flight[st.request] = flying{b, st.looks}
-	st.mu.Unlock()
-	f := quicproto.Produce{Request: st.request, Handle: handle, Partition: p.index, Durability: b.want, Batch: b.data}
 	n := len(b.data)
+	st.flight[st.request] = flying{b, st.looks, int64(n)}
+	st.mu.Unlock()
+	st.c.holding.bytes.Add(int64(n))
+	f := quicproto.Produce{Request: st.request, Handle: handle, Partition: p.index, Durability: b.want, Batch: b.data}
 	st.buf = append(f.AppendPrefix(st.buf), b.data...)
 	st.c.count.batchesSent.Add(1)
 	st.c.count.wireBytesSent.Add(int64(n))
@@ -350,12 +352,14 @@ func (st *produceStream) acked() error {
 	st.mu.Lock()
 	for i := range st.acks.Acks {
 		ack := &st.acks.Acks[i]
-		b := st.flight[ack.Request].batch
+		flown := st.flight[ack.Request]
+		b := flown.batch
 		if b == nil {
 			st.mu.Unlock()
 			return violation("acknowledgement of request %d, which is not in flight", ack.Request)
 		}
 		delete(st.flight, ack.Request)
+		st.c.holding.bytes.Add(-flown.bytes)
 		st.touched = append(st.touched, b.part)
 		st.mu.Unlock()
 		st.verdicts = b.part.answered(st, b, ack, st.verdicts)
@@ -378,6 +382,7 @@ func (st *produceStream) acked() error {
 	}
 	clear(st.touched)
 	st.touched = st.touched[:0]
+	st.c.holding.release()
 	st.resume()
 	return nil
 }
@@ -404,5 +409,9 @@ func (st *produceStream) end(err error) {
 	abort(st.stream)
 	<-st.idle
 	close(st.handover)
+	for _, flown := range st.flight { // nobody writes or reads any more
+		st.c.holding.bytes.Add(-flown.bytes)
+	}
+	st.c.holding.release()
 	st.link.lost(st, err)
 }

@@ -48,6 +48,7 @@ func (c *Client) produce(ctx context.Context, rec *Record, to outcome, wait bool
 	if err != nil {
 		return &PartitionError{Topic: rec.Topic, Partition: -1, Err: err}
 	}
+	rec.stay = stayUnknown
 	i := t.pick(rec, len(parts))
 	if i < 0 || i >= len(parts) {
 		return &PartitionError{

@@ -78,11 +78,15 @@ func (k *Consumer) doubted() (list []*assignment, nodes []mq.NodeID) {
 // was is dropped. The mutex is held.
 func (k *Consumer) move(a *assignment, t *quicproto.Topic) {
 	p := &t.Partitions[a.tp.Partition]
+	if a.tiered {
+		k.outwait(a)
+		return
+	}
 	if a.topic != t.ID || p.LeaderEpoch <= a.epoch || p.Leader == mq.NoNode || p.Leader == a.fetcher.key.node {
 		return
 	}
 	k.c.log.Info("another node leads", "topic", a.tp.Topic, "partition", a.tp.Partition, "from", a.fetcher.key.node, "to", p.Leader, "epoch", int32(p.LeaderEpoch))
 	k.detach(a)
-	a.epoch = p.LeaderEpoch
+	a.epoch, a.leader = p.LeaderEpoch, p.Leader
 	k.fetcherTo(p.Leader).adopt(a)
 }

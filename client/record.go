@@ -28,7 +28,18 @@ type Record struct {
 	Offset      mq.Offset // in the partition; -1 if the server gave none
 	LeaderEpoch mq.Epoch  // of the leader that appended it, -1 if not known; not set on delivery
 	Reached     mq.Mark   // durability that was reached when the record was acknowledged; not set on consumption
+
+	stay stay
 }
+
+// stay is what a partitioner of this package knows of the records to come.
+type stay uint8
+
+const (
+	stayUnknown stay = iota
+	stayMore         // the next ones go to the same partition, as long as the batch has room for them
+	stayLast         // the next one goes to another partition
+)
 
 // Acks is the durability that a record needs, or that of the client. Its zero value is the latter.
 type Acks uint8

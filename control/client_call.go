@@ -22,11 +22,21 @@ const maxAnswerBytes = 8 << 20
 // A refusal comes back as an *mq.Error, together with the result. After an error for which Undecided is true the command may have been
 // carried out; it is not proposed a second time. Errors: those of the state machine, of raft.Node.Propose, NetworkException, those of ctx.
 func (c *Client) Propose(ctx context.Context, command *metadatapb.Command) (*metadatapb.Result, error) {
+	return c.decide(ctx, command, false)
+}
+
+// ProposeAgain is Propose for a command that does no harm twice: while answers are lost it is proposed again, with pauses, until ctx ends. After an error of no answer it may have
+// been carried out.
+func (c *Client) ProposeAgain(ctx context.Context, command *metadatapb.Command) (*metadatapb.Result, error) {
+	return c.decide(ctx, command, true)
+}
+
+func (c *Client) decide(ctx context.Context, command *metadatapb.Command, again bool) (*metadatapb.Result, error) {
 	data, err := metadata.EncodeCommand(command)
 	if err != nil {
 		return nil, err
 	}
-	encoded, index, err := c.propose(ctx, data)
+	encoded, index, err := c.propose(ctx, data, again)
 	if err != nil {
 		return nil, err
 	}
@@ -60,10 +70,10 @@ func makeUndecidedUnless(refused, err error) error {
 	return makeUndecided(err)
 }
 
-func (c *Client) propose(ctx context.Context, data []byte) (result []byte, index uint64, err error) {
+func (c *Client) propose(ctx context.Context, data []byte, again bool) (result []byte, index uint64, err error) {
 	if l := c.local.Load(); l != nil {
 		result, err := l.Propose(ctx, data)
-		if mq.CodeOf(err) != mq.NotController || Undecided(err) {
+		if unknown := Undecided(err); unknown && !again || !unknown && mq.CodeOf(err) != mq.NotController {
 			return result, 0, err
 		}
 	}
@@ -73,7 +83,7 @@ func (c *Client) propose(ctx context.Context, data []byte) (result []byte, index
 			result, index = answer.Msg.GetResult(), answer.Msg.GetIndex()
 		}
 		return err
-	}, false)
+	}, again)
 	return result, index, err
 }
 
@@ -141,7 +151,7 @@ func (c *Client) Ranges(ctx context.Context, p mq.PartitionID, from mq.Offset, l
 		ranges[i] = metadata.Range{
 			First: mq.Offset(r.GetRange().GetFirst()), End: mq.Offset(r.GetRange().GetEnd()), LeaderEpoch: mq.Epoch(r.GetRange().GetLeaderEpoch()),
 			MinTime: r.GetRange().GetMinTime(), MaxTime: r.GetRange().GetMaxTime(), Position: r.GetRange().GetPosition(), Bytes: r.GetRange().GetBytes(),
-			CRC: r.GetRange().GetCrc(), ObjectID: r.GetRange().GetObjectId(), Key: r.GetKey(), ObjectSize: r.GetObjectSize(),
+			CRC: r.GetRange().GetCrc(), Rewrites: r.GetRange().GetRewrites(), ByKey: r.GetRange().GetByKey(), ObjectID: r.GetRange().GetObjectId(), Key: r.GetKey(), ObjectSize: r.GetObjectSize(),
 		}
 	}
 	return ranges, nil

@@ -326,6 +326,34 @@ func TestLostAnswerIsToldAsUndecided(t *testing.T) {
 	})
 }
 
+// A command that does no harm twice is proposed until its answer is heard, but with pauses: errors that come at once must not be a storm.
+func TestCommandThatMayBeDoneTwiceIsProposedAgain(t *testing.T) {
+	inBubble(t, func(t *testing.T, c *cluster) {
+		b := c.client(7, false)
+		c.serve(4, http.NewServeMux()) // so that it is not fenced
+		c.broker4(t)
+		if _, err := b.Propose(t.Context(), createTopic(1, 4)); err != nil {
+			t.Fatal(err)
+		}
+		const lost = 20
+		times, began := 0, time.Now()
+		c.group.mu.Lock()
+		c.group.lose = func() error {
+			if times++; times > lost {
+				return nil
+			}
+			return makeUndecided(mq.Errorf(mq.NotController, "deposed meanwhile"))
+		}
+		c.group.mu.Unlock()
+		if _, err := b.ProposeAgain(t.Context(), logStart(0, 1)); err != nil || times != lost+1 {
+			t.Errorf("proposed %d times: %v", times, err)
+		}
+		if took := time.Since(began); took < lost*firstPause {
+			t.Errorf("%d answers were lost within %v", lost, took)
+		}
+	})
+}
+
 // broker4 registers broker 4 without a client.
 func (c *cluster) broker4(t *testing.T) {
 	t.Helper()
@@ -599,6 +627,23 @@ func TestPlanThatWasNotDecidedIsMadeAgain(t *testing.T) {
 	}, Plans(time.Minute)...)
 }
 
+// What a plan asks for and the state machine refuses may be refused for ever: it is asked for more and more seldom, so that a cluster where nothing happens is quiet.
+func TestPlanThatIsRefusedIsMadeAgainMoreAndMoreSeldom(t *testing.T) {
+	made := 0
+	vain := Plan{Name: "vain", Commands: func(*metadata.Image) ([]*metadatapb.Command, error) {
+		made++
+		return []*metadatapb.Command{{Kind: &metadatapb.Command_DeleteTopic{DeleteTopic: &metadatapb.DeleteTopic{Id: bytes.Repeat([]byte{9}, 16)}}}}, nil
+	}}
+	inBubble(t, func(t *testing.T, c *cluster) {
+		c.broker(4)
+		time.Sleep(10 * time.Minute)
+		synctest.Wait()
+		if made < 20 || made > 60 {
+			t.Errorf("it was made %d times in 10 minutes", made)
+		}
+	}, vain)
+}
+
 // A preferred leader that is back leads again, but only when for a while no broker has come or gone.
 func TestPreferredLeaderLeadsAgainAfterAPause(t *testing.T) {
 	inBubble(t, func(t *testing.T, c *cluster) {
@@ -623,12 +668,16 @@ func TestPreferredLeaderLeadsAgainAfterAPause(t *testing.T) {
 	}, Plans(10*time.Second)...)
 }
 
-func TestRangesOfDeletedTopicsAreReclaimed(t *testing.T) {
+func TestPlanIsMadeAgainThoughNothingChanged(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var pending atomic.Bool
 		pending.Store(true)
-		plan := ReclaimPlan(func() (bool, error) { return pending.Load(), nil }, time.Second, 10)
-		c := newTestCluster(t, plan)
+		c := newTestCluster(t, Plan{Name: "again", Every: time.Second, Commands: func(*metadata.Image) ([]*metadatapb.Command, error) {
+			if !pending.Load() {
+				return nil, nil
+			}
+			return []*metadatapb.Command{{Kind: &metadatapb.Command_ReclaimRanges{ReclaimRanges: &metadatapb.ReclaimRanges{Limit: 10}}}}, nil
+		}})
 		defer c.end()
 		time.Sleep(5500 * time.Millisecond)
 		synctest.Wait()

@@ -213,11 +213,17 @@ func (c *Controller) carryOut(w work) {
 			c.log.Error("a plan cannot be made", "plan", plan.Name, "error", err)
 		}
 		for _, command := range commands {
-			if !c.propose(w.term, plan.Name, command) {
+			switch c.propose(w.term, plan.Name, command) {
+			case fateDecided:
+			case fateRefused:
+				c.planner.refused(c.now(), place, c.cfg.Timing.Redial)
+				return
+			case fateOpen:
 				c.planner.again(c.now(), place, c.cfg.Timing.Redial)
 				return
 			}
 		}
+		c.planner.decided(place)
 		if len(commands) > 0 {
 			c.nudge() // to look at what they did, and at who died meanwhile
 			return
@@ -225,27 +231,38 @@ func (c *Controller) carryOut(w work) {
 	}
 }
 
-// propose has a command of the controller's own decided. False: it was not, so it is no use to go on.
-func (c *Controller) propose(term uint64, what string, command *metadatapb.Command) bool {
+// fate is what became of a command.
+type fate int
+
+const (
+	fateOpen    fate = iota // it may be carried out yet
+	fateRefused             // it was decided against
+	fateDecided
+)
+
+// propose has a command of the controller's own decided.
+func (c *Controller) propose(term uint64, what string, command *metadatapb.Command) fate {
 	if leads, _ := c.cfg.Group.Leadership(); !leads.Leading || leads.Term != term {
-		return false
+		return fateOpen
 	}
 	data, err := metadata.EncodeCommand(command)
 	if err != nil {
 		c.log.Error("a command cannot be encoded", "for", what, "error", err)
-		return false
+		return fateRefused
 	}
 	ctx, cancel := context.WithTimeout(c.stopped, proposeTimeout)
 	defer cancel()
 	result, err := c.cfg.Group.Propose(ctx, data)
+	outcome := fateOpen
 	if err == nil {
+		outcome = fateRefused
 		_, err = metadata.DecodeResult(result)
 	}
 	if err != nil {
 		c.log.Warn("a command of the controller's was not carried out", "for", what, "error", err)
-		return false
+		return outcome
 	}
-	return true
+	return fateDecided
 }
 
 // dial tries once to reach a broker whose stream is not there.

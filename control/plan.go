@@ -17,7 +17,7 @@ type Plan struct {
 	Every time.Duration
 	// Commands gives what is to be proposed, each of a bounded size, nothing when all is as it should be. It must name the epochs that
 	// it goes by, so that a plan which comes too late is refused. When it gave something it is asked again after the last of them was
-	// decided, if they changed anything that concerns plans, and after a while if they were not decided.
+	// decided, if they changed anything that concerns plans, and after a while if they were not decided, or were refused.
 	Commands func(*metadata.Image) ([]*metadatapb.Command, error)
 }
 
@@ -28,13 +28,14 @@ const never = time.Duration(1<<63 - 1)
 type planner struct {
 	plans []Plan
 	due   []time.Duration // of each plan
+	vain  []int           // how often in a row what each plan gave was refused
 	image *metadata.Image // that the last changes were seen in
 }
 
 // begin makes all plans due, after their pauses.
 func (p *planner) begin(now time.Duration) {
 	p.image = nil
-	p.due = make([]time.Duration, len(p.plans))
+	p.due, p.vain = make([]time.Duration, len(p.plans)), make([]int, len(p.plans))
 	p.postpone(now)
 }
 
@@ -100,6 +101,21 @@ func (p *planner) again(now time.Duration, place int, pause time.Duration) {
 	p.due[place] = min(p.due[place], now+pause)
 }
 
+// refused makes a plan due again whose command was decided against: after a pause that doubles each time, up to maxVain, for what it went by may never change.
+func (p *planner) refused(now time.Duration, place int, pause time.Duration) {
+	p.again(now, place, min(pause<<min(p.vain[place], maxDoublings), maxVain))
+	p.vain[place]++
+}
+
+// decided notes that all that a plan gave was decided.
+func (p *planner) decided(place int) { p.vain[place] = 0 }
+
+// maxVain is the longest pause between two plans of which the first was refused, of which there are at most maxDoublings before.
+const (
+	maxVain      = 30 * time.Second
+	maxDoublings = 20
+)
+
 // planBatch is the most partitions that one command of a plan changes: some 50 KiB, a few milliseconds in which nothing else is decided.
 const planBatch = 1000
 
@@ -154,14 +170,4 @@ func planDrain(img *metadata.Image) ([]*metadatapb.Command, error) {
 		}
 	}
 	return nil, nil
-}
-
-// ReclaimPlan drops what deleted topics and moved log starts have left in the index of the object store, in steps of so many ranges.
-func ReclaimPlan(pending func() (bool, error), every time.Duration, limit int32) Plan {
-	return Plan{Name: "reclaim", Every: every, Commands: func(*metadata.Image) ([]*metadatapb.Command, error) {
-		if some, err := pending(); err != nil || !some {
-			return nil, err
-		}
-		return []*metadatapb.Command{{Kind: &metadatapb.Command_ReclaimRanges{ReclaimRanges: &metadatapb.ReclaimRanges{Limit: limit}}}}, nil
-	}}
 }

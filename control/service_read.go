@@ -75,7 +75,7 @@ func (s service) Ranges(ctx context.Context, req *connect.Request[controlpb.Rang
 		response.Ranges[i] = &controlpb.CatalogRange{
 			Range: &metadatapb.Range{
 				First: int64(r.First), End: int64(r.End), LeaderEpoch: int32(r.LeaderEpoch), MinTime: r.MinTime, MaxTime: r.MaxTime,
-				Position: r.Position, Bytes: r.Bytes, Crc: r.CRC, ObjectId: r.ObjectID,
+				Position: r.Position, Bytes: r.Bytes, Crc: r.CRC, Rewrites: r.Rewrites, ByKey: r.ByKey, ObjectId: r.ObjectID,
 			},
 			Key: r.Key, ObjectSize: r.ObjectSize,
 		}

@@ -14,6 +14,7 @@
 //	moved           there at the end, but not where its acknowledgement said
 //	inconsistent    two values were seen at one offset, by readers or in acknowledgements
 //	vanished        read by a committed reader, and not there at the end
+//	above           read by a committed reader before any leader of the partition had it below its high watermark
 //	duplicate       one value at two offsets
 //	phantom         a value that nobody sent, or whose sending was refused for certain
 //	misplaced       in another partition than it was sent to

@@ -26,7 +26,8 @@ type History struct {
 	index      map[Partition]int32
 	sends      []send // by number
 	readers    []*Reader
-	ends       []*end // by partition
+	ends       []*end      // by partition
+	high       []mq.Offset // by partition; -1: nobody told
 	leaders    map[leaderKey]mq.NodeID
 	found      []Anomaly // seen as it happened
 }
@@ -79,7 +80,7 @@ func (h *History) number(p Partition) int32 {
 		i = int32(len(h.partitions))
 		h.index[p] = i
 		h.partitions = append(h.partitions, p)
-		h.ends = append(h.ends, nil)
+		h.ends, h.high = append(h.ends, nil), append(h.high, -1)
 	}
 	return i
 }
@@ -128,6 +129,15 @@ func (h *History) Leads(p Partition, epoch mq.Epoch, node mq.NodeID) {
 		return
 	}
 	h.leaders[key] = node
+}
+
+// Watermark notes that a leader has all of a partition below high replicated, before any reader can hear of it: what lies above the highest that was told must not
+// be read yet. Only those who see into nodes can tell.
+func (h *History) Watermark(p Partition, high mq.Offset) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	i := h.number(p)
+	h.high[i] = max(h.high[i], high)
 }
 
 // note keeps an anomaly that shows as it happens. The mutex is held.
@@ -199,6 +209,9 @@ func (r *Reader) Got(p Partition, offset mq.Offset, value []byte) {
 	r.h.mu.Lock()
 	defer r.h.mu.Unlock()
 	i := r.h.number(p)
+	if high := r.h.high[i]; high >= 0 && offset >= high {
+		r.h.note("above", p, "%s read offset %d, and no leader's watermark was above %d", r.name, offset, high)
+	}
 	if len(r.runs[i]) == 0 {
 		r.runs[i] = append(r.runs[i], run{})
 	}

@@ -69,6 +69,7 @@ func (w *world) send(p Partition) {
 
 func (w *world) read(p Partition, most int) {
 	for ; most > 0 && w.at[p] < len(w.logs[p]); most-- {
+		w.h.Watermark(p, mq.Offset(w.at[p]+1))
 		w.reader.Got(p, mq.Offset(w.at[p]), w.logs[p][w.at[p]].value)
 		w.at[p]++
 	}
@@ -198,6 +199,12 @@ func TestEachBrokenPromiseIsFound(t *testing.T) {
 			w.reader.Seek(p)
 			w.reader.Got(p, 0, w.logs[p][0].value)
 			w.reader.Got(p, 2, w.logs[p][2].value)
+		}},
+		{"above", func(w *world) { // it will be replicated, and is not when it is read
+			number, value := w.h.Send(nil, 0, p, mq.DurabilityAll, 0)
+			w.logs[p] = append(w.logs[p], entry{number, value})
+			w.reader.Got(p, mq.Offset(len(w.logs[p])-1), value)
+			w.h.Watermark(p, mq.Offset(len(w.logs[p])))
 		}},
 		{"nonmonotonic", func(w *world) {
 			w.reader.Got(p, 0, w.logs[p][0].value)

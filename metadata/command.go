@@ -15,7 +15,20 @@ import (
 //
 //	1  the first
 //	2  PutJoinToken, UseJoinToken, ElectUnclean; RegisterBroker.doubt
-const currentLevel = 2
+//	3  ReplaceRanges; the settings of compaction by key; CommitObject.written_ms; garbage since when it is
+//	4  ForkTopic
+const currentLevel = 4
+
+// Feature levels from which on something is done.
+const (
+	// CompactionLevel is that of ReplaceRanges, and of the settings of compaction by key, which are refused below it.
+	CompactionLevel = 3
+	// KeepingLevel is the one from which on ranges say when they were written, and garbage says since when it is garbage: below it nothing is
+	// deleted from the object store.
+	KeepingLevel = 3
+	// ForkLevel is that of ForkTopic: below it a node may take an object's ranges for those of one topic.
+	ForkLevel = 4
+)
 
 // EncodeCommand is the proposal for a command. It sets the feature level that the command needs.
 func EncodeCommand(command *metadatapb.Command) ([]byte, error) {
@@ -36,8 +49,40 @@ func featureLevelOf(command *metadatapb.Command) uint32 {
 		if c.RegisterBroker.GetDoubt() {
 			return 2
 		}
+	case *metadatapb.Command_CommitObject:
+		if c.CommitObject.GetWrittenMs() != 0 {
+			return KeepingLevel
+		}
 	case *metadatapb.Command_PutJoinToken, *metadatapb.Command_UseJoinToken, *metadatapb.Command_ElectUnclean:
 		return 2
+	case *metadatapb.Command_ReplaceRanges:
+		return CompactionLevel
+	case *metadatapb.Command_ForkTopic:
+		return ForkLevel
+	case *metadatapb.Command_CreateTopic:
+		return settingsLevel(c.CreateTopic.GetConfigs())
+	case *metadatapb.Command_AlterTopicConfigs:
+		return settingsLevel(c.AlterTopicConfigs.GetChanges())
+	case *metadatapb.Command_SetClusterConfigs:
+		return settingsLevel(c.SetClusterConfigs.GetChanges())
+	}
+	return 1
+}
+
+// settingsLevel is the level at which all settings, and the values that they are given, are known.
+func settingsLevel[S interface {
+	GetKey() string
+	GetValue() string
+}](settings []S) uint32 {
+	for _, s := range settings {
+		switch s.GetKey() {
+		case "cleanup.policy":
+			if s.GetValue() != "delete" && s.GetValue() != "" {
+				return CompactionLevel
+			}
+		case "delete.retention.ms", "min.cleanable.dirty.ratio", "durability", "min.compaction.lag.ms":
+			return CompactionLevel
+		}
 	}
 	return 1
 }
@@ -78,4 +123,13 @@ func DescribeCommand(data []byte) string {
 		return string(text)
 	}
 	return line.String()
+}
+
+// VerdictErrors are the errors that verdicts carry, in order.
+func VerdictErrors(verdicts []*metadatapb.Verdict) []error {
+	out := make([]error, len(verdicts))
+	for i, v := range verdicts {
+		out[i] = VerdictError(v)
+	}
+	return out
 }

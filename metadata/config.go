@@ -29,10 +29,37 @@ type TopicConfig struct {
 	MinISR int32
 	// LogAppendTime says that the leader stamps the time. "message.timestamp.type": CreateTime or LogAppendTime
 	LogAppendTime bool
+	// ObjectAcks says that what was sent with acks=all is acknowledged when the object store has it, too. "durability": replicated or object
+	ObjectAcks bool
 	// UncleanElection lets a replica lead that may lack committed records, when nobody is alive who has them all.
 	// "unclean.leader.election.enable"
 	UncleanElection bool
+	// Cleanup says what happens to old records. "cleanup.policy"
+	Cleanup CleanupPolicy
+	// MinDirtyRatio is which part of a partition's bytes was not compacted by key yet, at least, when that begins; in thousandths.
+	// "min.cleanable.dirty.ratio"
+	MinDirtyRatio int32
+	// MinLagMs is how old a record is at least that compaction by key looks at, in milliseconds. "min.compaction.lag.ms"
+	MinLagMs int64
+	// DeleteRetentionMs is how long a tombstone stays after compaction by key first met it, in milliseconds. "delete.retention.ms"
+	DeleteRetentionMs int64
 }
+
+// CleanupPolicy says what happens to old records.
+type CleanupPolicy uint8
+
+// The policies, as Kafka has them.
+const (
+	CleanupDelete           CleanupPolicy = 0 // what is old enough, or too much, is deleted
+	CleanupCompact          CleanupPolicy = 1 // what a newer record with the same key supersedes is left out
+	CleanupCompactAndDelete CleanupPolicy = 2 // both
+)
+
+// Compacts says whether only the newest record of a key is kept.
+func (p CleanupPolicy) Compacts() bool { return p != CleanupDelete }
+
+// Deletes says whether retention.ms and retention.bytes hold.
+func (p CleanupPolicy) Deletes() bool { return p != CleanupCompact }
 
 // MinInSync is the number of in-sync replicas below which a partition with so many replicas takes nothing for DurabilityAll.
 func (c TopicConfig) MinInSync(replicas int) int {
@@ -73,13 +100,14 @@ const MaxConfigText = 64
 
 const (
 	minMessageBytes = 1 << 10 // below this not even one record with its batch header is of use
-	week            = 7 * 24 * 60 * 60 * 1000
+	day             = 24 * 60 * 60 * 1000
+	week            = 7 * day
 )
 
 func defaultClusterConfig() ClusterConfig {
 	return ClusterConfig{
 		Partitions: 1,
-		Topic:      TopicConfig{RetentionMs: week, RetentionBytes: -1, MaxMessageBytes: mq.DefaultMaxBatchBytes},
+		Topic:      TopicConfig{RetentionMs: week, RetentionBytes: -1, MaxMessageBytes: mq.DefaultMaxBatchBytes, MinDirtyRatio: 500, DeleteRetentionMs: day},
 	}
 }
 
@@ -94,12 +122,19 @@ type ConfigKey struct {
 // topicKeys and clusterKeys are sorted by name.
 func topicKeys() []ConfigKey {
 	return []ConfigKey{
-		choiceKey("cleanup.policy", "What happens to old records: delete.", []string{"delete"}, nil),
+		cleanupKey(),
 		choiceKey("compression.type", "Batches are stored as the producer compressed them: producer.", []string{"producer"}, nil),
+		intKey("delete.retention.ms", "Milliseconds that a tombstone is kept after compaction by key first met it.", 0, math.MaxInt64,
+			func(c *ClusterConfig) *int64 { return &c.Topic.DeleteRetentionMs }),
+		choiceKey("durability", "What acks=all waits for: replicated (all in-sync replicas), or object (the object store, too).",
+			[]string{"replicated", "object"}, func(c *ClusterConfig) *bool { return &c.Topic.ObjectAcks }),
 		intKey("max.message.bytes", "Largest record batch, bytes as stored.", minMessageBytes, mq.MaxBatchBytes,
 			func(c *ClusterConfig) *int32 { return &c.Topic.MaxMessageBytes }),
 		choiceKey("message.timestamp.type", "Whose clock stamps records: CreateTime (the producer's) or LogAppendTime (the broker's).",
 			[]string{"CreateTime", "LogAppendTime"}, func(c *ClusterConfig) *bool { return &c.Topic.LogAppendTime }),
+		dirtyRatioKey(),
+		intKey("min.compaction.lag.ms", "Milliseconds of age at which compaction by key looks at a record.", 0, math.MaxInt64,
+			func(c *ClusterConfig) *int64 { return &c.Topic.MinLagMs }),
 		intKey("min.insync.replicas", "In-sync replicas that acks=all needs; 0: 2 of 3 or more replicas, else 1.", 0, mq.MaxReplicationFactor,
 			func(c *ClusterConfig) *int32 { return &c.Topic.MinISR }),
 		intKey("retention.bytes", "Bytes of a partition that are kept; -1: all.", -1, math.MaxInt64,
@@ -204,6 +239,47 @@ func intKey[T int32 | int64](name, doc string, low, high int64, field func(*Clus
 			return nil
 		},
 		get: func(c *ClusterConfig) string { return strconv.FormatInt(int64(*field(c)), 10) },
+	}
+}
+
+// cleanupKey takes Kafka's list of policies in any order.
+func cleanupKey() ConfigKey {
+	names := []string{CleanupDelete: "delete", CleanupCompact: "compact", CleanupCompactAndDelete: "compact,delete"}
+	return ConfigKey{
+		Name: "cleanup.policy",
+		Doc:  "What happens to old records: delete, by retention.ms and retention.bytes; compact, which keeps the newest of each key; compact,delete.",
+		set: func(c *ClusterConfig, text string) error {
+			if text == "delete,compact" {
+				text = names[CleanupCompactAndDelete]
+			}
+			i := slices.Index(names, text)
+			if i < 0 {
+				return mq.Errorf(mq.InvalidConfig, "setting cleanup.policy: %.40q is not %s", text, strings.Join(names, " or "))
+			}
+			c.Topic.Cleanup = CleanupPolicy(i)
+			return nil
+		},
+		get: func(c *ClusterConfig) string { return names[c.Topic.Cleanup] },
+	}
+}
+
+// dirtyRatioKey takes a fraction, to a thousandth.
+func dirtyRatioKey() ConfigKey {
+	const name = "min.cleanable.dirty.ratio"
+	return ConfigKey{
+		Name: name,
+		Doc:  "Part of a partition's bytes in the object store that compaction by key has not seen, at least, when it begins: 0 to 1.",
+		set: func(c *ClusterConfig, text string) error {
+			v, err := strconv.ParseFloat(text, 64)
+			if err != nil || !(v >= 0 && v <= 1) { // NaN is neither
+				return mq.Errorf(mq.InvalidConfig, "setting %s: %.40q is not a number from 0 to 1", name, text)
+			}
+			c.Topic.MinDirtyRatio = int32(math.Round(1000 * v))
+			return nil
+		},
+		get: func(c *ClusterConfig) string {
+			return strconv.FormatFloat(float64(c.Topic.MinDirtyRatio)/1000, 'f', -1, 64)
+		},
 	}
 }
 

@@ -26,7 +26,13 @@ func TestSettingsAreChecked(t *testing.T) {
 		{"max.message.bytes", "67108865"},
 		{"min.insync.replicas", "16"},
 		{"message.timestamp.type", "logappendtime"},
-		{"cleanup.policy", "compact"},
+		{"cleanup.policy", "compact,compact"},
+		{"cleanup.policy", ""},
+		{"min.cleanable.dirty.ratio", "1.1"},
+		{"min.cleanable.dirty.ratio", "-0.1"},
+		{"min.cleanable.dirty.ratio", "NaN"},
+		{"delete.retention.ms", "-1"},
+		{"min.compaction.lag.ms", "-1"},
 		{"compression.type", "zstd"},
 		{"num.partitions", "3"}, // the cluster's
 	} {
@@ -123,4 +129,42 @@ func TestTopicsGetUpToThreeReplicasAndKeepThem(t *testing.T) {
 			t.Errorf("%s after brokers came and went: %v, want %v", name, got, want)
 		}
 	}
+}
+
+func TestCompactionByKeyIsSet(t *testing.T) {
+	for policy, want := range map[string]CleanupPolicy{
+		"delete": CleanupDelete, "compact": CleanupCompact, "compact,delete": CleanupCompactAndDelete, "delete,compact": CleanupCompactAndDelete,
+	} {
+		c, err := ParseTopicConfig(defaultClusterConfig(), []ConfigEntry{{"cleanup.policy", policy}, {"min.cleanable.dirty.ratio", "0.25"}})
+		if err != nil || c.Cleanup != want || c.MinDirtyRatio != 250 {
+			t.Errorf("%s: %+v, %v", policy, c, err)
+		}
+		if c.Cleanup.Compacts() != strings.Contains(policy, "compact") || c.Cleanup.Deletes() != strings.Contains(policy, "delete") {
+			t.Errorf("%s: compacts %v, deletes %v", policy, c.Cleanup.Compacts(), c.Cleanup.Deletes())
+		}
+	}
+}
+
+// Code of a lower level would refuse the settings where code of this level takes them.
+func TestSettingsOfCompactionNeedTheirFeatureLevel(t *testing.T) {
+	b := newBench(t)
+	form := formCommand()
+	form.GetFormCluster().FeatureLevel = CompactionLevel - 1
+	b.must(form)
+	b.must(registerCommand(1, 1))
+	keyed := createCommand(1, "t", []int32{1})
+	keyed.GetCreateTopic().Configs = []*metadatapb.ConfigEntry{{Key: "cleanup.policy", Value: "compact"}}
+	b.refuse(mq.UnsupportedVersion, keyed)
+	b.must(createCommand(1, "t", []int32{1}))
+	id := topicOf(1)
+	for _, key := range []string{"cleanup.policy", "delete.retention.ms", "durability", "min.cleanable.dirty.ratio", "min.compaction.lag.ms"} {
+		change := []*metadatapb.ConfigChange{{Key: key, Value: "1"}}
+		b.refuse(mq.UnsupportedVersion, &metadatapb.Command{Kind: &metadatapb.Command_AlterTopicConfigs{AlterTopicConfigs: &metadatapb.AlterTopicConfigs{Id: id[:], Changes: change}}})
+		b.refuse(mq.UnsupportedVersion, &metadatapb.Command{Kind: &metadatapb.Command_SetClusterConfigs{SetClusterConfigs: &metadatapb.SetClusterConfigs{Changes: change}}})
+	}
+	b.must(levelCommand(CompactionLevel))
+	keyed.GetCreateTopic().Name = "u"
+	other := topicOf(2)
+	keyed.GetCreateTopic().Id = other[:]
+	b.must(keyed)
 }

@@ -169,14 +169,7 @@ func TestRecoveryLeavesWhatTheLostHandedOutBehind(t *testing.T) {
 	}
 	earlier := ids(77)
 	before := b.store.Image()
-	data, err := RecoverCommand()
-	if err != nil {
-		t.Fatal(err)
-	}
-	b.index = 1<<40 - 1
-	if _, err := DecodeResult(b.apply(data)[0]); err != nil {
-		t.Fatal(err)
-	}
+	b.recover()
 	now := b.store.Image()
 	p, q := before.Partition(partitionOf(1, 0)), now.Partition(partitionOf(1, 0))
 	if q.Leader != p.Leader || q.LeaderEpoch < p.LeaderEpoch+1<<20 || q.PartitionEpoch < p.PartitionEpoch+1<<20 || !q.Unclean() {

@@ -33,7 +33,7 @@ func brokerRecord(b *Broker) *metadatapb.Broker {
 }
 
 func topicRecord(t *Topic) *metadatapb.Topic {
-	return &metadatapb.Topic{Id: t.ID[:], Name: t.Name, Partitions: t.count, Configs: configRecords(t.Overrides)}
+	return &metadatapb.Topic{Id: t.ID[:], Name: t.Name, Partitions: t.count, Configs: configRecords(t.Overrides), Replicas: t.Restored}
 }
 
 func configRecords(entries []ConfigEntry) []*metadatapb.ConfigEntry {

@@ -34,7 +34,10 @@
 //   - A new incarnation of a broker never continues a leader epoch of the one before.
 //   - Who leads is in sync. Leaders are elected from the in-sync set, then from the eligible replicas (election.go), and from others only
 //     where unclean.leader.election.enable is on; the partition says then in which epoch that was. The in-sync set is never empty.
+//   - What a merge replaces is named by object and offsets, which come once: ReplaceRanges replaces exactly what was read, or is refused.
 //   - An object is garbage when its last range went, or when no range of it was accepted; it is never used again then.
+//   - A fork (fork.go) has ranges of its own in the objects of its source, counted like any others; the last of them may end inside a section of its object, where a batch
+//     ends. Its leader epochs begin above the source's, and it has no producers.
 //
 // # How an image travels
 //

@@ -105,6 +105,13 @@ func (d *draft) setTopicConfig(id mq.TopicID, config TopicConfig, overrides []Co
 	d.db.put(bucketTopics, id[:], topicRecord(t))
 }
 
+// setRestored notes how many replicas a topic had.
+func (d *draft) setRestored(id mq.TopicID, replicas int) {
+	t := d.ownTopic(id)
+	t.Restored = int32(replicas)
+	d.db.put(bucketTopics, id[:], topicRecord(t))
+}
+
 // addPartitions appends partitions to a topic.
 func (d *draft) addPartitions(id mq.TopicID, partitions []*Partition) {
 	t := d.ownTopic(id)

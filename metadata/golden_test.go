@@ -110,6 +110,10 @@ func TestBytesOfCommandsAndDatabaseAreStable(t *testing.T) {
 		createCommand(3, "lost", []int32{1}),
 		elsewhere(registerCommand(1, 101), 9),
 		uncleanCommand(partitionOf(3, 0), 1),
+		createCommand(4, "merged", []int32{1}),
+		commitCommand(1, 5, rangeOf(partitionOf(4, 0), 0, 0, 10), rangeOf(partitionOf(4, 0), 0, 10, 20)),
+		replaceCommand(6, replacementOf(partitionOf(4, 0), refOf(0, 10, 5), refOf(10, 20, 5))),
+		forkCommand(5, 4, "forked", []int32{1}, 15),
 	}
 	var text strings.Builder
 	kinds := map[protoreflect.Name]bool{}

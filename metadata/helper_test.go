@@ -148,6 +148,16 @@ func createCommand(topic byte, name string, replicas ...[]int32) *metadatapb.Com
 	return &metadatapb.Command{Kind: &metadatapb.Command_CreateTopic{CreateTopic: c}}
 }
 
+// forkCommand has topic fork be a copy of topic source, up to points, with the same replicas for all partitions.
+func forkCommand(fork, source byte, name string, replicas []int32, points ...int64) *metadatapb.Command {
+	id, from := topicOf(fork), topicOf(source)
+	c := &metadatapb.ForkTopic{Id: id[:], Name: name, Source: from[:], Points: points}
+	for range points {
+		c.Assignments = append(c.Assignments, &metadatapb.ReplicaAssignment{Replicas: replicas})
+	}
+	return &metadatapb.Command{Kind: &metadatapb.Command_ForkTopic{ForkTopic: c}}
+}
+
 func deleteCommand(topic byte) *metadatapb.Command {
 	id := topicOf(topic)
 	return &metadatapb.Command{Kind: &metadatapb.Command_DeleteTopic{DeleteTopic: &metadatapb.DeleteTopic{Id: id[:]}}}
@@ -178,6 +188,25 @@ func logStartCommand(id mq.PartitionID, offset int64) *metadatapb.Command {
 
 func reclaimCommand(limit int32) *metadatapb.Command {
 	return &metadatapb.Command{Kind: &metadatapb.Command_ReclaimRanges{ReclaimRanges: &metadatapb.ReclaimRanges{Limit: limit}}}
+}
+
+// replaceCommand puts an object of 1 MiB into the place of others.
+func replaceCommand(object uint64, replacements ...*metadatapb.Replacement) *metadatapb.Command {
+	return &metadatapb.Command{Kind: &metadatapb.Command_ReplaceRanges{ReplaceRanges: &metadatapb.ReplaceRanges{
+		ObjectId: object, Key: fmt.Sprintf("objects/%d", object), Size: 1 << 20, Replacements: replacements,
+	}}}
+}
+
+// replacementOf is one range for all of some.
+func replacementOf(id mq.PartitionID, old ...*metadatapb.RangeRef) *metadatapb.Replacement {
+	first, end := old[0].GetFirst(), old[len(old)-1].GetEnd()
+	return &metadatapb.Replacement{
+		Partition: PartitionRecord(id), Old: old, First: first, End: end, MinTime: first, MaxTime: end, Position: 20, Bytes: 200, Crc: 9,
+	}
+}
+
+func refOf(first, end int64, object uint64) *metadatapb.RangeRef {
+	return &metadatapb.RangeRef{First: first, End: end, ObjectId: object}
 }
 
 func fenceCommand(node int32, epoch uint64) *metadatapb.Command {

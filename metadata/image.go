@@ -91,6 +91,8 @@ type Topic struct {
 	Config TopicConfig
 	// Overrides is what the topic itself sets, sorted by key.
 	Overrides []ConfigEntry
+	// Restored is how many replicas its partitions had in the cluster that this one was restored from; 0: it was not. See [ReplicationFactor].
+	Restored int32
 
 	owner  *trieOwner
 	count  int32

@@ -261,7 +261,7 @@ func (r *ImageReader) settings(id mq.TopicID, record *metadatapb.Topic) error {
 			return mq.Errorf(mq.ProtocolViolation, "its name was %q and is %q", r.topic.Name, record.GetName())
 		}
 		r.topic = r.draft.ownTopic(id)
-		r.topic.Config, r.topic.Overrides = config, overrides
+		r.topic.Config, r.topic.Overrides, r.topic.Restored = config, overrides, record.GetReplicas()
 		return nil
 	}
 	if err := mq.ValidTopicName(record.GetName()); err != nil {
@@ -270,7 +270,7 @@ func (r *ImageReader) settings(id mq.TopicID, record *metadatapb.Topic) error {
 	if other, taken := r.draft.names.t.get(record.GetName()); taken {
 		return mq.Errorf(mq.ProtocolViolation, "its name %q is that of topic %s", record.GetName(), other)
 	}
-	r.topic = &Topic{ID: id, Name: record.GetName(), Config: config, Overrides: overrides, owner: r.draft.owner}
+	r.topic = &Topic{ID: id, Name: record.GetName(), Config: config, Overrides: overrides, Restored: record.GetReplicas(), owner: r.draft.owner}
 	r.draft.topics.set(id, r.topic)
 	r.draft.names.set(r.topic.Name, id)
 	return nil

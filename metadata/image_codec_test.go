@@ -349,7 +349,7 @@ func TestEveryFieldTravels(t *testing.T) {
 	if got := fields(Image{}); !slices.Equal(got, known) {
 		t.Errorf("an image has the fields %v, the codec knows %v", got, known)
 	}
-	known = []string{"ID", "Name", "Config", "Overrides", "owner", "count", "chunks"}
+	known = []string{"ID", "Name", "Config", "Overrides", "Restored", "owner", "count", "chunks"}
 	if got := fields(Topic{}); !slices.Equal(got, known) {
 		t.Errorf("a topic has the fields %v, the codec knows %v", got, known)
 	}

@@ -18,9 +18,14 @@ type Range struct {
 	MinTime, MaxTime int64     // milliseconds since 1970
 	Position, Bytes  int64     // inside the object
 	CRC              uint32
+	Rewrites         uint32 // how often its bytes were written again after the first time, at most
+	ByKey            bool   // it is compacted by key
 	ObjectID         uint64
 	Key              string
 	ObjectSize       int64 // bytes
+	// Written is when the records were first written to the object store, at the latest, milliseconds since 1970; 0: not known. It does not travel to
+	// brokers.
+	Written int64
 }
 
 // Checkpoint is what a replica starts from at a partition's tiered end.
@@ -35,6 +40,10 @@ type Object struct {
 	ID   uint64
 	Key  string
 	Size int64 // bytes
+	// Ranges is how many ranges of partitions refer to it.
+	Ranges int
+	// Garbage is the index of the command that made it garbage; 0 while it is none, and of one that was garbage before the cluster had [KeepingLevel].
+	Garbage uint64
 }
 
 // Ranges lists, in order, at most limit ranges of a partition that end above from: the index of what of it is in the object
@@ -77,7 +86,8 @@ func rangeFrom(r *metadatapb.Range, object *metadatapb.Object) Range {
 	return Range{
 		First: mq.Offset(r.GetFirst()), End: mq.Offset(r.GetEnd()), LeaderEpoch: mq.Epoch(r.GetLeaderEpoch()),
 		MinTime: r.GetMinTime(), MaxTime: r.GetMaxTime(), Position: r.GetPosition(), Bytes: r.GetBytes(), CRC: r.GetCrc(),
-		ObjectID: r.GetObjectId(), Key: object.GetKey(), ObjectSize: object.GetSize(),
+		Rewrites: r.GetRewrites(), ByKey: r.GetByKey(), ObjectID: r.GetObjectId(), Key: object.GetKey(), ObjectSize: object.GetSize(),
+		Written: r.GetWrittenMs(),
 	}
 }
 
@@ -94,16 +104,25 @@ func (s *Store) Checkpoint(id mq.PartitionID) (c Checkpoint, ok bool, err error)
 // Garbage lists, by id, at most limit objects with an id above after that nothing refers to any more: they can be deleted from the
 // bucket, and then forgotten by RemoveObjects.
 func (s *Store) Garbage(after uint64, limit int) ([]Object, error) {
+	return s.objects(bucketGarbage, after, limit)
+}
+
+// Objects lists, by id, at most limit objects with an id above after that ranges refer to.
+func (s *Store) Objects(after uint64, limit int) ([]Object, error) {
+	return s.objects(bucketObjects, after, limit)
+}
+
+func (s *Store) objects(b bucket, after uint64, limit int) ([]Object, error) {
 	var objects []Object
 	err := s.view(func(d *db) {
 		for id := after + 1; len(objects) < limit && id != 0; {
 			r := metadatapb.Object{}
-			key := d.seek(bucketGarbage, objectKey(id), &r)
+			key := d.seek(b, objectKey(id), &r)
 			if key == nil {
 				return
 			}
 			id = binary.BigEndian.Uint64(key)
-			objects = append(objects, Object{ID: id, Key: r.GetKey(), Size: r.GetSize()})
+			objects = append(objects, objectFrom(id, &r))
 			id++
 		}
 	})
@@ -111,6 +130,25 @@ func (s *Store) Garbage(after uint64, limit int) ([]Object, error) {
 		return nil, err
 	}
 	return objects, nil
+}
+
+// Object is the object with an id, whether ranges refer to it or it is garbage; ok is false when the metadata does not know it.
+func (s *Store) Object(id uint64) (o Object, garbage, ok bool, err error) {
+	r := metadatapb.Object{}
+	err = s.view(func(d *db) {
+		if ok = d.get(bucketObjects, objectKey(id), &r); !ok {
+			ok = d.get(bucketGarbage, objectKey(id), &r)
+			garbage = ok
+		}
+	})
+	if err != nil || !ok {
+		return Object{}, false, false, err
+	}
+	return objectFrom(id, &r), garbage, true, nil
+}
+
+func objectFrom(id uint64, r *metadatapb.Object) Object {
+	return Object{ID: id, Key: r.GetKey(), Size: r.GetSize(), Ranges: int(r.GetLiveRanges()), Garbage: r.GetGarbageIndex()}
 }
 
 // ReclaimPending says whether ReclaimRanges would find anything to do.

@@ -42,6 +42,8 @@ const (
 	keyNextProducerID = "next_producer_id"
 	keyNextObjectID   = "next_object_id"
 	keyNextRaftID     = "next_raft_id"
+	keyCopied         = "copied"         // of a view: the index of the copy that it is of
+	keyCopyWritten    = "copied_written" // and when that was written
 )
 
 // reader is the database as a reader sees it. What it gives is valid until the transaction ends, and must not be changed.

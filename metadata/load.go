@@ -152,7 +152,7 @@ func (d *db) clusterConfig() ClusterConfig {
 }
 
 func (d *db) loadTopic(r *metadatapb.Topic, defaults ClusterConfig, owner *trieOwner) *Topic {
-	t := &Topic{Name: r.GetName(), Overrides: configsFrom(r.GetConfigs()), owner: owner}
+	t := &Topic{Name: r.GetName(), Overrides: configsFrom(r.GetConfigs()), Restored: r.GetReplicas(), owner: owner}
 	copy(t.ID[:], r.GetId())
 	config, err := ParseTopicConfig(defaults, t.Overrides)
 	if err != nil {

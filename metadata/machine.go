@@ -85,6 +85,8 @@ func (m *machine) dispatch(command *metadatapb.Command) (*metadatapb.Result, err
 		return nil, m.drainBroker(c.DrainBroker)
 	case *metadatapb.Command_CreateTopic:
 		return m.createTopicCommand(c.CreateTopic)
+	case *metadatapb.Command_ForkTopic:
+		return m.forkTopic(c.ForkTopic)
 	case *metadatapb.Command_DeleteTopic:
 		return nil, m.deleteTopicCommand(c.DeleteTopic)
 	case *metadatapb.Command_AlterTopicConfigs:
@@ -109,6 +111,8 @@ func (m *machine) dispatch(command *metadatapb.Command) (*metadatapb.Result, err
 		return m.reclaimRanges(c.ReclaimRanges)
 	case *metadatapb.Command_RemoveObjects:
 		return nil, m.removeObjects(c.RemoveObjects)
+	case *metadatapb.Command_ReplaceRanges:
+		return m.replaceRanges(c.ReplaceRanges)
 	case *metadatapb.Command_AddController:
 		return m.addController(c.AddController)
 	case *metadatapb.Command_RegisterController:

@@ -1,6 +1,7 @@
 package metadata
 
 import (
+	"encoding/binary"
 	"fmt"
 	"maps"
 	"path/filepath"
@@ -67,6 +68,7 @@ type modelPartition struct {
 type modelRange struct {
 	first, end int64
 	object     uint64
+	keyed      bool // compacted by key
 }
 
 func (m *model) eachPartition(f func(t *modelTopic, p *modelPartition)) {
@@ -259,10 +261,8 @@ func (m *model) commit(p *modelPartition, node int32, object uint64, r *metadata
 	if p == nil {
 		return mq.UnknownTopicOrPartition
 	}
-	for _, there := range p.ranges {
-		if there == (modelRange{r.GetFirst(), r.GetEnd(), object}) {
-			return mq.None
-		}
+	if p.has(modelRange{first: r.GetFirst(), end: r.GetEnd(), object: object}) >= 0 {
+		return mq.None
 	}
 	switch {
 	case r.GetLeaderEpoch() < p.leaderEpoch:
@@ -276,31 +276,71 @@ func (m *model) commit(p *modelPartition, node int32, object uint64, r *metadata
 	case r.GetFirst() != p.end && (r.GetFirst() < p.end || r.GetFirst() > p.logStart):
 		return mq.OffsetOutOfRange
 	}
-	p.ranges = append(p.ranges, modelRange{r.GetFirst(), r.GetEnd(), object})
+	p.ranges = append(p.ranges, modelRange{first: r.GetFirst(), end: r.GetEnd(), object: object})
 	p.end = r.GetEnd()
 	m.objects[object]++
 	return mq.None
 }
 
+// drop takes a range away from its object.
+func (m *model) drop(r modelRange) {
+	m.objects[r.object]--
+	if m.objects[r.object] == 0 {
+		delete(m.objects, r.object)
+		m.garbage[r.object] = true
+	}
+}
+
+// replace gives the verdict on one range in the place of others.
+func (m *model) replace(p *modelPartition, object uint64, r *metadatapb.Replacement) mq.Code {
+	if p == nil {
+		return mq.UnknownTopicOrPartition
+	}
+	fresh := modelRange{r.GetFirst(), r.GetEnd(), object, r.GetByKey()}
+	if p.has(fresh) >= 0 {
+		return mq.None
+	}
+	var old []modelRange
+	for i, o := range r.GetOld() {
+		if o.GetObjectId() == object || o.GetFirst() >= o.GetEnd() || i > 0 && o.GetFirst() != old[i-1].end {
+			return mq.InvalidRequest
+		}
+		old = append(old, modelRange{first: o.GetFirst(), end: o.GetEnd(), object: o.GetObjectId()})
+	}
+	if fresh.first >= fresh.end || fresh.end != old[len(old)-1].end || fresh.first < old[0].first || fresh.first > old[0].first && fresh.first > p.logStart {
+		return mq.InvalidRequest
+	}
+	at := p.has(old[0])
+	if at < 0 || len(p.ranges) < at+len(old) || !slices.EqualFunc(p.ranges[at:at+len(old)], old, modelRange.same) {
+		return mq.OffsetOutOfRange
+	}
+	p.ranges = slices.Replace(p.ranges, at, at+len(old), fresh)
+	for _, o := range old {
+		m.drop(o)
+	}
+	m.objects[object]++
+	return mq.None
+}
+
+func (r modelRange) same(o modelRange) bool {
+	return r.first == o.first && r.end == o.end && r.object == o.object
+}
+
+// has is where a range is, -1: nowhere.
+func (p *modelPartition) has(r modelRange) int { return slices.IndexFunc(p.ranges, r.same) }
+
 // reclaimAll drops all that is not needed.
 func (m *model) reclaimAll() {
-	drop := func(r modelRange) {
-		m.objects[r.object]--
-		if m.objects[r.object] == 0 {
-			delete(m.objects, r.object)
-			m.garbage[r.object] = true
-		}
-	}
 	m.eachPartition(func(_ *modelTopic, p *modelPartition) {
 		p.ranges = slices.DeleteFunc(p.ranges, func(r modelRange) bool {
 			if r.end <= p.logStart {
-				drop(r)
+				m.drop(r)
 			}
 			return r.end <= p.logStart
 		})
 	})
 	for _, r := range m.orphans {
-		drop(r)
+		m.drop(r)
 	}
 	m.orphans = nil
 	clear(m.used)
@@ -319,7 +359,7 @@ func (r *modelRun) node() int32 {
 	return rapid.SampledFrom(ids).Draw(r.T, "node")
 }
 
-func (r *modelRun) topic() byte { return byte(rapid.IntRange(1, 4).Draw(r.T, "topic")) }
+func (r *modelRun) topic() byte { return byte(rapid.IntRange(1, 6).Draw(r.T, "topic")) }
 
 // want fails when a command was answered in another way.
 func (r *modelRun) want(code mq.Code, command *metadatapb.Command) *metadatapb.Result {
@@ -407,7 +447,8 @@ func (r *modelRun) Delete(*rapid.T) {
 	}
 }
 
-func (r *modelRun) Commit(*rapid.T) {
+// object is one that nobody had before, mostly.
+func (r *modelRun) object() uint64 {
 	object := r.nextObject
 	if rapid.IntRange(0, 5).Draw(r.T, "old") == 0 {
 		object = rapid.Uint64Range(1, r.nextObject).Draw(r.T, "object")
@@ -416,6 +457,21 @@ func (r *modelRun) Commit(*rapid.T) {
 		r.want(mq.None, objectIDsCommand(1))
 		r.nextObject++
 	}
+	return object
+}
+
+// verdicts fails when the parts of a command that brings an object were decided in another way.
+func (r *modelRun) verdicts(object uint64, command *metadatapb.Command, got []*metadatapb.Verdict, want []mq.Code) {
+	if !slices.Equal(codes(got), want) {
+		r.Fatalf("%v: got %v, want %v", command, codes(got), want)
+	}
+	if r.objects[object] == 0 {
+		r.garbage[object] = true
+	}
+}
+
+func (r *modelRun) Commit(*rapid.T) {
+	object := r.object()
 	node := r.node()
 	command := commitCommand(node, object)
 	var partitions []*modelPartition
@@ -443,12 +499,59 @@ func (r *modelRun) Commit(*rapid.T) {
 	for i, c := range command.GetCommitObject().GetRanges() {
 		want = append(want, r.commit(partitions[i], node, object, c))
 	}
-	got := codes(r.want(mq.None, command).GetCommitObject().GetVerdicts())
-	if !slices.Equal(got, want) {
-		r.Fatalf("%v: got %v, want %v", command, got, want)
+	r.verdicts(object, command, r.want(mq.None, command).GetCommitObject().GetVerdicts(), want)
+}
+
+// Replace compacts: ranges that follow each other, of some partitions, become one each. Now and then one of them is not what is there, or the new one not
+// what it should be, or all comes twice.
+func (r *modelRun) Replace(*rapid.T) {
+	object := r.object()
+	command := replaceCommand(object)
+	c := command.GetReplaceRanges()
+	var partitions []*modelPartition
+	for range rapid.IntRange(0, 3).Draw(r.T, "replacements") {
+		id := partitionOf(r.topic(), int32(rapid.IntRange(0, 2).Draw(r.T, "partition")))
+		p := r.at(id)
+		old := []*metadatapb.RangeRef{refOf(0, 5, 1)}
+		if p != nil && len(p.ranges) > 0 {
+			from := rapid.IntRange(0, len(p.ranges)-1).Draw(r.T, "from")
+			to := rapid.IntRange(from+1, min(len(p.ranges), from+4)).Draw(r.T, "to")
+			old = nil
+			for _, o := range p.ranges[from:to] {
+				old = append(old, refOf(o.first, o.end, o.object))
+			}
+		}
+		one := replacementOf(id, old...)
+		one.ByKey = rapid.IntRange(0, 3).Draw(r.T, "keyed") == 0
+		some := rapid.SampledFrom(old).Draw(r.T, "some")
+		switch rapid.IntRange(0, 12).Draw(r.T, "spoil") {
+		case 0:
+			some.ObjectId++
+		case 1:
+			some.First++
+		case 2:
+			some.End--
+		case 3:
+			one.First++
+		case 4:
+			one.End--
+		case 5, 6:
+			if p != nil { // what lies below the log start goes
+				one.First = min(max(one.First, p.logStart), one.End-1)
+			}
+		}
+		c.Replacements, partitions = append(c.Replacements, one), append(partitions, p)
 	}
-	if r.objects[object] == 0 {
-		r.garbage[object] = true
+	for range rapid.IntRange(1, 2).Draw(r.T, "times") {
+		if r.garbage[object] {
+			r.want(mq.InvalidRequest, command)
+			return
+		}
+		var want []mq.Code
+		for i, one := range c.GetReplacements() {
+			want = append(want, r.replace(partitions[i], object, one))
+		}
+		r.verdicts(object, command, r.want(mq.None, command).GetReplaceRanges().GetVerdicts(), want)
 	}
 }
 
@@ -536,7 +639,35 @@ func (r *modelRun) check() {
 			r.checkMembership(partitionOf(id, int32(i)), topic, got)
 		}
 	}
+	r.checkObjects()
 	r.last = img
+}
+
+// checkObjects compares what is live: exactly what any topic refers to, so often as it does.
+func (r *modelRun) checkObjects() {
+	want := map[uint64]int{}
+	r.eachPartition(func(_ *modelTopic, p *modelPartition) {
+		for _, m := range p.ranges {
+			want[m.object]++
+		}
+	})
+	for _, m := range r.orphans {
+		want[m.object]++
+	}
+	got := map[uint64]int{}
+	if err := r.b.store.view(func(d *db) {
+		each(d, bucketObjects, &metadatapb.Object{}, func(key []byte, o *metadatapb.Object) {
+			got[binary.BigEndian.Uint64(key)] = int(o.GetLiveRanges())
+		})
+	}); err != nil {
+		r.Fatal(err)
+	}
+	if !maps.Equal(got, want) {
+		r.Fatalf("objects are referred to %v, want %v", got, want)
+	}
+	if got, want := r.b.garbage(), slices.Sorted(maps.Keys(r.garbage)); !slices.Equal(got, want) {
+		r.Fatalf("garbage %v, want %v", got, want)
+	}
 }
 
 func (p *modelPartition) lost() []byte {
@@ -546,20 +677,24 @@ func (p *modelPartition) lost() []byte {
 	return dirOf(p.lostDir)
 }
 
-// checkRanges compares what a reader from the log start on would see.
+// checkRanges compares what a reader from the log start on would see. That there is no gap the store sees to.
 func (r *modelRun) checkRanges(id mq.PartitionID, p *modelPartition) {
-	var want [][2]mq.Offset
+	var want, got []modelRange
 	for _, m := range p.ranges {
 		if m.end > p.logStart {
-			want = append(want, [2]mq.Offset{mq.Offset(m.first), mq.Offset(m.end)})
+			want = append(want, m)
 		}
 	}
-	if got := bounds(r.b.ranges(id, mq.Offset(p.logStart), 1000)); !slices.Equal(got, want) {
+	for _, g := range r.b.ranges(id, mq.Offset(p.logStart), 1000) {
+		got = append(got, modelRange{int64(g.First), int64(g.End), g.ObjectID, g.ByKey})
+	}
+	if !slices.Equal(got, want) {
 		r.Fatalf("%v: ranges %v, want %v", id, got, want)
 	}
 }
 
-func TestStateMachineDoesWhatThePlainModelDoes(t *testing.T) {
+// checkModel drives both with random actions.
+func checkModel(t *testing.T, steps int, actions func(r *modelRun) []func(*rapid.T)) {
 	dir := t.TempDir()
 	runs := 0
 	rapid.Check(t, func(rt *rapid.T) {
@@ -572,13 +707,9 @@ func TestStateMachineDoesWhatThePlainModelDoes(t *testing.T) {
 			objects: map[uint64]int{}, garbage: map[uint64]bool{}, nextObject: 1, controllers: map[uint64][2]int32{}, tokens: map[byte]modelToken{},
 		}}
 		r.Register(rt)
-		actions := []func(*rapid.T){
-			r.Register, r.Fence, r.Create, r.Create, r.Delete, r.Commit, r.Commit, r.Commit, r.LogStart, r.ReclaimAll, r.Elect, r.ChangeISR, r.ChangeISR,
-			r.Configure, r.PlanElections, r.Reassign, r.Reassign, r.Stop, r.RemoveBroker, r.AddController, r.RegisterController, r.RemoveController,
-			r.PutToken, r.UseToken, r.ElectUnclean,
-		}
-		for range rapid.IntRange(1, 60).Draw(rt, "steps") {
-			actions[rapid.IntRange(0, len(actions)-1).Draw(rt, "action")](rt)
+		all := actions(r)
+		for range rapid.IntRange(1, steps).Draw(rt, "steps") {
+			all[rapid.IntRange(0, len(all)-1).Draw(rt, "action")](rt)
 			r.check()
 		}
 		r.ReclaimAll(rt)
@@ -587,5 +718,25 @@ func TestStateMachineDoesWhatThePlainModelDoes(t *testing.T) {
 		}
 		r.RemoveGarbage(rt)
 		checkReload(t, b.store)
+	})
+}
+
+func TestStateMachineDoesWhatThePlainModelDoes(t *testing.T) {
+	checkModel(t, 60, func(r *modelRun) []func(*rapid.T) {
+		return []func(*rapid.T){
+			r.Register, r.Fence, r.Create, r.Create, r.Delete, r.Commit, r.Commit, r.Commit, r.Fork, r.LogStart, r.ReclaimAll, r.Elect, r.ChangeISR, r.ChangeISR,
+			r.Configure, r.PlanElections, r.Reassign, r.Reassign, r.Stop, r.RemoveBroker, r.AddController, r.RegisterController, r.RemoveController,
+			r.PutToken, r.UseToken, r.ElectUnclean, r.Replace,
+		}
+	})
+}
+
+// TestObjectIndexIsANaiveList flushes, compacts, deletes, forks and elects at random, and compares the index of the object store with plain lists.
+func TestObjectIndexIsANaiveList(t *testing.T) {
+	checkModel(t, 100, func(r *modelRun) []func(*rapid.T) {
+		return []func(*rapid.T){
+			r.Create, r.Commit, r.Fork, r.Commit, r.Create, r.Commit, r.Fork, r.Commit, r.Replace, r.Replace, r.Replace, r.LogStart, r.ReclaimAll, r.Delete, r.RemoveGarbage,
+			r.Register, r.Fence, r.Elect,
+		}
 	})
 }

@@ -3,6 +3,7 @@ package metadata
 import (
 	metadatapb "github.com/rustmq/rustmq/api/metadata/v1"
 	"github.com/rustmq/rustmq/mq"
+	"github.com/rustmq/rustmq/raft"
 )
 
 // Bounds of one commit.
@@ -17,46 +18,82 @@ const (
 
 // commitObject decides each range of an object by itself: one stale partition does not sink the object.
 func (m *machine) commitObject(c *metadatapb.CommitObject) (*metadatapb.Result, error) {
-	object := metadatapb.Object{}
-	known := m.db.get(bucketObjects, objectKey(c.GetObjectId()), &object)
-	if err := m.checkObject(c, known, &object); err != nil {
+	verdicts, err := m.commitEach(c, len(c.GetRanges()), func(i int) (bool, error) { return m.commitRange(c, c.GetRanges()[i]) })
+	if err != nil {
 		return nil, err
 	}
-	if !known {
-		object.Key, object.Size = c.GetKey(), c.GetSize()
+	return &metadatapb.Result{Value: &metadatapb.Result_CommitObject{CommitObject: &metadatapb.CommitObjectResult{Verdicts: verdicts}}}, nil
+}
+
+// objectOf is what a command says of the object that it commits ranges of.
+type objectOf interface {
+	GetObjectId() uint64
+	GetKey() string
+	GetSize() int64
+}
+
+// commitEach commits n ranges of an object, one by one. commit says whether one was not there from an earlier proposal of the same object, or why it cannot be taken.
+func (m *machine) commitEach(c objectOf, n int, commit func(i int) (fresh bool, err error)) ([]*metadatapb.Verdict, error) {
+	object, err := m.objectToCommit(c.GetObjectId(), c.GetKey(), c.GetSize())
+	if err != nil {
+		return nil, err
 	}
-	verdicts := make([]*metadatapb.Verdict, len(c.GetRanges()))
-	for i, r := range c.GetRanges() {
-		fresh, err := m.commitRange(c, r)
+	verdicts := make([]*metadatapb.Verdict, n)
+	for i := range n {
+		fresh, err := commit(i)
 		verdicts[i] = verdict(err)
 		if fresh {
 			object.LiveRanges++
 		}
 	}
-	// Without a range it is garbage at once: it is in the bucket, and somebody must delete it.
-	if object.GetLiveRanges() > 0 {
-		m.db.put(bucketObjects, objectKey(c.GetObjectId()), &object)
-	} else {
-		m.db.put(bucketGarbage, objectKey(c.GetObjectId()), &object)
-	}
-	return &metadatapb.Result{Value: &metadatapb.Result_CommitObject{CommitObject: &metadatapb.CommitObjectResult{Verdicts: verdicts}}}, nil
+	m.putObject(c.GetObjectId(), object)
+	return verdicts, nil
 }
 
-func (m *machine) checkObject(c *metadatapb.CommitObject, known bool, object *metadatapb.Object) error {
-	id := c.GetObjectId()
+// isCommitted says whether a range of an object is there from an earlier proposal of it.
+func (m *machine) isCommitted(c objectOf, id mq.PartitionID, first, end int64) bool {
+	there := metadatapb.Range{}
+	return m.db.get(bucketRanges, rangeKey(id, mq.Offset(end)), &there) && there.GetObjectId() == c.GetObjectId() && there.GetFirst() == first
+}
+
+// objectToCommit is the record of an object of which ranges are to be committed, with those that it has already.
+func (m *machine) objectToCommit(id uint64, key string, size int64) (*metadatapb.Object, error) {
+	object := &metadatapb.Object{}
+	known := m.db.get(bucketObjects, objectKey(id), object)
 	switch {
 	case id == 0 || id >= m.db.number(keyNextObjectID):
-		return mq.Errorf(mq.InvalidRequest, "commit object %d: this id was never leased", id)
-	case c.GetKey() == "" || len(c.GetKey()) > maxObjectKeyBytes:
-		return mq.Errorf(mq.InvalidRequest, "commit object %d: a key has 1 to %d bytes, not %d", id, maxObjectKeyBytes, len(c.GetKey()))
-	case c.GetSize() <= 0:
-		return mq.Errorf(mq.InvalidRequest, "commit object %d: it cannot have %d bytes", id, c.GetSize())
-	case known && (object.GetKey() != c.GetKey() || object.GetSize() != c.GetSize()):
-		return mq.Errorf(mq.InvalidRequest, "commit object %d: the id belongs to %.80q", id, object.GetKey())
+		return nil, mq.Errorf(mq.InvalidRequest, "commit object %d: this id was never leased", id)
+	case key == "" || len(key) > maxObjectKeyBytes:
+		return nil, mq.Errorf(mq.InvalidRequest, "commit object %d: a key has 1 to %d bytes, not %d", id, maxObjectKeyBytes, len(key))
+	case size <= 0:
+		return nil, mq.Errorf(mq.InvalidRequest, "commit object %d: it cannot have %d bytes", id, size)
+	case known && (object.GetKey() != key || object.GetSize() != size):
+		return nil, mq.Errorf(mq.InvalidRequest, "commit object %d: the id belongs to %.80q", id, object.GetKey())
 	case m.db.raw(bucketGarbage, objectKey(id)) != nil:
-		return mq.Errorf(mq.InvalidRequest, "commit object %d: it is garbage, and may be deleted at any time", id)
+		return nil, mq.Errorf(mq.InvalidRequest, "commit object %d: it is garbage, and may be deleted at any time", id)
 	}
-	return nil
+	object.Key, object.Size = key, size
+	return object, nil
+}
+
+// putObject keeps an object that was committed. Without a range it is garbage at once: it is in the bucket, and somebody must delete it. But one of before a recovery, that controllers
+// which are lost may have committed, is left alone: another partition's leader may still bring its range.
+func (m *machine) putObject(id uint64, object *metadatapb.Object) {
+	earlier := ObjectGeneration(id) != raft.Generation(m.index)
+	switch {
+	case object.GetLiveRanges() > 0:
+		if earlier && m.img.FeatureLevel >= KeepingLevel && m.db.raw(bucketObjects, objectKey(id)) == nil {
+			object.Regained = true
+		}
+		m.db.put(bucketObjects, objectKey(id), object)
+	case !earlier:
+		m.discard(id, object)
+	}
+}
+
+// isInside says whether bytes at a position lie inside an object.
+func isInside(position, bytes, size int64) bool {
+	return position >= 0 && bytes > 0 && bytes <= size && position <= size-bytes
 }
 
 // commitRange makes one range part of its partition. fresh is false for one that is there already from an earlier proposal of the
@@ -66,11 +103,8 @@ func (m *machine) commitRange(c *metadatapb.CommitObject, r *metadatapb.RangeCom
 	if err != nil {
 		return false, err
 	}
-	key := rangeKey(id, mq.Offset(r.GetEnd()))
-	if there := (metadatapb.Range{}); m.db.get(bucketRanges, key, &there) {
-		if there.GetObjectId() == c.GetObjectId() && there.GetFirst() == r.GetFirst() {
-			return false, nil
-		}
+	if m.isCommitted(c, id, r.GetFirst(), r.GetEnd()) {
+		return false, nil
 	}
 	if err := checkLeaderEpoch(id, p, mq.Epoch(r.GetLeaderEpoch())); err != nil {
 		return false, err
@@ -81,9 +115,10 @@ func (m *machine) commitRange(c *metadatapb.CommitObject, r *metadatapb.RangeCom
 	if err := checkRange(id, p, c, r); err != nil {
 		return false, err
 	}
-	m.db.put(bucketRanges, key, &metadatapb.Range{
+	m.db.put(bucketRanges, rangeKey(id, mq.Offset(r.GetEnd())), &metadatapb.Range{
 		First: r.GetFirst(), End: r.GetEnd(), LeaderEpoch: r.GetLeaderEpoch(), MinTime: r.GetMinTime(), MaxTime: r.GetMaxTime(),
 		Position: r.GetPosition(), Bytes: r.GetBytes(), Crc: r.GetCrc(), ObjectId: c.GetObjectId(),
+		WrittenMs: c.GetWrittenMs(),
 	})
 	m.db.put(bucketCheckpoints, partitionKey(id), &metadatapb.Checkpoint{
 		End: r.GetEnd(), ProducerState: r.GetProducerState(), Epochs: r.GetEpochs(),
@@ -106,7 +141,7 @@ func checkRange(id mq.PartitionID, p *Partition, c *metadatapb.CommitObject, r *
 		return mq.Errorf(mq.InvalidRequest, "partition %s: [%d, %d) is not a range", id, first, end)
 	case first < p.TieredEnd || first > max(p.TieredEnd, p.LogStart):
 		return mq.Errorf(mq.OffsetOutOfRange, "partition %s: [%d, %d) does not continue the tiered end %d", id, first, end, p.TieredEnd)
-	case r.GetPosition() < 0 || r.GetBytes() <= 0 || r.GetBytes() > c.GetSize() || r.GetPosition() > c.GetSize()-r.GetBytes():
+	case !isInside(r.GetPosition(), r.GetBytes(), c.GetSize()):
 		return mq.Errorf(mq.InvalidRequest, "partition %s: %d bytes at %d are not inside an object of %d bytes", id, r.GetBytes(),
 			r.GetPosition(), c.GetSize())
 	case len(r.GetProducerState()) > maxProducerStateBytes || len(r.GetEpochs()) > maxEpochHistory:

@@ -7,6 +7,7 @@ import (
 
 	metadatapb "github.com/rustmq/rustmq/api/metadata/v1"
 	"github.com/rustmq/rustmq/mq"
+	"github.com/rustmq/rustmq/raft"
 )
 
 func (b *bench) commit(node int32, object uint64, ranges ...*metadatapb.RangeCommit) []mq.Code {
@@ -93,6 +94,74 @@ func TestCommitOfWhatNobodyWantsIsGarbage(t *testing.T) {
 	b.must(&metadatapb.Command{Kind: &metadatapb.Command_RemoveObjects{RemoveObjects: &metadatapb.RemoveObjects{ObjectIds: []uint64{3, 4, 5}}}})
 	if got := b.garbage(); len(got) != 0 {
 		t.Errorf("garbage %v after it was deleted", got)
+	}
+}
+
+// What lost controllers may have committed is no garbage because one leader's range of it is refused: another partition's may be needed.
+func TestRefusedObjectOfBeforeARecoveryIsLeftAlone(t *testing.T) {
+	b := newCluster(t, 2)
+	b.must(createCommand(1, "t", []int32{1}, []int32{2}))
+	b.must(objectIDsCommand(10))
+	b.recover()
+	epoch := b.partition(1, 0).LeaderEpoch
+	if got := b.commit(1, 3, rangeOf(partitionOf(1, 0), 0, 0, 10)); got[0] != mq.FencedLeaderEpoch {
+		t.Fatalf("got %v", got)
+	}
+	if got := b.commit(2, 3, rangeOf(partitionOf(1, 1), epoch, 0, 7)); got[0] != mq.None {
+		t.Errorf("the other partition's: %v", got)
+	}
+	if got := b.commit(1, 3, rangeOf(partitionOf(1, 0), epoch, 0, 10)); got[0] != mq.None {
+		t.Errorf("again: %v", got)
+	}
+	now := b.must(objectIDsCommand(10)).GetAllocate().GetFirst()
+	if ObjectGeneration(3) != 0 || ObjectGeneration(now) != 1 {
+		t.Errorf("id %d is of generation %d", now, ObjectGeneration(now))
+	}
+	b.commit(1, now, rangeOf(partitionOf(1, 0), epoch, 50, 60))
+	if got := b.garbage(); !slices.Equal(got, []uint64{now}) {
+		t.Errorf("garbage %v", got)
+	}
+	if p := b.partition(1, 0); !p.SetBack(epoch-1) || p.SetBack(epoch) || p.TieredEnd != 10 {
+		t.Errorf("%+v", p)
+	}
+	checkReload(t, b.store)
+}
+
+// Of an object that lost controllers had committed the leaders bring their ranges one after the other: that the first of them is replaced, or not needed any more, before the last has
+// come makes it no garbage. One that was known before the recovery is as any other.
+func TestRegainedObjectIsNoGarbageWhileRangesMayCome(t *testing.T) {
+	b := newCluster(t, 2)
+	b.must(createCommand(1, "t", []int32{1}, []int32{2}))
+	b.must(objectIDsCommand(10))
+	b.commit(1, 2, rangeOf(partitionOf(1, 0), 0, 0, 10))
+	b.recover()
+	epoch := b.partition(1, 0).LeaderEpoch
+	if got := b.commit(1, 3, rangeOf(partitionOf(1, 0), epoch, 10, 20)); got[0] != mq.None {
+		t.Fatalf("got %v", got)
+	}
+	now := b.must(objectIDsCommand(10)).GetAllocate().GetFirst()
+	if got := b.replace(now, replacementOf(partitionOf(1, 0), b.refs(partitionOf(1, 0), 0, 2)...)); got[0] != mq.None {
+		t.Fatalf("got %v", got)
+	}
+	if got := b.garbage(); !slices.Equal(got, []uint64{2}) {
+		t.Errorf("garbage %v", got)
+	}
+	if got := b.commit(2, 3, rangeOf(partitionOf(1, 1), epoch, 0, 7)); got[0] != mq.None {
+		t.Errorf("the other partition's: %v", got)
+	}
+	checkReload(t, b.store)
+}
+
+// recover begins the next generation.
+func (b *bench) recover() {
+	b.t.Helper()
+	data, err := RecoverCommand()
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	b.index = (raft.Generation(b.index)+1)<<40 - 1
+	if _, err := DecodeResult(b.apply(data)[0]); err != nil {
+		b.t.Fatal(err)
 	}
 }
 
@@ -295,7 +364,7 @@ func TestGarbageIsPaged(t *testing.T) {
 		b.commit(1, i*3+1)
 	}
 	page, err := b.store.Garbage(4, 2)
-	if err != nil || fmt.Sprint(page) != "[{7 objects/7 1048576} {10 objects/10 1048576}]" {
+	if err != nil || fmt.Sprint(page) != "[{7 objects/7 1048576 0 6} {10 objects/10 1048576 0 7}]" {
 		t.Errorf("got %v, %v", page, err)
 	}
 }

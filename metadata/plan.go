@@ -107,6 +107,12 @@ func better(loads []brokerLoad, chosen []int, a, b int) bool {
 	if len(chosen) == 0 {
 		return cmp.Or(cmp.Compare(la.leaders, lb.leaders), cmp.Compare(la.replicas, lb.replicas), cmp.Compare(la.id, lb.id)) < 0
 	}
+	return betterBeside(loads, chosen, a, b)
+}
+
+// betterBeside is better for a replica that need not lead.
+func betterBeside(loads []brokerLoad, chosen []int, a, b int) bool {
+	la, lb := &loads[a], &loads[b]
 	return cmp.Or(
 		cmp.Compare(inRack(loads, chosen, la.rack), inRack(loads, chosen, lb.rack)),
 		cmp.Compare(la.replicas, lb.replicas),

@@ -78,7 +78,8 @@ func (m *machine) reclaimFrom(id mq.PartitionID, work *metadatapb.Reclaim, limit
 	return limit
 }
 
-// dropReference takes one range away from an object, which is garbage when that was the last.
+// dropReference takes one range away from an object, which is garbage when that was the last. But one that was regained after a recovery is left alone and forgotten: another partition's
+// leader may still bring its range.
 func (m *machine) dropReference(id uint64) {
 	object := metadatapb.Object{}
 	if !m.db.get(bucketObjects, objectKey(id), &object) {
@@ -91,7 +92,17 @@ func (m *machine) dropReference(id uint64) {
 		return
 	}
 	m.db.del(bucketObjects, objectKey(id))
-	m.db.put(bucketGarbage, objectKey(id), &object)
+	if !object.GetRegained() {
+		m.discard(id, &object)
+	}
+}
+
+// discard makes an object garbage, from this command on.
+func (m *machine) discard(id uint64, object *metadatapb.Object) {
+	if m.img.FeatureLevel >= KeepingLevel {
+		object.GarbageIndex = m.index
+	}
+	m.db.put(bucketGarbage, objectKey(id), object)
 }
 
 // removeObjects forgets garbage. An id that is no garbage (any more) is left alone, so the command may come twice.

@@ -13,6 +13,16 @@ const (
 	raftIDLeap = 1 << 20 // of controllers' raft ids
 )
 
+// SetBack says whether a recovery has set the partition back since a log was written whose newest leader epoch is this one: all that is known of it may be older than what was
+// committed, who is in sync, too. The first who leads it after that has to look what there is.
+func (p *Partition) SetBack(newest mq.Epoch) bool {
+	return p.UncleanEpoch >= epochLeap && newest < p.UncleanEpoch
+}
+
+// ObjectGeneration is how often the cluster had been recovered when an object's id was handed out. One of a generation before the image's may have been committed
+// by controllers that were lost since: that the index does not have it says nothing about whether records of it are needed.
+func ObjectGeneration(id uint64) uint64 { return id / idLeap }
+
 // RecoverCommand is what the member that [raft.RecoverAlone] recovers begins the next generation with.
 func RecoverCommand() ([]byte, error) {
 	return EncodeCommand(&metadatapb.Command{Kind: &metadatapb.Command_RecoverCluster{RecoverCluster: &metadatapb.RecoverCluster{}}})
@@ -32,9 +42,7 @@ func (m *machine) recoverCluster() error {
 		for i, p := range t.All() {
 			changed := *p
 			changed.LeaderEpoch += epochLeap
-			if p.Leader != mq.NoNode {
-				changed.UncleanEpoch = changed.LeaderEpoch
-			}
+			changed.UncleanEpoch = changed.LeaderEpoch
 			changed.PartitionEpoch += epochLeap
 			m.putPartition(mq.PartitionID{Topic: t.ID, Index: i}, &changed)
 		}

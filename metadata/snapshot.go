@@ -84,7 +84,7 @@ func (s *Store) Stage(body io.Reader) (raft.Staged, error) {
 func (s *Store) receive(body io.Reader) (path string, err error) {
 	header := make([]byte, len(snapshotMagic)+8)
 	if _, err := io.ReadFull(body, header); err != nil {
-		return "", mq.Errorf(mq.NetworkException, "the header: %w", err)
+		return "", mq.Errorf(cutShort(err), "the header: %w", err)
 	}
 	size := binary.BigEndian.Uint64(header[len(snapshotMagic):])
 	if string(header[:len(snapshotMagic)]) != snapshotMagic || size > maxSnapshotBytes {
@@ -108,11 +108,11 @@ func (s *Store) receive(body io.Reader) (path string, err error) {
 		if disk.err != nil {
 			return "", disk.err
 		}
-		return "", mq.Errorf(mq.NetworkException, "%d bytes were announced: %w", size, err)
+		return "", mq.Errorf(cutShort(err), "%d bytes were announced: %w", size, err)
 	}
 	var trailer [4]byte
 	if _, err := io.ReadFull(body, trailer[:]); err != nil {
-		return "", mq.Errorf(mq.NetworkException, "the checksum: %w", err)
+		return "", mq.Errorf(cutShort(err), "the checksum: %w", err)
 	}
 	if binary.BigEndian.Uint32(trailer[:]) != sum.Sum32() {
 		return "", mq.Errorf(mq.Corrupt, "the checksum over %d bytes does not match", size)
@@ -121,6 +121,14 @@ func (s *Store) receive(body io.Reader) (path string, err error) {
 		return file.Name(), nil
 	}
 	return file.Name(), file.Sync()
+}
+
+// cutShort is the code of an error of where a snapshot comes from: what that says, if it says anything.
+func cutShort(err error) mq.Code {
+	if coded, ok := errors.AsType[*mq.Error](err); ok {
+		return coded.Code
+	}
+	return mq.NetworkException
 }
 
 // diskWriter remembers what went wrong with it, and not with where the bytes came from.

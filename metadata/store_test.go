@@ -33,7 +33,13 @@ func story(t testing.TB, seed uint64, length int) [][]byte {
 	for i := range length {
 		topic := byte(random.IntN(12))
 		var c *metadatapb.Command
-		switch random.IntN(18) {
+		switch random.IntN(19) {
+		case 18:
+			if i == 0 {
+				continue
+			}
+			id, from := partitionOf(topic, random.Int32N(3)), 10*random.Int64N(3)
+			c = replaceCommand(uint64(i+1), replacementOf(id, refOf(from, from+10, random.Uint64N(uint64(i))+1), refOf(from+10, from+20, random.Uint64N(uint64(i))+1)))
 		case 16:
 			c = putTokenCommand(byte(random.IntN(9)), random.Int32N(4), int64(i), int64(i+random.IntN(9)))
 		case 17:

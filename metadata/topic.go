@@ -9,21 +9,9 @@ import (
 )
 
 func (m *machine) createTopicCommand(c *metadatapb.CreateTopic) (*metadatapb.Result, error) {
-	id, ok := topicIDFrom(c.GetId())
-	if !ok {
-		return nil, mq.Errorf(mq.InvalidRequest, "create topic %.60q: the id must have 16 bytes that are not all zero", c.GetName())
-	}
-	if err := mq.ValidTopicName(c.GetName()); err != nil {
-		return nil, err
-	}
-	if there, ok := m.names.t.get(c.GetName()); ok {
-		if there == id {
-			return created(id), nil // the answer to an earlier proposal was lost
-		}
-		return created(there), mq.Errorf(mq.TopicAlreadyExists, "topic %q exists", c.GetName())
-	}
-	if m.topic(id) != nil || m.reclaimPending(id) {
-		return nil, mq.Errorf(mq.InvalidRequest, "create topic %q: the id %s was used before", c.GetName(), id)
+	id, there, err := m.newTopicID(c.GetId(), c.GetName())
+	if there != nil || err != nil {
+		return there, err
 	}
 	overrides, err := m.newOverrides(c.GetConfigs())
 	if err != nil {
@@ -40,6 +28,27 @@ func (m *machine) createTopicCommand(c *metadatapb.CreateTopic) (*metadatapb.Res
 	m.createTopic(Topic{ID: id, Name: c.GetName(), Config: config, Overrides: overrides})
 	m.addPartitions(id, partitions)
 	return created(id), nil
+}
+
+// newTopicID checks id and name of a topic that is to be made. there is the answer where it needs not be made any more, or the one that goes with the error.
+func (m *machine) newTopicID(b []byte, name string) (id mq.TopicID, there *metadatapb.Result, err error) {
+	id, ok := topicIDFrom(b)
+	if !ok {
+		return id, nil, mq.Errorf(mq.InvalidRequest, "create topic %.60q: the id must have 16 bytes that are not all zero", name)
+	}
+	if err := mq.ValidTopicName(name); err != nil {
+		return id, nil, err
+	}
+	if known, ok := m.names.t.get(name); ok {
+		if known == id {
+			return id, created(id), nil // the answer to an earlier proposal was lost
+		}
+		return id, created(known), mq.Errorf(mq.TopicAlreadyExists, "topic %q exists", name)
+	}
+	if m.topic(id) != nil || m.reclaimPending(id) {
+		return id, nil, mq.Errorf(mq.InvalidRequest, "create topic %q: the id %s was used before", name, id)
+	}
+	return id, nil, nil
 }
 
 func created(id mq.TopicID) *metadatapb.Result {

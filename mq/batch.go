@@ -156,6 +156,11 @@ func (b Batch) LastSequence() int32 {
 	return AddSequence(first, b.LastOffsetDelta())
 }
 
+// DeleteHorizon is from when on, in Unix milliseconds, the tombstones in the batch may be left out; ok is false before compaction first met them.
+func (b Batch) DeleteHorizon() (ms int64, ok bool) {
+	return b.BaseTimestamp(), b.attributes()&attrDeleteHorizon != 0
+}
+
 // RecordCount is the number of records.
 func (b Batch) RecordCount() int32 { return b.int32At(atRecordCount) }
 

@@ -46,22 +46,27 @@ func (w *BatchBuilder) Append(rec Record) error {
 	if w.count > 0 {
 		base = w.baseTimestamp
 	}
+	return w.append(&rec, base, w.count, MaxBatchBytes)
+}
+
+// append adds a record whose timestamp is relative to base, at an offset delta, to a batch of at most so many bytes before it is compressed.
+func (w *BatchBuilder) append(rec *Record, base int64, offsetDelta int32, limit int) error {
 	delta := rec.Timestamp - base // wraps for absurd ones, and so does reading
-	body := recordBodySize(&rec, delta, w.count)
+	body := recordBodySize(rec, delta, offsetDelta)
 	size := w.Size()
 	grown := size + varintSize(int64(body)) + body
-	if grown > MaxBatchBytes || w.count == MaxRecordsPerBatch || len(rec.Headers) > MaxHeadersPerRecord {
-		return w.refuse(&rec, grown-size)
+	if grown > limit || w.count == MaxRecordsPerBatch || len(rec.Headers) > MaxHeadersPerRecord {
+		return w.refuse(rec, grown-size)
 	}
 
 	if grown > cap(w.buf) {
 		w.grow(grown)
 	}
 	w.buf = w.buf[:grown]
-	putRecord(w.buf[size:], &rec, body, delta, w.count)
+	putRecord(w.buf[size:], rec, body, delta, offsetDelta)
 
 	if w.count == 0 {
-		w.baseTimestamp, w.maxTimestamp = base, base
+		w.baseTimestamp, w.maxTimestamp = base, rec.Timestamp
 	}
 	w.maxTimestamp = max(w.maxTimestamp, rec.Timestamp)
 	w.count++

@@ -64,6 +64,7 @@ const (
 	Internal               Code = 1007 // an invariant of ours does not hold
 	TooManyRequests        Code = 1008 // a bound on what may be in flight was reached
 	WrongDataDir           Code = 1009 // the data directory is foreign, newer or half-copied
+	ReadOnly               Code = 1010 // this is a view of another cluster's object store: change it there
 )
 
 type codeInfo struct {
@@ -126,6 +127,7 @@ var codeTable = [...]codeInfo{
 	{Internal, "INTERNAL", false},
 	{TooManyRequests, "TOO_MANY_REQUESTS", true},
 	{WrongDataDir, "WRONG_DATA_DIR", false},
+	{ReadOnly, "READ_ONLY", false},
 }
 
 // Codes lists every code in ascending order, None included.

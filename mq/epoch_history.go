@@ -82,6 +82,14 @@ func (h EpochHistory) At(offset Offset) Epoch {
 	return h[i-1].Epoch
 }
 
+// Agrees says whether two histories have the same epoch for the record at
+// offset, or one of them does not reach back so far. As one epoch has one
+// leader, logs whose histories do not agree have another record there.
+func (h EpochHistory) Agrees(other EpochHistory, offset Offset) bool {
+	ours, theirs := h.At(offset), other.At(offset)
+	return ours == theirs || ours == NoEpoch || theirs == NoEpoch
+}
+
 // TruncateEnd forgets epochs that began at or behind end: the log was cut there.
 func (h EpochHistory) TruncateEnd(end Offset) EpochHistory {
 	n := len(h)

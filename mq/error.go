@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 )
 
 // Error is the one error type that crosses a package's edge. Its code is what
@@ -19,10 +20,14 @@ type Error struct {
 // Cause.
 func Errorf(code Code, format string, args ...any) *Error {
 	for i, arg := range args {
+		cause, ok := arg.(error)
+		if own, is := arg.(*Error); !ok || is && own == nil {
+			continue
+		}
 		// The outermost code is printed; that of a cause would only repeat it.
-		if cause, ok := arg.(*Error); ok && cause != nil && cause.Code == code {
+		if text := plain(cause, code); text != cause.Error() {
 			args = slices.Clone(args)
-			args[i] = uncoded{cause}
+			args[i] = uncoded{cause, text}
 		}
 	}
 	err := fmt.Errorf(format, args...)
@@ -82,12 +87,39 @@ func CodeOf(err error) Code {
 	return Unknown
 }
 
-// uncoded prints an Error without its code.
-type uncoded struct{ err *Error }
+// uncoded is an error that prints another text.
+type uncoded struct {
+	err  error
+	text string
+}
 
-func (u uncoded) Error() string {
-	if u.err.Msg == "" {
-		return u.err.Code.String()
+func (u uncoded) Error() string { return u.text }
+
+// plain is an error's text without the name of code, wherever one of its causes has that.
+func plain(err error, code Code) string {
+	whole := err.Error()
+	switch e := err.(type) { //nolint:errorlint // each link is looked at by itself
+	case *Error:
+		if e.Code == code && e.Msg != "" {
+			return e.Msg
+		}
+	case interface{ Unwrap() []error }:
+		var texts, plains []string
+		for _, cause := range e.Unwrap() {
+			if cause == nil {
+				continue
+			}
+			texts, plains = append(texts, cause.Error()), append(plains, plain(cause, code))
+		}
+		if strings.Join(texts, "\n") == whole { // as errors.Join has it
+			return strings.Join(plains, "\n")
+		}
+	case interface{ Unwrap() error }:
+		if cause := e.Unwrap(); cause != nil {
+			if doing, ok := strings.CutSuffix(whole, cause.Error()); ok {
+				return doing + plain(cause, code)
+			}
+		}
 	}
-	return u.err.Msg
+	return whole
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"slices"
 	"strings"
 	"testing"
@@ -56,7 +57,7 @@ func TestCodesAreAClosedSetWithNames(t *testing.T) {
 		}
 		names[name] = c
 	}
-	for _, c := range []Code{-2, 4, 999, 1010, 32767, -32768} {
+	for _, c := range []Code{-2, 4, 999, 1011, 32767, -32768} {
 		if c.Valid() || c.Retriable() || c.String() != fmt.Sprintf("CODE_%d", c) {
 			t.Errorf("%d is outside the set, and named %s", c, c)
 		}
@@ -79,6 +80,7 @@ func TestOurCodesKeepTheirNumbers(t *testing.T) {
 		1007: {"INTERNAL", false},
 		1008: {"TOO_MANY_REQUESTS", true},
 		1009: {"WRONG_DATA_DIR", false},
+		1010: {"READ_ONLY", false},
 	}
 	n := 0
 	for _, c := range Codes() {
@@ -95,6 +97,12 @@ func TestOurCodesKeepTheirNumbers(t *testing.T) {
 	}
 }
 
+// several is an error with causes that its text does not list.
+type several []error
+
+func (several) Error() string     { return "several" }
+func (s several) Unwrap() []error { return s }
+
 func TestErrorSaysItsCodeOnce(t *testing.T) {
 	inner := Errorf(Corrupt, "frame at %d", 7)
 	for _, c := range []struct {
@@ -108,6 +116,11 @@ func TestErrorSaysItsCodeOnce(t *testing.T) {
 		{Wrapf(io.EOF, "read"), "UNKNOWN_SERVER_ERROR: read: EOF"},
 		{Wrapf(&Error{Code: NotController}, "propose"), "NOT_CONTROLLER: propose: NOT_CONTROLLER"},
 		{&Error{Code: Canceled}, "CANCELED"},
+		{Wrapf(fmt.Errorf("here: %w", inner), "there"), "CORRUPT: there: here: frame at 7"},
+		{Errorf(Corrupt, "all: %w", errors.Join(inner, Wrapf(inner, "read"))), "CORRUPT: all: frame at 7\nread: frame at 7"},
+		{Errorf(Corrupt, "all: %w", errors.Join(io.EOF, fmt.Errorf("and %w", inner))), "CORRUPT: all: EOF\nand frame at 7"},
+		{Errorf(NetworkException, "dial: %w", &net.OpError{Op: "dial", Net: "tcp", Err: Errorf(NetworkException, "nobody is there")}), "NETWORK_EXCEPTION: dial: dial tcp: nobody is there"},
+		{Errorf(NetworkException, "accept: %w", several{net.ErrClosed, nil}), "NETWORK_EXCEPTION: accept: several"}, // as quic-go has it
 		{Wrapf(inner, "100%% of %s", "%w"), "CORRUPT: 100% of %w: frame at 7"},
 	} {
 		if c.err.Error() != c.want {

@@ -169,3 +169,23 @@ var (
 	_ encoding.TextMarshaler   = TopicID{}
 	_ encoding.TextUnmarshaler = (*TopicID)(nil)
 )
+
+func TestHistoriesAgreeUnlessTheyNameDifferentEpochs(t *testing.T) {
+	long := EpochHistory{{1, 0}, {3, 10}}
+	for _, c := range []struct {
+		other  EpochHistory
+		offset Offset
+		want   bool
+	}{
+		{EpochHistory{{1, 0}, {3, 10}}, 9, true},
+		{EpochHistory{{1, 0}, {3, 12}}, 10, false},
+		{EpochHistory{{2, 0}}, 0, false},
+		{EpochHistory{{3, 10}}, 9, true}, // which begins behind it
+		{EpochHistory{}, 20, true},
+		{EpochHistory{{2, 0}}, -1, true},
+	} {
+		if got := long.Agrees(c.other, c.offset); got != c.want || c.other.Agrees(long, c.offset) != got {
+			t.Errorf("%v and %v at %d: %v", long, c.other, c.offset, got)
+		}
+	}
+}

@@ -16,7 +16,10 @@ type catalog struct {
 	node    mq.NodeID
 }
 
-var _ tier.Catalog = (*catalog)(nil)
+var (
+	_ tier.Catalog          = (*catalog)(nil)
+	_ tier.CompactorCatalog = (*catalog)(nil)
+)
 
 // LeaseObjectIDs implements tier.Catalog.
 func (c *catalog) LeaseObjectIDs(ctx context.Context, n int) (uint64, error) {
@@ -35,6 +38,9 @@ func (c *catalog) CommitObject(ctx context.Context, commit tier.ObjectCommit) ([
 		ObjectId: commit.ID, Key: commit.Key, Size: commit.Size, NodeId: int32(c.node),
 		Ranges: make([]*metadatapb.RangeCommit, len(commit.Ranges)),
 	}
+	if c.cluster.Image().FeatureLevel >= metadata.KeepingLevel {
+		command.WrittenMs = commit.Written
+	}
 	for i, r := range commit.Ranges {
 		command.Ranges[i] = rangeCommand(r)
 	}
@@ -46,11 +52,7 @@ func (c *catalog) CommitObject(ctx context.Context, commit tier.ObjectCommit) ([
 	if len(verdicts) != len(commit.Ranges) {
 		return nil, mq.Errorf(mq.Internal, "commit object %s: %d verdicts for %d ranges", commit.Key, len(verdicts), len(commit.Ranges))
 	}
-	out := make([]error, len(verdicts))
-	for i, v := range verdicts {
-		out[i] = metadata.VerdictError(v)
-	}
-	return out, nil
+	return metadata.VerdictErrors(verdicts), nil
 }
 
 func rangeCommand(r tier.RangeCommit) *metadatapb.RangeCommit {
@@ -72,7 +74,7 @@ func (c *catalog) Ranges(ctx context.Context, p mq.PartitionID, from mq.Offset, 
 	for i, r := range found {
 		out[i] = tier.Range{
 			Partition: p, First: r.First, End: r.End, LeaderEpoch: r.LeaderEpoch, MinTime: r.MinTime, MaxTime: r.MaxTime,
-			Position: r.Position, Bytes: r.Bytes, CRC: r.CRC, ObjectID: r.ObjectID, Key: r.Key, ObjectSize: r.ObjectSize,
+			Position: r.Position, Bytes: r.Bytes, CRC: r.CRC, Rewrites: r.Rewrites, Written: r.Written, ByKey: r.ByKey, ObjectID: r.ObjectID, Key: r.Key, ObjectSize: r.ObjectSize,
 		}
 	}
 	return out, nil

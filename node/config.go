@@ -1,8 +1,11 @@
 package node
 
 import (
+	"net/url"
 	"path/filepath"
 	"time"
+
+	"github.com/rustmq/rustmq/tier"
 )
 
 // Config is everything that can be set on a node. Each field is one setting:
@@ -10,7 +13,7 @@ import (
 // environment follows (`RUSTMQ_WAL_SEGMENT_SIZE`); the doc tag is its text in
 // docs/configuration.md, in `rustmq config docs` and in `serve --help`.
 //
-// Field types: string, int, bool, [Size], time.Duration and []string.
+// Field types: string, int, bool, [Size], [Price], time.Duration and []string.
 type Config struct {
 	Node        NodeConfig        `koanf:"node"         doc:"Who this node is and where it keeps its data."`
 	Server      ServerConfig      `koanf:"server"       doc:"The front door for clients: QUIC on UDP, TLS 1.3 always."`
@@ -21,6 +24,7 @@ type Config struct {
 	Raft        RaftConfig        `koanf:"raft"         doc:"The controller's replicated log."`
 	Memory      MemoryConfig      `koanf:"memory"       doc:"Bounds of what is kept in memory for reading."`
 	ObjectStore ObjectStoreConfig `koanf:"object_store" doc:"The bucket that records move on to, and when."`
+	Price       PriceConfig       `koanf:"object_store.price" doc:"What the object store costs, for the estimates in metrics: nothing else goes by it. The defaults are Amazon's list prices of S3 Standard in us-east-1; docs/costs.md computes with them."`
 	Log         LogConfig         `koanf:"log"          doc:"What the node says about itself, on stderr."`
 }
 
@@ -85,9 +89,36 @@ type MemoryConfig struct {
 
 // ObjectStoreConfig says where records go on to, and when.
 type ObjectStoreConfig struct {
-	URL       string        `koanf:"url"        doc:"The bucket: file:///some/dir, or mem:// to forget everything at exit. Default: DATA_DIR/objects." flag:"object-store"`
+	URL       string        `koanf:"url"        doc:"The bucket: s3://BUCKET?region=REGION, gs://BUCKET, azblob://CONTAINER?account=NAME, file:///some/dir, or mem:// to forget everything at exit. docs/operations.md has what else a URL may say, and where credentials come from: never from here. Default: DATA_DIR/objects." flag:"object-store"`
 	FlushSize Size          `koanf:"flush_size" doc:"An object is written when this much waits for it, of all partitions together."`
 	FlushAge  time.Duration `koanf:"flush_age"  doc:"An object is written when a record has waited this long."`
+	AckSize   Size          `koanf:"ack_size"   doc:"An object is written, too, when this much waits of partitions whose producers wait for the object store (acks=object)."`
+	AckAge    time.Duration `koanf:"ack_age"    doc:"An object is written, too, when a record whose producer waits for the object store has waited this long."`
+	// What the leading controller does there.
+	RetentionInterval  time.Duration `koanf:"retention_interval"  doc:"How often the leading controller looks for records that retention.ms and retention.bytes of their topics have outlived."`
+	CheckpointInterval time.Duration `koanf:"checkpoint_interval" doc:"How often the leading controller copies the metadata into the bucket, if anything changed. A cluster that is restored from its bucket alone loses what was decided since; not the records of the objects written since."`
+	DeleteDelay        time.Duration `koanf:"delete_delay"        doc:"How long an object that nothing refers to stays in the bucket, at least: longer than the longest read that may still use it. It stays until a copy of the metadata in the bucket says so, too."`
+
+	MountInterval time.Duration `koanf:"mount_interval" doc:"How often a node that is a read-only mount of another cluster's bucket looks there for what is new."`
+
+	CompactSize     Size          `koanf:"compact_size"     doc:"What is small in the object store is merged into objects of about this size, one partition in each if it fills one. A broker holds up to three times as much in memory while it does. 0: nothing is merged."`
+	CompactRanges   int           `koanf:"compact_ranges"   doc:"So many small pieces of one partition are merged even if they do not make compact_size."`
+	CompactInterval time.Duration `koanf:"compact_interval" doc:"How often a broker looks for what to merge of the partitions that it leads."`
+
+	Timeout      time.Duration `koanf:"timeout"       doc:"A request to the store is given up when it got nowhere for this long, and a second for each MiB of it. It is then tried again."`
+	MaxRequests  int           `koanf:"max_requests"  doc:"Requests to the store at one time. Where they are short, uploads go first, then consumers' reads, compaction, and what nobody waits for; the last three never take more than 3/4, 1/2 and 1/4 of them."`
+	UploadRate   Size          `koanf:"upload_rate"   doc:"Bytes per second that are sent to the store, shared out in the same order. 0B: as many as can be."`
+	DownloadRate Size          `koanf:"download_rate" doc:"Bytes per second that are read from the store. 0B: as many as can be."`
+	PartSize     Size          `koanf:"part_size"     doc:"An object of more than four of these is sent in parts of this size, four at a time, each in memory."`
+}
+
+// PriceConfig is the price table of the object store.
+type PriceConfig struct {
+	Currency string `koanf:"currency" doc:"What the prices are in: for people, nothing is computed with it."`
+	Writes   Price  `koanf:"writes"   doc:"Price of 1,000 requests that write or list: puts, parts of objects, lists."`
+	Reads    Price  `koanf:"reads"    doc:"Price of 1,000 requests that read: of bytes, or of what an object is. Deletions are free."`
+	Storage  Price  `koanf:"storage"  doc:"Price of a GiB that is kept for a month."`
+	Transfer Price  `koanf:"transfer" doc:"Price of a GiB that is read from the store. Within a region it is free, as a rule."`
 }
 
 // LogConfig says what the node tells.
@@ -108,13 +139,19 @@ func Default() Config {
 			MaxSessions:      20_000,
 			DrainTimeout:     10 * time.Second,
 		},
-		RPC:         RPCConfig{Listen: "127.0.0.1:9093"},
-		Admin:       AdminConfig{Listen: "127.0.0.1:9642"},
-		WAL:         WALConfig{SegmentSize: 128 * MiB, MaxSize: 16 * GiB, QueueSize: 64 * MiB},
-		Raft:        RaftConfig{Tick: 100 * time.Millisecond, SegmentSize: 16 * MiB, MaxSize: 256 * MiB},
-		Memory:      MemoryConfig{TailSize: 256 * MiB, CacheSize: 256 * MiB},
-		ObjectStore: ObjectStoreConfig{FlushSize: 32 * MiB, FlushAge: 10 * time.Second},
-		Log:         LogConfig{Level: "info", Format: "text"},
+		RPC:    RPCConfig{Listen: "127.0.0.1:9093"},
+		Admin:  AdminConfig{Listen: "127.0.0.1:9642"},
+		WAL:    WALConfig{SegmentSize: 128 * MiB, MaxSize: 16 * GiB, QueueSize: 64 * MiB},
+		Raft:   RaftConfig{Tick: 100 * time.Millisecond, SegmentSize: 16 * MiB, MaxSize: 256 * MiB},
+		Memory: MemoryConfig{TailSize: 256 * MiB, CacheSize: 256 * MiB},
+		ObjectStore: ObjectStoreConfig{
+			FlushSize: 32 * MiB, FlushAge: 10 * time.Second, AckSize: 8 * MiB, AckAge: 250 * time.Millisecond,
+			RetentionInterval: 5 * time.Minute, CheckpointInterval: 5 * time.Minute, DeleteDelay: 15 * time.Minute, MountInterval: time.Minute,
+			CompactSize: 64 * MiB, CompactRanges: tier.DefaultMergeRanges, CompactInterval: time.Minute,
+			Timeout: tier.DefaultTimeout, MaxRequests: tier.DefaultRequests, PartSize: tier.DefaultPartBytes,
+		},
+		Price: PriceConfig{Currency: "USD", Writes: 0.005, Reads: 0.0004, Storage: 0.023},
+		Log:   LogConfig{Level: "info", Format: "text"},
 	}
 }
 
@@ -134,7 +171,15 @@ func (c *Config) ObjectStoreURL() string {
 	if err != nil {
 		dir = c.Node.DataDir
 	}
-	return "file://" + filepath.ToSlash(filepath.Join(dir, "objects"))
+	u := url.URL{Scheme: "file", Path: filepath.ToSlash(filepath.Join(dir, "objects"))}
+	return u.String()
+}
+
+// limits are those of requests to the object store.
+func (c *ObjectStoreConfig) limits() tier.Limits {
+	return tier.Limits{
+		Requests: c.MaxRequests, UploadRate: int64(c.UploadRate), DownloadRate: int64(c.DownloadRate), Timeout: c.Timeout, PartBytes: int64(c.PartSize),
+	}
 }
 
 // PKIDir is where certificates are: the setting, or the data directory's own.

@@ -32,9 +32,9 @@ func (l *Loaded) WriteTOML(w io.Writer) error {
 	return err
 }
 
-// Tree is the configuration as nested maps: section, setting, value. Values are
-// text, numbers, booleans and lists of text; sizes and durations are text with
-// their unit.
+// Tree is the configuration as nested maps: section, setting, value; a section
+// in another is beside its settings. Values are text, numbers, booleans and
+// lists of text; sizes and durations are text with their unit.
 func (c *Config) Tree() map[string]map[string]any {
 	tree := map[string]map[string]any{}
 	value := reflect.ValueOf(*c)
@@ -42,6 +42,10 @@ func (c *Config) Tree() map[string]map[string]any {
 		table := map[string]any{}
 		for _, s := range section.Settings {
 			table[strings.TrimPrefix(s.Key, section.Key+".")] = printable(s, value)
+		}
+		if outer, inner, is := strings.Cut(section.Key, "."); is {
+			tree[outer][inner] = table // which comes behind the outer one
+			continue
 		}
 		tree[section.Key] = table
 	}

@@ -13,7 +13,7 @@ type Setting struct {
 	Key     string // "wal.segment_size", as in the file
 	Env     string // "RUSTMQ_WAL_SEGMENT_SIZE"
 	Flag    string // "node-id" for --node-id of serve; "" where there is none
-	Type    string // text, number, yes/no, size, duration, list
+	Type    string // text, number, yes/no, size, price, duration, list
 	Default string // as it would be written; "" for nothing
 	Doc     string
 
@@ -67,6 +67,7 @@ func envName(key string) string {
 
 var (
 	sizeType     = reflect.TypeFor[Size]()
+	priceType    = reflect.TypeFor[Price]()
 	durationType = reflect.TypeFor[time.Duration]()
 	listType     = reflect.TypeFor[[]string]()
 )
@@ -75,6 +76,8 @@ func typeName(t reflect.Type) string {
 	switch t {
 	case sizeType:
 		return "size"
+	case priceType:
+		return "price"
 	case durationType:
 		return "duration"
 	case listType:
@@ -122,6 +125,8 @@ func assign(field reflect.Value, value any) error {
 	switch field.Type() {
 	case sizeType:
 		return assignSize(field, value)
+	case priceType:
+		return assignPrice(field, value)
 	case durationType:
 		return assignDuration(field, value)
 	case listType:
@@ -156,6 +161,15 @@ func assignSize(field reflect.Value, value any) error {
 		return err
 	}
 	field.SetInt(int64(size))
+	return nil
+}
+
+func assignPrice(field reflect.Value, value any) error {
+	price, err := ParsePrice(fmt.Sprint(value))
+	if err != nil {
+		return err
+	}
+	field.SetFloat(float64(price))
 	return nil
 }
 

@@ -97,6 +97,17 @@ func TestMistakesNameThePlaceAndWhatWouldBeRight(t *testing.T) {
 		{name: "log smaller than its segments", environ: []string{"RUSTMQ_WAL_MAX_SIZE=256MiB"}, want: []string{"wal.max_size is 256MiB", "512MiB"}},
 		{name: "unknown store", flags: map[string]any{"object_store.url": "ftp://u:secret@h/"}, want: []string{"object_store.url", "ftp://", "file://"}},
 		{name: "relative store", flags: map[string]any{"object_store.url": "file://objects"}, want: []string{"file:///"}},
+		{name: "store without a bucket", flags: map[string]any{"object_store.url": "s3://?region=r"}, want: []string{"object_store.url", "s3://BUCKET"}},
+		{name: "store with an unknown setting", flags: map[string]any{"object_store.url": "s3://b?access_key=secret"}, want: []string{"object_store.url", "known are prefix, region, endpoint"}},
+		{name: "secrets in the store's URL", flags: map[string]any{"object_store.url": "azblob://a:secret@b"}, want: []string{"object_store.url", "no place for"}},
+		{name: "too few requests", environ: []string{"RUSTMQ_OBJECT_STORE_MAX_REQUESTS=3"}, want: []string{"object_store.max_requests is 3", "4"}},
+		{name: "too slow an upload", environ: []string{"RUSTMQ_OBJECT_STORE_UPLOAD_RATE=1KiB"}, want: []string{"object_store.upload_rate is 1KiB", "64KiB"}},
+		{name: "too small a part", environ: []string{"RUSTMQ_OBJECT_STORE_PART_SIZE=1MiB"}, want: []string{"object_store.part_size is 1MiB", "5MiB"}},
+		{name: "price as text", file: "[object_store.price]\nwrites = \"a lot\"", want: []string{"object_store.price.writes", "a lot", "0.023"}},
+		{name: "negative price", file: "[object_store.price]\nreads = -0.1", want: []string{"object_store.price.reads is -0.1", "between 0"}},
+		{name: "price without an end", file: "[object_store.price]\nstorage = inf", want: []string{"object_store.price.storage", "0.023"}},
+		{name: "price that is no number", environ: []string{"RUSTMQ_OBJECT_STORE_PRICE_TRANSFER=NaN"}, want: []string{"object_store.price.transfer", "0.023"}},
+		{name: "price for everything", file: "[object_store]\nprice = 3", want: []string{"object_store.price is a section", "[object_store.price]"}},
 		{name: "log level", environ: []string{"RUSTMQ_LOG_LEVEL=verbose"}, want: []string{"log.level", "debug, info, warn, error"}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -174,7 +185,7 @@ func TestEverySettingCanBeSetFromEverySource(t *testing.T) {
 func TestPrintedConfigurationReadsBack(t *testing.T) {
 	loaded, err := Load(Sources{
 		Environ: []string{"RUSTMQ_NODE_DATA_DIR=/a \"b\"\\c\t\x01é", "RUSTMQ_OBJECT_STORE_FLUSH_AGE=90s", "RUSTMQ_SERVER_ADVERTISE=a:1,b:2"},
-		Flags:   map[string]any{"wal.segment_size": "100000000"},
+		Flags:   map[string]any{"wal.segment_size": "100000000", "object_store.price.reads": "4e-7"},
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -1,7 +1,9 @@
 package node
 
 import (
+	"cmp"
 	"fmt"
+	"math"
 	"net"
 	"net/url"
 	"slices"
@@ -11,6 +13,8 @@ import (
 
 	"github.com/rustmq/rustmq/mq"
 	"github.com/rustmq/rustmq/raft/form"
+	"github.com/rustmq/rustmq/tier"
+	"github.com/rustmq/rustmq/tier/clouds"
 )
 
 // Validate checks each setting by itself and those that must fit together. The
@@ -45,6 +49,25 @@ func (c *Config) Validate() error {
 		c.validateObjectStore(),
 		sizeBetween("object_store.flush_size", c.ObjectStore.FlushSize, 64*KiB, 4*GiB),
 		between("object_store.flush_age", c.ObjectStore.FlushAge, 10*time.Millisecond, 24*time.Hour),
+		sizeBetween("object_store.ack_size", c.ObjectStore.AckSize, 64*KiB, 4*GiB),
+		between("object_store.ack_age", c.ObjectStore.AckAge, 10*time.Millisecond, 24*time.Hour),
+		between("object_store.retention_interval", c.ObjectStore.RetentionInterval, 10*time.Millisecond, 24*time.Hour),
+		between("object_store.mount_interval", c.ObjectStore.MountInterval, 10*time.Millisecond, 24*time.Hour),
+		between("object_store.checkpoint_interval", c.ObjectStore.CheckpointInterval, 10*time.Millisecond, 24*time.Hour),
+		between("object_store.delete_delay", c.ObjectStore.DeleteDelay, 10*time.Millisecond, 30*24*time.Hour),
+		sizeBetween("object_store.compact_size", cmp.Or(c.ObjectStore.CompactSize, MiB), MiB, 4*GiB),
+		countBetween("object_store.compact_ranges", c.ObjectStore.CompactRanges, 2, 512),
+		between("object_store.compact_interval", c.ObjectStore.CompactInterval, 10*time.Millisecond, 24*time.Hour),
+		between("object_store.timeout", c.ObjectStore.Timeout, time.Second, 10*time.Minute),
+		atLeast("object_store.max_requests", c.ObjectStore.MaxRequests, 4),
+		rate("object_store.upload_rate", c.ObjectStore.UploadRate),
+		rate("object_store.download_rate", c.ObjectStore.DownloadRate),
+		sizeBetween("object_store.part_size", c.ObjectStore.PartSize, 5*MiB, GiB),
+
+		price("object_store.price.writes", c.Price.Writes),
+		price("object_store.price.reads", c.Price.Reads),
+		price("object_store.price.storage", c.Price.Storage),
+		price("object_store.price.transfer", c.Price.Transfer),
 
 		oneOf("log.level", c.Log.Level, "debug", "info", "warn", "error"),
 		oneOf("log.format", c.Log.Format, "text", "json"),
@@ -145,23 +168,15 @@ func (c *Config) validateAdvertise() error {
 	return nil
 }
 
-// The schemes of buckets.
-var bucketSchemes = []string{"file", "mem"}
-
 func (c *Config) validateObjectStore() error {
 	if c.ObjectStore.URL == "" {
 		return nil
 	}
-	u, err := url.Parse(c.ObjectStore.URL)
-	if err != nil {
-		return fmt.Errorf("object_store.url: %q is not a URL: write it like file:///var/lib/rustmq/objects", redacted(c.ObjectStore.URL))
+	if err := tier.CheckURL(c.ObjectStore.URL, clouds.Schemes()...); err != nil {
+		return mq.Errorf(mq.InvalidConfig, "object_store.url: %w", err)
 	}
-	if !slices.Contains(bucketSchemes, u.Scheme) {
-		return fmt.Errorf("object_store.url: no object store is known as %q: it may be %s",
-			u.Scheme+"://", strings.Join(bucketSchemes, "://, ")+"://")
-	}
-	if u.Scheme == "file" && (u.Host != "" || len(u.Path) < 2) {
-		return fmt.Errorf("object_store.url: %q names no absolute directory: write it like file:///var/lib/rustmq/objects", redacted(c.ObjectStore.URL))
+	if u, err := url.Parse(c.ObjectStore.URL); err == nil && u.Scheme == "file" && u.Host != "" {
+		return mq.Errorf(mq.InvalidConfig, "object_store.url: it names no absolute directory: write it like file:///var/lib/rustmq/objects")
 	}
 	return nil
 }
@@ -199,6 +214,28 @@ func between(key string, d, least, most time.Duration) error {
 func sizeBetween(key string, s, least, most Size) error {
 	if s < least || s > most {
 		return fmt.Errorf("%s is %s: it must be between %s and %s", key, s, least, most)
+	}
+	return nil
+}
+
+func countBetween(key string, n, least, most int) error {
+	if n < least || n > most {
+		return fmt.Errorf("%s is %d: it must be between %d and %d", key, n, least, most)
+	}
+	return nil
+}
+
+// rate checks bytes per second, of which 0 is no bound.
+func rate(key string, s Size) error {
+	if s == 0 {
+		return nil
+	}
+	return sizeBetween(key, s, 64*KiB, TiB)
+}
+
+func price(key string, p Price) error {
+	if f := float64(p); math.IsNaN(f) || f < 0 || f > float64(maxPrice) {
+		return fmt.Errorf("%s is %s: it must be between 0 and %s", key, p, maxPrice)
 	}
 	return nil
 }

@@ -58,11 +58,16 @@ func (c *controller) Propose(ctx context.Context, command *metadatapb.Command) (
 
 // decide has a command decided and applied to the metadata, without waiting for what runs here to follow.
 func (c *controller) decide(ctx context.Context, command *metadatapb.Command) (*metadatapb.Result, error) {
+	return decideBy(ctx, c.raft, command)
+}
+
+// decideBy has a command decided by this node's own member of raft, which must lead, and applied to its metadata.
+func decideBy(ctx context.Context, member *raft.Node, command *metadatapb.Command) (*metadatapb.Result, error) {
 	data, err := metadata.EncodeCommand(command)
 	if err != nil {
 		return nil, err
 	}
-	answer, err := c.raft.Propose(ctx, data)
+	answer, err := member.Propose(ctx, data)
 	if err != nil {
 		return nil, err
 	}

@@ -15,6 +15,7 @@ import (
 
 	"github.com/rustmq/rustmq/mq"
 	"github.com/rustmq/rustmq/pki"
+	"github.com/rustmq/rustmq/replication"
 )
 
 // traffic is a kind of what nodes say to each other over HTTP/2. Each has a connection of its own, so that none waits behind another. Beside them is
@@ -84,7 +85,7 @@ func (d *dialer) transport(node mq.NodeID) *http.Transport {
 	config.StrictMaxConcurrentRequests = true // a second connection would take this one's order, and its meaning, away
 	return &http.Transport{
 		DialTLSContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return d.dial(ctx, node, d.certs.NodeClientTLS(node))
+			return d.dial(ctx, node, d.certs.NodeClientTLS(node), nil)
 		},
 		Protocols: protocols, HTTP2: config, IdleConnTimeout: dialKeep, DisableCompression: true,
 	}
@@ -93,8 +94,9 @@ func (d *dialer) transport(node mq.NodeID) *http.Transport {
 // errNowhere is the cause of a dial that had nowhere to go to, as net has causes: nothing was sent.
 var errNowhere = &net.OpError{Op: "dial", Net: "tcp", Err: errors.New("it is not known where it is")}
 
-// dial connects with a node, wherever it is: at the first of its addresses at which it proves to be that node.
-func (d *dialer) dial(ctx context.Context, node mq.NodeID, config *tls.Config) (net.Conn, error) {
+// dial connects with a node, wherever it is: at the first of its addresses at which it proves to be that node. With below, TLS goes over what that makes of
+// the connection.
+func (d *dialer) dial(ctx context.Context, node mq.NodeID, config *tls.Config, below func(net.Conn) net.Conn) (net.Conn, error) {
 	d.mu.Lock()
 	closed := d.closed
 	d.mu.Unlock()
@@ -107,7 +109,7 @@ func (d *dialer) dial(ctx context.Context, node mq.NodeID, config *tls.Config) (
 	}
 	var errs []error
 	for _, addr := range candidates {
-		conn, err := d.dialAt(ctx, node, addr, config)
+		conn, err := d.dialAt(ctx, node, addr, config, below)
 		if err == nil {
 			d.mu.Lock()
 			d.reached[node] = addr
@@ -120,10 +122,13 @@ func (d *dialer) dial(ctx context.Context, node mq.NodeID, config *tls.Config) (
 }
 
 // dialAt connects with a node at an address, and shakes hands.
-func (d *dialer) dialAt(ctx context.Context, node mq.NodeID, addr string, config *tls.Config) (net.Conn, error) {
+func (d *dialer) dialAt(ctx context.Context, node mq.NodeID, addr string, config *tls.Config, below func(net.Conn) net.Conn) (net.Conn, error) {
 	conn, err := d.network.Dial(ctx, addr)
 	if err != nil {
 		return nil, mq.Errorf(mq.NetworkException, "dial node %d: %w", node, err)
+	}
+	if below != nil {
+		conn = below(conn)
 	}
 	ctx, cancel := context.WithTimeout(ctx, rpcHandshakeTimeout)
 	defer cancel()
@@ -158,7 +163,7 @@ func (d *dialer) at(node mq.NodeID) string {
 func (d *dialer) stream(ctx context.Context, node mq.NodeID) (net.Conn, error) {
 	config := d.certs.NodeClientTLS(node)
 	config.NextProtos = []string{pki.StreamProtocol}
-	return d.dial(ctx, node, config)
+	return d.dial(ctx, node, config, replication.Gather)
 }
 
 // close lets go of connections without a stream, and makes no new ones. Whoever has a stream ends it before.

@@ -21,6 +21,7 @@
 //	object store     bucket, block cache
 //	reconciler       Image -> partitions, replication; after that the node holds all it ever promised
 //	uploader         partitions -> objects
+//	compactor        objects -> fewer and larger objects
 //	front doors      QUIC, HTTP
 //
 // A node that is one of several hands its leaderships over before anything is closed. One without the role controller has no raft and follows the image

@@ -13,6 +13,9 @@ import (
 // enterCluster connects this node with whoever decides in its cluster, and makes this run of it known. Every partition that it led gets a new
 // leader epoch by that, before anything is appended.
 func (n *Node) enterCluster(ctx context.Context) error {
+	if n.mounted() {
+		return nil
+	}
 	if n.rpc == nil {
 		return n.formAlone(ctx)
 	}

@@ -26,9 +26,6 @@ type group struct {
 const (
 	// balancePause is how long brokers have to be quiet before leaderships go back to preferred leaders.
 	balancePause = 10 * time.Second
-	// reclaimEvery is how often the index is looked through for what deleted topics have left, and reclaimLimit how many ranges go at once.
-	reclaimEvery = 10 * time.Second
-	reclaimLimit = 1000
 )
 
 // nameControllers notes which controllers the configuration names, this node alone if it names none, and where this node is told to be reached, which listens
@@ -79,6 +76,13 @@ func (n *Node) formGroup(ctx context.Context) error {
 			return err
 		}
 	}
+	if n.id.Rejoins {
+		// The group may know this directory, as that of the member that was removed. Of that nothing is left: it joins as another one would.
+		var err error
+		if self.Dir, err = mq.NewDirID(n.seams.Random); err != nil {
+			return mq.Errorf(mq.Internal, "draw a directory id: %w", err)
+		}
+	}
 	decision, err := form.Run(ctx, form.Config{
 		Self: self, Logger: n.logger,
 		Ask: func(ctx context.Context, c form.Controller) (form.Answer, error) {
@@ -117,17 +121,14 @@ func (n *Node) rejoin(ctx context.Context, view form.View) error {
 		command := &metadatapb.Command{Kind: &metadatapb.Command_AddController{AddController: &metadatapb.AddController{
 			NodeId: int32(n.id.Node), DirId: n.id.Dir[:], Endpoint: e, MaxFeatureLevel: metadata.FeatureLevel,
 		}}}
-		result, err := client.Propose(ctx, command)
-		for control.Undecided(err) && ctx.Err() == nil { // the same directory gets the same place, however often it asks
-			result, err = client.Propose(ctx, command)
-		}
+		result, err := client.ProposeAgain(ctx, command) // the same directory gets the same place, however often it asks
 		if err != nil {
 			return mq.Wrapf(err, "ask for a place among the controllers")
 		}
 		n.id.RaftID = result.GetAddController().GetRaftId()
 		n.logger.Info("this controller joins as a learner", "raft_id", n.id.RaftID)
 	}
-	n.id.Founding = foundingOf(form.State{Phase: form.Formed, View: view})
+	n.id.Founding, n.id.Rejoins = foundingOf(form.State{Phase: form.Formed, View: view}), false
 	return n.id.write(n.seams.FS, n.cfg.Node.DataDir)
 }
 
@@ -223,17 +224,7 @@ func (n *Node) openLeader() error {
 		c.Close()
 		return nil
 	})
-	tending, stop := context.WithCancel(context.Background())
-	stopped := make(chan struct{})
-	go func() {
-		defer close(stopped)
-		n.tendMembers(tending)
-	}()
-	n.onClose(func(context.Context) error {
-		stop()
-		<-stopped
-		return nil
-	})
+	n.background(n.tendMembers)
 	return nil
 }
 
@@ -248,8 +239,7 @@ func (n *Node) knock(ctx context.Context, address string) error {
 
 // plans are what the leading controller looks after.
 func (n *Node) plans() []control.Plan {
-	plans := append([]control.Plan{{Name: "founding", Commands: n.planFounding}}, control.Plans(balancePause)...)
-	return append(plans, control.ReclaimPlan(n.store.ReclaimPending, reclaimEvery, reclaimLimit))
+	return append([]control.Plan{{Name: "founding", Commands: n.planFounding}}, control.Plans(balancePause)...)
 }
 
 // planFounding records the cluster and its controllers, once.

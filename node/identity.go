@@ -18,6 +18,9 @@ import (
 	"github.com/rustmq/rustmq/wal"
 )
 
+// mountFormat is the version of the layout of a mount, which has neither log: older code refuses it.
+const mountFormat = 2
+
 // FormatVersion is the version of the data directory's layout that this code
 // reads and writes. A directory of another version is refused: a newer one
 // because this code cannot know what it means, an older one because there is none.
@@ -45,6 +48,12 @@ type identity struct {
 	Roles []string `toml:"roles,omitempty"`
 	// RaftID of the controller here; 0: the node id.
 	RaftID uint64 `toml:"raft_id,omitempty"`
+	// Removed says that the controller here has heard that it was removed.
+	Removed bool `toml:"removed,omitempty"`
+	// Rejoins says that a controller that was removed is to ask for another place: it has nothing here any more, and founds nothing.
+	Rejoins bool `toml:"rejoins,omitempty"`
+	// Mount is the cluster of which this directory has a read-only view; nil: it is no mount.
+	Mount *mq.ClusterID `toml:"mount_of,omitempty"`
 	// Founding is what the controller here has agreed to with the others.
 	Founding founding `toml:"founding,omitempty"`
 }
@@ -133,8 +142,16 @@ func newIdentity(fsys wal.FS, dir string, node mq.NodeID, cluster mq.ClusterID, 
 				"data directory %s has %s but no %s: it is half a copy, or not ours; restore the whole directory or name an empty one", dir, name, identityFile)
 		}
 	}
+	id, err := drawIdentity(node, cluster, random)
+	if err != nil {
+		return identity{}, err
+	}
+	return id, id.write(fsys, dir)
+}
+
+// drawIdentity is that of a directory that is new. A cluster that is the zero value is drawn, too.
+func drawIdentity(node mq.NodeID, cluster mq.ClusterID, random io.Reader) (_ identity, err error) {
 	if cluster.IsZero() {
-		var err error
 		if cluster, err = mq.NewClusterID(random); err != nil {
 			return identity{}, mq.Errorf(mq.Internal, "draw a cluster id: %w", err)
 		}
@@ -143,16 +160,20 @@ func newIdentity(fsys wal.FS, dir string, node mq.NodeID, cluster mq.ClusterID, 
 	if err != nil {
 		return identity{}, mq.Errorf(mq.Internal, "draw a directory id: %w", err)
 	}
-	id := identity{Format: FormatVersion, Cluster: cluster, Node: node, Dir: dirID}
-	return id, id.write(fsys, dir)
+	return identity{Format: FormatVersion, Cluster: cluster, Node: node, Dir: dirID}, nil
 }
 
 // check refuses a directory that is newer, another node's, another cluster's than the certificates, or incomplete.
 func (id identity) check(fsys wal.FS, dir string, node mq.NodeID, certified mq.ClusterID) error {
 	switch {
+	case id.Format == mountFormat && id.Mount != nil, id.Format == FormatVersion && id.Mount == nil:
 	case id.Format > FormatVersion:
 		return mq.Errorf(mq.WrongDataDir, "data directory %s has format %d, this rustmq knows %d: it was written by a newer version; use that one", dir, id.Format, FormatVersion)
-	case id.Format != FormatVersion || id.Cluster.IsZero() || id.Dir.IsZero():
+	default:
+		return mq.Errorf(mq.WrongDataDir, "%s in data directory %s is damaged: it has format %d", identityFile, dir, id.Format)
+	}
+	switch {
+	case id.Cluster.IsZero() || id.Dir.IsZero():
 		return mq.Errorf(mq.WrongDataDir, "%s in data directory %s is damaged: format, cluster_id or dir_id is missing", identityFile, dir)
 	case id.Node != node:
 		return mq.Errorf(mq.WrongDataDir, "data directory %s belongs to node %d of cluster %s, not to node %d: start with --node-id %d or name another directory",
@@ -251,7 +272,7 @@ func bindLog(ctx context.Context, log *wal.Log, found *wal.Recovery, id identity
 		switch {
 		case len(found.Damage) > 0:
 			logger.Warn("damage took the log's name: it is taken for this directory's own", "dir", filepath.Join(dir, walDir))
-		case id.Formed:
+		case id.ran(RoleBroker):
 			return mq.Errorf(mq.WrongDataDir, "the log in %s names no directory: it is not the one that belongs to %s", filepath.Join(dir, walDir), identityFile)
 		}
 		done := make(waitDone, 1)

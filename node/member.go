@@ -220,6 +220,8 @@ func knows(b *metadata.Broker, incarnation uint64) bool {
 	return b != nil && b.Incarnation == incarnation
 }
 
-func (n *Node) hasRole(role string) bool { return slices.Contains(n.cfg.Node.Roles, role) }
+func (n *Node) hasRole(role string) bool {
+	return !n.mounted() && slices.Contains(n.cfg.Node.Roles, role)
+}
 
 var _ broker.Controller = (*member)(nil)

@@ -233,6 +233,23 @@ func (n *Node) askOwnController(ctx context.Context, req *adminpb.Request) (*adm
 		err := n.removeMember(ctx, r.RemoveRaftMember.GetRaftId())
 		return &adminpb.Response{Kind: &adminpb.Response_RemoveRaftMember{RemoveRaftMember: &adminpb.RemoveRaftMemberResponse{}}}, err
 	}
+	return n.askKeeper(ctx, req)
+}
+
+// askKeeper does what an operator asks of the housekeeping.
+func (n *Node) askKeeper(ctx context.Context, req *adminpb.Request) (*adminpb.Response, error) {
+	keeper := n.keeper.Load()
+	if keeper == nil {
+		return nil, mq.Errorf(mq.NotController, "the controller of node %d has just begun", n.id.Node)
+	}
+	switch r := req.GetKind().(type) {
+	case *adminpb.Request_ScrubObjects:
+		found, err := keeper.scrub(ctx, r.ScrubObjects)
+		return &adminpb.Response{Kind: &adminpb.Response_ScrubObjects{ScrubObjects: found}}, err
+	case *adminpb.Request_TierStatus:
+		status, err := keeper.tierStatus(ctx, r.TierStatus)
+		return &adminpb.Response{Kind: &adminpb.Response_TierStatus{TierStatus: status}}, err
+	}
 	return nil, mq.Errorf(mq.UnsupportedVersion, "controller %d does not know the operation: it is of a newer version", n.id.Node)
 }
 

@@ -24,34 +24,63 @@ type sample struct {
 	data, raftLog wal.Stats
 	raft          *raft.Status
 	uploader      tier.UploaderStats
+	compactor     tier.CompactorStats
 	reader        tier.ReaderStats
+	store         tier.StoreStats
 	server        server.Stats
 	tailBytes     int64
 	counters      *partition.Counters
 	topics        int
 	states        map[partition.State]int
+	incomplete    int
+	setAside      int
+	regained      int64
 	now           time.Time
 	cluster       clusterSample
+	keeper        *keeperCounts
+	stored        stored
+	price         PriceConfig
+	mount         mountSample
 }
 
 func (n *Node) sample() *sample {
 	s := &sample{
 		raft: new(raft.Status), counters: new(partition.Counters),
-		states: make(map[partition.State]int), now: time.Now(),
+		states: make(map[partition.State]int), now: time.Now(), keeper: new(keeperCounts), price: n.cfg.Price,
+	}
+	if k := n.keeper.Load(); k != nil {
+		s.keeper = &k.counts
+		if held := s.keeper.stored.Load(); held != nil {
+			s.stored = *held
+		}
+		if k.objects != nil {
+			s.store = k.objects.Stats()
+		}
 	}
 	img := n.cluster.Image()
 	s.topics, s.cluster = img.TopicCount(), n.clusterSample(img)
 	if n.raft != nil {
 		s.raftLog, s.raft = n.raftLog.Stats(), n.raft.Status()
 	}
-	if n.partitions == nil {
-		return s
-	}
-	s.data, s.uploader, s.reader = n.dataLog.Stats(), n.uploader.Stats(), n.reader.Stats()
-	s.tailBytes, s.counters = n.partitions.tail.Used(), n.partitions.counters
 	if n.server != nil {
 		s.server = n.server.Stats()
 	}
+	if n.reader != nil {
+		s.reader, s.store = n.reader.Stats(), n.objects.Stats()
+	}
+	if n.mounted() {
+		s.mount = n.mount.sample()
+	}
+	if n.partitions == nil {
+		return s
+	}
+	s.data, s.uploader = n.dataLog.Stats(), n.uploader.Stats()
+	s.tailBytes, s.counters = n.partitions.tail.Used(), n.partitions.counters
+	if n.compactor != nil {
+		s.compactor = n.compactor.Stats()
+	}
+	s.setAside = len(n.partitions.setAsides())
+	s.incomplete, s.regained = len(n.partitions.regain.gaps()), n.partitions.regain.regained.Load()
 	for _, p := range n.partitions.Table().All() {
 		state, _ := p.State()
 		s.states[state]++
@@ -87,6 +116,7 @@ func catalogue() []metric {
 		{name: "rustmq_produce_bytes_total", help: "Bytes of the record batches that clients sent.", kind: counter, value: func(s *sample) float64 { return float64(s.server.ProduceBytes) }},
 		{name: "rustmq_produce_errors_total", help: "Record batches that were refused or failed.", kind: counter, value: func(s *sample) float64 { return float64(s.server.ProduceErrors) }},
 		{name: "rustmq_produce_inflight_bytes", help: "Bytes of record batches that were received and are not acknowledged yet.", kind: gauge, value: func(s *sample) float64 { return float64(s.server.InFlightBytes) }},
+		{name: "rustmq_fetch_referrals_total", help: "Partitions of subscriptions whose client was told that another node has what comes next: a broker of its rack, or again the leader.", kind: counter, value: func(s *sample) float64 { return float64(s.server.FetchReferrals) }},
 		{name: "rustmq_fetch_bytes_total", help: "Bytes of record batches sent to consumers.", kind: counter, value: func(s *sample) float64 { return float64(s.server.FetchBytes) }},
 		{name: "rustmq_topics", help: "Topics in the cluster.", kind: gauge, value: func(s *sample) float64 { return float64(s.topics) }},
 		{name: "rustmq_tail_bytes", help: "Bytes of record batches in the hot tail.", kind: gauge, value: func(s *sample) float64 { return float64(s.tailBytes) }},
@@ -100,12 +130,24 @@ func catalogue() []metric {
 		{name: "rustmq_tier_pending_bytes", help: "Bytes that wait to be uploaded.", kind: gauge, value: func(s *sample) float64 { return float64(s.uploader.PendingBytes) }},
 		{name: "rustmq_tier_oldest_pending_seconds", help: "Age of the oldest record that waits to be uploaded.", kind: gauge, value: oldestPending},
 		{name: "rustmq_tier_store_failing", help: "1 when the last try of the object store failed.", kind: gauge, value: func(s *sample) float64 { return boolean(s.uploader.StoreFailing) }},
+		{name: "rustmq_tier_requests_total", help: "Requests to the object store.", kind: counter, label: "operation", each: storeRequests},
+		{name: "rustmq_tier_requests_waiting", help: "Requests that wait for their turn at the object store.", kind: gauge, label: "class", each: ofClass(func(c *tier.ClassStats) float64 { return float64(c.Waiting) })},
+		{name: "rustmq_tier_requests_waited_seconds_total", help: "Time that requests to the object store waited for their turn.", kind: counter, label: "class", each: ofClass(func(c *tier.ClassStats) float64 { return c.Waited.Seconds() })},
+		{name: "rustmq_tier_sent_bytes_total", help: "Bytes of objects sent to the object store.", kind: counter, label: "class", each: ofClass(func(c *tier.ClassStats) float64 { return float64(c.Uploaded) })},
+		{name: "rustmq_tier_received_bytes_total", help: "Bytes of objects read from the object store.", kind: counter, label: "class", each: ofClass(func(c *tier.ClassStats) float64 { return float64(c.Downloaded) })},
+		{name: "rustmq_tier_request_failures_total", help: "Requests that the object store denied, that were too many for it, or that failed otherwise.", kind: counter, label: "reason", each: storeFailures},
 		{name: "rustmq_tier_cache_hits_total", help: "Blocks of objects found in the cache.", kind: counter, value: func(s *sample) float64 { return float64(s.reader.BlockHits) }},
 		{name: "rustmq_tier_cache_misses_total", help: "Blocks of objects read from the store.", kind: counter, value: func(s *sample) float64 { return float64(s.reader.BlockMisses) }},
+		{name: "rustmq_tier_cache_hit_ratio", help: "Share of the blocks of objects that were in the cache when they were needed, since the process started; 0 before one was.", kind: gauge, value: hitRatio},
+		{name: "rustmq_tier_read_ahead_blocks_total", help: "Blocks of objects fetched ahead of readers that go on in order.", kind: counter, value: func(s *sample) float64 { return float64(s.reader.ReadAheadBlocks) }},
+		{name: "rustmq_tier_index_lookups_total", help: "Times that the controllers were asked where records lie in the object store.", kind: counter, value: func(s *sample) float64 { return float64(s.reader.CatalogLookups) }},
 		{name: "rustmq_tier_cache_bytes", help: "Bytes of cached blocks.", kind: gauge, value: func(s *sample) float64 { return float64(s.reader.CachedBytes) }},
 		{name: "rustmq_tier_fetched_bytes_total", help: "Bytes read from the object store.", kind: counter, value: func(s *sample) float64 { return float64(s.reader.FetchedBytes) }},
 		{name: "rustmq_tier_fetch_errors_total", help: "Reads of the object store that failed.", kind: counter, value: func(s *sample) float64 { return float64(s.reader.FetchErrors) }},
 		{name: "rustmq_tier_corruptions_total", help: "Damage found in stored bytes.", kind: counter, value: func(s *sample) float64 { return float64(s.reader.Corruptions) }},
+		{name: "rustmq_tier_regained_ranges_total", help: "Partition ranges that only lost controllers had committed, and that this node found in the object store and committed again.", kind: counter, value: func(s *sample) float64 { return float64(s.regained) }},
+		{name: "rustmq_partitions_set_aside", help: "Partitions in the log of this node that recovered controllers do not know of: they are kept, and do not run.", kind: gauge, value: func(s *sample) float64 { return float64(s.setAside) }},
+		{name: "rustmq_partitions_incomplete", help: "Partitions led by this node of which lost controllers had committed records that nothing knows the place of: reads there wait and fail.", kind: gauge, value: func(s *sample) float64 { return float64(s.incomplete) }},
 
 		{name: "rustmq_raft_term", help: "Term of the controllers' consensus.", kind: gauge, value: func(s *sample) float64 { return float64(s.raft.Term) }},
 		{name: "rustmq_raft_leader", help: "Node id of the leading controller, 0 for none.", kind: gauge, value: func(s *sample) float64 { return float64(s.raft.Leader) }},
@@ -119,8 +161,12 @@ func catalogue() []metric {
 			value: func(s *sample) float64 { return float64(s.states[state]) },
 		})
 	}
+	metrics = append(metrics, compactionMetrics()...)
 	metrics = append(metrics, clusterMetrics()...)
 	metrics = append(metrics, readMetrics()...)
+	metrics = append(metrics, keeperMetrics()...)
+	metrics = append(metrics, costMetrics()...)
+	metrics = append(metrics, mountMetrics()...)
 	metrics = append(metrics, logMetrics("data", func(s *sample) *wal.Stats { return &s.data })...)
 	return append(metrics, logMetrics("raft", func(s *sample) *wal.Stats { return &s.raftLog })...)
 }
@@ -134,13 +180,43 @@ func readMetrics() (metrics []metric) {
 		{"tail", func(c *partition.Counters) *atomic.Int64 { return &c.TailBytes }},
 		{"log", func(c *partition.Counters) *atomic.Int64 { return &c.LogBytes }},
 		{"store", func(c *partition.Counters) *atomic.Int64 { return &c.ColdBytes }},
+		{"tiered", func(c *partition.Counters) *atomic.Int64 { return &c.TieredBytes }},
 	} {
 		metrics = append(metrics, metric{
-			name: "rustmq_read_bytes_total", help: "Bytes of record batches read for consumers, by source: the hot tail, the log, the object store (or its cache).",
+			name: "rustmq_read_bytes_total", help: "Bytes of record batches read for consumers, by source: the hot tail, the log, the object store (or its cache); tiered: the object store, for clients that the leaders of partitions referred to this broker.",
 			kind: counter, label: "source=" + source.name, value: func(s *sample) float64 { return float64(source.bytes(s.counters).Load()) },
 		})
 	}
 	return metrics
+}
+
+// compactionMetrics say what merging objects costs and brings.
+func compactionMetrics() []metric {
+	return []metric{
+		{name: "rustmq_compaction_objects_total", help: "Objects made of others, and committed.", kind: counter, value: func(s *sample) float64 { return float64(s.compactor.Objects) }},
+		{name: "rustmq_compaction_ranges_total", help: "Partition ranges that were merged into fewer.", kind: counter, value: func(s *sample) float64 { return float64(s.compactor.Ranges) }},
+		{name: "rustmq_compaction_merges_total", help: "Partition ranges that they became.", kind: counter, value: func(s *sample) float64 { return float64(s.compactor.Merges) }},
+		{name: "rustmq_compaction_passes_total", help: "Passes over partitions that are compacted by key.", kind: counter, value: func(s *sample) float64 { return float64(s.compactor.Passes) }},
+		{name: "rustmq_compaction_refused_total", help: "Merges that were for nothing, because what they were made of was not there any more.", kind: counter, value: func(s *sample) float64 { return float64(s.compactor.Refused) }},
+		{name: "rustmq_compaction_failures_total", help: "Merges that failed; they are tried again.", kind: counter, value: func(s *sample) float64 { return float64(s.compactor.Failures) }},
+		{name: "rustmq_compaction_read_bytes_total", help: "Bytes read from the object store to merge objects.", kind: counter, value: func(s *sample) float64 { return float64(s.compactor.ReadBytes) }},
+		{name: "rustmq_compaction_written_bytes_total", help: "Bytes written to the object store by merging objects.", kind: counter, value: func(s *sample) float64 { return float64(s.compactor.WrittenBytes) }},
+		{name: "rustmq_compaction_write_amplification", help: "Bytes that this process wrote to the object store for each that it committed there the first time; 0 before it did.", kind: gauge, value: writeAmplification},
+	}
+}
+
+func writeAmplification(s *sample) float64 {
+	if s.uploader.Bytes == 0 {
+		return 0
+	}
+	return float64(s.uploader.Bytes+s.compactor.WrittenBytes) / float64(s.uploader.Bytes)
+}
+
+func hitRatio(s *sample) float64 {
+	if s.reader.BlockHits+s.reader.BlockMisses == 0 {
+		return 0
+	}
+	return float64(s.reader.BlockHits) / float64(s.reader.BlockHits+s.reader.BlockMisses)
 }
 
 func oldestPending(s *sample) float64 {
@@ -280,4 +356,30 @@ func (m *metric) typeName() string {
 	default:
 		return "gauge"
 	}
+}
+
+// storeRequests counts by operation.
+func storeRequests(s *sample) map[string]float64 {
+	counts := map[string]float64{}
+	for i := range s.store.Classes {
+		for operation, n := range s.store.Classes[i].Requests {
+			counts[operation] += float64(n)
+		}
+	}
+	return counts
+}
+
+// ofClass is a value of each class of requests to the object store.
+func ofClass(value func(*tier.ClassStats) float64) func(*sample) map[string]float64 {
+	return func(s *sample) map[string]float64 {
+		values := map[string]float64{}
+		for i := range s.store.Classes {
+			values[tier.Class(i).String()] = value(&s.store.Classes[i])
+		}
+		return values
+	}
+}
+
+func storeFailures(s *sample) map[string]float64 {
+	return map[string]float64{"denied": float64(s.store.Denied), "throttled": float64(s.store.Throttled), "other": float64(s.store.Failed)}
 }

@@ -14,7 +14,7 @@ import (
 type clusterSample struct {
 	alive, stopping, fenced                              int // brokers
 	underReplicated, underMinISR, leaderless, reassigned int // partitions, of the whole cluster
-	voters, learners                                     int
+	voters, learners, leaving                            int
 	peers                                                []replication.Status
 	lag                                                  map[string]float64 // records, by peer
 	lease, stale                                         float64            // seconds
@@ -49,7 +49,7 @@ func (n *Node) clusterSample(img *metadata.Image) (s clusterSample) {
 	}
 	if n.raft != nil {
 		status := n.raft.Status()
-		s.voters, s.learners = len(status.Voters), len(status.Learners)
+		s.voters, s.learners, s.leaving = len(status.Voters), len(status.Learners), len(status.Leaving)
 	}
 	if n.group != nil {
 		if t := n.group.transport.Load(); t != nil {
@@ -134,8 +134,7 @@ func clusterMetrics() []metric {
 
 		{name: "rustmq_lease_seconds", help: "For how long this broker may lead without hearing from the controllers; 0: it acknowledges nothing, or is alone.", kind: gauge, value: func(s *sample) float64 { return s.cluster.lease }},
 		{name: "rustmq_image_staleness_seconds", help: "Since when a broker without a controller has heard nothing of the metadata.", kind: gauge, value: func(s *sample) float64 { return s.cluster.stale }},
-		{name: "rustmq_raft_members", help: "Members of the controllers' group, by role.", kind: gauge, label: "role=" + roleVoter, value: func(s *sample) float64 { return float64(s.cluster.voters) }},
-		{name: "rustmq_raft_members", help: "Members of the controllers' group, by role.", kind: gauge, label: "role=" + roleLearner, value: func(s *sample) float64 { return float64(s.cluster.learners) }},
+		{name: "rustmq_raft_members", help: "Members of the controllers' group as this one knows it, by role. One that is leaving is needed for a majority until the change of members is over.", kind: gauge, label: "role", each: raftMembers},
 		{name: "rustmq_raft_leading", help: "1 on the node whose controller leads.", kind: gauge, value: func(s *sample) float64 { return boolean(s.raft.Leading) }},
 		{name: "rustmq_raft_leader_changes_total", help: "Times that this controller learned of another leading one.", kind: counter, value: func(s *sample) float64 { return float64(s.raft.LeaderChanges) }},
 		{name: "rustmq_raft_snapshots_installed_total", help: "Snapshots that this controller took the place of its state from.", kind: counter, value: func(s *sample) float64 { return float64(s.raft.Snapshots) }},
@@ -149,4 +148,8 @@ func clusterMetrics() []metric {
 		{name: "rustmq_feature_level", help: "Feature level of the cluster.", kind: gauge, value: func(s *sample) float64 { return float64(s.cluster.level) }},
 		{name: "rustmq_supported_feature_level", help: "Highest feature level that all nodes speak: above rustmq_feature_level, `rustmq ctl cluster upgrade` is due.", kind: gauge, value: func(s *sample) float64 { return float64(s.cluster.supported) }},
 	}
+}
+
+func raftMembers(s *sample) map[string]float64 {
+	return map[string]float64{roleVoter: float64(s.cluster.voters), roleLearner: float64(s.cluster.learners), "leaving": float64(s.cluster.leaving)}
 }

@@ -29,6 +29,7 @@ import (
 	"github.com/rustmq/rustmq/raft"
 	"github.com/rustmq/rustmq/raft/form"
 	"github.com/rustmq/rustmq/tier"
+	"github.com/rustmq/rustmq/tier/clouds"
 	"github.com/rustmq/rustmq/wal"
 )
 
@@ -49,9 +50,10 @@ type Seams struct {
 	Headless   bool                                    // opens no listener: requests go to Broker
 	Network    Network                                 // nil: the machine's
 	Now        func() time.Duration                    // what leases are measured by; nil: control.BootClock
+	Wall       func() time.Time                        // the clock of records and producers, which may be set; nil: time.Now
 	ListenHTTP func(addr string) (net.Listener, error) // opens the admin listener, host:port; nil: the machine\'s
-	// Acknowledged is told of every append that is acknowledged, before anybody hears of it. It must not wait. nil: nobody is told.
-	Acknowledged func(partition.Acknowledgement)
+	// Partition changes what each partition is opened with: who is told of what it does, and bugs that are planted in it. nil: nothing.
+	Partition func(*partition.Config)
 }
 
 // staleTooLong is how old a broker's image may be, in which it still counts as ready: longer than any election of controllers.
@@ -71,25 +73,29 @@ type Node struct {
 	store   *metadata.Store // nil without the role controller
 	group   *group          // nil on a node that is alone, and without that role
 	// controllers are those that the configuration names, and rpcAddress is where other nodes are told to reach this one: of a node that is one of several.
-	controllers []form.Controller
-	rpcAddress  string
-	cluster     cluster
-	client      atomic.Pointer[control.Client] // nil on a node that is alone
-	dialer      *dialer
-	mux         *http.ServeMux // of the listener for nodes
-	replicator  *replicator    // nil on a node that is alone
-	partitions  *partitions
-	bucket      *blob.Bucket
-	reader      *tier.Reader
-	uploader    *tier.Uploader
-	pressure    chan struct{}
-	broker      *broker.Broker
-	socket      net.PacketConn
-	server      *server.Server
-	admin       *admin.Server
-	certs       *pki.Identity
-	rpc         *rpcListener // nil on a node that is alone
-	tokens      *joinTokens  // nil on a node that is alone
+	controllers  []form.Controller
+	rpcAddress   string
+	cluster      cluster
+	client       atomic.Pointer[control.Client] // nil on a node that is alone
+	dialer       *dialer
+	mux          *http.ServeMux // of the listener for nodes
+	replicator   *replicator    // nil on a node that is alone
+	partitions   *partitions
+	objects      *tier.Store
+	mount        *mount                // nil: this is no mount
+	storeTrouble atomic.Pointer[error] // of the object store's check; nil, or of nil: none
+	reader       *tier.Reader
+	uploader     *tier.Uploader
+	keeper       atomic.Pointer[keeper] // nil without the role controller, and before it is open
+	compactor    *tier.Compactor        // nil when it is turned off
+	pressure     chan struct{}
+	broker       *broker.Broker
+	socket       net.PacketConn
+	server       *server.Server
+	admin        *admin.Server
+	certs        *pki.Identity
+	rpc          *rpcListener // nil on a node that is alone
+	tokens       *joinTokens  // nil on a node that is alone
 
 	putOut   atomic.Bool // the controller here was removed from the group
 	detached sync.Once
@@ -116,6 +122,9 @@ func StartWith(ctx context.Context, cfg Config, logger *slog.Logger, seams Seams
 	if seams.Network == nil {
 		seams.Network = machineNetwork{}
 	}
+	if seams.Wall == nil {
+		seams.Wall = time.Now
+	}
 	if seams.ListenHTTP == nil {
 		seams.ListenHTTP = func(addr string) (net.Listener, error) { return net.Listen("tcp", addr) }
 	}
@@ -130,11 +139,16 @@ func StartWith(ctx context.Context, cfg Config, logger *slog.Logger, seams Seams
 		n.bindSocket,
 		n.withRoom(n.enterCluster),
 		n.shareTokens,
+		n.openMount,
 		n.openTier,
 		n.withRoom(n.openPartitions),
 		n.openUploader,
+		n.openKeeper,
+		n.checkStore,
+		n.openCompactor,
 		n.closeAdminAfterDrain,
 		n.openBroker,
+		n.followMount,
 		n.openAdmin,
 		n.watchFailures,
 		n.leaveInOrder,
@@ -148,6 +162,21 @@ func StartWith(ctx context.Context, cfg Config, logger *slog.Logger, seams Seams
 
 // onClose says how to close what was just opened.
 func (n *Node) onClose(f func(context.Context) error) { n.closes = append(n.closes, f) }
+
+// background runs something in a goroutine of its own, with a context that ends when the node closes, which waits for it.
+func (n *Node) background(run func(context.Context)) {
+	ctx, stop := context.WithCancel(context.Background())
+	stopped := make(chan struct{})
+	go func() {
+		defer close(stopped)
+		run(ctx)
+	}()
+	n.onClose(func(context.Context) error {
+		stop()
+		<-stopped
+		return nil
+	})
+}
 
 // Close drains and closes everything, front doors first. Until ctx ends requests in flight may finish. What was acknowledged
 // is on the disk already; a node that is killed instead loses nothing.
@@ -270,7 +299,7 @@ func (n *Node) openLog(ctx context.Context) error {
 	if !n.hasRole(RoleBroker) {
 		return nil
 	}
-	recovery := partition.NewRecovery(time.Now())
+	recovery := partition.NewRecovery(n.seams.Wall())
 	log, found, err := wal.Open(wal.Options{
 		FS: n.seams.FS, Dir: filepath.Join(n.cfg.Node.DataDir, walDir),
 		SegmentBytes: int64(n.cfg.WAL.SegmentSize), MaxBytes: int64(n.cfg.WAL.MaxSize), QueueBytes: int64(n.cfg.WAL.QueueSize),
@@ -293,36 +322,77 @@ func (n *Node) openLog(ctx context.Context) error {
 		n.logger.Error("the data log is damaged: the partition is quarantined, run `rustmq wal check`",
 			"path", d.Path, "position", d.Position, "bytes", d.Bytes, "reason", d.Reason)
 	}
+	aside, err := loadSetAside(n.seams.FS, n.cfg.Node.DataDir)
+	if err != nil {
+		return err
+	}
 	n.partitions = newPartitions(partitionsConfig{
-		node: n.id.Node, log: log, recovery: recovery,
+		node: n.id.Node, log: log, recovery: recovery, aside: aside,
 		tail: partition.NewTailBudget(int64(n.cfg.Memory.TailSize)), counters: new(partition.Counters),
-		committed: n.committed, acknowledged: n.seams.Acknowledged, logger: n.logger,
+		committed: n.committed, now: n.seams.Wall, adjust: n.seams.Partition, logger: n.logger,
 	})
 	return n.withRoom(func(ctx context.Context) error { return bindLog(ctx, log, found, n.id, n.cfg.Node.DataDir, n.logger) })(ctx)
 }
+
+// servesClients says whether clients are served here.
+func (n *Node) servesClients() bool { return n.mounted() || n.hasRole(RoleBroker) }
 
 func (n *Node) openTier(ctx context.Context) error {
 	if !n.hasRole(RoleBroker) {
 		return nil
 	}
-	n.bucket = n.seams.Bucket
-	if n.bucket == nil {
-		var err error
-		if n.bucket, err = tier.OpenBucket(ctx, n.cfg.ObjectStoreURL()); err != nil {
-			return err
-		}
-		n.onClose(func(context.Context) error { return n.bucket.Close() })
+	if err := n.openObjects(ctx); err != nil {
+		return err
 	}
-	var err error
+	if err := n.openReader(); err != nil {
+		return err
+	}
+	n.partitions.cold = n.reader
+	return nil
+}
+
+// openReader opens what reads the objects that the metadata names.
+func (n *Node) openReader() (err error) {
 	n.reader, err = tier.NewReader(tier.ReaderConfig{
-		Bucket: n.bucket, Catalog: n.catalog(), CacheBytes: int64(n.cfg.Memory.CacheSize), Logger: n.logger,
+		Store: n.objects, Catalog: n.catalog(), CacheBytes: int64(n.cfg.Memory.CacheSize), Logger: n.logger,
 	})
 	if err != nil {
 		return err
 	}
 	n.onClose(func(context.Context) error { return n.reader.Close() })
-	n.partitions.cold = n.reader
 	return nil
+}
+
+// openObjects opens the object store.
+func (n *Node) openObjects(ctx context.Context) (err error) {
+	if n.objects, err = objectsOf(ctx, n.cfg, n.seams, n.mounted()); err != nil {
+		return err
+	}
+	n.onClose(func(context.Context) error { return n.objects.Close() })
+	return nil
+}
+
+// objectsOf opens the object store of a configuration, maybe for reading only.
+func objectsOf(ctx context.Context, cfg Config, seams Seams, readOnly bool) (*tier.Store, error) {
+	limits := cfg.ObjectStore.limits()
+	limits.ReadOnly = readOnly
+	if seams.Bucket != nil {
+		return tier.NewStore(seams.Bucket, limits), nil
+	}
+	return tier.OpenStore(ctx, cfg.ObjectStoreURL(), limits, clouds.Schemes()...)
+}
+
+// sharedObjects is the object store of the whole cluster; nil on a node that knows none: in a cluster of several a directory of its own is none.
+func (n *Node) sharedObjects(ctx context.Context) (*tier.Store, error) {
+	if n.seams.Bucket == nil && n.cfg.ObjectStore.URL == "" && n.rpc != nil {
+		return nil, nil //nolint:nilnil // there is none, and that is no error
+	}
+	if n.objects == nil { // it is no broker
+		if err := n.openObjects(ctx); err != nil {
+			return nil, err
+		}
+	}
+	return n.objects, nil
 }
 
 func (n *Node) catalog() *catalog {
@@ -331,7 +401,7 @@ func (n *Node) catalog() *catalog {
 
 // bindSocket opens the clients' socket, so that its address is known before anybody is told of it.
 func (n *Node) bindSocket(context.Context) error {
-	if n.seams.Headless || !n.hasRole(RoleBroker) {
+	if n.seams.Headless || !n.servesClients() {
 		return nil
 	}
 	addr, err := net.ResolveUDPAddr("udp", n.cfg.Server.Listen)
@@ -358,20 +428,31 @@ func (n *Node) openPartitions(ctx context.Context) error {
 	if n.rpc != nil {
 		n.openReplication()
 	}
-	running, stop := context.WithCancel(context.Background())
-	stopped := make(chan struct{})
-	go func() {
-		defer close(stopped)
-		n.partitions.run(running)
-	}()
+	n.openRegain()
 	n.onClose(func(context.Context) error {
-		stop()
-		<-stopped
 		n.partitions.closeAll()
 		return nil
 	})
+	n.background(n.partitions.run)
 	return n.partitions.wait(ctx, n.cluster.Image().Index)
 }
+
+// openRegain looks after what controllers had committed that were lost.
+func (n *Node) openRegain() {
+	r := &regain{
+		node: n.id.Node, cluster: n.cluster, catalog: n.catalog(), store: n.objects.For(tier.ClassRead), prefix: n.objectPrefix(), commitBytes: n.commitBytes(),
+		table: n.partitions.Table, logger: n.logger,
+	}
+	r.setUp()
+	n.partitions.regain = r
+	n.background(r.run)
+}
+
+// objectPrefix is that of the keys of all objects of the cluster.
+func (n *Node) objectPrefix() string { return bucketPrefix(n.id.Cluster) }
+
+// commitBytes is about how much the ranges of one commit take.
+func (n *Node) commitBytes() int64 { return int64(maxProposal(n.cfg.Raft.SegmentSize)) / 2 }
 
 // openReplication serves what other brokers lead, and follows the image from the first one on.
 func (n *Node) openReplication() {
@@ -379,9 +460,9 @@ func (n *Node) openReplication() {
 		node: n.id.Node, cluster: n.cluster, logger: n.logger,
 		lookup: func(id mq.PartitionID) *partition.Partition { return n.partitions.Table().Get(id) },
 		dial:   n.dialer.stream,
+		take:   n.rpc.takeStreams,
 	}
 	n.replicator, n.partitions.replicator = r, r
-	n.rpc.takeStreams(r.serve)
 }
 
 func (n *Node) openUploader(context.Context) error {
@@ -389,11 +470,12 @@ func (n *Node) openUploader(context.Context) error {
 		return nil
 	}
 	uploader, err := tier.NewUploader(tier.UploaderConfig{
-		Bucket: n.bucket, Catalog: n.catalog(), Sources: n.partitions.Sources,
-		Cluster: n.id.Cluster, Node: n.id.Node, Prefix: n.id.Cluster.String() + "/",
+		Store: n.objects, Catalog: n.catalog(), Sources: n.partitions.Sources,
+		Cluster: n.id.Cluster, Node: n.id.Node, Prefix: n.objectPrefix(),
 		FlushBytes: int64(n.cfg.ObjectStore.FlushSize), FlushAge: n.cfg.ObjectStore.FlushAge,
-		CommitBytes: int64(maxProposal(n.cfg.Raft.SegmentSize)) / 2, // and one range more
-		Pressure:    n.pressure, Logger: n.logger,
+		AckBytes: int64(n.cfg.ObjectStore.AckSize), AckAge: n.cfg.ObjectStore.AckAge,
+		CommitBytes: n.commitBytes(), // and one range more
+		Pressure:    n.pressure, Now: n.seams.Wall, Logger: n.logger,
 	})
 	if err != nil {
 		return err
@@ -447,14 +529,19 @@ func (n *Node) committed(p *partition.Partition) {
 }
 
 func (n *Node) openBroker(context.Context) error {
-	if !n.hasRole(RoleBroker) {
+	if !n.servesClients() {
 		return nil
 	}
-	n.broker = broker.New(broker.Config{
-		Cluster: n.id.Cluster, Node: n.id.Node, Software: Software + " " + Version(),
-		Controller: n.cluster, Partitions: n.partitions, Room: n.dataLog,
-		Policy: broker.AllowAll{}, Operations: n, Random: n.seams.Random, Logger: n.logger,
-	})
+	cfg := broker.Config{
+		Cluster: n.id.Cluster, Node: n.id.Node, Software: Software + " " + Version(), Controller: n.cluster,
+		Policy: broker.AllowAll{}, Operations: n, Random: n.seams.Random, Logger: n.logger, Cold: n.reader,
+	}
+	if n.mounted() {
+		cfg.Mount = n.mount
+	} else {
+		cfg.Partitions, cfg.Room, cfg.Counters = n.partitions, n.dataLog, n.partitions.counters
+	}
+	n.broker = broker.New(cfg)
 	if n.seams.Headless {
 		return nil
 	}
@@ -586,6 +673,9 @@ func (n *Node) neighbours() (list []admin.Neighbour) {
 // notes are the partitions that are stopped on this node, which serves all others, and what has no room.
 func (n *Node) notes() []string {
 	var notes []string
+	if n.mounted() {
+		notes = append(notes, n.mount.note())
+	}
 	if n.raft != nil {
 		if err := n.raft.Full(); err != nil {
 			notes = append(notes, mq.Wrapf(err, "the cluster cannot be changed, producing goes on").Error())
@@ -597,8 +687,15 @@ func (n *Node) notes() []string {
 	if n.partitions == nil {
 		return notes
 	}
+	if trouble := n.storeTrouble.Load(); trouble != nil && *trouble != nil {
+		notes = append(notes, (*trouble).Error())
+	}
 	if n.dataLog.Stats().Full {
 		notes = append(notes, mq.Errorf(mq.StorageFull, "the data log has no room: producing is held back").Error())
+	}
+	notes = append(notes, n.partitions.setAsides()...)
+	for _, err := range n.partitions.regain.gaps() {
+		notes = append(notes, err.Error())
 	}
 	for _, p := range n.partitions.Table().All() {
 		if state, err := p.State(); state == partition.StateQuarantined {

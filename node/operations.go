@@ -6,6 +6,7 @@ import (
 
 	adminpb "github.com/rustmq/rustmq/api/admin/v1"
 	"github.com/rustmq/rustmq/broker"
+	"github.com/rustmq/rustmq/mq"
 )
 
 // leaderPatience is how long the status of raft waits for the leading controller, before this node tells what its own controller knows.
@@ -16,6 +17,9 @@ var _ broker.Operations = (*Node)(nil)
 // AskController implements broker.Operations.
 func (n *Node) AskController(ctx context.Context, req *adminpb.Request) (*adminpb.Response, error) {
 	client := n.client.Load()
+	if n.mounted() {
+		return nil, mq.Errorf(mq.ReadOnly, "a mount has no controllers: %w", n.mount.Refusal())
+	}
 	if client == nil {
 		return n.askOwnController(ctx, req)
 	}

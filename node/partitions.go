@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"maps"
 	"slices"
@@ -33,7 +34,9 @@ type partitions struct {
 	unready  map[mq.PartitionID]bool // are open, and could not take the role yet that the last image gives them
 	begun    bool                    // the first image was reconciled
 	settled  bool                    // the recovery is over
+	behind   bool                    // the image is the first one of recovered controllers: they may never have heard of what this node has
 	changes  changes
+	kept     atomic.Pointer[[]string] // what is set aside, for people
 
 	mu      sync.Mutex
 	applied uint64 // index of the image that the table is true to
@@ -51,11 +54,13 @@ type partitionsConfig struct {
 	tail      *partition.TailBudget
 	counters  *partition.Counters
 	committed func(*partition.Partition)
-	// acknowledged may be nil.
-	acknowledged func(partition.Acknowledgement)
-	logger       *slog.Logger
+	now       func() time.Time        // the wall clock
+	adjust    func(*partition.Config) // may be nil
+	logger    *slog.Logger
 
 	replicator *replicator // nil on a node that is alone
+	regain     *regain
+	aside      *setAside // nil: nothing is ever set aside
 }
 
 func newPartitions(cfg partitionsConfig) *partitions {
@@ -138,10 +143,8 @@ func (p *partitions) reconcile(ctx context.Context, img *metadata.Image) {
 		next = make(map[mq.PartitionID]*partition.Partition)
 	}
 	changed := false
+	p.behind = p.aside.behind(img.Generation())
 	for _, t := range delta.Deleted {
-		if p.last.Index != 0 && p.last.Generation() != img.Generation() {
-			p.logger.Error("the controllers that were recovered do not know a topic: what this node has of it goes", "topic", t.Name, "id", t.ID.String())
-		}
 		changed = p.deleteTopic(next, t) || changed
 	}
 	for _, t := range delta.Created {
@@ -170,10 +173,11 @@ func (p *partitions) reconcile(ctx context.Context, img *metadata.Image) {
 		p.table.Store(broker.NewTable(next))
 	}
 	p.rolesAt.Store(img.Index)
-	if p.replicator != nil && (caughtUp || concernsReplication(delta)) {
+	if p.replicator != nil && (changed || caughtUp || concernsReplication(delta)) { // what was opened, or is led, later than its image said is in no delta
 		p.replicator.reconcile(img, p.Table())
 	}
 	p.dropUnknown()
+	p.keep(img)
 	p.last, p.begun = img, true
 	p.mu.Lock()
 	p.applied = img.Index
@@ -209,6 +213,8 @@ func (p *partitions) configure(t *metadata.Topic, minISR int) {
 		MaxBatchBytes: int(t.Config.MaxMessageBytes),
 		MinISR:        minISR,
 		LogAppendTime: t.Config.LogAppendTime,
+		ObjectAcks:    t.Config.ObjectAcks,
+		Keyed:         t.Config.Cleanup.Compacts(),
 	})
 }
 
@@ -230,12 +236,56 @@ func (p *partitions) deletePartitions(table map[mq.PartitionID]*partition.Partit
 		delete(p.unopened, id)
 		delete(p.unready, id)
 		if part := table[id]; part != nil {
-			part.Delete()
+			p.end(part)
 			delete(table, id)
 			changed = true
 		}
 	}
 	return changed
+}
+
+// end has a partition end that is not to run here any more, and its log go, unless only controllers that were lost may have known why it is here.
+func (p *partitions) end(part *partition.Partition) {
+	if !p.behind {
+		part.Delete()
+		return
+	}
+	part.Close()
+	p.setAside(part.ID(), part.Topic())
+}
+
+// setAside keeps what the log has of a partition.
+func (p *partitions) setAside(id mq.PartitionID, topic string) {
+	p.aside.add(id, topic)
+	p.logger.Error("the controllers that were recovered do not know that this node has a partition: what it has of it is set aside, and kept until its file is removed",
+		"topic", topic, "partition", id.String(), "file", p.aside.path(id))
+}
+
+// keep writes down what is set aside, and has people told of it.
+func (p *partitions) keep(img *metadata.Image) {
+	if p.aside == nil {
+		return
+	}
+	if p.behind {
+		if err := p.aside.compared(img.Generation()); err != nil {
+			p.logger.Error("what is set aside cannot be written down: it is tried again", "error", err)
+		}
+	}
+	list := []string{}
+	for _, id := range p.aside.list() {
+		first, end, _ := p.log.Bounds(wal.StreamID(id.Key()))
+		list = append(list, fmt.Sprintf("partition %s of topic %q is set aside: the recovered controllers do not know that it is here; the log has offsets %d to %d of it; %s says so",
+			id, p.aside.topics[id], first, end, p.aside.path(id)))
+	}
+	p.kept.Store(&list)
+}
+
+// setAsides says what is set aside, a line for each partition. Any goroutine may call it.
+func (p *partitions) setAsides() []string {
+	if list := p.kept.Load(); list != nil {
+		return *list
+	}
+	return nil
 }
 
 // apply opens a partition that is to run here and gives it its role. changed says that it was opened or closed, or took a role that it could not take before.
@@ -250,14 +300,14 @@ func (p *partitions) apply(
 		if part == nil {
 			return false
 		}
-		p.logger.Info("this node is no replica of a partition any more: what it has of it goes", "topic", t.Name, "partition", index)
-		part.Delete()
+		p.logger.Info("this node is no replica of a partition any more", "topic", t.Name, "partition", index)
+		p.end(part)
 		delete(table, id)
 		return true
 	}
 	if part == nil {
 		var err error
-		if part, err = p.open(ctx, t, id); err != nil {
+		if part, err = p.open(ctx, t, id, wanted); err != nil {
 			if _, again := p.unopened[id]; !again {
 				p.unopened[id] = !p.begun
 				p.logger.Error("a partition cannot be opened yet: it is tried again", "topic", t.Name, "partition", index, "error", err)
@@ -267,6 +317,9 @@ func (p *partitions) apply(
 		delete(p.unopened, id)
 		table[id] = part
 		changed = true
+		if err := p.aside.taken(id); err != nil {
+			p.logger.Error("a partition that was set aside runs again, and its file is still there", "error", err)
+		}
 	}
 	return p.takeRole(ctx, part, wanted) || changed
 }
@@ -352,22 +405,56 @@ func (p *partitions) applyLate(
 	return changed
 }
 
-func (p *partitions) open(ctx context.Context, t *metadata.Topic, id mq.PartitionID) (*partition.Partition, error) {
+func (p *partitions) open(ctx context.Context, t *metadata.Topic, id mq.PartitionID, wanted *metadata.Partition) (*partition.Partition, error) {
 	tiered, err := p.checkpoint(ctx, id)
 	if err != nil {
 		return nil, err
 	}
 	var found *partition.Recovered
 	if !p.begun || p.unopened[id] {
+		behind, err := p.mayOpen(id, wanted, tiered.End)
+		if err == nil && behind {
+			tiered, err = p.checkpoint(ctx, id) // again: a search may have ended since
+		}
+		if err != nil {
+			return nil, err
+		}
 		found = p.recovery.Take(id)
 	}
+	if found == nil && p.aside.has(id) {
+		if found, err = partition.Reread(ctx, p.log, id, p.now()); err != nil {
+			return nil, err
+		}
+	}
 	settings := p.settings[t.ID]
-	return partition.Open(partition.Config{
+	cfg := partition.Config{
 		ID: id, Topic: t.Name, Node: p.node, Log: p.log, Cold: p.cold, Tail: p.tail, Counters: p.counters,
 		Settings:   func() partition.Settings { return *settings.Load() },
-		Checkpoint: p.checkpoint, Committed: p.committed, Lease: p.lease, Acknowledged: p.acknowledged,
-		Logger: p.logger, Now: time.Now,
-	}, found, tiered)
+		Checkpoint: p.checkpoint, Committed: p.committed, Lease: p.lease, Logger: p.logger, Now: p.now,
+	}
+	if p.adjust != nil {
+		p.adjust(&cfg)
+	}
+	return partition.Open(cfg, found, tiered)
+}
+
+// mayOpen has a partition of before the start wait whose log let go of what the object index does not have any more, because the controllers are back at an earlier state: opened now, it
+// would pass for damaged. behind says that its log is such a one. Its leader has the rest looked for in the object store; a replica that others count on waits for the leader.
+func (p *partitions) mayOpen(id mq.PartitionID, wanted *metadata.Partition, tiered mq.Offset) (behind bool, err error) {
+	held, behind := p.recovery.Behind(id, p.log, tiered)
+	if !behind || p.regain == nil {
+		return false, nil
+	}
+	if wanted.Leader == p.node {
+		searched, late := p.regain.ask(id, wanted.LeaderEpoch, tiered, tier.Gap{Log: held.Epochs, LogFirst: held.First, LogEnd: held.End})
+		if searched || late && p.heir(wanted) != mq.NoNode {
+			return true, nil
+		}
+	} else if !slices.Contains(wanted.ISR, p.node) && !slices.Contains(wanted.Eligible, p.node) {
+		return true, nil
+	}
+	return true, mq.Errorf(mq.OffsetNotAvailable, "partition %s: the log begins at %d, and the object index ends at %d: what lost controllers had committed is looked for in the object store",
+		id, held.First, tiered)
 }
 
 // checkpoint is what the last tier commit of a partition carried.
@@ -411,14 +498,20 @@ func (p *partitions) lead(ctx context.Context, part *partition.Partition, wanted
 }
 
 // prepare has a partition that is about to be led here go on at the tiered end if its log is not what was tiered, as can be after an unclean election or the loss of a
-// disk, and says what is lost by an unclean one.
+// disk, and says what is lost by an unclean one. After a loss of controllers it looks first what they had committed: this log may have less.
 func (p *partitions) prepare(ctx context.Context, part *partition.Partition, wanted *metadata.Partition) error {
 	_, high, end, _ := part.Offsets()
 	unclean := wanted.Unclean() && part.LeaderEpoch() < wanted.LeaderEpoch
-	if !unclean && wanted.TieredEnd <= end {
+	setBack := p.setBack(part, wanted)
+	if !unclean && !setBack && wanted.TieredEnd <= end {
 		return nil
 	}
 	id := part.ID()
+	if setBack {
+		if searched, late := p.regain.ask(id, wanted.LeaderEpoch, wanted.TieredEnd, tier.Gap{}); !searched && !late {
+			return mq.Errorf(mq.OffsetNotAvailable, "partition %s: what lost controllers had committed is looked for in the object store", id)
+		}
+	}
 	tiered, err := p.checkpoint(ctx, id)
 	if err != nil {
 		return err
@@ -440,6 +533,18 @@ func (p *partitions) prepare(ctx context.Context, part *partition.Partition, wan
 	return nil
 }
 
+// setBack says whether a partition that this node is to lead, and does not lead, was set back by a recovery of the controllers since its log was written.
+func (p *partitions) setBack(part *partition.Partition, wanted *metadata.Partition) bool {
+	if state, _ := part.State(); state == partition.StateLeader || p.regain == nil {
+		return false
+	}
+	newest := mq.NoEpoch
+	if latest, ok := part.Epochs().Latest(); ok {
+		newest = latest.Epoch
+	}
+	return wanted.SetBack(newest)
+}
+
 // replicas names the incarnations of the nodes that the image knows.
 func (p *partitions) replicas(nodes []mq.NodeID) []partition.Replica {
 	img := p.cluster.Image()
@@ -453,8 +558,8 @@ func (p *partitions) replicas(nodes []mq.NodeID) []partition.Replica {
 	return out
 }
 
-// dropUnknown frees what the log holds of partitions that do not run here any more: their topics were deleted, or they were given to others, while the
-// node was away. With that, and once every partition is open that the log may know, the recovery is over.
+// dropUnknown frees what the log holds of partitions that do not run here any more and are not set aside: their topics were deleted, or they were given to others, while
+// the node was away. With that, and once every partition is open that the log may know, the recovery is over.
 func (p *partitions) dropUnknown() {
 	if p.settled {
 		return
@@ -468,6 +573,12 @@ func (p *partitions) dropUnknown() {
 			continue
 		}
 		p.recovery.Take(id)
+		if p.behind && !p.aside.has(id) {
+			p.setAside(id, "")
+		}
+		if p.aside.has(id) {
+			continue
+		}
 		p.log.Drop(wal.StreamID(id.Key()))
 		p.logger.Info("dropped the log of a partition that this node has no more", "partition", id.String())
 	}
@@ -488,7 +599,8 @@ func (p *partitions) lapse() {
 }
 
 // expireProducers forgets producers that went idle.
-func (p *partitions) expireProducers(now time.Time) {
+func (p *partitions) expireProducers() {
+	now := p.now()
 	for _, part := range p.Table().All() {
 		part.ExpireProducers(now)
 	}

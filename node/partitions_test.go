@@ -104,7 +104,7 @@ func TestPartitionThatCannotBeOpenedYetKeepsItsLog(t *testing.T) {
 		recovery.Finish(found)
 		p := newPartitions(partitionsConfig{
 			node: mq.NodeID(cfg.Node.ID), log: log, recovery: recovery, cluster: &unreachable{&controller{store: store}, 3},
-			tail: partition.NewTailBudget(1 << 20), logger: slog.New(slog.DiscardHandler),
+			tail: partition.NewTailBudget(1 << 20), now: time.Now, logger: slog.New(slog.DiscardHandler),
 		})
 		ctx, stop := context.WithCancel(t.Context())
 		ended := make(chan struct{})
@@ -224,7 +224,7 @@ func TestSmallerMinimumIsNotForOlderRoles(t *testing.T) {
 	defer log.Close()
 	p := newPartitions(partitionsConfig{
 		node: n.id.Node, log: log, recovery: partition.NewRecovery(time.Now()), cluster: &controller{store: n.store},
-		tail: partition.NewTailBudget(1 << 20), logger: slog.New(slog.DiscardHandler),
+		tail: partition.NewTailBudget(1 << 20), now: time.Now, logger: slog.New(slog.DiscardHandler),
 	})
 	defer p.closeAll()
 	p.reconcile(t.Context(), n.store.Image())
@@ -268,11 +268,12 @@ func TestPartitionThatCannotBeLedYetIsLedLater(t *testing.T) {
 		defer log.Close()
 		p := newPartitions(partitionsConfig{
 			node: self, log: log, recovery: partition.NewRecovery(time.Now()), cluster: &controller{store: n.store},
-			tail: partition.NewTailBudget(1 << 20), logger: slog.New(slog.DiscardHandler),
+			tail: partition.NewTailBudget(1 << 20), now: time.Now, logger: slog.New(slog.DiscardHandler),
 		})
 		p.replicator = &replicator{
 			node: self, cluster: p.cluster, logger: p.logger, lookup: func(id mq.PartitionID) *partition.Partition { return p.Table().Get(id) },
 			dial: func(context.Context, mq.NodeID) (net.Conn, error) { return nil, syscall.ECONNREFUSED },
+			take: func(streamServer) {},
 		}
 		ctx, stop := context.WithCancel(t.Context())
 		ended := make(chan struct{})
@@ -327,9 +328,9 @@ func TestRemovedBrokerIsNotReplicatedTo(t *testing.T) {
 	defer log.Close()
 	p := newPartitions(partitionsConfig{
 		node: self, log: log, recovery: partition.NewRecovery(time.Now()), cluster: &controller{store: n.store},
-		tail: partition.NewTailBudget(1 << 20), logger: slog.New(slog.DiscardHandler),
+		tail: partition.NewTailBudget(1 << 20), now: time.Now, logger: slog.New(slog.DiscardHandler),
 	})
-	p.replicator = &replicator{node: self, cluster: p.cluster, logger: p.logger, dial: func(context.Context, mq.NodeID) (net.Conn, error) { return nil, syscall.ECONNREFUSED }}
+	p.replicator = &replicator{node: self, take: func(streamServer) {}, cluster: p.cluster, logger: p.logger, dial: func(context.Context, mq.NodeID) (net.Conn, error) { return nil, syscall.ECONNREFUSED }}
 	defer p.closeAll()
 	p.reconcile(t.Context(), n.store.Image())
 	if s := p.replicator.peers.Status(); len(s) != 1 || s[0].Node != other {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"path/filepath"
+	"time"
 
 	"github.com/rustmq/rustmq/metadata"
 	"github.com/rustmq/rustmq/mq"
@@ -30,7 +31,7 @@ type LastOf struct {
 // that a process uses, or that has no controller.
 func InspectController(cfg Config, seams Seams) (LastOf, error) {
 	seams = seams.forRecovery()
-	id, lock, err := lockStopped(seams.FS, cfg.Node.DataDir)
+	id, lock, err := lockStopped(seams.FS, cfg.Node.DataDir, RoleController)
 	if err != nil {
 		return LastOf{}, err
 	}
@@ -42,7 +43,7 @@ func InspectController(cfg Config, seams Seams) (LastOf, error) {
 // is for a node that does not run. Errors are those of InspectController and RecoverAlone.
 func RecoverController(cfg Config, seams Seams, logger *slog.Logger) (_ *raft.Recovery, err error) {
 	seams = seams.forRecovery()
-	id, lock, err := lockStopped(seams.FS, cfg.Node.DataDir)
+	id, lock, err := lockStopped(seams.FS, cfg.Node.DataDir, RoleController)
 	if err != nil {
 		return nil, err
 	}
@@ -73,11 +74,14 @@ func (s Seams) forRecovery() Seams {
 	if s.Random == nil {
 		s.Random = rand.Reader
 	}
+	if s.Wall == nil {
+		s.Wall = time.Now
+	}
 	return s
 }
 
-// lockStopped is the identity of a data directory that no process uses, as long as the lock is held.
-func lockStopped(fsys wal.FS, dir string) (id identity, lock io.Closer, err error) {
+// lockStopped is the identity of a data directory that no process uses and where a role has run, as long as the lock is held.
+func lockStopped(fsys wal.FS, dir, role string) (id identity, lock io.Closer, err error) {
 	if !hasFiles(fsys, dir) {
 		return id, nil, mq.Errorf(mq.WrongDataDir, "%s is no data directory", dir)
 	}
@@ -89,8 +93,8 @@ func lockStopped(fsys wal.FS, dir string) (id identity, lock io.Closer, err erro
 	if err == nil {
 		err = id.check(fsys, dir, id.Node, id.Cluster)
 	}
-	if err == nil && !id.ran(RoleController) {
-		err = mq.Errorf(mq.WrongDataDir, "no controller has run in %s", dir)
+	if err == nil && !id.ran(role) {
+		err = mq.Errorf(mq.WrongDataDir, "no %s has run in %s", role, dir)
 	}
 	if err != nil {
 		return id, nil, errors.Join(err, lock.Close())

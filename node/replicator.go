@@ -21,21 +21,14 @@ type replicator struct {
 	cluster cluster
 	lookup  func(mq.PartitionID) *partition.Partition
 	dial    func(context.Context, mq.NodeID) (net.Conn, error)
+	take    func(streamServer) // says who serves the streams of other brokers; nil: nobody now
 	logger  *slog.Logger
 
 	epoch    uint64 // of this broker, that both sides speak as; 0: neither is open
 	follower *replication.Follower
 	peers    *replication.Peers
-	known    map[mq.NodeID]bool // peers that were set
-	serving  atomic.Pointer[replication.Follower]
+	known    map[mq.NodeID]bool                // peers that were set
 	shown    atomic.Pointer[replication.Peers] // peers, for metrics
-}
-
-// serve takes a stream of what another broker leads and this one follows. Until this broker is registered it takes none.
-func (r *replicator) serve(conn net.Conn, from mq.NodeID) {
-	if f := r.serving.Load(); f != nil {
-		f.Serve(conn, from)
-	}
 }
 
 // reconcile takes over an image, after partitions have their roles in it.
@@ -69,12 +62,12 @@ func (r *replicator) reconcile(img *metadata.Image, table *broker.Table) {
 		r.known[b.ID] = len(led[b.ID]) > 0
 		r.peers.Set(replication.Peer{
 			Node: b.ID, Incarnation: b.Epoch, Fenced: b.Fenced || b.ShuttingDown,
-			Dial: r.dialer(b.ID),
+			Dial: func(ctx context.Context) (net.Conn, error) { return r.dial(ctx, b.ID) },
 		}, led[b.ID])
 	}
 	for id := range r.known {
 		if img.Broker(id) == nil { // removed
-			r.peers.Set(replication.Peer{Node: id, Dial: r.dialer(id)}, nil)
+			r.peers.Forget(id)
 			delete(r.known, id)
 		}
 	}
@@ -86,14 +79,14 @@ func (r *replicator) open(epoch uint64) {
 	r.follower = replication.NewFollower(replication.FollowerConfig{Self: self, Lookup: r.lookup, Logger: r.logger})
 	r.peers = replication.Open(replication.Config{Self: self, Propose: r.propose, Logger: r.logger})
 	r.shown.Store(r.peers)
-	r.serving.Store(r.follower)
+	r.take(r.follower.Serve)
 }
 
 func (r *replicator) close() {
 	if r.epoch == 0 {
 		return
 	}
-	r.serving.Store(nil)
+	r.take(nil)
 	r.shown.Store(nil)
 	r.peers.Close()
 	r.follower.Close()
@@ -130,9 +123,4 @@ func (r *replicator) propose(ctx context.Context, asked []replication.Change) []
 		r.logger.Warn("in-sync sets could not be changed", "partitions", len(asked), "error", err)
 	}
 	return outcomes
-}
-
-// dialer is the way to a node. One that is forgotten has it, too, for its stream ends a moment later.
-func (r *replicator) dialer(node mq.NodeID) func(context.Context) (net.Conn, error) {
-	return func(ctx context.Context) (net.Conn, error) { return r.dial(ctx, node) }
 }

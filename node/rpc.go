@@ -8,7 +8,6 @@ import (
 	"net"
 	"net/http"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/rustmq/rustmq/mq"
@@ -20,6 +19,8 @@ import (
 const (
 	// rpcHandshakeTimeout is for a connection that has not proven yet to be a node's.
 	rpcHandshakeTimeout = 5 * time.Second
+	// rpcStreamPatience is for how long a stream of replication waits for a node that does not take any yet: whoever made it waits no longer for an answer.
+	rpcStreamPatience = 5 * time.Second
 	// rpcIdleTimeout is for a node's connection without a stream.
 	rpcIdleTimeout = 5 * time.Minute
 	// rpcGrace is how long single requests may go on when the listener closes.
@@ -56,19 +57,23 @@ type rpcListener struct {
 	door    *join.Door // nil where no node is let in
 	logger  *slog.Logger
 	stopped chan struct{}
-	streams atomic.Pointer[func(conn net.Conn, from mq.NodeID)] // nil: none are taken yet
 
 	mu        sync.Mutex
-	strangers []net.Conn // oldest first
+	streams   streamServer  // nil: none are taken now
+	taken     chan struct{} // closed when streams are taken
+	strangers []net.Conn    // oldest first
 	peers     map[mq.NodeID]int
 	members   map[net.Conn]mq.NodeID
 }
+
+// streamServer serves a stream of replication until it ends.
+type streamServer func(conn net.Conn, from mq.NodeID)
 
 // serveRPC starts serving. The handler finds out by [Peer] who asks. With a door, who has no certificate yet may ask for one, on connections that reach
 // the door and nothing else.
 func serveRPC(listener net.Listener, certs *pki.Identity, handler http.Handler, door *join.Door, logger *slog.Logger) *rpcListener {
 	l := &rpcListener{
-		addr: listener.Addr(), door: door, logger: logger, stopped: make(chan struct{}),
+		addr: listener.Addr(), door: door, logger: logger, stopped: make(chan struct{}), taken: make(chan struct{}),
 		peers: make(map[mq.NodeID]int), members: make(map[net.Conn]mq.NodeID),
 	}
 	protocols := new(http.Protocols)
@@ -101,17 +106,52 @@ func rpcHTTP2() *http.HTTP2Config {
 	}
 }
 
-// takeStreams has serve called with each connection that speaks [pki.StreamProtocol] from now on, and who has it. When it returns, the connection is closed.
-func (l *rpcListener) takeStreams(serve func(conn net.Conn, from mq.NodeID)) { l.streams.Store(&serve) }
+// takeStreams has serve called with each connection that speaks [pki.StreamProtocol] from now on, those that wait included, and who has it. When it returns, the
+// connection is closed. With nil they wait.
+func (l *rpcListener) takeStreams(serve streamServer) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch {
+	case serve == nil && l.streams != nil:
+		l.taken = make(chan struct{})
+	case serve != nil && l.streams == nil:
+		close(l.taken)
+	}
+	l.streams = serve
+}
 
 func (l *rpcListener) serveStream(conn *tls.Conn) {
 	node, ok := pki.PeerNode(conn.ConnectionState())
-	serve := l.streams.Load()
-	if !ok || serve == nil {
+	if !ok {
 		return
 	}
 	l.connState(conn, http.StateActive) // the library tells this of HTTP only
-	(*serve)(conn, node)
+	if serve := l.serverOf(conn); serve != nil {
+		serve(conn, node)
+	}
+}
+
+// serverOf waits until streams are taken: a node that starts would otherwise have each of the others shake hands in vain, again and again. It is nil when the
+// connection is one too many, nobody takes it for long, or the listener closes.
+func (l *rpcListener) serverOf(conn net.Conn) streamServer {
+	patience := time.NewTimer(rpcStreamPatience)
+	defer patience.Stop()
+	for {
+		l.mu.Lock()
+		serve, taken := l.streams, l.taken
+		_, member := l.members[conn]
+		l.mu.Unlock()
+		if serve != nil || !member {
+			return serve
+		}
+		select {
+		case <-taken:
+		case <-patience.C:
+			return nil
+		case <-l.stopped:
+			return nil
+		}
+	}
 }
 
 // Addr is where the listener was bound.
@@ -227,6 +267,9 @@ func (n *Node) rpcWanted() bool {
 
 // openRPC opens the door for the other nodes, and the way to theirs.
 func (n *Node) openRPC(context.Context) error {
+	if n.mounted() {
+		return nil
+	}
 	if !n.rpcWanted() {
 		if len(n.cfg.Node.Controllers) > 0 && !n.seams.Headless {
 			return mq.Errorf(mq.InvalidConfig, "node.controllers is set, and this node has a certificate that it made itself: issue one with `rustmq ctl ca node` and give it by --pki")

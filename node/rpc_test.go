@@ -20,6 +20,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/rustmq/rustmq/mq"
@@ -303,18 +304,24 @@ func TestStreamsAreTakenFromNodesWithWhoHasThem(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer early.Close()
-	if _, err := early.Read(make([]byte, 1)); err == nil {
-		t.Error("a stream was taken before anybody could take it")
-	}
-	for open := 1; open > 0; { // its place is free a moment later
+	for waits := 0; waits == 0; {
 		l.mu.Lock()
-		open = l.peers[2]
+		waits = l.peers[2]
 		l.mu.Unlock()
 	}
 	l.takeStreams(func(conn net.Conn, from mq.NodeID) {
 		fmt.Fprint(conn, from)
 		_, _ = conn.Read(make([]byte, 1))
 	})
+	if _, err := io.ReadFull(early, make([]byte, 1)); err != nil {
+		t.Errorf("a stream that came before anybody took any: %v", err)
+	}
+	early.Close()
+	for open := 1; open > 0; { // its place is free a moment later
+		l.mu.Lock()
+		open = l.peers[2]
+		l.mu.Unlock()
+	}
 	var conns []net.Conn
 	for i := range rpcPeerConns + 1 {
 		conn, err := c.dialerTo(2, l.Addr()).stream(t.Context(), 1)
@@ -350,6 +357,49 @@ func TestStreamsAreTakenFromNodesWithWhoHasThem(t *testing.T) {
 	if _, err := wrong.stream(t.Context(), 1); mq.CodeOf(err) != mq.ShuttingDown {
 		t.Errorf("after the end: %v", err)
 	}
+}
+
+// TestStreamsWaitNoLongerThanTheListener: nobody takes them any more, and then the node closes.
+func TestStreamsWaitNoLongerThanTheListener(t *testing.T) {
+	c := newRPCCluster(t)
+	l := c.listen(1)
+	l.takeStreams(func(conn net.Conn, _ mq.NodeID) { t.Error("a stream was taken that is not to be") })
+	l.takeStreams(nil)
+	conn, err := c.dialerTo(2, l.Addr()).stream(t.Context(), 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	for waits := 0; waits == 0; {
+		l.mu.Lock()
+		waits = l.peers[2]
+		l.mu.Unlock()
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := l.Close(ctx); err != nil && !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+	if _, err := conn.Read(make([]byte, 1)); err == nil {
+		t.Error("the stream outlived its listener")
+	}
+}
+
+// TestStreamThatNobodyTakesIsClosed: whoever made it is told in the end, in virtual time.
+func TestStreamThatNobodyTakesIsClosed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		conn, other := net.Pipe()
+		defer other.Close()
+		l := &rpcListener{stopped: make(chan struct{}), taken: make(chan struct{}), members: map[net.Conn]mq.NodeID{conn: 2}}
+		began := time.Now()
+		if l.serverOf(conn) != nil || time.Since(began) != rpcStreamPatience {
+			t.Errorf("it was given up after %v", time.Since(began))
+		}
+		delete(l.members, conn) // one too many
+		if l.serverOf(conn) != nil || time.Since(began) != rpcStreamPatience {
+			t.Error("one too many waited")
+		}
+	})
 }
 
 // TestSilentPeerIsNoticed: the peer shakes hands and settles HTTP/2, then never says another word, as one whose machine is gone.

@@ -51,7 +51,7 @@ func (n *Node) watch(stop <-chan struct{}) {
 				n.partitions.lapse()
 				if now.Sub(expired) >= expireEvery {
 					expired = now
-					n.partitions.expireProducers(now)
+					n.partitions.expireProducers()
 				}
 			}
 			if n.certs != nil && now.Sub(certified) >= certificateEvery {

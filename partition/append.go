@@ -21,7 +21,7 @@ func LogBytes(b mq.Batch) int64 { return int64(len(b)) }
 // this request asks for, and not before the request that appended it.
 //
 // Errors before anything was appended: NotLeaderOrFollower, PartitionQuarantined, KafkaStorageError, ShuttingDown and other
-// reasons not to lead, the lease among them; MessageTooLarge; InvalidRequiredAcks; NotEnoughReplicas for want all or object while the in-sync set is
+// reasons not to lead, the lease among them; MessageTooLarge; InvalidRequiredAcks; InvalidRecord; NotEnoughReplicas for want all or object while the in-sync set is
 // below min.insync.replicas; OutOfOrderSequence, DuplicateSequence (older than what is retained), InvalidProducerEpoch,
 // UnknownProducerID, InvalidRequest (overlaps a batch without being it). After it was appended, so that whether
 // it survives is not known: NotLeaderOrFollower, KafkaStorageError, ShuttingDown, PartitionQuarantined.
@@ -33,8 +33,12 @@ func (p *Partition) Append(b mq.Batch, want mq.Durability, done Completion) {
 		timestamp = now.UnixMilli()
 		b.StampAppendTime(timestamp) // outside the lock: it reads the whole batch
 	}
+	var keys error
+	if settings.Keyed {
+		keys = checkKeys(b) // outside the lock, too
+	}
 	p.mu.Lock()
-	appended, err := p.append(b, want, settings, timestamp, now, done)
+	appended, err := p.append(b, want, settings, keys, timestamp, now, done)
 	if err != nil {
 		p.count(func(c *Counters) { c.Refused.Add(1) })
 		p.outcomes = append(p.outcomes, outcome{done, AppendResult{Err: err, Timestamp: -1, LogStart: p.marks.logStart()}})
@@ -47,10 +51,31 @@ func (p *Partition) Append(b mq.Batch, want mq.Durability, done Completion) {
 	p.cfg.Tail.reclaim()
 }
 
-// append decides about b and appends it. The caller holds mu.
-func (p *Partition) append(b mq.Batch, want mq.Durability, settings Settings, timestamp int64, now time.Time, done Completion) (appended bool, err error) {
+// checkKeys wants a key in each record: compaction by key could not keep the others.
+func checkKeys(b mq.Batch) error {
+	for rec, err := range b.Records(nil) {
+		if err != nil {
+			return err
+		}
+		if rec.Key == nil {
+			return mq.Errorf(mq.InvalidRecord, "record %d of a batch for a topic that is compacted by key has none", rec.Offset)
+		}
+	}
+	return nil
+}
+
+// append decides about b, of which keys says what is wrong with the records' keys, and appends it. The caller holds mu.
+func (p *Partition) append(
+	b mq.Batch, want mq.Durability, settings Settings, keys error, timestamp int64, now time.Time, done Completion,
+) (appended bool, err error) {
+	if settings.ObjectAcks && want == mq.DurabilityAll {
+		want = mq.DurabilityObject
+	}
 	if err := p.admit(b, want, settings); err != nil {
 		return false, err
+	}
+	if keys != nil {
+		return false, mq.Wrapf(keys, "partition %s", p.name())
 	}
 	base := p.marks.logEnd()
 	ms := now.UnixMilli()

@@ -56,6 +56,40 @@ func TestLogAppendTimeIsStampedUnderTheCRC(t *testing.T) {
 	})
 }
 
+// TestRecordWithoutKeyIsRefusedWhereKeysAreCompacted: compaction could not keep it.
+func TestRecordWithoutKeyIsRefusedWhereKeysAreCompacted(t *testing.T) {
+	n := newNode(t, 1, nil)
+	n.lead()
+	n.set(Settings{MinISR: 1, Keyed: true})
+	w, err := mq.NewBatchBuilder(mq.CompressionZstd, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	build := func(recs ...mq.Record) mq.Batch {
+		for _, rec := range recs {
+			if err := w.Append(rec); err != nil {
+				t.Fatal(err)
+			}
+		}
+		b, err := w.Build(nil, mq.NoProducerID, mq.NoProducerEpoch, mq.NoSequence)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b
+	}
+	with, without := mq.Record{Key: []byte{}, Value: []byte("1")}, mq.Record{Value: []byte("2")}
+	if res := n.produce(build(with, without), mq.DurabilityLeader); mq.CodeOf(res.Err) != mq.InvalidRecord {
+		t.Errorf("a record without a key: %v", res.Err)
+	}
+	if res := n.produce(build(with, with), mq.DurabilityLeader); res.Err != nil || res.Base != 0 {
+		t.Errorf("records with keys: %+v", res)
+	}
+	n.set(Settings{MinISR: 1})
+	if res := n.produce(build(without), mq.DurabilityLeader); res.Err != nil {
+		t.Errorf("where nothing is compacted by key: %v", res.Err)
+	}
+}
+
 func TestOffsetsAreDenseAndUnique(t *testing.T) {
 	const producers, each = 64, 100
 	n := newNode(t, 1, nil)

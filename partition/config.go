@@ -30,7 +30,7 @@ type Config struct {
 	Counters *Counters    // shared by partitions; nil: nobody counts
 
 	// The hooks are called with the partition's mutex held: they must be quick, never block, and call nothing of the
-	// partition but ID. nil is allowed.
+	// partition but ID and Offsets. nil is allowed.
 
 	// Committed: the high watermark moved, or this node began to lead. For tier.Uploader.Notify.
 	Committed func(*Partition)
@@ -82,6 +82,8 @@ type Settings struct {
 	MaxBatchBytes int  // max.message.bytes; 0: mq.DefaultMaxBatchBytes
 	MinISR        int  // min.insync.replicas as it applies to this partition; 0 counts as 1
 	LogAppendTime bool // message.timestamp.type=LogAppendTime
+	ObjectAcks    bool // durability=object: DurabilityAll waits for the object store, too
+	Keyed         bool // cleanup.policy has compact: a record without a key is refused
 }
 
 // Cold is the object store as a partition sees it; *tier.Reader is one. Trouble of the store is an error, never an empty
@@ -109,6 +111,12 @@ type Counters struct {
 	Duplicates                         atomic.Int64 // batches that were there already
 	Refused                            atomic.Int64 // appends refused
 	TailBytes, LogBytes, ColdBytes     atomic.Int64 // read by consumers, by source
+	TieredBytes                        atomic.Int64 // likewise, from the object store without the partition
 	Truncations                        atomic.Int64
 	Quarantines                        atomic.Int64
+}
+
+// bytesFrom counts what consumers read from a source.
+func (c *Counters) bytesFrom(s Source) *atomic.Int64 {
+	return [...]*atomic.Int64{FromMemory: &c.TailBytes, FromLog: &c.LogBytes, FromStore: &c.ColdBytes}[s]
 }

@@ -124,6 +124,13 @@ func (c *bucket) OffsetByTime(_ context.Context, _ mq.PartitionID, from mq.Offse
 // upload does what the uploader does with p, for [p's tiered end, end), and commits it.
 func (c *bucket) upload(t testing.TB, p *Partition, end mq.Offset) {
 	t.Helper()
+	c.commit(t, p, end)
+	p.Tiered(end, nil)
+}
+
+// commit is upload, but that the answer to the commit is lost.
+func (c *bucket) commit(t testing.TB, p *Partition, end mq.Offset) {
+	t.Helper()
 	first := p.Pending().First
 	var data []byte
 	for next := first; next < end; {
@@ -141,7 +148,6 @@ func (c *bucket) upload(t testing.TB, p *Partition, end mq.Offset) {
 	c.batches = append(c.batches, split(t, data)...)
 	c.checkpoint = Checkpoint{End: end, Producers: state, Epochs: epochs}
 	c.mu.Unlock()
-	p.Tiered(end, nil)
 }
 
 func split(t testing.TB, data []byte) (batches []mq.Batch) {
@@ -173,6 +179,20 @@ func newNode(t testing.TB, id mq.NodeID, store *bucket) *node {
 	n := makeNode(t, id, store)
 	t.Cleanup(n.stop)
 	return n
+}
+
+// leaderAndFollower are two nodes over one object store, in leader epoch 1. The follower is not in sync.
+func leaderAndFollower(t testing.TB) (store *bucket, l, f *node) {
+	t.Helper()
+	store = &bucket{}
+	l, f = newNode(t, 1, store), newNode(t, 2, store)
+	if err := l.p.Lead(1, 0, []Replica{{1, 1}}); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.p.Follow(1, 1); err != nil {
+		t.Fatal(err)
+	}
+	return store, l, f
 }
 
 // makeNode is newNode without that end.

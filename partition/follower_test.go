@@ -369,14 +369,7 @@ func TestSyncOfCutRecordsDoesNotCountForTheirSuccessors(t *testing.T) {
 
 // Rule 13.
 func TestReplicaBehindTheTieredEndResetsToIt(t *testing.T) {
-	store := &bucket{}
-	l, f := newNode(t, 1, store), newNode(t, 2, store)
-	if err := l.p.Lead(1, 0, []Replica{{1, 1}}); err != nil {
-		t.Fatal(err)
-	}
-	if err := f.p.Follow(1, 1); err != nil {
-		t.Fatal(err)
-	}
+	store, l, f := leaderAndFollower(t)
 	for i := range 6 {
 		l.must(batch(producedBy{5, 0, int32(i)}, 1, 'a', 10, 0))
 		if i == 1 {
@@ -407,6 +400,40 @@ func TestReplicaBehindTheTieredEndResetsToIt(t *testing.T) {
 	}
 	if r := f.must(batch(producedBy{5, 0, 3}, 1, 'a', 10, 0)); !r.Duplicate || r.Base != 3 {
 		t.Fatalf("%+v", r)
+	}
+}
+
+// Records were deleted that are not in the object store yet: the replica that has to begin again fetches those, too, for the store has no holes, and takes over the log
+// start when it has come so far.
+func TestReplicaResetsToATieredEndBelowItsLogStart(t *testing.T) {
+	store, l, f := leaderAndFollower(t)
+	for range 6 {
+		l.must(plain(1))
+	}
+	store.upload(t, l.p, 2)
+	if err := l.p.SetLogStart(4); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.p.Reset(1, store.checkpoint); err != nil {
+		t.Fatal(err)
+	}
+	replicate(t, l, f, 1)
+	if start, _, end, _ := f.p.Offsets(); start != 4 || end != 6 {
+		t.Fatalf("log [%d, %d)", start, end)
+	}
+	if err := f.p.Reset(1, store.checkpoint); err != nil {
+		t.Fatal(err)
+	}
+	if start, high, end, object := f.p.Offsets(); start != 2 || high != 2 || end != 2 || object != 2 {
+		t.Fatalf("start %d, watermark %d, end %d, object mark %d", start, high, end, object)
+	}
+	replicate(t, l, f, 1)
+	f.restart(store.checkpoint)
+	if err := f.p.Lead(2, 0, []Replica{{2, 2}}); err != nil {
+		t.Fatal(err)
+	}
+	if start, _, _, _ := f.p.Offsets(); start != 4 || !bytes.Equal(f.read(4), l.read(4)) {
+		t.Fatalf("the log begins at %d, or is not the leader's", start)
 	}
 }
 

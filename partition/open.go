@@ -9,7 +9,7 @@ import (
 
 // Open makes a partition of what recovery found of it (nil: nothing) and the checkpoint of its last tier commit (the zero value: none). The
 // state is that of the checkpoint, then what the log has beyond it. A log that ends below the tiered end goes on there: everything
-// in it is in the object store.
+// in it is in the object store. So does one that has other records than were tiered, of a leader that was replaced: it would pass for the beginning of the new leader's.
 //
 // The partition is offline until Lead or Follow. When the log of it is damaged, or has a hole above the tiered end, it is
 // quarantined (see State), and that is no error here. The error is about cfg only.
@@ -70,8 +70,11 @@ func (p *Partition) resume(found *Recovered, tiered Checkpoint) error {
 	}
 	p.uploads.rebase(tiered)
 	first := p.firstHeld()
-	// Whatever is wrong below this is in the object store, or not wanted any more.
-	p.cfg.Log.Release(p.stream, uint64(first))
+	parted := found.parted(tiered)
+	if !parted {
+		// Whatever is wrong below this is in the object store, or not wanted any more.
+		p.cfg.Log.Release(p.stream, uint64(first))
+	}
 	switch {
 	case found.doubt:
 		return mq.Errorf(mq.Corrupt, "the log is damaged, and may have held all there was of the partition")
@@ -79,6 +82,11 @@ func (p *Partition) resume(found *Recovered, tiered Checkpoint) error {
 		return found.err
 	case p.cfg.Log.Quarantined(p.stream) != nil:
 		return p.cfg.Log.Quarantined(p.stream)
+	case parted:
+		p.logger().Warn("the log is another one than was tiered, where it goes on", "log_end", found.end, "tiered_end", tiered.End)
+		p.marks.setLogStart(min(p.marks.logStart(), tiered.End))
+		p.restart(tiered, restored)
+		return nil
 	case !found.begun || found.end < first:
 		return p.startAt(first, tiered, restored)
 	case found.first > first:
@@ -87,6 +95,13 @@ func (p *Partition) resume(found *Recovered, tiered Checkpoint) error {
 		return mq.Errorf(mq.Corrupt, "the log has a hole below %d, and is tiered up to %d only", found.holeEnd, first)
 	}
 	return p.join(found, tiered, restored)
+}
+
+// parted says that the last record here of what was tiered is of another epoch than there: of a leader that was replaced before the others had it. Then all behind it is of no use either, for
+// the log of who follows is cut before it grows; and where the last one is the same, all before it are.
+func (s *Recovered) parted(tiered Checkpoint) bool {
+	last := min(s.end, tiered.End) - 1
+	return s.begun && last >= max(s.first, s.holeEnd) && !s.epochs.Agrees(tiered.Epochs, last)
 }
 
 // startAt has the log, which has nothing from first on, go on there. The caller holds mu.
@@ -117,7 +132,7 @@ func (p *Partition) join(found *Recovered, tiered Checkpoint, restored *producer
 		}
 		epochs = next
 	}
-	p.epochs = epochs.TruncateStart(p.marks.logStart())
+	p.epochs = epochs.TruncateStart(p.historyStart())
 	switch {
 	case found.producers == nil && len(restored.byID) == 0:
 	case found.producers == nil:

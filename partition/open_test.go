@@ -2,6 +2,7 @@ package partition
 
 import (
 	"context"
+	"fmt"
 	"testing"
 	"time"
 
@@ -164,6 +165,76 @@ func TestLogThatEndsBelowTheTieredEndGoesOnThere(t *testing.T) {
 				t.Fatalf("the log ends at %d after another restart", end)
 			}
 		})
+	}
+}
+
+// One that led, and was replaced before the others had what it wrote, comes back when the new leader's records are in the object store in their place. What it has is not taken for what is there:
+// neither is a batch acknowledged as a duplicate that nobody has any more, nor is its log the beginning of the leader's.
+func TestLogOfOtherRecordsThanWereTieredGoesOnAtTheTieredEnd(t *testing.T) {
+	for _, has := range []int32{2, 5, 8} { // below, at, and above the tiered end
+		t.Run(fmt.Sprint(has), func(t *testing.T) { otherRecordsThanWereTiered(t, has, 0) })
+		t.Run(fmt.Sprint(has, " of which all were deleted before they were tiered"), func(t *testing.T) { otherRecordsThanWereTiered(t, has, 5) })
+	}
+}
+
+func otherRecordsThanWereTiered(t *testing.T, has int32, logStart mq.Offset) {
+	store := &bucket{}
+	l, f := newNode(t, 1, store), newNode(t, 2, store)
+	if err := f.p.Lead(1, 0, []Replica{{2, 1}}); err != nil {
+		t.Fatal(err)
+	}
+	for i := range has {
+		f.must(batch(producedBy{7, 0, i}, 1, 'a', 10, 0)) // with nobody else
+	}
+	if err := l.p.Lead(2, 0, []Replica{{1, 1}}); err != nil {
+		t.Fatal(err)
+	}
+	for i := range int32(6) {
+		l.must(batch(producedBy{8, 0, i}, 1, 'b', 10, 0))
+	}
+	if err := l.p.SetLogStart(logStart); err != nil {
+		t.Fatal(err)
+	}
+	store.upload(t, l.p, 5)
+	for range 2 { // and again, when the log has noted it
+		f.restart(store.checkpoint)
+		if err := f.p.Follow(2, 1); err != nil {
+			t.Fatal(err)
+		}
+		if _, high, end, object := f.p.Offsets(); high != 5 || end != 5 || object != 5 {
+			t.Fatalf("watermark %d, end %d, tiered end %d", high, end, object)
+		}
+		if last := f.p.LastEpoch(); last != 2 {
+			t.Fatalf("its last record is of epoch %d", last)
+		}
+	}
+	copyOnce(t, l, f, 2)
+	if err := f.p.Lead(3, 0, []Replica{{2, 2}}); err != nil {
+		t.Fatal(err)
+	}
+	if r := f.must(batch(producedBy{7, 0, 0}, 1, 'a', 10, 0)); r.Duplicate || r.Base != 6 {
+		t.Fatalf("what nobody has, sent again: %+v", r)
+	}
+	if r := f.must(batch(producedBy{8, 0, 5}, 1, 'b', 10, 0)); !r.Duplicate || r.Base != 5 {
+		t.Fatalf("what all have, sent again: %+v", r)
+	}
+}
+
+// A hole in what is tiered anyway is no sign of another log.
+func TestLogWithAHoleBelowTheTieredEndIsNotTakenForAnother(t *testing.T) {
+	epochs := mq.EpochHistory{{Epoch: 1, Start: 0}, {Epoch: 2, Start: 4}}
+	found := &Recovered{begun: true, end: 8, holeEnd: 5, epochs: mq.EpochHistory{{Epoch: 1, Start: 0}, {Epoch: 2, Start: 5}}}
+	if found.parted(Checkpoint{End: 5, Epochs: epochs}) {
+		t.Fatal("what is not there was compared")
+	}
+	if found.parted(Checkpoint{End: 6, Epochs: epochs}) {
+		t.Fatal("the same log was taken for another")
+	}
+	if found.parted(Checkpoint{End: 6}) {
+		t.Fatal("nothing is known of the epochs in the object store")
+	}
+	if !found.parted(Checkpoint{End: 6, Epochs: mq.EpochHistory{{Epoch: 1, Start: 0}}}) {
+		t.Fatal("another log was not seen")
 	}
 }
 

@@ -23,6 +23,8 @@ type ReadResult struct {
 	HighWatermark mq.Offset
 	LogStart      mq.Offset
 	LogEnd        mq.Offset
+
+	source Source // of the batches
 }
 
 // Read returns the batches from the one that holds from on, up to where iso ends: about maxBytes of them, at least one. It comes
@@ -32,6 +34,14 @@ type ReadResult struct {
 // Errors: OffsetOutOfRange below the log start and beyond the log end, NotLeaderOrFollower and other reasons not to lead,
 // PartitionQuarantined unless the object store has from, Corrupt (with the place), ObjectStoreUnavailable, those of ctx.
 func (p *Partition) Read(ctx context.Context, from mq.Offset, maxBytes int, iso mq.Isolation, buf *ReadBuffer) (ReadResult, error) {
+	res, err := p.read(ctx, from, maxBytes, iso, buf)
+	if err == nil {
+		p.count(func(c *Counters) { c.bytesFrom(res.source).Add(size(res.Batches)) })
+	}
+	return res, err
+}
+
+func (p *Partition) read(ctx context.Context, from mq.Offset, maxBytes int, iso mq.Isolation, buf *ReadBuffer) (ReadResult, error) {
 	if buf == nil {
 		buf = &ReadBuffer{}
 	}
@@ -134,8 +144,7 @@ func (p *Partition) readTail(res *ReadResult, limit mq.Offset, maxBytes int, buf
 		size += len(e.batch)
 		res.Next = e.end
 	}
-	res.Batches = buf.Slices
-	p.count(func(c *Counters) { c.TailBytes.Add(int64(size)) })
+	res.Batches, res.source = buf.Slices, FromMemory
 	return true
 }
 
@@ -164,7 +173,7 @@ func (p *Partition) readLog(ctx context.Context, res ReadResult, maxBytes int, b
 	if err != nil {
 		return res, mq.Errorf(mq.Corrupt, "partition %s: log at %d: %w", p.name(), res.Next, err)
 	}
-	p.count(func(c *Counters) { c.LogBytes.Add(size(res.Batches)) })
+	res.source = FromLog
 	return res, nil
 }
 
@@ -180,21 +189,38 @@ func (p *Partition) readCold(ctx context.Context, res ReadResult, maxBytes int, 
 	if p.cfg.Cold == nil {
 		return res, mq.Errorf(mq.ObjectStoreUnavailable, "partition %s: read at %d: no object store is configured", p.name(), res.Next)
 	}
-	data, _, err := p.cfg.Cold.Read(ctx, p.cfg.ID, res.Next, maxBytes)
-	if mq.CodeOf(err) == mq.OffsetOutOfRange && res.Next >= p.marks.logStart() {
+	res, err := res.readCold(ctx, p.cfg.Cold, p.cfg.ID, p.marks.logStart, maxBytes, buf)
+	if err != nil {
+		return res, mq.Wrapf(err, "partition %s", p.name())
+	}
+	res.source = FromStore
+	return res, nil
+}
+
+// readCold adds what the object store has from res.Next up to res.End.
+func (res ReadResult) readCold(ctx context.Context, cold Cold, id mq.PartitionID, logStart func() mq.Offset, maxBytes int, buf *ReadBuffer) (ReadResult, error) {
+	data, _, err := cold.Read(ctx, id, res.Next, maxBytes)
+	if mq.CodeOf(err) == mq.OffsetOutOfRange && res.Next >= logStart() {
 		// It was committed, so it is there: a reader that heard it was out of range would go on elsewhere, and skip it.
 		err = mq.Errorf(mq.ObjectStoreUnavailable, "it was committed, and the index does not have it: %w", err)
 	}
 	if err != nil {
-		return res, mq.Wrapf(err, "partition %s: read at %d from the object store", p.name(), res.Next)
+		return res, mq.Wrapf(err, "read at %d from the object store", res.Next)
 	}
 	buf.Slices = append(buf.Slices[:0], data)
 	res, err = res.trimmed(buf.Slices)
 	if err != nil {
-		return res, mq.Errorf(mq.Corrupt, "partition %s: object store at %d: %w", p.name(), res.Next, err)
+		return res, mq.Errorf(mq.Corrupt, "object store at %d: %w", res.Next, err)
 	}
-	p.count(func(c *Counters) { c.ColdBytes.Add(size(res.Batches)) })
 	return res, nil
+}
+
+// ReadTiered reads from the object store what it has of a partition in [logStart, tieredEnd), from the batch that holds from on, without the partition: any node can
+// that knows these bounds. Errors are those of Read; OffsetOutOfRange is none of them, for who does not have the partition cannot know.
+func ReadTiered(ctx context.Context, cold Cold, id mq.PartitionID, from, logStart, tieredEnd mq.Offset, maxBytes int, buf *ReadBuffer) (ReadResult, error) {
+	res := ReadResult{Next: from, End: tieredEnd, HighWatermark: tieredEnd, LogStart: logStart, LogEnd: tieredEnd}
+	res, err := res.readCold(ctx, cold, id, func() mq.Offset { return logStart }, maxBytes, buf)
+	return res, mq.Wrapf(err, "partition %s", id)
 }
 
 // trimmed is res with the batches of pieces up to res.End; what lies beyond is cut off from pieces. They must begin with the one that holds res.Next

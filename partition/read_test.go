@@ -309,3 +309,25 @@ func TestOffsetByTime(t *testing.T) {
 	n.lead()
 	check("after a restart")
 }
+
+// TestOnlyConsumersReadsAreCounted: what is uploaded is read from the tail too, and what followers get.
+func TestOnlyConsumersReadsAreCounted(t *testing.T) {
+	store := &bucket{}
+	n := newNode(t, 1, store)
+	n.lead()
+	for i := range 20 {
+		n.must(batch(nobody(), 1, byte(i), 50, int64(i)))
+	}
+	_, _, end, _ := n.p.Offsets()
+	if _, err := n.p.ReadReplica(t.Context(), n.p.LeaderEpoch(), 0, 1<<20, &ReadBuffer{}); err != nil {
+		t.Fatal(err)
+	}
+	store.upload(t, n.p, end)
+	c := n.cfg.Counters
+	if tail, log, cold := c.TailBytes.Load(), c.LogBytes.Load(), c.ColdBytes.Load(); tail+log+cold != 0 {
+		t.Errorf("%d bytes from the tail, %d from the log, %d from the store: no consumer has read", tail, log, cold)
+	}
+	if _, source := n.readFrom(0, 1<<20); source != "tail" || c.TailBytes.Load() == 0 {
+		t.Errorf("a consumer's read came from the %s", source)
+	}
+}

@@ -9,14 +9,7 @@ import (
 
 // Rule 13: a leader's log end is never below the tiered end. The follower has less than was tiered when it is elected all the same.
 func TestLeaderElectedBelowTheTieredEndGoesOnThere(t *testing.T) {
-	store := &bucket{}
-	l, f := newNode(t, 1, store), newNode(t, 2, store)
-	if err := l.p.Lead(1, 0, []Replica{{1, 1}}); err != nil {
-		t.Fatal(err)
-	}
-	if err := f.p.Follow(1, 1); err != nil {
-		t.Fatal(err)
-	}
+	store, l, f := leaderAndFollower(t)
 	for i := range 6 {
 		l.must(batch(producedBy{5, 0, int32(i)}, 1, 'a', 10, 0))
 		if i == 1 {
@@ -89,14 +82,7 @@ func TestLeaderWithOtherRecordsThanWereTieredGoesOnAtTheTieredEnd(t *testing.T) 
 
 // Who has all that was tiered keeps what it has beyond.
 func TestReplicaWithAllThatWasTieredKeepsItsLog(t *testing.T) {
-	store := &bucket{}
-	l, f := newNode(t, 1, store), newNode(t, 2, store)
-	if err := l.p.Lead(1, 0, []Replica{{1, 1}}); err != nil {
-		t.Fatal(err)
-	}
-	if err := f.p.Follow(1, 1); err != nil {
-		t.Fatal(err)
-	}
+	store, l, f := leaderAndFollower(t)
 	for range 6 {
 		l.must(plain(1))
 	}
@@ -108,5 +94,26 @@ func TestReplicaWithAllThatWasTieredKeepsItsLog(t *testing.T) {
 	_, _, err := f.p.Rebase(Checkpoint{End: 9, Epochs: mq.EpochHistory{{Epoch: 3, Start: 2}, {Epoch: 1, Start: 4}}})
 	if err == nil {
 		t.Fatal("a history that goes back was taken")
+	}
+}
+
+// Nor does it lose what it has beyond when all that was tiered has been deleted since.
+func TestReplicaKeepsItsLogWhereAllThatWasTieredIsDeleted(t *testing.T) {
+	store, l, f := leaderAndFollower(t)
+	for range 10 {
+		l.must(plain(1))
+	}
+	copyOnce(t, l, f, 1)
+	store.upload(t, l.p, 10) // of which f has not heard
+	for range 5 {
+		l.must(plain(1))
+	}
+	copyOnce(t, l, f, 1)
+	copyOnce(t, l, f, 1) // with the watermark
+	if err := f.p.SetLogStart(10); err != nil {
+		t.Fatal(err)
+	}
+	if from, rebased, err := f.p.Rebase(store.checkpoint); rebased || err != nil || from != 15 {
+		t.Fatalf("%d, %v, %v", from, rebased, err)
 	}
 }

@@ -2,6 +2,7 @@ package partition
 
 import (
 	"bytes"
+	"context"
 	"slices"
 	"time"
 
@@ -122,6 +123,68 @@ func (r *Recovery) Take(id mq.PartitionID) *Recovered {
 		return &Recovered{stream: key, state: replicaState{epoch: mq.NoEpoch}, doubt: true}
 	}
 	return s
+}
+
+// Behind says whether the log of a partition that nobody took has let go of records above tiered, the tiered end of the metadata, because they were in the object
+// store by what was known then: the metadata was set back since. held is what the log has. Of damage nothing is said: see Open.
+func (r *Recovery) Behind(id mq.PartitionID, log *wal.Log, tiered mq.Offset) (held Held, behind bool) {
+	s := r.streams[wal.StreamID(id.Key())]
+	if s == nil || s.err != nil || s.state.tieredEnd <= tiered {
+		return Held{}, false
+	}
+	held, _ = r.Held(id, log)
+	return held, held.First > tiered
+}
+
+// Held is what the log has of a partition that nobody took; ok is false for nothing. What the log let go of may have been replayed, and is not there.
+func (r *Recovery) Held(id mq.PartitionID, log *wal.Log) (held Held, ok bool) {
+	s := r.streams[wal.StreamID(id.Key())]
+	if s == nil {
+		return Held{}, false
+	}
+	first, end, known := log.Bounds(s.stream)
+	if !known {
+		first, end = uint64(s.first), uint64(s.end)
+	}
+	return Held{First: mq.Offset(first), End: mq.Offset(end), Epochs: s.epochs}, true
+}
+
+// Held is what a replica's log has: the offsets [First, End), and the epochs that it knows of.
+type Held struct {
+	First, End mq.Offset
+	Epochs     mq.EpochHistory
+}
+
+// Reread is what the log has of one partition that was closed, as a recovery would find it: for one that is to be opened again in the same run of the node. It reads all of
+// that. Errors: those of the log; damage is no error here, and shows when the partition is opened.
+func Reread(ctx context.Context, log *wal.Log, id mq.PartitionID, now time.Time) (*Recovered, error) {
+	if err := log.Sync(ctx); err != nil { // what was appended before the partition was closed
+		return nil, err
+	}
+	r, stream := NewRecovery(now), wal.StreamID(id.Key())
+	first, end, ok := log.Bounds(stream)
+	s := r.stream(stream)
+	if ok {
+		s.reset(mq.Offset(first))
+	}
+	if state, ok := log.State(stream); ok {
+		s.remember(state)
+	}
+	for at := first; at < end; {
+		next, err := log.ReadEntries(stream, at, uploadStride, r.Visit)
+		if err == nil && next <= at {
+			err = mq.Errorf(mq.Internal, "it goes no further")
+		}
+		if mq.CodeOf(err) == mq.Corrupt {
+			s.fail("read the log again at %d: %w", at, err)
+			break
+		}
+		if err != nil {
+			return nil, mq.Wrapf(err, "partition %s: read the log again at %d", id, at)
+		}
+		at = next
+	}
+	return r.Take(id), nil
 }
 
 // Settle ends the recovery when everything that existed before the start is open: from now on Take returns nil, also where

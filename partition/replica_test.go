@@ -232,6 +232,62 @@ type collector struct{ got []News }
 
 func (c *collector) News(n News) { c.got = append(c.got, n) }
 
+// Of a log whose first entry is damaged nothing is left: the next leader must not take it for one that is empty, for it takes nothing before a reset.
+func TestDamagedReplicaIsResetAlsoByTheNextLeader(t *testing.T) {
+	l, f := newNode(t, 1, nil), newNode(t, 2, nil)
+	if err := l.p.Lead(1, 0, both()); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.p.Follow(1, 1); err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		l.send(plain(2), mq.DurabilityLeader, make(future, 1))
+	}
+	replicate(t, l, f, 1)
+	f.stop()
+	path := f.disk.Files("wal")[0]
+	data, err := f.disk.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	first := bytes.Index(data, stamped(plain(2), 0, 1)) // where its payload is: the frame can be read, and says what is lost
+	if err := f.disk.Flip(path, int64(8*(first+30))); err != nil {
+		t.Fatal(err)
+	}
+	f.start(Checkpoint{})
+	if err := f.p.Refetch(1, 1); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, end, _ := f.p.Offsets(); end != 0 {
+		t.Fatalf("%d offsets are believed", end)
+	}
+	if err := f.p.Follow(2, 3); err != nil { // before the first leader said anything
+		t.Fatal(err)
+	}
+	if err := f.log.Sync(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	if _, end, ok := f.p.Durable(); ok {
+		t.Fatalf("acknowledges %d", end)
+	}
+	codeWanted(t, f.p.Replicate(context.Background(), 2, stamped(plain(2), 0, 1), 0, 0), mq.OffsetOutOfRange)
+	_, err = f.p.Truncate(2, mq.NoEpoch, -1)
+	codeWanted(t, err, mq.OffsetOutOfRange)
+	if err := f.p.Reset(2, Checkpoint{}); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.p.Replicate(context.Background(), 2, stamped(plain(2), 0, 1), 0, 0); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.log.Sync(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	if epoch, end, ok := f.p.Durable(); epoch != 2 || end != 2 || !ok {
+		t.Fatalf("acknowledges %d in epoch %d (%v)", end, epoch, ok)
+	}
+}
+
 // A replica whose log is damaged copies everything above the tiered end again. Until then nothing of it is believed.
 func TestDamagedReplicaFetchesEverythingAgain(t *testing.T) {
 	store := &bucket{}

@@ -141,7 +141,8 @@ func (p *Partition) Follow(epoch mq.Epoch, leader mq.NodeID) error {
 	// An epoch that was begun here and wrote nothing is not part of the log.
 	p.epochs = p.epochs.TruncateEnd(p.marks.logEnd())
 	p.epoch, p.leader, p.stopped = epoch, leader, nil
-	p.aligned, p.confirmed = p.marks.logEnd() == p.firstHeld(), 0 // nothing to compare where there is nothing
+	// Nothing to compare where there is nothing; but a log that was found damaged takes nothing before its Reset.
+	p.aligned, p.confirmed = !p.blank && p.marks.logEnd() == p.firstHeld(), 0
 	if p.cfg.Planted.CutByWatermark {
 		if high := max(p.marks.high(), p.firstHeld()); high < p.marks.logEnd() {
 			p.truncate(high)

@@ -105,11 +105,12 @@ func (p *Partition) Reset(epoch mq.Epoch, tiered Checkpoint) error {
 	if err := p.mustFollow(epoch); err != nil {
 		return err
 	}
-	if tiered.End < p.marks.object() || tiered.End < p.marks.logStart() {
-		return mq.Errorf(mq.InvalidRequest, "partition %s: reset to %d, but the log starts at %d and is tiered up to %d",
-			p.name(), tiered.End, p.marks.logStart(), p.marks.object())
+	if tiered.End < p.marks.object() {
+		return mq.Errorf(mq.InvalidRequest, "partition %s: reset to %d, but it is tiered up to %d", p.name(), tiered.End, p.marks.object())
 	}
 	p.logger().Warn("reset to the tiered end", "to", tiered.End, "log_end", p.marks.logEnd(), "leader_epoch", p.epoch)
+	// What lies below the log start and is not tiered is fetched, too: the object store has no holes. The start comes with it again.
+	p.marks.setLogStart(min(p.marks.logStart(), tiered.End))
 	p.restart(tiered, restored)
 	p.aligned, p.blank = true, false
 	return nil
@@ -231,10 +232,19 @@ func (d *cutDone) Appended(err error) {
 // raiseLogStart moves the log start up to a place at or below the watermark. The caller holds mu.
 func (p *Partition) raiseLogStart(to mq.Offset) {
 	p.marks.setLogStart(to)
-	p.epochs = p.epochs.TruncateStart(to)
+	p.epochs = p.epochs.TruncateStart(p.historyStart())
 	p.remember(nil)
 	p.releaseLog()
 	p.tell(NewsMarks)
+}
+
+// historyStart is from where on the epochs are kept: from the log start, and not without that of the last record that is in the object store or will be there next. By that a log is compared
+// with what is tiered. The caller holds mu.
+func (p *Partition) historyStart() mq.Offset {
+	if p.cfg.Cold == nil {
+		return p.marks.logStart()
+	}
+	return min(p.marks.logStart(), p.marks.object()-1)
 }
 
 // releaseLog lets the log free what this replica needs no more. The caller holds mu.
@@ -267,7 +277,14 @@ func (p *Partition) SetLogStart(to mq.Offset) error {
 func (p *Partition) TieredTo(end mq.Offset) {
 	p.mu.Lock()
 	defer p.unlock()
-	if p.mustRun() == nil && end > p.marks.object() && end <= min(p.marks.logEnd(), p.marks.local()) {
+	if p.mustRun() == nil {
+		p.tieredUpTo(end)
+	}
+}
+
+// tieredUpTo moves the object mark up to end, if this log goes so far. The caller holds mu.
+func (p *Partition) tieredUpTo(end mq.Offset) {
+	if end > p.marks.object() && end <= min(p.marks.logEnd(), p.marks.local()) {
 		p.tieredTo(end)
 	}
 }

@@ -12,10 +12,6 @@ import (
 
 var _ tier.Source = (*Partition)(nil)
 
-// objectWithin is how long after its append a batch is to be uploaded when a producer waits for the object mark: a compromise between its
-// patience and the size of objects.
-const objectWithin = 100 * time.Millisecond
-
 // uploads has the state of the producers at the places where uploads end. The partition's own state is at the log end, and a tier
 // commit needs it as it was at the end of its range. So it is kept a second time, while something is to be uploaded: it begins
 // with the checkpoint of the last commit and takes up what ReadUpload passes by. Between uploads only that checkpoint, encoded, is
@@ -152,9 +148,7 @@ func (p *Partition) Pending() tier.Pending {
 	if ms := p.index.appendedAt(first); ms > 0 {
 		pending.Since = time.UnixMilli(ms)
 	}
-	if !p.waiting[mq.MarkObject].empty() {
-		pending.Within = objectWithin
-	}
+	pending.Awaited = !p.waiting[mq.MarkObject].empty()
 	return pending
 }
 
@@ -202,13 +196,29 @@ func (p *Partition) readyUploads(ctx context.Context) error {
 	if err != nil {
 		return mq.Wrapf(err, "partition %s: fetch the checkpoint at the tiered end", p.name())
 	}
-	p.TieredTo(c.End)
+	if err := p.tieredHere(c); err != nil {
+		return err
+	}
 	if c.End != p.marks.object() {
 		return mq.Errorf(mq.OffsetNotAvailable, "partition %s: tiered up to %d, the checkpoint fetched is at %d", p.name(), p.marks.object(), c.End)
 	}
 	p.uploads.rebase(c)
 	_, err = p.uploads.ready(p)
 	return err
+}
+
+// tieredHere is TieredTo for a leader, unless another one tiered c since: this node has been replaced then, and its log may be another one.
+func (p *Partition) tieredHere(c Checkpoint) error {
+	p.mu.Lock()
+	defer p.unlock()
+	if err := p.mustLead(); err != nil {
+		return err
+	}
+	if last := c.End - 1; !p.epochs.Agrees(c.Epochs, last) { // what one of them has forgotten lies below the log start, and is committed
+		return mq.Errorf(mq.NotLeaderOrFollower, "partition %s: below %d the leader of epoch %d tiered, this log has epoch %d there", p.name(), c.End, c.Epochs.At(last), p.epochs.At(last))
+	}
+	p.tieredUpTo(c.End)
+	return nil
 }
 
 // readUpload reads the log's own bytes in [first, end).

@@ -1,8 +1,8 @@
 package partition
 
 import (
-	"bytes"
 	"context"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -30,7 +30,7 @@ func TestUploadReadsOnlyBelowTheWatermark(t *testing.T) {
 		if err := n.p.Acked(Replica{2, 1}, 1, 4); err != nil {
 			t.Fatal(err)
 		}
-		if p := n.p.Pending(); p.First != 0 || p.End != 4 || p.Bytes == 0 || p.Within != 0 || time.Since(p.Since) > time.Minute {
+		if p := n.p.Pending(); p.First != 0 || p.End != 4 || p.Bytes == 0 || p.Awaited || time.Since(p.Since) > time.Minute {
 			t.Fatalf("pending %+v", p)
 		}
 		for _, from := range []string{"tail", "log"} {
@@ -55,8 +55,36 @@ func TestPendingIsUrgentWhenAProducerWaitsForTheObjectMark(t *testing.T) {
 		n.lead()
 		n.send(plain(2), mq.DurabilityObject, make(future, 1))
 		synctest.Wait()
-		if p := n.p.Pending(); p.Within != objectWithin {
+		if p := n.p.Pending(); !p.Awaited {
 			t.Fatalf("%+v", p)
+		}
+	})
+}
+
+// On a topic with durability=object, all means the object store; a duplicate waits for it, too, and less than all does not.
+func TestTopicsDurabilityIsWhatAllWaitsFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newNode(t, 1, &bucket{})
+		n.lead()
+		n.set(Settings{MinISR: 1, ObjectAcks: true})
+		first, repeated, leader := make(future, 1), make(future, 1), make(future, 1)
+		n.send(batch(producedBy{7, 0, 0}, 1, 'd', 10, 0), mq.DurabilityAll, first)
+		n.send(plain(2), mq.DurabilityLeader, leader)
+		synctest.Wait()
+		n.send(batch(producedBy{7, 0, 0}, 1, 'd', 10, 0), mq.DurabilityAll, repeated)
+		synctest.Wait()
+		if got := <-leader; got.Err != nil || got.Reached == mq.MarkObject {
+			t.Errorf("leader: %+v", got)
+		}
+		if len(first) != 0 || len(repeated) != 0 || !n.p.Pending().Awaited {
+			t.Fatalf("acknowledged before the object store has it: %d and %d; awaited: %v", len(first), len(repeated), n.p.Pending().Awaited)
+		}
+		n.p.TieredTo(1)
+		synctest.Wait()
+		for _, f := range []future{first, repeated} {
+			if got := <-f; got.Err != nil || got.Reached != mq.MarkObject {
+				t.Errorf("all: %+v", got)
+			}
 		}
 	})
 }
@@ -173,17 +201,9 @@ func TestLostAnswerOfACommitHeals(t *testing.T) {
 	for i := range 10 {
 		n.must(batch(producedBy{7, 0, int32(i)}, 1, 'a', 1, 0))
 	}
-	data, _, err := n.p.ReadUpload(context.Background(), 0, 4, 1<<20, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	state, epochs, err := n.p.Checkpoint(4)
-	if err != nil {
-		t.Fatal(err)
-	}
-	store.batches, store.checkpoint = split(t, bytes.Clone(data)), Checkpoint{4, state, epochs}
+	store.commit(t, n.p, 4)
 	n.p.Tiered(4, mq.Errorf(mq.OffsetOutOfRange, "does not continue the tiered end"))
-	_, _, err = n.p.ReadUpload(context.Background(), 0, 10, 1<<20, nil)
+	_, _, err := n.p.ReadUpload(context.Background(), 0, 10, 1<<20, nil)
 	if err != nil {
 		codeWanted(t, err, mq.OffsetOutOfRange)
 	}
@@ -246,4 +266,79 @@ func TestLogIsReleasedByTheObjectMark(t *testing.T) {
 	if got := size([][]byte{want}); n.cfg.Counters.ColdBytes.Load() < got/2 {
 		t.Fatal("the bucket was hardly read")
 	}
+}
+
+// A leader that was replaced and does not know it yet learns of the next leader's commit: that is not of its log.
+func TestLeaderTakesNoOtherLeadersCommitForItsOwn(t *testing.T) {
+	store := &bucket{}
+	l, f := newNode(t, 1, store), newNode(t, 2, store)
+	if err := f.p.Lead(1, 0, []Replica{{2, 1}}); err != nil {
+		t.Fatal(err)
+	}
+	for range 8 {
+		f.must(plain(1))
+	}
+	if err := l.p.Lead(3, 0, []Replica{{1, 1}}); err != nil {
+		t.Fatal(err)
+	}
+	for range 5 {
+		l.must(plain(1))
+	}
+	store.upload(t, l.p, 5)
+	f.p.Tiered(8, mq.Errorf(mq.OffsetOutOfRange, "the tiered end is 5")) // so it asks where that comes from
+	if _, _, err := f.p.ReadUpload(t.Context(), 0, 8, 100, nil); mq.CodeOf(err) != mq.NotLeaderOrFollower {
+		t.Fatal(err)
+	}
+	if err := f.p.Follow(3, 1); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, aligned, _, err := f.p.Following(); aligned || err != nil {
+		t.Fatalf("another log passes for the beginning of the leader's: %v", err)
+	}
+}
+
+// Everything is tiered, and then deleted, as retention does. Who takes over has a history that begins where the log does, and goes on with the commits.
+func TestNextLeaderUploadsWhereAllWasDeleted(t *testing.T) {
+	store, l, f := leaderAndFollower(t)
+	for range 10 {
+		l.must(plain(1))
+	}
+	copyOnce(t, l, f, 1)
+	store.upload(t, l.p, 10)
+	copyOnce(t, l, f, 1)
+	if err := f.p.Confirmed(1, 10); err != nil {
+		t.Fatal(err)
+	}
+	for _, n := range []*node{l, f} {
+		if err := n.p.SetLogStart(10); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := f.p.Lead(2, 0, []Replica{{2, 1}}); err != nil {
+		t.Fatal(err)
+	}
+	f.must(plain(1))
+	store.upload(t, f.p, 11)
+	if want := (mq.EpochHistory{{Epoch: 1, Start: 9}, {Epoch: 2, Start: 10}}); !slices.Equal(store.checkpoint.Epochs, want) {
+		t.Errorf("the checkpoint has epochs %v, want %v", store.checkpoint.Epochs, want)
+	}
+}
+
+// A commit's answer is lost, and before it is asked for records beyond its range are deleted.
+func TestLeaderWhoseAnswerWasLostUploadsWhereAllWasDeleted(t *testing.T) {
+	store := &bucket{}
+	n := newNode(t, 1, store)
+	n.lead()
+	for range 10 {
+		n.must(plain(1))
+	}
+	store.commit(t, n.p, 4)
+	if err := n.p.SetLogStart(6); err != nil {
+		t.Fatal(err)
+	}
+	n.p.Tiered(4, mq.Errorf(mq.OffsetOutOfRange, "it does not continue the tiered end"))
+	if _, _, err := n.p.ReadUpload(t.Context(), 0, 10, 1<<20, nil); err != nil || n.p.Pending().First != 4 {
+		t.Fatalf("it goes on at %d: %v", n.p.Pending().First, err)
+	}
+	store.upload(t, n.p, 10)
 }

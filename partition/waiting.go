@@ -28,6 +28,7 @@ type waiting struct {
 	base, last mq.Offset
 	timestamp  int64
 	duplicate  bool
+	other      bool // it waits for the mark, and is no append
 }
 
 // waitQueue holds what waits for one mark, by last offset. What is new comes at the end, but for repeated batches.
@@ -46,11 +47,15 @@ func (q *waitQueue) push(w waiting) {
 	q.items = slices.Insert(q.items, q.head+i, w)
 }
 
-// holds says whether something waits for last.
+// holds says whether the append of a batch waits that ends with last.
 func (q *waitQueue) holds(last mq.Offset) bool {
 	live := q.items[q.head:]
-	i := sort.Search(len(live), func(i int) bool { return live[i].last >= last })
-	return i < len(live) && live[i].last == last
+	for i := sort.Search(len(live), func(i int) bool { return live[i].last >= last }); i < len(live) && live[i].last == last; i++ {
+		if !live[i].other {
+			return true
+		}
+	}
+	return false
 }
 
 // pop takes the first one if the mark has passed it.

@@ -8,10 +8,18 @@ import (
 	"github.com/rustmq/rustmq/mq"
 )
 
-// certificate is what a handshake shows: the node's certificate with its authority's.
+// certificate is what a handshake shows: the node's certificate alone. Who is to believe it has the authority's, and would check the signature once more
+// for each copy that is shown.
 func (id *Identity) certificate() *tls.Certificate {
 	node := id.node.Load()
-	return &tls.Certificate{Certificate: [][]byte{node.cert.Raw, id.ca.cert.Raw}, PrivateKey: node.key, Leaf: node.cert}
+	return &tls.Certificate{Certificate: [][]byte{node.cert.Raw}, PrivateKey: node.key, Leaf: node.cert}
+}
+
+// withAuthority is certificate with the authority's, for who knows only the fingerprint of that.
+func (id *Identity) withAuthority() *tls.Certificate {
+	c := id.certificate()
+	c.Certificate = append(c.Certificate, id.ca.cert.Raw)
+	return c
 }
 
 // serverTLS is what the listeners have in common: TLS 1.3, and the certificate of the moment.
@@ -53,6 +61,7 @@ func (id *Identity) JoinServerTLS() *tls.Config {
 	nodes, joins := id.NodeServerTLS(), id.serverTLS()
 	joins.NextProtos = []string{JoinProtocol}
 	joins.SessionTicketsDisabled = true
+	joins.GetCertificate = func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return id.withAuthority(), nil }
 	nodes.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
 		if slices.Equal(hello.SupportedProtos, joins.NextProtos) {
 			return joins, nil

@@ -54,6 +54,9 @@ func TestNodesOfOneClusterMeet(t *testing.T) {
 	if err != nil || state == nil {
 		t.Fatal(err)
 	}
+	if shown := len(state.PeerCertificates); shown != 1 {
+		t.Errorf("%d certificates were shown: the authority's is known, and its signature is to be checked once", shown)
+	}
 	if peer, ok := PeerNode(*state); !ok || peer != 2 || state.Version != tls.VersionTLS13 || state.NegotiatedProtocol != "h2" {
 		t.Errorf("peer %d, %v; version %x; protocol %q", peer, ok, state.Version, state.NegotiatedProtocol)
 	}

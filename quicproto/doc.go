@@ -43,6 +43,10 @@
 // the client with each Assign and Seek, comes back in all that follows from it, so that the client can drop what was on its
 // way when it changed its mind.
 //
+// With the feature bit 1 (tiered reads) an Assign says where records are to come from that only the object store has (origin: 0 the leader, 1 the leader, which stops
+// where these begin, 2 whoever is asked, who has nothing else). A Status with code NONE then says: what comes next is to be had elsewhere. Without the feature the
+// origin is zero.
+//
 // # Frames
 //
 // Numbers are big-endian. text is a u16 length and that many bytes of UTF-8. list is a u32 count and that many elements. Reserved
@@ -67,7 +71,7 @@
 //	                | log start | message text)
 //
 //	20 OpenFetch    isolation u8 | zero u8 | records bytes u32
-//	21 Assign       handle u32 | generation u32 | zero u8 | partition i32 | leader epoch i32 | offset (-1 latest, -2 earliest) | topic text
+//	21 Assign       handle u32 | generation u32 | origin u8 | partition i32 | leader epoch i32 | offset (-1 latest, -2 earliest) | topic text
 //	22 Assigned     handle u32 | generation u32 | code | topic id 16 bytes | offset | log start | high watermark | message text
 //	23 Unassign     handle u32
 //	24 Pause        list of handle u32

@@ -43,7 +43,23 @@ type Assign struct {
 	Partition   int32
 	LeaderEpoch mq.Epoch  // that the client knows of, -1 for none
 	Offset      mq.Offset // of the first record wanted, or OffsetEarliest or OffsetLatest
+	From        Origin    // other than FromLeader only with FeatureTieredReads
 }
+
+// Origin is where a client wants records from that only the object store has.
+type Origin uint8
+
+// The origins.
+const (
+	// FromLeader: all of it from the leader.
+	FromLeader Origin = iota
+	// FromLeaderUntilTiered: the leader is to stop, with a Status without an error, where it would have to read the object store:
+	// the client reads that elsewhere.
+	FromLeaderUntilTiered
+	// FromTiered: what is in the object store from whoever is asked, and nothing else. It stops with a Status
+	// without an error where that ends, as far as it knows. The offset names no place.
+	FromTiered
+)
 
 // Type implements Frame.
 func (*Assign) Type() Type { return TypeAssign }
@@ -52,7 +68,7 @@ func (*Assign) Type() Type { return TypeAssign }
 func (f *Assign) AppendTo(dst []byte) []byte {
 	dst = appendUint32(dst, f.Handle)
 	dst = appendUint32(dst, f.Generation)
-	dst = append(dst, 0)
+	dst = append(dst, byte(f.From))
 	dst = appendInt32(dst, f.Partition)
 	dst = appendInt32(dst, f.LeaderEpoch)
 	dst = appendOffset(dst, f.Offset)
@@ -62,8 +78,10 @@ func (f *Assign) AppendTo(dst []byte) []byte {
 // Decode implements Frame.
 func (f *Assign) Decode(payload []byte) error {
 	d := decoder{frame: "Assign", rest: payload}
-	*f = Assign{Handle: d.handle(), Generation: d.uint32()}
-	d.reserved8()
+	*f = Assign{Handle: d.handle(), Generation: d.uint32(), From: Origin(d.uint8())}
+	if f.From > FromTiered {
+		d.fail(mq.UnsupportedVersion, "unknown origin")
+	}
 	f.Partition, f.LeaderEpoch, f.Offset, f.Topic = d.int32(), d.epoch(), d.position(), d.text(MaxTopicName)
 	return d.end()
 }

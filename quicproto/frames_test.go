@@ -378,3 +378,25 @@ func TestErrorCodesSurviveTheTripThroughQUIC(t *testing.T) {
 		t.Errorf("a foreign number is %v", got)
 	}
 }
+
+// TestAssignNamesWhereTieredRecordsComeFrom: these are other bytes where a zero was, and nothing else.
+func TestAssignNamesWhereTieredRecordsComeFrom(t *testing.T) {
+	for from, want := range map[Origin]string{
+		FromLeader:            "00000021210000000100000002000000000300000004000000000000000900066f7264657273",
+		FromLeaderUntilTiered: "00000021210000000100000002010000000300000004000000000000000900066f7264657273",
+		FromTiered:            "00000021210000000100000002020000000300000004000000000000000900066f7264657273",
+	} {
+		f := &Assign{Handle: 1, Generation: 2, Topic: "orders", Partition: 3, LeaderEpoch: 4, Offset: 9, From: from}
+		raw := AppendFrame(nil, f)
+		if got := fmt.Sprintf("%x", raw); got != want {
+			t.Errorf("origin %d: got %s, want %s", from, got, want)
+		}
+		if back, err := NewFrameReader(bytes.NewReader(raw), 0).Read(); err != nil || !sameValue(back, f) {
+			t.Errorf("origin %d: got %+v, %v", from, back, err)
+		}
+	}
+	unknown := (&Assign{Topic: "orders", From: FromTiered + 1}).AppendTo(nil)
+	if err := new(Assign).Decode(unknown); mq.CodeOf(err) != mq.UnsupportedVersion {
+		t.Errorf("an origin that is not known: got %v", err)
+	}
+}

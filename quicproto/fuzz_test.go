@@ -56,16 +56,22 @@ func FuzzBound(f *testing.F)       { fuzzPayload(f, sampleOf[Bound](f)) }
 func FuzzProduce(f *testing.F)     { fuzzPayload(f, sampleOf[Produce](f)) }
 func FuzzProduceAcks(f *testing.F) { fuzzPayload(f, sampleOf[ProduceAcks](f)) }
 func FuzzOpenFetch(f *testing.F)   { fuzzPayload(f, sampleOf[OpenFetch](f)) }
-func FuzzAssign(f *testing.F)      { fuzzPayload(f, sampleOf[Assign](f)) }
-func FuzzAssigned(f *testing.F)    { fuzzPayload(f, sampleOf[Assigned](f)) }
-func FuzzUnassign(f *testing.F)    { fuzzPayload(f, sampleOf[Unassign](f)) }
-func FuzzPause(f *testing.F)       { fuzzPayload(f, sampleOf[Pause](f)) }
-func FuzzResume(f *testing.F)      { fuzzPayload(f, sampleOf[Resume](f)) }
-func FuzzSeek(f *testing.F)        { fuzzPayload(f, sampleOf[Seek](f)) }
-func FuzzRecords(f *testing.F)     { fuzzPayload(f, sampleOf[Records](f)) }
-func FuzzStatus(f *testing.F)      { fuzzPayload(f, sampleOf[Status](f)) }
-func FuzzRequest(f *testing.F)     { fuzzPayload(f, sampleOf[Request](f)) }
-func FuzzResponse(f *testing.F)    { fuzzPayload(f, sampleOf[Response](f)) }
+func FuzzAssign(f *testing.F) {
+	for from := FromLeader; from <= FromTiered+1; from++ {
+		f.Add((&Assign{Handle: 1, Generation: 2, Topic: "orders", Partition: 3, LeaderEpoch: 4, Offset: 9, From: from}).AppendTo(nil))
+	}
+	fuzzPayload(f, sampleOf[Assign](f))
+}
+
+func FuzzAssigned(f *testing.F) { fuzzPayload(f, sampleOf[Assigned](f)) }
+func FuzzUnassign(f *testing.F) { fuzzPayload(f, sampleOf[Unassign](f)) }
+func FuzzPause(f *testing.F)    { fuzzPayload(f, sampleOf[Pause](f)) }
+func FuzzResume(f *testing.F)   { fuzzPayload(f, sampleOf[Resume](f)) }
+func FuzzSeek(f *testing.F)     { fuzzPayload(f, sampleOf[Seek](f)) }
+func FuzzRecords(f *testing.F)  { fuzzPayload(f, sampleOf[Records](f)) }
+func FuzzStatus(f *testing.F)   { fuzzPayload(f, sampleOf[Status](f)) }
+func FuzzRequest(f *testing.F)  { fuzzPayload(f, sampleOf[Request](f)) }
+func FuzzResponse(f *testing.F) { fuzzPayload(f, sampleOf[Response](f)) }
 
 func FuzzMetadataRequest(f *testing.F)       { fuzzPayload(f, sampleOf[MetadataRequest](f)) }
 func FuzzMetadataResponse(f *testing.F)      { fuzzPayload(f, sampleOf[MetadataResponse](f)) }

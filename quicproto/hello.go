@@ -12,8 +12,11 @@ const (
 // intersection that Welcome carries.
 type Features uint64
 
-// AllFeatures is every feature that this package knows; there is none yet beyond version 1 itself.
-const AllFeatures Features = 0
+// FeatureTieredReads lets what is in the object store be read from any broker: Assign may name an Origin, and a Status may bear no error.
+const FeatureTieredReads Features = 1 << 0
+
+// AllFeatures is every feature that this package knows.
+const AllFeatures = FeatureTieredReads
 
 const helloMagic = 0x524d5131 // "RMQ1"
 

@@ -67,7 +67,8 @@ func (f *Records) Decode(payload []byte) error {
 }
 
 // Status tells that the delivery of an assigned partition has stopped. It stays assigned, and is silent until a Seek or a
-// new Assign. A retriable trouble of the server's own (the object store is away) is waited out and not told.
+// new Assign. A retriable trouble of the server's own (the object store is away) is waited out and not told. Without an error code, what comes next is to be
+// had elsewhere: see Origin.
 type Status struct {
 	Handle     uint32
 	Generation uint32

@@ -143,7 +143,7 @@ func (f *Follower) remove(s *session) {
 }
 
 // greeted checks who speaks.
-func (f *Follower) greeted(from mq.NodeID, m *replicationpb.ReplicateRequest) error {
+func (f *Follower) greeted(from mq.NodeID, m request) error {
 	hello := m.GetHello()
 	if hello == nil {
 		return mq.Errorf(mq.ProtocolViolation, "a stream begins with a hello")
@@ -200,7 +200,7 @@ func newSession(ctx context.Context, f *Follower, cancel context.CancelFunc, lea
 
 // source is the stream as far as receive needs it.
 type source interface {
-	Receive() (*replicationpb.ReplicateRequest, error)
+	Receive() (request, error)
 }
 
 // receive takes what the leader says, until it says no more. While there is no room in the log it reads nothing, which the leader feels.
@@ -220,7 +220,7 @@ func (s *session) receive(stream source) error {
 }
 
 // take does what one message says. An error ends the stream.
-func (s *session) take(m *replicationpb.ReplicateRequest) error {
+func (s *session) take(m request) error {
 	if m.GetHello() != nil {
 		return mq.Errorf(mq.ProtocolViolation, "a second hello")
 	}
@@ -245,9 +245,9 @@ func (s *session) take(m *replicationpb.ReplicateRequest) error {
 			s.reset(reset{r, r.round, mq.Offset(t.GetTieredEnd()), mq.Offset(t.GetLogStart())})
 		}
 	}
-	for _, part := range m.GetParts() {
+	for i, part := range m.GetParts() {
 		if r := s.in(part.GetHandle(), part.GetRound()); r != nil {
-			r.replicate(s.ctx, part)
+			r.replicate(s.ctx, part, m.batches[i])
 		}
 	}
 	return nil

@@ -42,10 +42,12 @@ type lag struct {
 	target      mq.Offset // where the log ended
 	at          time.Time // at this time
 	near        bool      // it has reached what was the target until now
+	ahead       time.Time // since when it has had more than is below the watermark, which does not wait for it; zero: it has not
 }
 
 // observe notes how far the follower has come.
-func (l *lag) observe(now time.Time, f partition.FollowerProgress, logEnd mq.Offset) {
+func (l *lag) observe(now time.Time, f partition.FollowerProgress, pr *partition.Progress) {
+	logEnd := pr.LogEnd
 	l.near = f.End >= l.target && f.Incarnation == l.incarnation && !l.caughtUp.IsZero()
 	switch {
 	case l.caughtUp.IsZero() || f.Incarnation != l.incarnation:
@@ -55,6 +57,12 @@ func (l *lag) observe(now time.Time, f partition.FollowerProgress, logEnd mq.Off
 		l.caughtUp, l.target, l.at = now, logEnd, now
 	case l.near:
 		l.caughtUp, l.target, l.at = l.at, logEnd, now
+	}
+	switch isAhead := f.End > pr.HighWatermark && !slices.Contains(pr.ISR, f.Node); {
+	case !isAhead:
+		l.ahead = time.Time{}
+	case l.ahead.IsZero():
+		l.ahead = now
 	}
 }
 
@@ -72,7 +80,8 @@ type lagLimits struct{ lag, broken time.Duration }
 // keeps who lags since when.
 //
 //   - Out goes who is behind the log end, and has not reached for too long where it ended then: sooner if there is no stream to it.
-//   - In comes who has everything below the watermark and the beginning of the leader's epoch, is connected and not fenced.
+//   - In comes who has everything below the watermark and the beginning of the leader's epoch, is connected and not fenced, and would not go out at once: with less replicas in sync than
+//     there must be the watermark stands, and who is stuck at it has all below it for ever. Who has had more for as long as it may lag comes in all the same: the watermark moves by that.
 //   - Who is near, for it has what the log had when it was looked at last, is expected: of a log that grows all the time it never has everything below a watermark
 //     that does not wait for it.
 //   - An answer that was lost is made up for by asking for something, be it the present set: the partition epoch moves, and with that it
@@ -91,7 +100,7 @@ func (j *insync) judge(
 			l = &lag{}
 			j.lags[f.Node] = l
 		}
-		l.observe(now, f, pr.LogEnd)
+		l.observe(now, f, &pr)
 	}
 	if pr.Asked {
 		return nil, nil
@@ -112,7 +121,7 @@ func (j *insync) judge(
 		s, assigned := standings[f.Node]
 		switch {
 		case !assigned || !s.connected || s.fenced || slices.Contains(pr.ISR, f.Node):
-		case f.End >= j.proof(pr):
+		case f.End >= j.proof(pr) && (f.End >= pr.LogEnd || !j.lags[f.Node].out(now, s, limits) || j.lags[f.Node].waits(now, limits)):
 			wanted = append(wanted, f.Replica)
 			changed = true
 		case j.lags[f.Node].near:
@@ -131,6 +140,11 @@ func (j *insync) proof(pr partition.Progress) mq.Offset {
 		return 0
 	}
 	return max(pr.HighWatermark, pr.EpochStart)
+}
+
+// waits says whether a follower has had more than is below the watermark for long.
+func (l *lag) waits(now time.Time, limits lagLimits) bool {
+	return !l.ahead.IsZero() && now.Sub(l.ahead) > limits.lag
 }
 
 // out says whether a follower that is behind has been so for too long.

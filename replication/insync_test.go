@@ -3,8 +3,11 @@ package replication
 import (
 	"context"
 	"log/slog"
+	"net"
 	"slices"
+	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/rustmq/rustmq/mq"
@@ -47,6 +50,8 @@ func TestInSyncSetIsJudged(t *testing.T) {
 		"one that has never spoken":              {view(set(1, 2), at(2, 20, -1)), map[mq.NodeID]standing{2: {since: early}}, 3 * time.Second, set(1)},
 		"one that is no replica any more":        {view(set(1, 2), at(2, 20, 99)), nil, 3 * time.Second, set(1)},
 		"one has caught up":                      {view(set(1), at(2, 20, 80)), map[mq.NodeID]standing{2: up}, 0, set(1, 2)},
+		"one is stuck at the watermark":          {view(set(1), at(2, 20, 80)), map[mq.NodeID]standing{2: up}, 11 * time.Second, nil},
+		"one was away for long and has all":      {view(set(1), at(2, 20, 100)), map[mq.NodeID]standing{2: up}, time.Hour, set(1, 2)},
 		"one is below the watermark":             {view(set(1), at(2, 20, 79)), map[mq.NodeID]standing{2: up}, time.Hour, nil},
 		"one is below the beginning of the term": {lower, map[mq.NodeID]standing{2: up}, time.Hour, nil},
 		"one has caught up and is fenced":        {view(set(1), at(2, 20, 100)), map[mq.NodeID]standing{2: {connected: true, since: early, fenced: true}}, 0, nil},
@@ -131,15 +136,122 @@ func TestFollowerThatIsNearIsExpected(t *testing.T) {
 }
 
 // What is proposed at once is bounded, whatever has happened to how many partitions: the controllers take no command of any size.
+// With fewer replicas in sync than there must be the watermark stands. A follower with more than is below it, which goes no further, or no faster than the log grows, comes in now and then: each
+// time the watermark moves, and what lies below it leaves the logs.
+func TestFollowerAheadOfTheWatermarkComesIn(t *testing.T) {
+	limits := lagLimits{lag: 10 * time.Second, broken: 2 * time.Second}
+	up := map[mq.NodeID]standing{2: {connected: true, since: early}}
+	for name, c := range map[string]struct {
+		end, logEnd func(look mq.Offset) mq.Offset
+	}{
+		"its log is full":          {func(mq.Offset) mq.Offset { return 90 }, func(mq.Offset) mq.Offset { return 100 }},
+		"as quick as the log":      {func(i mq.Offset) mq.Offset { return 90 + i }, func(i mq.Offset) mq.Offset { return 1000 + i }},
+		"stuck at the watermark":   {func(mq.Offset) mq.Offset { return 80 }, func(mq.Offset) mq.Offset { return 100 }},
+		"below it, and no further": {func(mq.Offset) mq.Offset { return 79 }, func(mq.Offset) mq.Offset { return 100 }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			j, p, proposed := &insync{}, view([]mq.NodeID{1}), 0
+			const looks, between = 400, 250 * time.Millisecond // 100 s
+			for i := range mq.Offset(looks) {
+				end := mq.Offset(70) // away at first
+				if i > 60 {
+					end = c.end(i)
+				}
+				p.LogEnd, p.Followers = c.logEnd(i), []partition.FollowerProgress{at(2, 20, end)}
+				wanted, _ := j.judge(early.Add(time.Duration(i)*between), self, p, up, limits)
+				if wanted == nil {
+					continue
+				}
+				proposed++
+				if p.ISR = p.ISR[:0]; len(wanted) == 2 {
+					p.HighWatermark = end
+				}
+				for _, r := range wanted {
+					p.ISR = append(p.ISR, r.Node)
+				}
+			}
+			switch ahead := c.end(looks) > 80; {
+			case ahead && proposed == 0:
+				t.Error("it is kept out for ever")
+			case !ahead && proposed > 0, proposed > 2*looks*int(between)/int(limits.lag):
+				t.Errorf("%d changes in %v", proposed, looks*between)
+			}
+		})
+	}
+}
+
 func TestChangesAreProposedInSteps(t *testing.T) {
+	var mu sync.Mutex
 	var steps []int
-	p := &Peers{ctx: t.Context(), cfg: Config{Logger: slog.New(slog.DiscardHandler), Propose: func(_ context.Context, changes []Change) []Outcome {
-		steps = append(steps, len(changes))
-		return slices.Repeat([]Outcome{OutcomeDecided}, len(changes))
-	}}}
+	p := &Peers{ctx: t.Context(), proposing: make(chan struct{}, maxProposals), cfg: Config{
+		Logger: slog.New(slog.DiscardHandler), Propose: func(_ context.Context, changes []Change) []Outcome {
+			mu.Lock()
+			defer mu.Unlock()
+			steps = append(steps, len(changes))
+			return slices.Repeat([]Outcome{OutcomeDecided}, len(changes))
+		},
+	}}
 	const n = 2*maxChanges + 7
 	p.propose(make([]Change, n), slices.Repeat([]*partition.Partition{{}}, n))
-	if want := []int{maxChanges, maxChanges, 7}; !slices.Equal(steps, want) {
+	p.joined.Wait()
+	slices.Sort(steps)
+	if want := []int{7, maxChanges, maxChanges}; !slices.Equal(steps, want) {
 		t.Errorf("in steps of %v, want %v", steps, want)
 	}
+}
+
+// The answer to one proposal does not come. What others need is proposed meanwhile.
+func TestProposalWithoutAnAnswerHoldsUpNoOther(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		decided := make(chan mq.PartitionID, 1)
+		p := &Peers{ctx: t.Context(), proposing: make(chan struct{}, maxProposals), cfg: Config{
+			Logger: slog.New(slog.DiscardHandler), Propose: func(ctx context.Context, changes []Change) []Outcome {
+				if changes[0].Partition == id(0) {
+					<-ctx.Done()
+					return nil
+				}
+				decided <- changes[0].Partition
+				return []Outcome{OutcomeDecided}
+			},
+		}}
+		began := time.Now()
+		for i := range 2 {
+			p.propose([]Change{{Partition: id(i)}}, []*partition.Partition{{}})
+		}
+		if got := <-decided; got != id(1) || time.Since(began) > 0 {
+			t.Errorf("%v was decided after %v", got, time.Since(began))
+		}
+		p.joined.Wait()
+		if waited := time.Since(began); waited != proposeTimeout || len(p.proposing) != 0 {
+			t.Errorf("the answer was waited for for %v, %d proposals are under way", waited, len(p.proposing))
+		}
+	})
+}
+
+// A peer that is forgotten may be about to be dialed: its stream ends a moment later, and until then it has the way that it had.
+func TestPeerThatIsForgottenKeepsItsWayUntilItEnds(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		c := newCluster(t, 1, 1, 1, 1).start()
+		defer c.close()
+		time.Sleep(100 * time.Millisecond)
+		led, dials := c.brokers[1].partition(id(0)), 0
+		p := Open(Config{Self: partition.Replica{Node: 1, Incarnation: 9}, Logger: slog.New(slog.DiscardHandler)})
+		p.Set(Peer{Node: 2, Incarnation: 7, Dial: func(ctx context.Context) (net.Conn, error) {
+			dials++
+			<-ctx.Done()
+			return nil, ctx.Err()
+		}}, []Assignment{{Partition: led, Epoch: led.LeaderEpoch()}})
+		one := p.peers[2]
+		synctest.Wait()
+		p.Forget(2)
+		if one.target().Dial == nil || len(p.Status()) != 0 {
+			t.Error("who dials it next dials nothing")
+		}
+		synctest.Wait()
+		if dials != 1 || one.ctx.Err() == nil {
+			t.Errorf("it was dialed %d times, and goes on: %v", dials, one.ctx.Err() == nil)
+		}
+		p.Forget(2)
+		p.Close()
+	})
 }

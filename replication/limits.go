@@ -6,8 +6,8 @@ import (
 	"github.com/rustmq/rustmq/mq"
 )
 
-// protocolVersion is what this code speaks.
-const protocolVersion = 1
+// protocolVersion is what this code speaks. In version 1 the batches lay in the message.
+const protocolVersion = 2
 
 const (
 	// messageBytes is how many bytes of batches go into one message, give or take the last batch: large enough that a message's
@@ -15,13 +15,15 @@ const (
 	messageBytes = 1 << 20
 	// partBytes is how many of them are of one partition, as long as others wait.
 	partBytes = 256 << 10
-	// maxMessageBytes is the largest message that is taken: one batch more than was meant, and all that is said around it.
+	// maxMessageBytes is the largest message that is taken, with its batches: one batch more than was meant, and all that is said around it.
 	maxMessageBytes = messageBytes + mq.MaxBatchBytes + 1<<20
 	// maxParts bounds the partitions in one message.
 	maxParts = 1024
 
 	// maxChanges bounds the in-sync sets that are asked for in one command: some 80 KiB, of the 256 KiB that a controller with the smallest log takes.
 	maxChanges = 1000
+	// maxProposals bounds such commands that are under way: the answer to one may be lost, and is waited for as long as proposeTimeout.
+	maxProposals = 4
 
 	// DefaultWindow is how many bytes are under way to one follower and not acknowledged yet: what a disk takes in some 50 ms. Beyond
 	// it the follower is slow, and reads on when it can.

@@ -51,6 +51,12 @@ func newPeer(owner *Peers, to Peer) *peer {
 	}
 }
 
+// leave ends the stream. Until it has, the way to the other end stays.
+func (p *peer) leave() {
+	p.set(p.target(), nil)
+	p.cancel()
+}
+
 // set makes the cursors what is assigned. One call at a time.
 func (p *peer) set(to Peer, assignments []Assignment) {
 	wanted := make(map[*partition.Partition]mq.Epoch, len(assignments))
@@ -228,9 +234,9 @@ func (p *peer) stream() error {
 // greet exchanges hello and welcome, and gives the incarnation of the other end.
 func (p *peer) greet(s leaderStream, to Peer) (incarnation uint64, err error) {
 	self := p.owner.cfg.Self
-	err = s.Send(&replicationpb.ReplicateRequest{Hello: &replicationpb.Hello{
+	err = s.Send(request{ReplicateRequest: &replicationpb.ReplicateRequest{Hello: &replicationpb.Hello{
 		Version: protocolVersion, Leader: int32(self.Node), LeaderBrokerEpoch: self.Incarnation, Follower: int32(p.node),
-	}})
+	}}})
 	if err != nil {
 		return 0, err
 	}

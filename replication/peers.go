@@ -16,8 +16,8 @@ import (
 type Config struct {
 	// Self is this broker in this run: its node id and broker epoch.
 	Self partition.Replica
-	// Propose asks the controllers for in-sync sets and says for each, in the same order, what came of it. One call at a time. It may
-	// block until ctx ends.
+	// Propose asks the controllers for in-sync sets and says for each, in the same order, what came of it. It may block until ctx ends, and be called again meanwhile for
+	// other partitions.
 	Propose func(ctx context.Context, changes []Change) []Outcome
 	Logger  *slog.Logger
 
@@ -64,7 +64,8 @@ type Peers struct {
 	peers   map[mq.NodeID]*peer
 	closed  bool
 
-	judged map[mq.PartitionID]*insync // the ticker's own
+	judged    map[mq.PartitionID]*insync // the ticker's own
+	proposing chan struct{}              // one for each step that is proposed, of which no answer has come yet
 }
 
 // Open starts watching over in-sync sets; there are no peers yet.
@@ -72,6 +73,7 @@ func Open(cfg Config) *Peers {
 	cfg.setDefaults()
 	ctx, cancel := context.WithCancel(context.Background())
 	p := &Peers{cfg: cfg, ctx: ctx, cancel: cancel, peers: make(map[mq.NodeID]*peer), judged: make(map[mq.PartitionID]*insync)}
+	p.proposing = make(chan struct{}, maxProposals)
 	p.joined.Go(p.watchInSync)
 	return p
 }
@@ -114,6 +116,19 @@ func (p *Peers) Set(to Peer, assignments []Assignment) {
 	}
 }
 
+// Forget ends the stream to a peer that is not there any more. It does no I/O.
+func (p *Peers) Forget(node mq.NodeID) {
+	p.setting.Lock()
+	defer p.setting.Unlock()
+	p.mu.Lock()
+	one := p.peers[node]
+	delete(p.peers, node)
+	p.mu.Unlock()
+	if one != nil {
+		one.leave()
+	}
+}
+
 // Close ends all streams and joins all goroutines. Partitions that are still led here are not replicated any more.
 func (p *Peers) Close() {
 	p.setting.Lock()
@@ -123,7 +138,7 @@ func (p *Peers) Close() {
 	p.mu.Unlock()
 	p.cancel()
 	for _, one := range peers {
-		one.set(one.target(), nil)
+		one.leave()
 	}
 	p.setting.Unlock()
 	p.joined.Wait()
@@ -183,6 +198,7 @@ func (p *Peers) maintain(now time.Time) {
 			delete(p.judged, id)
 		}
 	}
+	room := (cap(p.proposing) - len(p.proposing)) * maxChanges
 	var changes []Change
 	var of []*partition.Partition
 	for id, l := range led {
@@ -202,6 +218,9 @@ func (p *Peers) maintain(now time.Time) {
 			}
 			continue
 		}
+		if len(changes) == room {
+			continue // for the next look
+		}
 		// The watermark honours it before anybody can decide it.
 		if err := l.partition.ProposeISR(progress.PartitionEpoch, isr); err != nil {
 			p.cfg.Logger.Debug("an in-sync set is not proposed", "partition", id.String(), "err", err)
@@ -215,11 +234,16 @@ func (p *Peers) maintain(now time.Time) {
 	}
 }
 
-// propose has the controllers decide, in steps of a size that they take.
+// propose has the controllers decide, in steps of a size that they take, for which there is room. Each has a goroutine: one whose answer does not come holds up no other.
 func (p *Peers) propose(changes []Change, of []*partition.Partition) {
 	for len(changes) > 0 {
 		n := min(len(changes), maxChanges)
-		p.proposeStep(changes[:n], of[:n])
+		step, parts := changes[:n], of[:n]
+		p.proposing <- struct{}{}
+		p.joined.Go(func() {
+			defer func() { <-p.proposing }()
+			p.proposeStep(step, parts)
+		})
 		changes, of = changes[n:], of[n:]
 	}
 }

@@ -125,9 +125,8 @@ func (r *replica) reset(ctx context.Context, to reset) {
 }
 
 // replicate takes batches and marks.
-func (r *replica) replicate(ctx context.Context, part *replicationpb.Part) {
+func (r *replica) replicate(ctx context.Context, part *replicationpb.Part, batches [][]byte) {
 	high, start := mq.Offset(part.GetHighWatermark()), mq.Offset(part.GetLogStart())
-	batches := part.GetBatches()
 	var err error
 	if tiered := mq.Offset(part.GetTieredEnd()); tiered > r.tiered {
 		// Before the batches: a full log has room for them only once it need not hold what the object store has.

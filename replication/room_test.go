@@ -41,7 +41,7 @@ func TestFollowerWithAFullLogLetsGoOfWhatTheLeaderConfirms(t *testing.T) {
 			b.SetBaseOffset(end)
 			b.SetLeaderEpoch(1)
 			r := &replica{session: s, epoch: 1, partition: p}
-			r.replicate(ctx, &replicationpb.Part{Batches: [][]byte{b}, HighWatermark: int64(end), TieredEnd: int64(tiered)})
+			r.replicate(ctx, &replicationpb.Part{HighWatermark: int64(end), TieredEnd: int64(tiered)}, [][]byte{b})
 			return !r.over.Load()
 		}
 		for round(0) {

@@ -15,6 +15,7 @@ type sender struct {
 	peer    *peer
 	buffers []*partition.ReadBuffer // one per part of a message: what they hold is on its way until the message was sent
 	parts   []*replicationpb.Part
+	batches [][][]byte // of each part
 	timer   *time.Timer
 	lazyAt  time.Time // when those whose marks moved are sent for; zero: none are
 	message replicationpb.ReplicateRequest
@@ -35,7 +36,7 @@ func (p *peer) send(ctx context.Context, stream leaderStream) error {
 			if !any {
 				break
 			}
-			if err := stream.Send(&s.message); err != nil {
+			if err := stream.Send(request{&s.message, s.batches}); err != nil {
 				return mq.Errorf(mq.NetworkException, "send to node %d: %w", p.node, err)
 			}
 		}
@@ -47,7 +48,7 @@ func (p *peer) send(ctx context.Context, stream leaderStream) error {
 			}
 		case <-s.timer.C:
 		case <-beat.C:
-			if err := stream.Send(&replicationpb.ReplicateRequest{}); err != nil {
+			if err := stream.Send(request{ReplicateRequest: &replicationpb.ReplicateRequest{}}); err != nil {
 				return mq.Errorf(mq.NetworkException, "send to node %d: %w", p.node, err)
 			}
 		case <-ctx.Done():
@@ -67,6 +68,8 @@ func (p *peer) stale() bool {
 func (s *sender) build(ctx context.Context, now time.Time) (any bool, err error) {
 	m, p := &s.message, s.peer
 	m.Closes, m.Opens, m.Truncates, m.Resets, m.Parts = m.Closes[:0], m.Opens[:0], m.Truncates[:0], m.Resets[:0], m.Parts[:0]
+	clear(s.batches)
+	s.batches = s.batches[:0]
 	p.mu.Lock()
 	s.due(now)
 	m.Closes, p.closing = append(m.Closes, p.closing...), p.closing[:0]
@@ -205,8 +208,8 @@ func (s *sender) read(ctx context.Context, c *cursor, now time.Time, round uint3
 	}
 	part := s.parts[n]
 	part.Handle, part.Round, part.HighWatermark, part.LogStart, part.TieredEnd = c.handle, round, int64(at.high), int64(at.start), int64(at.tiered)
-	part.Batches = res.Batches
-	s.message.Parts = append(s.message.Parts, part)
+	part.BatchBytes = uint32(bytes)
+	s.message.Parts, s.batches = append(s.message.Parts, part), append(s.batches, res.Batches)
 	return bytes
 }
 

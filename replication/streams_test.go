@@ -72,8 +72,8 @@ func TestNewStreamOfALeaderEndsTheOneBefore(t *testing.T) {
 		p := newPeer(leader, to)
 
 		first := greeted(t, p, to)
-		for _, m := range []*replicationpb.ReplicateRequest{
-			open(1, 1, id(0), 1), {Resets: []*replicationpb.Reset{{Handle: 1, Round: 1}}},
+		for _, m := range []request{
+			open(1, 1, id(0), 1), saying(&replicationpb.ReplicateRequest{Resets: []*replicationpb.Reset{{Handle: 1, Round: 1}}}),
 		} {
 			if err := first.Send(m); err != nil {
 				t.Fatal(err)
@@ -81,7 +81,7 @@ func TestNewStreamOfALeaderEndsTheOneBefore(t *testing.T) {
 		}
 		<-asked
 		second := greeted(t, p, to)
-		for _, m := range []*replicationpb.ReplicateRequest{open(1, 1, id(0), 1), part3(t)} {
+		for _, m := range []request{open(1, 1, id(0), 1), part3(t)} {
 			if err := second.Send(m); err != nil {
 				t.Fatal(err)
 			}
@@ -125,6 +125,6 @@ func TestNewStreamOfALeaderEndsTheOneBefore(t *testing.T) {
 }
 
 // part3 is three records in handle 1, round 1.
-func part3(t *testing.T) *replicationpb.ReplicateRequest {
+func part3(t *testing.T) request {
 	return part(1, 1, 0, stamped(t, 0, 1), stamped(t, 1, 1), stamped(t, 2, 1))
 }

@@ -1,157 +1,207 @@
 package tier
 
 import (
-	"bytes"
 	"context"
-	"crypto/md5"
-	"errors"
-	"fmt"
-	"hash/crc32"
-	"io"
 	"net/url"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 
 	"gocloud.dev/blob"
 	"gocloud.dev/blob/memblob"
-	"gocloud.dev/gcerrors"
 
 	"github.com/rustmq/rustmq/mq"
 	"github.com/rustmq/rustmq/tier/filestore"
 )
 
-// contentType of our objects.
-const contentType = "application/vnd.rustmq.object"
+// Location is the URL of a store, taken apart.
+type Location struct {
+	Name   string            // of the bucket, or the directory
+	Prefix string            // of all keys, "" or ending in a slash
+	Set    map[string]string // the settings that the URL has
+	url    *url.URL
+	// ReadOnly says that the store is opened as it is, and nothing is written.
+	ReadOnly bool
+}
 
-// OpenBucket opens an object store by its URL:
+// String is the URL without its query.
+func (l *Location) String() string {
+	return (&url.URL{Scheme: l.url.Scheme, Host: l.url.Host, Path: l.url.Path}).String()
+}
+
+// Scheme is a kind of store.
+type Scheme struct {
+	Name     string   // of its URLs
+	Like     string   // an example of one
+	Settings []string // of its query, beside prefix
+	// Open opens one. It does not wait for a store that is away. Errors are
+	// *[mq.Error], and show nothing secret.
+	Open func(ctx context.Context, l *Location) (*Opened, error)
+}
+
+// Opened is what a scheme gives.
+type Opened struct {
+	Bucket  *blob.Bucket
+	Backend Backend      // nil: by what all buckets have in common
+	Close   func() error // after the bucket's; optional
+}
+
+// local are the stores that are always there.
+var local = []Scheme{
+	{Name: "file", Like: "file:///var/lib/rustmq/objects", Settings: []string{"md5"}, Open: openDirectory},
+	{Name: "mem", Like: "mem://", Open: openMemory},
+}
+
+// prefixes are the ones that every store takes as they are.
+var prefixes = regexp.MustCompile(`^[A-Za-z0-9!_.*'()=+@,-]+(/[A-Za-z0-9!_.*'()=+@,-]+)*/$`)
+
+// parseURL takes a URL apart. Its errors are InvalidConfig, and show no value of
+// its query.
+func parseURL(raw string, more []Scheme) (*Scheme, *Location, error) {
+	schemes := slices.Concat(local, more)
+	u, err := url.Parse(raw)
+	if err != nil {
+		return nil, nil, mq.Errorf(mq.InvalidConfig, "the object store's URL cannot be read: write it like %s", schemes[0].Like)
+	}
+	i := slices.IndexFunc(schemes, func(s Scheme) bool { return s.Name == u.Scheme })
+	if i < 0 {
+		names := make([]string, len(schemes))
+		for i, s := range schemes {
+			names[i] = s.Name + "://"
+		}
+		return nil, nil, mq.Errorf(mq.InvalidConfig, "no object store is known as %q: it may be %s", u.Scheme+"://", strings.Join(names, ", "))
+	}
+	s := &schemes[i]
+	l := &Location{url: u, Name: u.Host, Set: map[string]string{}}
+	if u.User != nil {
+		return nil, nil, mq.Errorf(mq.InvalidConfig, "object store %s: a URL is no place for credentials: they come from the environment, or from a file", l)
+	}
+	if u.Opaque != "" || u.Fragment != "" {
+		return nil, nil, mq.Errorf(mq.InvalidConfig, "object store: write its URL like %s", s.Like)
+	}
+	query, err := url.ParseQuery(u.RawQuery)
+	if err != nil {
+		return nil, nil, mq.Errorf(mq.InvalidConfig, "object store %s: its query cannot be read", l)
+	}
+	known := append([]string{"prefix"}, s.Settings...)
+	for name, values := range query {
+		if !slices.Contains(known, name) {
+			return nil, nil, mq.Errorf(mq.InvalidConfig, "object store %s: unknown setting %q: known are %s", l, name, strings.Join(known, ", "))
+		}
+		if len(values) > 1 {
+			return nil, nil, mq.Errorf(mq.InvalidConfig, "object store %s: setting %q is there twice", l, name)
+		}
+		l.Set[name] = values[0]
+	}
+	if l.Prefix = l.Set["prefix"]; l.Prefix != "" && (!prefixes.MatchString(l.Prefix) || strings.Contains(l.Prefix, "..")) {
+		return nil, nil, mq.Errorf(mq.InvalidConfig, "object store %s: prefix %q must end in a slash and not begin with one, without .. and signs that some store does not take", l, l.Prefix)
+	}
+	if s.Name == "file" {
+		l.Name = filepath.FromSlash(u.Host + u.Path)
+		if l.Name == "" || u.Host != "" && u.Host != "." && u.Host != ".." {
+			return nil, nil, mq.Errorf(mq.InvalidConfig, "object store %s: want file:///absolute/directory or file://./relative/directory", l)
+		}
+	} else if l.Name == "" && s.Name != "mem" {
+		return nil, nil, mq.Errorf(mq.InvalidConfig, "object store: write its URL like %s", s.Like)
+	} else if u.Path != "" && u.Path != "/" {
+		return nil, nil, mq.Errorf(mq.InvalidConfig, "object store %s: a directory in it is named by prefix, as in %s?prefix=some/directory/", l, s.Name+"://"+u.Host)
+	}
+	return s, l, nil
+}
+
+// Yes reads a setting that is true or false; false where it is not set.
+func (l *Location) Yes(name string) (bool, error) {
+	switch text := l.Set[name]; text {
+	case "true":
+		return true, nil
+	case "", "false":
+		return false, nil
+	default:
+		return false, mq.Errorf(mq.InvalidConfig, "object store %s: %s is %q: it may be true or false", l, name, text)
+	}
+}
+
+// Endpoint is where the store answers, without a slash at its end; "" where its
+// kind says that.
+func (l *Location) Endpoint() (string, error) {
+	text := strings.TrimSuffix(l.Set["endpoint"], "/")
+	if text == "" {
+		return "", nil
+	}
+	u, err := url.Parse(text)
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
+		return "", mq.Errorf(mq.InvalidConfig, "object store %s: endpoint is not like https://host:port", l)
+	}
+	return text, nil
+}
+
+// CheckURL says what is wrong with the URL of a store, as far as can be seen
+// without opening it; see [OpenStore]. Errors are InvalidConfig.
+func CheckURL(raw string, more ...Scheme) error {
+	_, _, err := parseURL(raw, more)
+	return err
+}
+
+// OpenStore opens an object store by its URL. more are the schemes beside file and
+// mem: those of package clouds.
 //
 //	file:///var/lib/objects   a directory, made when missing; file://./objects is relative
 //	mem://                    memory of this process, gone when it is closed
+//	s3://BUCKET               Amazon S3, or what speaks like it
+//	gs://BUCKET               Google Cloud Storage
+//	azblob://CONTAINER        Azure Blob Storage
 //
-// A query "prefix=some/prefix/" confines it to keys below that prefix; with
-// "md5=true" a directory keeps the MD5 of each object. Another scheme, or
-// another query, is InvalidConfig. The caller closes the bucket.
-func OpenBucket(_ context.Context, rawURL string) (*blob.Bucket, error) {
-	u, err := url.Parse(rawURL)
+// Its query has settings, which docs/operations.md explains:
+//
+//	all      prefix=some/prefix/   confines it to keys below that
+//	file     md5=true              keep the MD5 of each object
+//	s3       region, endpoint, path_style=true, credentials=FILE, profile,
+//	         sse, kms_key, checksums=false
+//	gs       endpoint, credentials=FILE, anonymous=true, kms_key
+//	azblob   account, endpoint, credentials=FILE, encryption_scope
+//
+// Without credentials=FILE they are found as each cloud's own tools find them.
+// What the URL has that is not known is InvalidConfig. A store that cannot be
+// reached is opened all the same: see [Store.Probe]. The store's class is
+// ClassBackground; see [Store.For]. Close it.
+func OpenStore(ctx context.Context, raw string, limits Limits, more ...Scheme) (*Store, error) {
+	s, l, err := parseURL(raw, more)
 	if err != nil {
-		return nil, mq.Errorf(mq.InvalidConfig, "object store: %w", err)
+		return nil, err
 	}
-	query := u.Query()
-	prefix, md5 := query.Get("prefix"), query.Get("md5") == "true"
-	query.Del("prefix")
-	query.Del("md5")
-	for name := range query {
-		return nil, mq.Errorf(mq.InvalidConfig, "object store %s: unknown setting %q, known are prefix and md5", u.Redacted(), name)
-	}
-	if prefix != "" && (strings.HasPrefix(prefix, "/") || !strings.HasSuffix(prefix, "/")) {
-		return nil, mq.Errorf(mq.InvalidConfig, "object store %s: prefix %q must end, and not begin, with a slash", u.Redacted(), prefix)
-	}
-	var bucket *blob.Bucket
-	switch u.Scheme {
-	case "file":
-		dir := filepath.FromSlash(u.Host + u.Path)
-		if dir == "" || u.Opaque != "" || u.Host != "" && u.Host != "." && u.Host != ".." {
-			return nil, mq.Errorf(mq.InvalidConfig, "object store %s: want file:///absolute/directory or file://./relative/directory", rawURL)
-		}
-		if bucket, err = filestore.OpenBucket(dir, filestore.Options{SkipMD5: !md5}); err != nil {
-			return nil, mq.Errorf(mq.ObjectStoreUnavailable, "object store %s: %w", rawURL, err)
-		}
-	case "mem":
-		bucket = memblob.OpenBucket(nil)
-	default:
-		return nil, mq.Errorf(mq.InvalidConfig, "object store %s: unknown scheme %q, known are file and mem", u.Redacted(), u.Scheme)
-	}
-	if prefix != "" {
-		bucket = blob.PrefixedBucket(bucket, prefix)
-	}
-	return bucket, nil
-}
-
-// storeError is what went wrong between us and the store: never a statement
-// about what the store holds.
-func storeError(ctx context.Context, err error, doing string, args ...any) *mq.Error {
-	code := mq.ObjectStoreUnavailable
-	if ctx.Err() != nil {
-		code = mq.CodeOf(ctx.Err())
-		err = ctx.Err()
-	}
-	return mq.Errorf(code, "%s: %w", fmt.Sprintf(doing, args...), err)
-}
-
-// errOther says that the key holds other bytes than ours: somebody's object, or
-// half of ours.
-var errOther = errors.New("the store holds something else under this key")
-
-// place makes sure that the object store holds exactly data, whose CRC32C is crc, under key: it
-// uploads, if need be, and verifies. It may be called again after any failure;
-// errOther means that the key is spoilt for good.
-func place(ctx context.Context, bucket *blob.Bucket, key string, data []byte, crc uint32) error {
-	opts := &blob.WriterOptions{
-		ContentType:    contentType,
-		IfNotExist:     true,
-		BufferSize:     len(data), // one request: the store then knows an MD5
-		MaxConcurrency: 1,
-	}
-	var sum []byte
-	if !isLocal(bucket) {
-		// A remote store compares it with what arrived. For a directory, whose
-		// bytes are read back below, it would only cost.
-		s := md5.Sum(data)
-		sum = s[:]
-		opts.ContentMD5 = sum
-	}
-	// Upload never goes the way of azureblob's panicking Write.
-	err := bucket.Upload(ctx, key, bytes.NewReader(data), opts)
-	if err != nil && gcerrors.Code(err) != gcerrors.FailedPrecondition {
-		return storeError(ctx, err, "upload object %s", key)
-	}
-	// FailedPrecondition: something is there. An earlier try of ours may have
-	// succeeded without our hearing of it.
-	return verify(ctx, bucket, key, int64(len(data)), crc, sum)
-}
-
-// verify compares what the store holds with what was uploaded: by size and MD5 if the store
-// knows one, else by reading it.
-func verify(ctx context.Context, bucket *blob.Bucket, key string, size int64, crc uint32, sum []byte) error {
-	attrs, err := bucket.Attributes(ctx, key)
+	l.ReadOnly = limits.ReadOnly
+	got, err := s.Open(ctx, l)
 	if err != nil {
-		return storeError(ctx, err, "verify object %s", key)
+		return nil, err
 	}
-	if attrs.Size != size {
-		return fmt.Errorf("object %s has %d bytes instead of %d: %w", key, attrs.Size, size, errOther)
+	bucket := got.Bucket
+	if l.Prefix != "" {
+		bucket = blob.PrefixedBucket(bucket, l.Prefix)
 	}
-	if len(attrs.MD5) > 0 && sum != nil {
-		if !bytes.Equal(attrs.MD5, sum) {
-			return fmt.Errorf("object %s has MD5 %x instead of %x: %w", key, attrs.MD5, sum, errOther)
-		}
-		return nil
+	store := NewStore(bucket, limits)
+	store.name, store.closers = l.String(), []func() error{bucket.Close}
+	if got.Backend != nil {
+		store.backend = got.Backend
 	}
-	r, err := bucket.NewReader(ctx, key, nil)
-	if err != nil {
-		return storeError(ctx, err, "read back object %s", key)
+	if got.Close != nil {
+		store.closers = append(store.closers, got.Close)
 	}
-	defer r.Close()
-	buf := make([]byte, min(size, verifyBytes))
-	var got uint32
-	for at := int64(0); at < size; {
-		n, err := io.ReadFull(r, buf[:min(int64(len(buf)), size-at)])
-		if err != nil {
-			return storeError(ctx, err, "read back object %s at %d", key, at)
-		}
-		got = crc32.Update(got, castagnoli, buf[:n])
-		at += int64(n)
-	}
-	if got != crc {
-		return fmt.Errorf("object %s has CRC32C %08x, what was uploaded has %08x: %w", key, got, crc, errOther)
-	}
-	return nil
+	return store, nil
 }
 
-// verifyBytes is how much is read back at once: enough for a local directory to read past the page cache.
-const verifyBytes = 1 << 20
+func openDirectory(_ context.Context, l *Location) (*Opened, error) {
+	md5, err := l.Yes("md5")
+	if err != nil {
+		return nil, err
+	}
+	bucket, err := filestore.OpenBucket(l.Name, filestore.Options{SkipMD5: !md5, Untouched: l.ReadOnly})
+	if err != nil {
+		return nil, mq.Errorf(mq.ObjectStoreUnavailable, "object store %s: %w", l, err)
+	}
+	return &Opened{Bucket: bucket}, nil
+}
 
-// isLocal says whether the bucket is a directory on this machine.
-func isLocal(bucket *blob.Bucket) bool {
-	var store *filestore.Store
-	return bucket.As(&store)
+func openMemory(context.Context, *Location) (*Opened, error) {
+	return &Opened{Bucket: memblob.OpenBucket(nil)}, nil
 }

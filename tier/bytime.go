@@ -27,7 +27,7 @@ pages:
 			g := &page[i]
 			if g.MaxTime >= ts {
 				rec, found, err := r.searchRange(ctx, g, max(from, g.First), ts, buf)
-				if errors.Is(err, errAbsent) && gone != g.Key {
+				if errors.Is(err, ErrAbsent) && gone != g.Key {
 					gone = g.Key // moved to another object since we asked, maybe
 					r.ranges.drop(p)
 					continue pages

@@ -5,8 +5,17 @@
 // objects of many partitions each, and commits them in the [Catalog], which is
 // the metadata behind raft and the only authority on what the store holds. The
 // [Reader] finds a partition's ranges in the catalogue and serves verified
-// batches through a block cache. [OpenBucket] opens stores; [Check], [Dump] and
-// [ReadFooter] look at single objects without a catalogue.
+// batches through a block cache. [Check], [Dump] and [ReadFooter] look at single
+// objects without a catalogue.
+//
+// [OpenStore] opens a [Store], through which all bucket I/O goes: Put (create
+// only, and verified), Open (a ranged read), Stat, Delete and List. A Store is a
+// handle for requests of one [Class], and [Store.For] gives that of another: who
+// makes requests is given its handle once, where it is composed, and needs to
+// know no more. Requests under way are bounded, by class, and so are the bytes
+// per second, each way: uploads go before consumers' reads, then compaction, then
+// what nobody waits for; see [Limits]. Read-ahead happens only while the store is
+// [Store.Idle].
 //
 // Not here: the partition's log and marks, the catalogue, what is deleted and
 // when.
@@ -23,10 +32,13 @@
 //   - Ranges of one partition are committed in offset order. Each range has its
 //     own verdict.
 //   - Trouble with the store, and an object that the store says it does not have,
-//     are ObjectStoreUnavailable; never "there is nothing".
+//     are ObjectStoreUnavailable; never "there is nothing". Only [ErrAbsent] says
+//     that an object is not there, and only when the store also lists what is
+//     around it.
 //   - No byte of a batch is served that a checksum did not vouch for. Damage is
 //     Corrupt, with the object's key and the position, and is not remembered:
 //     the next read looks again.
+//   - No credentials are in a URL, an error, or a log.
 //   - Memory is bounded: an object per upload under way, the block cache's
 //     budget, and read-ahead times ranged reads under way.
 //
@@ -47,7 +59,9 @@
 //	section  batches | index
 //
 //	batches  whole record batches (see package mq) as the producer made and the
-//	         leader stamped them, one after the other, without a gap in offsets
+//	         leader stamped them, one after the other, without a gap in offsets;
+//	         of a partition that is compacted by key, some have lost records,
+//	         or all, and hold their offsets still
 //
 //	index     0  u32 magic f2494458
 //	          4  u32 flags

@@ -3,11 +3,8 @@ package tier
 import (
 	"context"
 	"errors"
-	"io"
-	"time"
 
 	"github.com/cenkalti/backoff/v5"
-	"gocloud.dev/gcerrors"
 
 	"github.com/rustmq/rustmq/mq"
 )
@@ -16,8 +13,6 @@ const (
 	// fetchTries is how often a ranged read is tried before those who wait are
 	// told; they will come again by themselves.
 	fetchTries = 3
-	// fetchTimeout ends one try of a ranged read.
-	fetchTimeout = time.Minute
 )
 
 // flight is a block on its way. It belongs to no request: whoever needs the
@@ -59,8 +54,13 @@ func (r *Reader) block(ctx context.Context, o object, index int64) (*block, erro
 // ahead sees to it that blocks [first, last] are in memory or on their way, by
 // one request for all from the first that is not to the next that is. When that
 // first one is far away, it leaves it for later and a larger request. needed is
-// the block that is not asked for ahead of its time.
+// the block that is not asked for ahead of its time. Where requests or bandwidth
+// are short nothing is read ahead: what is on its way may be waited for any
+// moment, so it could not be put off later.
 func (r *Reader) ahead(o object, first, last, needed int64) {
+	if !r.cfg.Store.Idle() {
+		return
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for i := first; i <= last && i-first <= (last-first+1)/2; i++ {
@@ -153,7 +153,7 @@ func (r *Reader) fetchAll(o object, index *int64, flights *[]*flight) error {
 		if err != nil && r.ctx.Err() == nil {
 			r.counters.fetchErrors.Add(1)
 		}
-		if code := mq.CodeOf(err); code == mq.Corrupt || errors.Is(err, errAbsent) {
+		if code := mq.CodeOf(err); code == mq.Corrupt || errors.Is(err, ErrAbsent) {
 			err = backoff.Permanent(err)
 		}
 		return struct{}{}, err
@@ -164,36 +164,25 @@ func (r *Reader) fetchAll(o object, index *int64, flights *[]*flight) error {
 	return err
 }
 
-// errAbsent marks a store that says that it does not have a committed object.
-var errAbsent = errors.New("the object is committed, but the store says that it does not have it")
-
 // fetchOnce reads on where the try before it failed.
 func (r *Reader) fetchOnce(o object, index *int64, flights *[]*flight) error {
 	if len(*flights) == 0 {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(r.ctx, fetchTimeout)
-	defer cancel()
 	at := *index * r.cfg.BlockBytes
 	end := min(at+int64(len(*flights))*r.cfg.BlockBytes, o.size)
 	r.counters.fetches.Add(1)
-	body, err := r.cfg.Bucket.NewRangeReader(ctx, o.key, at, end-at, nil)
+	body, err := r.cfg.Store.openCommitted(r.ctx, o, at, end)
 	if err != nil {
-		if gcerrors.Code(err) == gcerrors.NotFound {
-			return mq.Errorf(mq.ObjectStoreUnavailable, "read object %s: %w (%v)", o.key, errAbsent, err)
-		}
-		return storeError(r.ctx, err, "read object %s at %d", o.key, at)
+		return err
 	}
 	defer body.Close()
-	if got := body.Size(); got != o.size {
-		return corrupt("object %s has %d bytes, it was committed with %d", o.key, got, o.size)
-	}
 	for len(*flights) > 0 {
 		buf := make([]byte, min(r.cfg.BlockBytes, end-at))
-		n, err := io.ReadFull(body, buf)
+		n, err := body.fill(buf)
 		r.counters.fetchedBytes.Add(int64(n))
 		if err != nil {
-			return storeError(r.ctx, err, "read object %s at %d", o.key, at+int64(n))
+			return err
 		}
 		key := blockKey{o.key, *index}
 		r.land(key, (*flights)[0], &block{key, buf}, nil)

@@ -20,7 +20,7 @@ type sourceState struct {
 	// next is where the next range begins, unless the source is beyond it: the
 	// end of what is on its way or was committed.
 	next          mq.Offset
-	gatheredAt    time.Time // when all that was pending below next had been read
+	gatheredAt    time.Time // by the sources' clock, when all that was pending below next had been read
 	inFlight      int       // ranges on their way
 	inFlightBytes int64
 	// broken: a range was refused while others that continue it were on their
@@ -93,9 +93,10 @@ func (u *Uploader) look() {
 // dispatch writes objects while it is time to and there is room for them.
 func (u *Uploader) dispatch() {
 	for len(u.free) > 0 && u.ctx.Err() == nil {
-		now := time.Now()
-		u.candidates = u.appendCandidates(u.candidates[:0], now)
-		chosen := plan(u.candidates, now, limits{u.cfg.FlushBytes, u.cfg.FlushAge})
+		u.candidates = u.appendCandidates(u.candidates[:0], time.Now())
+		chosen := plan(u.candidates, u.cfg.Now(), limits{
+			flushBytes: u.cfg.FlushBytes, flushAge: u.cfg.FlushAge, ackBytes: u.cfg.AckBytes, ackAge: u.cfg.AckAge,
+		})
 		if len(chosen) == 0 {
 			return
 		}
@@ -118,7 +119,7 @@ func (u *Uploader) appendCandidates(list []candidate, now time.Time) []candidate
 		if bytes == 0 || s.broken || now.Before(s.holdUntil) {
 			continue
 		}
-		c := candidate{source: s.source, id: s.id, bytes: bytes, since: s.pending.Since, within: s.pending.Within}
+		c := candidate{source: s.source, id: s.id, bytes: bytes, since: s.pending.Since, awaited: s.pending.Awaited}
 		if s.next >= s.pending.First && c.since.Before(s.gatheredAt) {
 			c.since = s.gatheredAt // what is older is on its way or committed
 		}
@@ -136,6 +137,8 @@ func (u *Uploader) lease() error {
 		return nil
 	}
 	first, err := retry(u.ctx, u, &u.catalog, func(ctx context.Context) (uint64, error) {
+		ctx, cancel := context.WithTimeout(ctx, catalogTimeout)
+		defer cancel()
 		return u.cfg.Catalog.LeaseObjectIDs(ctx, leaseObjectIDs)
 	})
 	if err != nil {
@@ -151,9 +154,9 @@ func (u *Uploader) gather(chosen []candidate, slot *slot) *shipment {
 	slices.SortFunc(chosen, func(a, b candidate) int { return comparePartitions(a.id, b.id) })
 	slot.grow(chosen, u.cfg.FlushBytes)
 	out := &objectBuffer{b: slot.buf[:0]}
-	now := time.Now()
-	enc := NewEncoder(out, ObjectInfo{ID: u.nextID, Cluster: u.cfg.Cluster, Node: u.cfg.Node, Created: now.UnixMilli()})
-	s := &shipment{slot: slot, id: u.nextID}
+	now, created := time.Now(), u.cfg.Now()
+	enc := NewEncoder(out, ObjectInfo{ID: u.nextID, Cluster: u.cfg.Cluster, Node: u.cfg.Node, Created: created.UnixMilli()})
+	s := &shipment{slot: slot, id: u.nextID, written: created.UnixMilli()}
 	commit := int64(0)
 	for i, c := range chosen {
 		if i > 0 && c.id == chosen[i-1].id {
@@ -196,7 +199,7 @@ func (u *Uploader) gather(chosen []candidate, slot *slot) *shipment {
 	for _, p := range s.parts {
 		p.state.next = p.End
 		if p.End == p.state.pending.End {
-			p.state.gatheredAt = now
+			p.state.gatheredAt = created
 		}
 		p.state.inFlight++
 		p.state.inFlightBytes += p.Bytes

@@ -11,9 +11,6 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"gocloud.dev/blob"
-	"gocloud.dev/gcerrors"
-
 	"github.com/rustmq/rustmq/mq"
 )
 
@@ -25,43 +22,39 @@ type Object interface {
 	Size() int64  // in bytes
 }
 
-// OpenObject opens an object of a bucket for inspection. ctx holds for all
-// reads. The bucket stays the caller's.
-func OpenObject(ctx context.Context, bucket *blob.Bucket, key string) (Object, error) {
-	attrs, err := bucket.Attributes(ctx, key)
-	if gcerrors.Code(err) == gcerrors.NotFound {
+// OpenObject opens an object of a store for reading with requests of the
+// store's class. ctx holds for all reads. The store stays the caller's.
+func OpenObject(ctx context.Context, store *Store, key string) (Object, error) {
+	info, err := store.Stat(ctx, key)
+	if errors.Is(err, ErrAbsent) {
 		return nil, mq.Errorf(mq.InvalidRequest, "the store says that it has no object %s", key)
 	}
 	if err != nil {
-		return nil, storeError(ctx, err, "open object %s", key)
+		return nil, err
 	}
-	return &bucketObject{ctx: ctx, bucket: bucket, key: key, size: attrs.Size}, nil
+	return &storeObject{ctx: ctx, store: store, info: info}, nil
 }
 
-type bucketObject struct {
-	ctx    context.Context // of OpenObject
-	bucket *blob.Bucket
-	key    string
-	size   int64
+type storeObject struct {
+	ctx   context.Context // of OpenObject
+	store *Store
+	info  Info
 }
 
-func (o *bucketObject) Name() string { return o.key }
-func (o *bucketObject) Size() int64  { return o.size }
-func (o *bucketObject) Close() error { return nil }
+func (o *storeObject) Name() string { return o.info.Key }
+func (o *storeObject) Size() int64  { return o.info.Size }
+func (o *storeObject) Close() error { return nil }
 
 // ReadAt is one ranged read.
-func (o *bucketObject) ReadAt(p []byte, at int64) (int, error) {
-	r, err := o.bucket.NewRangeReader(o.ctx, o.key, at, int64(len(p)), nil)
+func (o *storeObject) ReadAt(p []byte, at int64) (int, error) {
+	r, err := o.store.Open(o.ctx, o.info.Key, at, int64(len(p)))
 	if err != nil {
-		return 0, storeError(o.ctx, err, "read object %s at %d", o.key, at)
+		return 0, err
 	}
 	defer r.Close()
 	n, err := io.ReadFull(r, p)
 	if errors.Is(err, io.ErrUnexpectedEOF) {
 		err = io.EOF
-	}
-	if err != nil && !errors.Is(err, io.EOF) {
-		err = storeError(o.ctx, err, "read object %s at %d", o.key, at)
 	}
 	return n, err
 }

@@ -9,13 +9,13 @@ import (
 
 func TestPlan(t *testing.T) {
 	now := time.Unix(1_000_000, 0)
-	l := limits{flushBytes: 1 << 20, flushAge: 10 * time.Second}
+	l := limits{flushBytes: 1 << 20, flushAge: 10 * time.Second, ackBytes: 10 << 10, ackAge: 250 * time.Millisecond}
 	type c struct {
-		n      int
-		bytes  int64
-		age    time.Duration
-		within time.Duration
-		forced bool
+		n       int
+		bytes   int64
+		age     time.Duration
+		awaited bool
+		forced  bool
 	}
 	for _, test := range []struct {
 		name string
@@ -34,7 +34,10 @@ func TestPlan(t *testing.T) {
 			[]c{{n: 1, bytes: 100, age: 10 * time.Second}, {n: 2, bytes: 100, age: 5 * time.Second}, {n: 3, bytes: 100, age: 4 * time.Second}, {n: 4, bytes: 100 << 10}},
 			[]int{1, 2, 4},
 		},
-		{"in a hurry", []c{{n: 1, bytes: 100, age: 250 * time.Millisecond, within: 250 * time.Millisecond}, {n: 2, bytes: 100, age: time.Second}}, []int{1}},
+		{"in a hurry", []c{{n: 1, bytes: 100, age: 250 * time.Millisecond, awaited: true}, {n: 2, bytes: 100, age: time.Second}}, []int{1}},
+		{"awaited, not for long and not much", []c{{n: 1, bytes: 6000, age: 240 * time.Millisecond, awaited: true}, {n: 2, bytes: 8000, age: time.Second}}, nil},
+		{"awaited, and together enough", []c{{n: 1, bytes: 6000, age: 1, awaited: true}, {n: 2, bytes: 8000, age: 3}, {n: 3, bytes: 6000, age: 2, awaited: true}}, []int{3, 1}},
+		{"the clock was set back by an hour", []c{{n: 1, bytes: 100, age: -time.Hour}, {n: 2, bytes: 100, age: time.Second}}, []int{1}},
 		{"forced", []c{{n: 1, bytes: 100, forced: true}, {n: 2, bytes: 100}}, []int{1}},
 		{
 			"oldest first, and what is too much waits",
@@ -44,7 +47,7 @@ func TestPlan(t *testing.T) {
 	} {
 		var have []candidate
 		for _, c := range test.have {
-			have = append(have, candidate{id: testPartition(c.n), bytes: c.bytes, since: now.Add(-c.age), within: c.within, forced: c.forced})
+			have = append(have, candidate{id: testPartition(c.n), bytes: c.bytes, since: now.Add(-c.age), awaited: c.awaited, forced: c.forced})
 		}
 		var want, got []mq.PartitionID
 		for _, n := range test.want {

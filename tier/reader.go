@@ -9,8 +9,6 @@ import (
 	"sync"
 	"sync/atomic"
 
-	"gocloud.dev/blob"
-
 	"github.com/rustmq/rustmq/mq"
 )
 
@@ -39,7 +37,7 @@ const (
 // ReaderConfig is what a [Reader] works with. Zero values of the optional
 // fields mean their defaults.
 type ReaderConfig struct {
-	Bucket  *blob.Bucket
+	Store   *Store // of any class: what consumers wait for is ClassRead
 	Catalog Catalog
 	// CacheBytes bounds the blocks that are kept in memory, at least one block.
 	// Beside them there is what is being fetched: at most Concurrency times
@@ -84,9 +82,10 @@ type readerCounters struct {
 
 // NewReader makes a reader. Close it.
 func NewReader(cfg ReaderConfig) (*Reader, error) {
-	if cfg.Bucket == nil || cfg.Catalog == nil {
-		return nil, mq.Errorf(mq.InvalidConfig, "reader without a bucket or a catalogue")
+	if cfg.Store == nil || cfg.Catalog == nil {
+		return nil, mq.Errorf(mq.InvalidConfig, "reader without a store or a catalogue")
 	}
+	cfg.Store = cfg.Store.For(ClassRead)
 	cfg.CacheBytes = cmp.Or(cfg.CacheBytes, DefaultCacheBytes)
 	cfg.BlockBytes = cmp.Or(cfg.BlockBytes, DefaultBlockBytes)
 	cfg.ReadAheadBytes = cmp.Or(cfg.ReadAheadBytes, min(DefaultReadAheadBytes, cfg.CacheBytes/8))
@@ -222,7 +221,7 @@ func (r *Reader) readRange(ctx context.Context, p mq.PartitionID, from mq.Offset
 			return nil, 0, err
 		}
 		piece, next, err := r.readPiece(ctx, page, from, maxBytes, cur)
-		if errors.Is(err, errAbsent) && gone != page[0].Key {
+		if errors.Is(err, ErrAbsent) && gone != page[0].Key {
 			// The range may have been moved to another object since we asked.
 			gone = page[0].Key
 			r.ranges.drop(p)

@@ -69,7 +69,7 @@ func newShelf(t testing.TB, seed uint64, objects, batches, size int, change func
 var shelfPartition = testPartition(1)
 
 func (s *shelf) open(change func(*ReaderConfig)) {
-	cfg := ReaderConfig{Bucket: s.store.Bucket(), Catalog: s.catalog, CacheBytes: 1 << 20, BlockBytes: 4 << 10}
+	cfg := ReaderConfig{Store: NewStore(s.store.Bucket(), Limits{}), Catalog: s.catalog, CacheBytes: 1 << 20, BlockBytes: 4 << 10}
 	if change != nil {
 		change(&cfg)
 	}
@@ -175,7 +175,7 @@ func TestFlippedBitIsNeverServed(t *testing.T) {
 				continue // a bit of each byte will do
 			}
 			store.Flip("k", bit)
-			reader := must[*Reader](t)(NewReader(ReaderConfig{Bucket: store.Bucket(), Catalog: catalog, BlockBytes: blockBytes, CacheBytes: 4 * blockBytes}))
+			reader := must[*Reader](t)(NewReader(ReaderConfig{Store: NewStore(store.Bucket(), Limits{}), Catalog: catalog, BlockBytes: blockBytes, CacheBytes: 4 * blockBytes}))
 			for _, r := range footer.Ranges {
 				inRange := bit/8 >= r.Position && bit/8 < r.Position+r.Bytes
 				got, _, err := reader.Read(t.Context(), r.Partition, r.First, 1<<20)
@@ -272,7 +272,7 @@ func TestFaultsOfTheStoreAreNotAbsence(t *testing.T) {
 		key := s.catalog.ranges[shelfPartition][0].Key
 		content := s.store.Content(key)
 		s.store.Remove(key)
-		if _, _, err := s.reader.Read(t.Context(), shelfPartition, 0, 1); mq.CodeOf(err) != mq.ObjectStoreUnavailable || !errors.Is(err, errAbsent) {
+		if _, _, err := s.reader.Read(t.Context(), shelfPartition, 0, 1); mq.CodeOf(err) != mq.ObjectStoreUnavailable || !errors.Is(err, ErrAbsent) {
 			t.Errorf("removed: %v", err)
 		}
 		// The same range in another object, as after a merge.

@@ -63,7 +63,7 @@ func (r *Reader) index(ctx context.Context, g *Range) (*sectionIndex, error) {
 		r.indexes.put(key, x, x.size())
 		r.mu.Unlock()
 	}
-	if x.entries[0].offset != g.First || x.end < g.End {
+	if x.entries[0].offset > g.First || x.end < g.End { // a range may begin inside its section: see Gap.Fill
 		return nil, corrupt("object %s at %d: has offsets [%d,%d), the catalogue says [%d,%d)",
 			g.Key, g.Position, x.entries[0].offset, x.end, g.First, g.End)
 	}

@@ -2,11 +2,8 @@ package tier
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
-	"fmt"
 	"log/slog"
-	"strings"
 	"sync"
 	"time"
 
@@ -17,12 +14,13 @@ import (
 
 // shipment is one object on its way.
 type shipment struct {
-	id    uint64
-	key   string
-	data  []byte // aliases slot.buf
-	crc   uint32 // of data
-	parts []*part
-	slot  *slot
+	id      uint64
+	key     string
+	data    []byte // aliases slot.buf
+	crc     uint32 // of data
+	written int64  // milliseconds since 1970
+	parts   []*part
+	slot    *slot
 }
 
 // ship starts the goroutine that brings an object into the store and the
@@ -69,8 +67,8 @@ func (u *Uploader) deliver(s *shipment, before <-chan struct{}) error {
 func (u *Uploader) upload(s *shipment) error {
 	s.key = objectKey(u.cfg.Prefix, s.id)
 	_, err := retry(u.ctx, u, &u.store, func(ctx context.Context) (struct{}, error) {
-		err := place(ctx, u.cfg.Bucket, s.key, s.data, s.crc)
-		if errors.Is(err, errOther) {
+		err := u.cfg.Store.Put(ctx, s.key, s.data, s.crc)
+		if errors.Is(err, ErrOther) {
 			s.key = objectKey(u.cfg.Prefix, s.id)
 		}
 		return struct{}{}, err
@@ -78,19 +76,15 @@ func (u *Uploader) upload(s *shipment) error {
 	return err
 }
 
-// objectKey is a key that nobody else has, even if somebody else had the id.
-// Keys sort by id; 4,096 share a directory.
-func objectKey(prefix string, id uint64) string {
-	return fmt.Sprintf("%sobjects/%013x/%016x-%s.rmq", prefix, id>>12, id, strings.ToLower(rand.Text()[:13]))
-}
-
 // commit asks the catalogue for the verdicts.
 func (u *Uploader) commit(s *shipment) error {
-	c := ObjectCommit{ID: s.id, Key: s.key, Size: int64(len(s.data)), Ranges: make([]RangeCommit, len(s.parts))}
+	c := ObjectCommit{ID: s.id, Key: s.key, Size: int64(len(s.data)), Written: s.written, Ranges: make([]RangeCommit, len(s.parts))}
 	for i, p := range s.parts {
 		c.Ranges[i] = p.RangeCommit
 	}
 	verdicts, err := retry(u.ctx, u, &u.catalog, func(ctx context.Context) ([]error, error) {
+		ctx, cancel := context.WithTimeout(ctx, catalogTimeout)
+		defer cancel()
 		verdicts, err := u.cfg.Catalog.CommitObject(ctx, c)
 		if err == nil && len(verdicts) != len(c.Ranges) {
 			err = mq.Errorf(mq.Internal, "%d verdicts on %d ranges", len(verdicts), len(c.Ranges))
@@ -176,12 +170,10 @@ func newBackOff() *backoff.ExponentialBackOff {
 }
 
 // retry tries until it succeeds, fails for good (backoff.Permanent), or ctx
-// ends.
+// ends. Each try sees to it that it ends.
 func retry[T any](ctx context.Context, u *Uploader, h *health, try func(context.Context) (T, error)) (T, error) {
 	return backoff.Retry(ctx, func() (T, error) {
-		attempt, cancel := context.WithTimeout(ctx, attemptTimeout)
-		defer cancel()
-		got, err := try(attempt)
+		got, err := try(ctx)
 		switch _, final := errors.AsType[*backoff.PermanentError](err); {
 		case ctx.Err() != nil: // closing says nothing
 		case err == nil, final:

@@ -17,9 +17,9 @@ type Pending struct {
 	Bytes int64
 	// Since is when the oldest pending batch was appended, or earlier.
 	Since time.Time
-	// Within is how long after Since the batches should be uploaded at the
-	// latest. Zero leaves it to [UploaderConfig.FlushAge].
-	Within time.Duration
+	// Awaited says that a producer waits until the batches are committed:
+	// [UploaderConfig.AckAge] and AckBytes hold for them, too.
+	Awaited bool
 }
 
 // Source is a partition as the [Uploader] sees it: it is implemented by the
@@ -65,6 +65,9 @@ type Range struct {
 	MinTime, MaxTime int64     // least base and greatest maximum timestamp of the batches, in milliseconds since 1970
 	Position, Bytes  int64     // of the batches inside the object
 	CRC              uint32    // CRC-32C of these bytes
+	Rewrites         uint32    // how often its bytes were written again after the first time, at most
+	Written          int64     // when its records came to the store, milliseconds since 1970, at the latest; 0: not known
+	ByKey            bool      // compacted by key, and so is all of the partition that lies before it
 	ObjectID         uint64
 	Key              string // of the object in the bucket
 	ObjectSize       int64  // in bytes
@@ -91,10 +94,11 @@ func (r *RangeCommit) Size() int64 {
 
 // ObjectCommit is an object that was uploaded and verified.
 type ObjectCommit struct {
-	ID     uint64
-	Key    string
-	Size   int64
-	Ranges []RangeCommit // by partition, then offset
+	ID      uint64
+	Key     string
+	Size    int64
+	Written int64         // milliseconds since 1970, by this node's clock
+	Ranges  []RangeCommit // by partition, then offset
 }
 
 // Catalog is the one authority on what the object store holds: the metadata

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"hash/crc32"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -80,7 +81,7 @@ type testSource struct {
 	tiered   mq.Offset
 	since    time.Time
 	coarse   bool // since stays, as long as anything is pending
-	within   time.Duration
+	awaited  bool
 	verdicts []error
 	fail     error // of ReadUpload
 	failAt   mq.Offset
@@ -101,7 +102,23 @@ func (s *testSource) append(values ...[]byte) {
 	if s.end == s.tiered {
 		s.since = time.Now()
 	}
-	b := testBatch(s.end, s.epoch, time.Now().UnixMilli(), values...)
+	s.add(testBatch(s.end, s.epoch, time.Now().UnixMilli(), values...))
+}
+
+// appendBatch adds a batch as its producer made it.
+func (s *testSource) appendBatch(b mq.Batch) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.end == s.tiered {
+		s.since = time.Now()
+	}
+	b.SetBaseOffset(s.end)
+	b.SetLeaderEpoch(s.epoch)
+	s.add(b)
+}
+
+// add is append under the lock.
+func (s *testSource) add(b mq.Batch) {
 	s.starts = append(s.starts, testEntry{s.end, len(s.log)})
 	s.log = append(s.log, b...)
 	s.end = b.NextOffset()
@@ -133,7 +150,7 @@ func (s *testSource) Pending() Pending {
 	if s.epoch < 0 {
 		return Pending{}
 	}
-	return Pending{First: s.tiered, End: s.end, Bytes: int64(len(s.log) - s.position(s.tiered)), Since: s.since, Within: s.within}
+	return Pending{First: s.tiered, End: s.end, Bytes: int64(len(s.log) - s.position(s.tiered)), Since: s.since, Awaited: s.awaited}
 }
 
 func (s *testSource) ReadUpload(ctx context.Context, first, end mq.Offset, maxBytes int, dst []byte) ([]byte, mq.Offset, error) {
@@ -202,19 +219,21 @@ func (s *testSource) tieredEnd() mq.Offset {
 
 // testCatalog decides commits as the metadata does.
 type testCatalog struct {
-	mu      sync.Mutex
-	nextID  uint64
-	epochs  map[mq.PartitionID]mq.Epoch
-	ranges  map[mq.PartitionID][]Range
-	commits map[uint64]ObjectCommit
-	order   []ObjectCommit
-	fault   func(op string) (before, after error) // of each call; nil: none
-	refuse  func(ObjectCommit) error              // for good; nil: nothing
-	lookups int
+	mu        sync.Mutex
+	nextID    uint64
+	epochs    map[mq.PartitionID]mq.Epoch
+	ranges    map[mq.PartitionID][]Range
+	logStarts map[mq.PartitionID]mq.Offset
+	known     map[string]bool // keys that were ever committed
+	commits   map[uint64]ObjectCommit
+	order     []ObjectCommit
+	fault     func(op string) (before, after error) // of each call; nil: none
+	refuse    func(ObjectCommit) error              // for good; nil: nothing
+	lookups   int
 }
 
 func newTestCatalog() *testCatalog {
-	return &testCatalog{nextID: 1, epochs: map[mq.PartitionID]mq.Epoch{}, ranges: map[mq.PartitionID][]Range{}, commits: map[uint64]ObjectCommit{}}
+	return &testCatalog{nextID: 1, epochs: map[mq.PartitionID]mq.Epoch{}, ranges: map[mq.PartitionID][]Range{}, logStarts: map[mq.PartitionID]mq.Offset{}, known: map[string]bool{}, commits: map[uint64]ObjectCommit{}}
 }
 
 func (c *testCatalog) faults(op string) (before, after error) {
@@ -275,11 +294,66 @@ func (c *testCatalog) commitRange(o ObjectCommit, r RangeCommit) error {
 	if r.First != end {
 		return mq.Errorf(mq.InvalidRequest, "range from %d, the tiered end is %d", r.First, end)
 	}
+	c.known[o.Key] = true
 	c.ranges[r.Partition] = append(have, Range{
 		Partition: r.Partition, First: r.First, End: r.End, LeaderEpoch: r.LeaderEpoch, MinTime: r.MinTime, MaxTime: r.MaxTime,
 		Position: r.Position, Bytes: r.Bytes, CRC: r.CRC, ObjectID: o.ID, Key: o.Key, ObjectSize: o.Size,
 	})
 	return nil
+}
+
+// ReplaceRanges decides as the metadata does.
+func (c *testCatalog) ReplaceRanges(_ context.Context, m ObjectMerge) ([]error, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	before, after := c.faults("replace")
+	if before != nil {
+		return nil, before
+	}
+	verdicts := make([]error, len(m.Replacements))
+	for i, r := range m.Replacements {
+		verdicts[i] = c.replace(m, r)
+	}
+	return verdicts, after
+}
+
+func (c *testCatalog) replace(m ObjectMerge, r Replacement) error {
+	have := c.ranges[r.Partition]
+	fresh := Range{
+		Partition: r.Partition, First: r.First, End: r.End, MinTime: r.MinTime, MaxTime: r.MaxTime,
+		Position: r.Position, Bytes: r.Bytes, CRC: r.CRC, ByKey: r.ByKey, ObjectID: m.ID, Key: m.Key, ObjectSize: m.Size,
+	}
+	is := func(a, b Range) bool { return a.ObjectID == b.ObjectID && a.First == b.First && a.End == b.End }
+	if slices.ContainsFunc(have, func(h Range) bool { return is(h, fresh) }) {
+		return nil // proposed again
+	}
+	at := slices.IndexFunc(have, func(h Range) bool { return is(h, r.Old[0]) })
+	if at < 0 || at+len(r.Old) > len(have) || !slices.EqualFunc(have[at:at+len(r.Old)], r.Old, is) {
+		return mq.Errorf(mq.OffsetOutOfRange, "it is not there any more")
+	}
+	if r.First < r.Old[0].First || r.First > max(r.Old[0].First, c.logStarts[r.Partition]) || r.End != r.Old[len(r.Old)-1].End {
+		return mq.Errorf(mq.InvalidRequest, "[%d,%d) in the place of [%d,%d)", r.First, r.End, r.Old[0].First, r.Old[len(r.Old)-1].End)
+	}
+	for _, o := range r.Old {
+		fresh.LeaderEpoch, fresh.Rewrites = max(fresh.LeaderEpoch, o.LeaderEpoch), max(fresh.Rewrites, o.Rewrites+1)
+	}
+	c.known[m.Key] = true
+	c.ranges[r.Partition] = slices.Concat(have[:at], []Range{fresh}, have[at+len(r.Old):])
+	return nil
+}
+
+// garbage are objects of the store that no range refers to.
+func (c *testCatalog) garbage(keys []string) []string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.DeleteFunc(keys, func(key string) bool {
+		for _, list := range c.ranges {
+			if slices.ContainsFunc(list, func(r Range) bool { return r.Key == key }) {
+				return true
+			}
+		}
+		return false
+	})
 }
 
 func (c *testCatalog) Ranges(_ context.Context, p mq.PartitionID, from mq.Offset, limit int) ([]Range, error) {
@@ -305,6 +379,26 @@ func (c *testCatalog) tieredEnd(p mq.PartitionID) (end mq.Offset) {
 		end = have[len(have)-1].End
 	}
 	return end
+}
+
+func (c *testCatalog) wasCommitted(key string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.known[key]
+}
+
+func (c *testCatalog) logStart(p mq.PartitionID) mq.Offset {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.logStarts[p]
+}
+
+// setLogStart moves a log start forward, and drops the ranges below it.
+func (c *testCatalog) setLogStart(p mq.PartitionID, o mq.Offset) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.logStarts[p] = max(c.logStarts[p], o)
+	c.ranges[p] = slices.DeleteFunc(slices.Clone(c.ranges[p]), func(r Range) bool { return r.End <= c.logStarts[p] })
 }
 
 func (c *testCatalog) setEpoch(p mq.PartitionID, e mq.Epoch) {

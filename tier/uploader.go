@@ -8,8 +8,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"gocloud.dev/blob"
-
 	"github.com/rustmq/rustmq/mq"
 )
 
@@ -19,6 +17,11 @@ const (
 	DefaultFlushBytes = 8 << 20
 	// DefaultFlushAge is the default of UploaderConfig.FlushAge.
 	DefaultFlushAge = 10 * time.Second
+	// DefaultAckBytes is the default of UploaderConfig.AckBytes.
+	DefaultAckBytes = 8 << 20
+	// DefaultAckAge is the default of UploaderConfig.AckAge: a compromise
+	// between a producer's patience and the number of objects.
+	DefaultAckAge = 250 * time.Millisecond
 	// DefaultCommitBytes is the default of UploaderConfig.CommitBytes.
 	DefaultCommitBytes = 1 << 20
 	// DefaultUploads is the default of UploaderConfig.Concurrency.
@@ -30,9 +33,9 @@ const (
 	// rescanInterval is how often all sources are looked at, in case one forgot
 	// to notify.
 	rescanInterval = time.Minute
-	// attemptTimeout ends one try of the store or the catalogue: a reply that
-	// takes longer will not come.
-	attemptTimeout = 2 * time.Minute
+	// catalogTimeout ends one try of the catalogue: a reply that takes longer will
+	// not come.
+	catalogTimeout = 2 * time.Minute
 	// leaseObjectIDs is how many object ids are fetched at once: one raft
 	// command for so many objects.
 	leaseObjectIDs = 64
@@ -43,7 +46,7 @@ const (
 // UploaderConfig is what an [Uploader] works with. Zero values of the optional
 // fields mean their defaults.
 type UploaderConfig struct {
-	Bucket  *blob.Bucket
+	Store   *Store // of any class: what is uploaded is ClassUpload
 	Catalog Catalog
 	// Sources lists the partitions that this node leads. It is asked at start,
 	// now and then, and by Flush; between that, Notify names who has something.
@@ -61,9 +64,14 @@ type UploaderConfig struct {
 	// decides an object in one command, and those have a bound. Default
 	// DefaultCommitBytes.
 	CommitBytes int64
-	// FlushAge is how long a committed batch waits at most, unless its source
-	// says otherwise. Default DefaultFlushAge.
+	// FlushAge is how long a committed batch waits at most before an object is
+	// begun with it. Default DefaultFlushAge.
 	FlushAge time.Duration
+	// AckBytes and AckAge are the same for what is pending of partitions whose
+	// producers wait for the object store ([Pending.Awaited]), where that is
+	// sooner. Defaults DefaultAckBytes and DefaultAckAge.
+	AckBytes int64
+	AckAge   time.Duration
 	// Pressure, when set, asks with each value for an upload of everything that
 	// is pending, oldest first: the log is running out of room. Send without
 	// waiting, into a buffer of one: the uploader may be busy.
@@ -71,7 +79,9 @@ type UploaderConfig struct {
 	// Concurrency is how many objects may be on their way at once, each held in
 	// memory with FlushBytes, one batch, and its footer. Default DefaultUploads.
 	Concurrency int
-	Logger      *slog.Logger
+	// Now is the clock of the sources' Pending.Since. Default time.Now.
+	Now    func() time.Time
+	Logger *slog.Logger
 }
 
 // Uploader writes what is pending of many partitions into objects and commits
@@ -113,13 +123,19 @@ type uploaderCounters struct {
 
 // NewUploader starts an uploader. Close it.
 func NewUploader(cfg UploaderConfig) (*Uploader, error) {
-	if cfg.Bucket == nil || cfg.Catalog == nil {
-		return nil, mq.Errorf(mq.InvalidConfig, "uploader without a bucket or a catalogue")
+	if cfg.Store == nil || cfg.Catalog == nil {
+		return nil, mq.Errorf(mq.InvalidConfig, "uploader without a store or a catalogue")
 	}
+	cfg.Store = cfg.Store.For(ClassUpload)
 	cfg.FlushBytes = cmp.Or(cfg.FlushBytes, DefaultFlushBytes)
 	cfg.FlushAge = cmp.Or(cfg.FlushAge, DefaultFlushAge)
+	cfg.AckBytes = cmp.Or(cfg.AckBytes, DefaultAckBytes)
+	cfg.AckAge = cmp.Or(cfg.AckAge, DefaultAckAge)
 	cfg.CommitBytes = cmp.Or(cfg.CommitBytes, DefaultCommitBytes)
 	cfg.Concurrency = cmp.Or(cfg.Concurrency, DefaultUploads)
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
 	if cfg.FlushBytes < 0 || cfg.FlushAge < 0 || cfg.CommitBytes < 0 || cfg.Concurrency < 0 {
 		return nil, mq.Errorf(mq.InvalidConfig, "uploader with flush bytes %d, flush age %s, commit bytes %d, concurrency %d",
 			cfg.FlushBytes, cfg.FlushAge, cfg.CommitBytes, cfg.Concurrency)

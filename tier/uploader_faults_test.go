@@ -1,72 +1,21 @@
 package tier
 
 import (
-	"errors"
-	"fmt"
-	"math/rand/v2"
-	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/rustmq/rustmq/mq"
-	"github.com/rustmq/rustmq/tier/faultstore"
 )
 
 // TestSeededFaults lets everything fail in every way, for a while, and then
 // looks at what is there.
-func TestSeededFaults(t *testing.T) {
-	seeds := 60
-	if testing.Short() {
-		seeds = 10
-	}
-	for seed := range seeds {
-		t.Run(fmt.Sprint(seed), func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) { seededFaults(t, uint64(seed)) })
-		})
-	}
-}
+func TestSeededFaults(t *testing.T) { throughSeeds(t, 60, 10, 0, seededFaults) }
 
-func seededFaults(t *testing.T, seed uint64) {
+func seededFaults(t *testing.T, seed uint64, d *dice) {
 	r := newRig(t, 6)
-	rng := rand.New(rand.NewPCG(seed, 0))
 	r.store.NoMD5 = seed%3 == 0
-	var mu sync.Mutex
-	draw := func(n int) int {
-		mu.Lock()
-		defer mu.Unlock()
-		return rng.IntN(n)
-	}
-	chance := func(percent int) bool { return draw(100) < percent }
-	delay := func() time.Duration { return time.Duration(draw(3000)) * time.Millisecond }
-	lost := mq.Errorf(mq.ObjectStoreUnavailable, "lost")
-	r.store.SetHook(func(op faultstore.Op) (f faultstore.Fault) {
-		if chance(30) {
-			f.Delay = delay()
-		}
-		switch {
-		case chance(15):
-			f.Before = lost
-		case chance(15):
-			f.After = lost
-			f.Late = op.Kind == faultstore.Write && chance(50)
-		case chance(10):
-			f.Cut = ptr(int64(delay() / time.Millisecond))
-		case chance(10):
-			f.Flip = ptr(int64(delay() / time.Microsecond))
-		}
-		return f
-	})
-	commitLost := mq.Errorf(mq.NotController, "lost")
-	r.catalog.fault = func(op string) (before, after error) {
-		switch {
-		case chance(15):
-			return commitLost, nil
-		case chance(15):
-			return nil, commitLost
-		}
-		return nil, nil
-	}
+	delay := func() time.Duration { return time.Duration(d.draw(3000)) * time.Millisecond }
+	r.fail(d, 15, 10)
 	start := func() {
 		r.start(func(c *UploaderConfig) {
 			c.FlushAge, c.FlushBytes, c.Concurrency = 2*time.Second, 8<<10, 1+int(seed%4)
@@ -74,22 +23,22 @@ func seededFaults(t *testing.T, seed uint64) {
 	}
 	start()
 	for i := range 400 {
-		n := draw(len(r.sources))
-		values := make([][]byte, 1+draw(5))
+		n := d.draw(len(r.sources))
+		values := make([][]byte, 1+d.draw(5))
 		for j := range values {
 			values[j] = value(i + j)
 		}
 		r.append(n, values...)
 		time.Sleep(delay() / 10)
 		switch {
-		case chance(1): // another leader, then this one again, with a new epoch; the old uploads are fenced
+		case d.chance(1): // another leader, then this one again, with a new epoch; the old uploads are fenced
 			s := r.sources[n]
 			epoch := s.LeaderEpoch() + 1
 			r.catalog.setEpoch(s.id, epoch)
 			time.Sleep(delay())
 			s.setEpoch(epoch)
 			r.up.Notify(s)
-		case chance(1): // the broker restarts
+		case d.chance(1): // the broker restarts
 			r.up.Close()
 			for _, s := range r.sources {
 				s.tiered = r.catalog.tieredEnd(s.id)
@@ -97,10 +46,7 @@ func seededFaults(t *testing.T, seed uint64) {
 			start()
 		}
 	}
-	r.store.SetHook(nil)
-	r.catalog.mu.Lock()
-	r.catalog.fault = nil
-	r.catalog.mu.Unlock()
+	r.heal()
 	time.Sleep(30 * time.Second) // what is late comes, and holds end
 	if err := r.up.Flush(t.Context()); err != nil {
 		t.Error(err)
@@ -131,48 +77,15 @@ func seededFaults(t *testing.T, seed uint64) {
 
 // TestCrashAtEveryStep stops the uploader at each call of the store and the
 // catalogue, before it and after it, and starts another.
-func TestCrashAtEveryStep(t *testing.T) {
-	for _, after := range []bool{false, true} {
-		for cut := 1; ; cut++ {
-			done := false
-			synctest.Test(t, func(t *testing.T) { done = crashAt(t, cut, after) })
-			if done || t.Failed() {
-				if cut < 8 {
-					t.Errorf("only %d steps", cut)
-				}
-				break
-			}
-		}
-	}
-}
+func TestCrashAtEveryStep(t *testing.T) { crashEverywhere(t, 8, crashes) }
 
-func crashAt(t *testing.T, cut int, after bool) (done bool) {
+func crashes(t *testing.T, c *crash) {
 	r := newRig(t, 3)
-	gone := errors.New("this process is no more")
-	var mu sync.Mutex
-	step, dead := 0, false
-	next := func() (before, afterwards error) {
-		mu.Lock()
-		defer mu.Unlock()
-		if dead {
-			return gone, nil
-		}
-		if step++; step < cut {
-			return nil, nil
-		}
-		dead = true
-		go r.up.cancel()
-		if after {
-			return nil, gone
-		}
-		return gone, nil
-	}
-	r.store.SetHook(func(faultstore.Op) (f faultstore.Fault) {
-		f.Before, f.After = next()
-		return f
+	var first *Uploader
+	c.begin(r, func() func() {
+		first = r.start(nil)
+		return first.cancel
 	})
-	r.catalog.fault = func(string) (error, error) { return next() }
-	first := r.start(nil)
 	for i := range 30 {
 		r.append(i%3, make([]byte, 2000))
 	}
@@ -182,18 +95,12 @@ func crashAt(t *testing.T, cut int, after bool) (done bool) {
 	}
 	time.Sleep(11 * time.Second)
 	first.Close()
-	mu.Lock()
-	done = !dead
-	mu.Unlock()
-	r.store.SetHook(nil)
-	r.catalog.mu.Lock()
-	r.catalog.fault = nil
-	r.catalog.mu.Unlock()
+	r.heal()
 	for _, s := range r.sources {
 		// Released is only what is committed; a new leader begins at that.
 		end := r.catalog.tieredEnd(s.id)
 		if s.tiered > end {
-			t.Errorf("step %d: %s released up to %d, committed up to %d", cut, s.id, s.tiered, end)
+			t.Errorf("step %d: %s released up to %d, committed up to %d", c.cut, s.id, s.tiered, end)
 		}
 		s.tiered = end
 	}
@@ -204,5 +111,4 @@ func crashAt(t *testing.T, cut int, after bool) (done bool) {
 	}
 	r.checkAll()
 	r.checkObjects()
-	return done
 }

@@ -37,7 +37,7 @@ func newRig(t testing.TB, partitions int) *rig {
 func (r *rig) start(change func(*UploaderConfig)) *Uploader {
 	r.t.Helper()
 	cfg := UploaderConfig{
-		Bucket: r.store.Bucket(), Catalog: r.catalog, Prefix: "c/g1/", FlushBytes: 64 << 10, FlushAge: 10 * time.Second,
+		Store: NewStore(r.store.Bucket(), Limits{}), Catalog: r.catalog, Prefix: "c/g1/", FlushBytes: 64 << 10, FlushAge: 10 * time.Second,
 		Sources: func() (list []Source) {
 			for _, s := range r.sources {
 				list = append(list, s)
@@ -62,7 +62,7 @@ func (r *rig) append(n int, values ...[]byte) {
 func (r *rig) checkAll() {
 	r.t.Helper()
 	r.store.SetHook(nil)
-	reader := must[*Reader](r.t)(NewReader(ReaderConfig{Bucket: r.store.Bucket(), Catalog: r.catalog, CacheBytes: 1 << 20, BlockBytes: 4 << 10}))
+	reader := r.reader()
 	defer reader.Close()
 	for _, s := range r.sources {
 		if s.tieredEnd() != s.end {
@@ -93,7 +93,7 @@ func readAll(t testing.TB, reader *Reader, p mq.PartitionID, from, end mq.Offset
 func (r *rig) checkObjects() (objects int) {
 	r.t.Helper()
 	for _, key := range r.store.Keys() {
-		o := must[Object](r.t)(OpenObject(context.Background(), r.store.Bucket(), key))
+		o := must[Object](r.t)(OpenObject(context.Background(), NewStore(r.store.Bucket(), Limits{}), key))
 		report := must[Report](r.t)(Check(o))
 		if len(report.Damage) > 0 {
 			r.t.Errorf("%s: %v", key, report.Damage)
@@ -202,7 +202,7 @@ func TestPressureUploadsEverything(t *testing.T) {
 func TestUrgentSourceIsUploadedInTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, 2)
-		r.sources[0].within = 250 * time.Millisecond
+		r.sources[0].awaited = true
 		defer r.start(nil).Close()
 		r.append(0, value(1))
 		r.append(1, value(1))

@@ -1,6 +1,7 @@
 package wal
 
 import (
+	"bytes"
 	"encoding/binary"
 	"hash/crc32"
 )
@@ -25,6 +26,7 @@ const (
 	headerSize = 64
 	frameAlign = 8
 	frameMark  = 0x5257
+	markAt     = 14 // in a header
 
 	flagCopy  = 1 << 0
 	flagEmpty = 1 << 1 // of a truncation
@@ -90,7 +92,7 @@ func (h *header) encode(b []byte, seed uint32, pos int64) {
 	le.PutUint32(b[4:], h.payloadCRC)
 	le.PutUint32(b[8:], h.length)
 	b[12], b[13] = byte(h.kind), h.flags
-	le.PutUint16(b[14:], frameMark)
+	le.PutUint16(b[markAt:], frameMark)
 	copy(b[16:36], h.stream[:])
 	le.PutUint32(b[36:], h.seq)
 	le.PutUint64(b[40:], h.first)
@@ -105,7 +107,7 @@ func (h *header) encode(b []byte, seed uint32, pos int64) {
 // that was written there: what it says can be trusted, its length too.
 func (h *header) decode(b []byte, seed uint32, pos int64) bool {
 	le := binary.LittleEndian
-	if len(b) < headerSize || le.Uint16(b[14:]) != frameMark {
+	if len(b) < headerSize || le.Uint16(b[markAt:]) != frameMark {
 		return false
 	}
 	if le.Uint32(b) != crc32.Update(positionSeed(seed, pos), castagnoli, b[4:headerSize]) {
@@ -128,13 +130,20 @@ func (h *header) decode(b []byte, seed uint32, pos int64) bool {
 // and returns its index in b, or the index up to which there is none for sure
 // and ok false. Positions are multiples of 8.
 func findHeader(b []byte, seed uint32, pos int64) (i int, h header, ok bool) {
-	for ; i+headerSize <= len(b); i += frameAlign {
-		if binary.LittleEndian.Uint16(b[i+14:]) != frameMark {
+	for i+headerSize <= len(b) {
+		marks := b[i+markAt : len(b)-headerSize+markAt+1]
+		skip := bytes.IndexByte(marks, frameMark&0xFF)
+		if skip < 0 {
+			i += (len(marks)-1)&^(frameAlign-1) + frameAlign
+			break
+		}
+		if i += (skip + frameAlign - 1) &^ (frameAlign - 1); skip%frameAlign != 0 {
 			continue
 		}
 		if h.decode(b[i:], seed, pos+int64(i)) {
 			return i, h, true
 		}
+		i += frameAlign
 	}
 	return i, h, false
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"hash/crc32"
+	"math/rand/v2"
 	"testing"
 
 	"github.com/rustmq/rustmq/mq"
@@ -31,8 +32,9 @@ func FuzzFrame(f *testing.F) {
 				t.Errorf("%x read and written is %x", b, again)
 			}
 		}
-		if i, _, ok := findHeader(b, seed, int64(pos)); ok && i+headerSize > len(b) {
-			t.Errorf("found a header at %d of %d", i, len(b))
+		want, there := firstHeader(b, seed, int64(pos))
+		if i, _, ok := findHeader(b, seed, int64(pos)); i != want || ok != there {
+			t.Errorf("found a header at %d, %t; want %d, %t", i, ok, want, there)
 		}
 		if oldest, list, err := decodeCheckpoint(b); err == nil && len(b) < chunkBytes {
 			if again := encodeCheckpoint(oldest, list)[0]; !bytes.Equal(again, b) && !lenient(list) {
@@ -73,6 +75,38 @@ func TestReservedBitsOfASegmentHeaderAreUnsupported(t *testing.T) {
 		reseal(future[:])
 		if _, _, err := decodeSegmentHead(future[:], 1); mq.CodeOf(err) != mq.UnsupportedVersion {
 			t.Errorf("a header of the future, changed at %d: %v", at, err)
+		}
+	}
+}
+
+// firstHeader is findHeader by looking at every position.
+func firstHeader(b []byte, seed uint32, pos int64) (i int, ok bool) {
+	var h header
+	for ; i+headerSize <= len(b); i += frameAlign {
+		if h.decode(b[i:], seed, pos+int64(i)) {
+			return i, true
+		}
+	}
+	return i, false
+}
+
+// The search for a header finds what looking at every position finds, wherever marks stand that are none.
+func TestHeaderIsFoundAmongMarks(t *testing.T) {
+	rng := rand.New(rand.NewPCG(7, 7))
+	const seed, pos = 99, 8 * 1001
+	for range 20_000 {
+		b := make([]byte, rng.IntN(6*headerSize))
+		for i := range b {
+			b[i] = []byte{0, frameMark & 0xFF, frameMark >> 8, byte(rng.Uint32())}[rng.IntN(4)]
+		}
+		for n := rng.IntN(3); n > 0 && len(b) >= headerSize; n-- {
+			at := rng.IntN((len(b)-headerSize)/frameAlign+1) * frameAlign
+			h := header{kind: EntryData, length: rng.Uint32()}
+			h.encode(b[at:], seed, pos+int64(at))
+		}
+		want, ok := firstHeader(b, seed, pos)
+		if i, _, found := findHeader(b, seed, pos); i != want || found != ok {
+			t.Fatalf("%x: found at %d, %t; want %d, %t", b, i, found, want, ok)
 		}
 	}
 }

@@ -7,10 +7,10 @@ import (
 )
 
 const (
-	aheadBytes  = 256 << 10 // of one read of a recovery: they are still in the processor's cache when they are checked
-	aheadChunks = 16        // that are read before they are wanted
-	carryBytes  = 128 << 10 // room before a chunk for the rest of the one before
-	searchBytes = 32 << 10  // of a chunk in which its first frame is looked for
+	aheadBytes  = 512 << 10 // of one read of a recovery: they are still in the processor's cache when they are checked
+	aheadChunks = 8         // that are read before they are wanted
+	carryBytes  = 160 << 10 // room before a chunk for the rest of the one before
+	searchBytes = 160 << 10 // of a chunk in which its first frame is looked for
 )
 
 // stretch is a part of a segment that a recovery reads.

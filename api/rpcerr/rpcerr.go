@@ -63,7 +63,8 @@ func FromConnect(err error) error {
 		}
 		return mq.Errorf(mq.NetworkException, "%w", err)
 	}
-	return &mq.Error{Code: codeOf(c), Msg: c.Message(), Cause: err}
+	code := codeOf(c)
+	return &mq.Error{Code: code, Msg: mq.Errorf(code, "%w", c.Unwrap()).Msg, Cause: err}
 }
 
 // codeOf is the code that a peer sent, or the one that the transport's failure stands for.
@@ -137,7 +138,7 @@ func table() []tableRow {
 		{connect.CodeInternal, []mq.Code{mq.Internal}},
 		{connect.CodeUnimplemented, []mq.Code{mq.UnsupportedVersion, mq.UnsupportedForMessageFormat, mq.UnsupportedCompression}},
 		{connect.CodeFailedPrecondition, []mq.Code{
-			mq.OutOfOrderSequence, mq.InvalidProducerEpoch, mq.StaleBrokerEpoch, mq.InconsistentClusterID, mq.WrongDataDir,
+			mq.OutOfOrderSequence, mq.InvalidProducerEpoch, mq.StaleBrokerEpoch, mq.InconsistentClusterID, mq.WrongDataDir, mq.ReadOnly,
 		}},
 		{connect.CodeInvalidArgument, []mq.Code{
 			mq.InvalidTopic, mq.InvalidRequiredAcks, mq.InvalidTimestamp, mq.InvalidPartitions, mq.InvalidReplicationFactor, mq.InvalidConfig,

@@ -37,6 +37,7 @@ type consumption struct {
 	*bench
 	start, end offsets
 	round      int64
+	fetch      int64 // how many bytes the server asked of the object store at once in the last round
 }
 
 // newConsumption produces what is to be read, and brings it where it is to be read from.
@@ -200,13 +201,16 @@ func (c *consumption) measure(ctx context.Context, _ time.Duration) (Result, err
 	if err != nil {
 		return r, err
 	}
-	got := used.read(c.From)
+	all := used.read(FromTail) + used.read(FromLog) + used.read(FromStore)
+	got, fetched := used.read(c.From), used["rustmq_tier_fetched_bytes_total"]
+	c.fetch = int64(ratio(fetched, used[`rustmq_tier_requests_total{operation="read"}`]))
 	if c.From == FromStore { // what the block cache had was not fetched
-		got = math.Min(got, used["rustmq_tier_fetched_bytes_total"])
+		got = math.Min(got, fetched)
 	}
-	r.SourceRatio = ratio(got, used.read(FromTail)+used.read(FromLog)+used.read(FromStore))
-	if r.SourceRatio < sourceAtLeast {
-		return r, mq.Errorf(mq.InvalidRequest, "only %.0f %% of what was consumed came from the %s: does anybody else use the server? Is its setup the one that --help names?", 100*r.SourceRatio, c.From)
+	if r.SourceRatio = ratio(got, all); r.SourceRatio < sourceAtLeast {
+		return r, mq.Errorf(mq.InvalidRequest, "only %.0f %% of what was consumed in round %d came from the %s (%.0f %% from the tail, %.0f %% from the log, %.0f %% from the store, which was asked for %.0f %%): "+
+			"does anybody else use the server? Is its setup the one that --help names?", 100*r.SourceRatio, c.round, c.From,
+			100*ratio(used.read(FromTail), all), 100*ratio(used.read(FromLog), all), 100*ratio(used.read(FromStore), all), 100*ratio(fetched, all))
 	}
 	return r, nil
 }

@@ -1,15 +1,17 @@
 package bench
 
 import (
+	"cmp"
 	"context"
+	"slices"
 	"time"
 )
 
 // entrant is something that is measured in rounds, taking turns with others.
 type entrant struct {
 	measure func(ctx context.Context, d time.Duration) (Result, error)
-	bound   int  // index of the entrant that it is divided by, -1 for none
-	cold    bool // it warms itself up in each round
+	bounds  []int // indexes of entrants: it is divided by the smallest of them
+	cold    bool  // it warms itself up in each round
 }
 
 // warmUp is how long an entrant runs before its first round that counts.
@@ -40,9 +42,11 @@ func interleave(ctx context.Context, rounds int, d time.Duration, entrants []ent
 		results[i] = summary(all[i])
 	}
 	for i, e := range entrants {
-		if e.bound >= 0 {
-			results[i] = results[i].Against(results[e.bound])
+		if len(e.bounds) == 0 {
+			continue
 		}
+		least := slices.MinFunc(e.bounds, func(a, b int) int { return cmp.Compare(results[a].Value, results[b].Value) })
+		results[i] = results[i].Against(results[least])
 	}
 	return results, nil
 }

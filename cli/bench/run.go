@@ -42,6 +42,7 @@ type Options struct {
 	Admin       string          // host:port of the server's admin listener; "": the server is not looked at, and Consume fails
 	Limits      bool            // measure the machine's own bounds in the same run
 	Spawn       Spawn           // starts the other process of the bounds
+	ObjectStore string          // URL of the server's, for Consume from the store with Limits; "": no bound of that
 	Dir         string          // where the bounds write their files: on the disk of the log; default "."
 	Topic       string          // created if missing; default "rustmq-bench"
 	Partitions  int32           // of the topic, if it is created; default 4
@@ -147,7 +148,11 @@ func (b *bench) entrants(ctx context.Context) ([]entrant, error) {
 		if err != nil {
 			return nil, err
 		}
-		return b.againstBulk(ctx, fromServer, entrant{measure: c.measure, cold: true})
+		entrants, err := b.againstBulk(ctx, fromServer, entrant{measure: c.measure, cold: true})
+		if err != nil || b.ObjectStore == "" {
+			return entrants, err
+		}
+		return b.againstStore(ctx, c, entrants)
 	case Latency:
 		return b.againstFloor(ctx, entrant{measure: b.latency})
 	}
@@ -156,7 +161,6 @@ func (b *bench) entrants(ctx context.Context) ([]entrant, error) {
 
 // againstBulk has the QUIC bulk rate for its bound, at as many connections as the client opens; TLS is beside it for comparison.
 func (b *bench) againstBulk(ctx context.Context, way direction, e entrant) ([]entrant, error) {
-	e.bound = -1
 	if !b.Limits {
 		return []entrant{e}, nil
 	}
@@ -164,17 +168,31 @@ func (b *bench) againstBulk(ctx context.Context, way direction, e entrant) ([]en
 	if err != nil {
 		return nil, err
 	}
-	e.bound = 0
+	e.bounds = []int{0}
 	return []entrant{
-		{bound: -1, measure: func(ctx context.Context, d time.Duration) (Result, error) { return quicBulk(ctx, link, way, b.Size, d) }},
+		{measure: func(ctx context.Context, d time.Duration) (Result, error) { return quicBulk(ctx, link, way, b.Size, d) }},
 		e,
-		{bound: -1, measure: func(ctx context.Context, d time.Duration) (Result, error) { return tlsBulk(ctx, link, way, b.Size, d) }},
+		{measure: func(ctx context.Context, d time.Duration) (Result, error) { return tlsBulk(ctx, link, way, b.Size, d) }},
 	}, nil
+}
+
+// againstStore has plain reads of the object store for a bound beside those that there are. They come last: the first round of the figure says how large the ranges are.
+func (b *bench) againstStore(ctx context.Context, c *consumption, entrants []entrant) ([]entrant, error) {
+	gets, err := newStoreGets(ctx, b.ObjectStore, func() int64 { return c.fetch })
+	if err != nil {
+		return nil, err
+	}
+	b.ends = append(b.ends, gets.store.Close)
+	for i := range entrants {
+		if entrants[i].bounds != nil {
+			entrants[i].bounds = append(entrants[i].bounds, len(entrants))
+		}
+	}
+	return append(entrants, entrant{cold: true, measure: func(ctx context.Context, d time.Duration) (Result, error) { return gets.measure(ctx, b.Size, d) }}), nil
 }
 
 // againstFloor has the composed floor for its bound, and beside it the log alone against the raw group commit.
 func (b *bench) againstFloor(ctx context.Context, e entrant) ([]entrant, error) {
-	e.bound = -1
 	if !b.Limits {
 		return []entrant{e}, nil
 	}
@@ -186,20 +204,20 @@ func (b *bench) againstFloor(ctx context.Context, e entrant) ([]entrant, error) 
 	if err != nil {
 		return nil, err
 	}
-	e.bound = 0
-	out := []entrant{{bound: -1, measure: floor.measure}, e}
+	e.bounds = []int{0}
+	out := []entrant{{measure: floor.measure}, e}
 	for _, disk := range []struct {
-		name  string
-		bound int
-		open  func(dir string) (*walbench.Bench, error)
-	}{{"group_commit", -1, walbench.NewRaw}, {"wal_append", len(out), walbench.NewLog}} {
+		name   string
+		bounds []int
+		open   func(dir string) (*walbench.Bench, error)
+	}{{"group_commit", nil, walbench.NewRaw}, {"wal_append", []int{len(out)}, walbench.NewLog}} {
 		w, err := disk.open(b.dir)
 		if err != nil {
 			return nil, fmt.Errorf("%s in %s: %w", disk.name, b.dir, err)
 		}
 		b.ends = append(b.ends, w.Close)
 		name := fmt.Sprintf("%s_%d", disk.name, b.Producers)
-		out = append(out, entrant{bound: disk.bound, measure: func(_ context.Context, d time.Duration) (Result, error) { return b.groupCommit(w, name, d) }})
+		out = append(out, entrant{bounds: disk.bounds, measure: func(_ context.Context, d time.Duration) (Result, error) { return b.groupCommit(w, name, d) }})
 	}
 	return out, nil
 }

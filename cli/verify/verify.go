@@ -37,7 +37,9 @@ type Config struct {
 	Client func(...client.Option) (*client.Client, error)
 	// Random draws the number of the run.
 	Random io.Reader
-	Logger *slog.Logger
+	// Observe is given the history before anything is in it, for those who see into nodes; nil: nobody.
+	Observe func(*history.History)
+	Logger  *slog.Logger
 }
 
 // Report is what a run found.
@@ -73,6 +75,9 @@ func Run(ctx, enough context.Context, cfg Config) (*Report, error) {
 		return nil, mq.Errorf(mq.Internal, "draw the number of the run: %w", err)
 	}
 	r := &run{Config: cfg, h: history.New(binary.BigEndian.Uint64(id[:]))}
+	if cfg.Observe != nil {
+		cfg.Observe(r.h)
+	}
 	if err := r.topic(ctx); err != nil {
 		return nil, err
 	}

@@ -43,7 +43,7 @@ func (c *clients) create(ctx context.Context, name string, partitions int32) (in
 	index := len(c.h.topics)
 	c.h.topics = append(c.h.topics, t)
 	c.h.mu.Unlock()
-	resp, err := c.broker().CreateTopic(ctx, &session, &quicproto.CreateTopicRequest{Name: name, Partitions: partitions, Replicas: 1})
+	resp, err := c.broker().CreateTopic(ctx, &session, &quicproto.CreateTopicRequest{Name: name, Partitions: partitions, Replicas: 1, Configs: kept})
 	if err != nil {
 		return index, fmt.Errorf("create topic %s: %w", name, err)
 	}

@@ -145,7 +145,10 @@ func (m *Member) Kill() {
 // Wipe replaces the disk of a node that does not run by an empty one.
 func (m *Member) Wipe() error {
 	m.FS = crashfs.New(uint64(m.id) + 1000)
-	return os.Remove(filepath.Join(m.dir, "metadata.db"))
+	if err := os.Remove(filepath.Join(m.dir, "metadata.db")); !errors.Is(err, os.ErrNotExist) { // of a broker
+		return err
+	}
+	return nil
 }
 
 // Inspect is node.InspectController.
@@ -154,6 +157,16 @@ func (m *Member) Inspect() (node.LastOf, error) { return node.InspectController(
 // Recover is node.RecoverController.
 func (m *Member) Recover() (*raft.Recovery, error) {
 	return node.RecoverController(m.cfg, m.stopped(), slog.New(slog.DiscardHandler))
+}
+
+// Rejoin is node.RejoinController.
+func (m *Member) Rejoin() error { return node.RejoinController(m.cfg, m.stopped()) }
+
+// Salvage is node.Salvage.
+func (m *Member) Salvage(ctx context.Context, id mq.PartitionID, visit func(mq.Batch) error) error {
+	seams := m.stopped()
+	seams.Bucket = m.cluster.bucket
+	return node.Salvage(ctx, m.cfg, seams, slog.New(slog.DiscardHandler), id, visit)
 }
 
 // stopped is what lies under a node that does not run.

@@ -18,7 +18,17 @@ func startCluster(t *testing.T, nodes int) (*Cluster, context.Context) {
 	if err := c.Start(ctx); err != nil {
 		t.Fatal(err)
 	}
+	awaitBrokers(t, c, nodes)
 	return c, ctx
+}
+
+// awaitBrokers waits until each node knows of so many brokers that are alive: one that has just started is not known to all of them at once, and who asks a node that does not know it yet
+// is refused a topic with as many replicas.
+func awaitBrokers(t *testing.T, c *Cluster, brokers int) {
+	t.Helper()
+	for _, m := range c.Nodes {
+		until(t, "all brokers are known", func() bool { return m.metric(t, `rustmq_brokers{state="alive"}`) == float64(brokers) })
+	}
 }
 
 // newCluster is NewCluster for a test, with whose end the nodes end.

@@ -4,9 +4,12 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
+	"fmt"
 	"io"
 	"log/slog"
+	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -52,16 +55,24 @@ func TestControllerWithAnEmptyDiskTakesAPlaceAnew(t *testing.T) {
 		status := raftStatusOf(ctx, t, cl)
 		return len(status.GetMembers()) == 3 && len(voters(status)) == 3 && voters(status)[2] > 3
 	})
-	status := raftStatusOf(ctx, t, cl)
-	added := status.GetMembers()[2]
-	if added.GetNodeId() != 3 || added.GetAddress() == "" || added.GetMatch() == 0 || !added.GetActive() {
+	added := raftStatusOf(ctx, t, cl).GetMembers()[2]
+	if added.GetNodeId() != 3 || added.GetAddress() == "" {
 		t.Fatalf("%v", added)
 	}
+	until(t, "the other one follows", func() bool { // who is active is counted anew now and then
+		added = raftStatusOf(ctx, t, cl).GetMembers()[2]
+		return added.GetMatch() > 0 && added.GetActive()
+	})
 	until(t, "the old one forgotten", func() bool {
 		_, err := tryOperate(ctx, cl, removeMember(3))
 		return err != nil
 	})
 	until(t, "three replicas in sync", func() bool { return inSync(ctx, t, cl, 3) })
+	for _, m := range c.Nodes { // until all know that the change is over, the majority is one of the members of before, too, of whom one is lost
+		until(t, "the change of members over", func() bool {
+			return m.metric(t, `rustmq_raft_members{role="learner"}`)+m.metric(t, `rustmq_raft_members{role="leaving"}`) == 0
+		})
+	}
 	leader := c.Nodes[0]
 	if raftStatusOf(ctx, t, cl).GetLeader() == 2 {
 		leader = c.Nodes[1]
@@ -153,7 +164,7 @@ func TestLostMajorityIsRecoveredFrom(t *testing.T) {
 }
 
 // Brokers run on while all controllers end, two of them with their disks. The third one has missed much, and is made the only one: what the brokers hold of it is void,
-// though they have more than it has, and they go on without a restart.
+// though they have more than it has, and they go on without a restart. What they have of a topic that it does not know they keep, until somebody says otherwise.
 func TestBrokersThatKeepRunningFollowARecoveredController(t *testing.T) {
 	c, ctx := newCluster(t, 5, func(cfg *node.Config) {
 		cfg.Node.Roles = []string{node.RoleBroker}
@@ -166,6 +177,7 @@ func TestBrokersThatKeepRunningFollowARecoveredController(t *testing.T) {
 	if err := c.Start(ctx); err != nil {
 		t.Fatal(err)
 	}
+	awaitBrokers(t, c, 2)
 	third := c.Nodes[2]
 	l, cl := smallLedger(ctx, t, c, 2)
 	third.Kill()
@@ -179,6 +191,9 @@ func TestBrokersThatKeepRunningFollowARecoveredController(t *testing.T) {
 		t.Fatal(err)
 	}
 	until(t, "two replicas in sync", func() bool { return inSync(ctx, t, cl, 2) })
+	if err := cl.ProduceSync(ctx, &client.Record{Topic: "lost", Value: []byte("kept")}).FirstErr(); err != nil {
+		t.Fatal(err)
+	}
 	for _, m := range c.Nodes[:2] {
 		m.Kill()
 		if err := m.Wipe(); err != nil {
@@ -202,6 +217,66 @@ func TestBrokersThatKeepRunningFollowARecoveredController(t *testing.T) {
 	if err := l.Check(ctx, cl); err != nil {
 		t.Fatal(err)
 	}
+	setAsideIsKept(ctx, t, c, c.Nodes[4])
+}
+
+// setAsideIsKept restarts a broker that has set three partitions aside, and lets one go.
+func setAsideIsKept(ctx context.Context, t *testing.T, c *Cluster, m *Member) {
+	t.Helper()
+	aside := func(partitions float64) {
+		t.Helper()
+		until(t, fmt.Sprint(partitions, " partitions that are set aside"), func() bool { return sampleOf(ctx, t, m, "rustmq_partitions_set_aside") == partitions })
+	}
+	restart := func() {
+		t.Helper()
+		m.Kill()
+		must(t, c.Start(ctx, m))
+	}
+	aside(3)
+	if status, body, err := m.Get(ctx, "/readyz"); err != nil || status != http.StatusOK || !strings.Contains(body, `of topic "lost" is set aside`) {
+		t.Errorf("it is not told: %d %v %s", status, err, body)
+	}
+	restart()
+	aside(3)
+	files, err := m.FS.ReadDir("/data/set-aside")
+	if err != nil || len(files) != 4 {
+		t.Fatalf("files %v, %v", files, err)
+	}
+	m.Kill()
+	var salvaged []string
+	for _, name := range files {
+		topic, index, _ := strings.Cut(name, ".")
+		id, err := mq.ParseTopicID(topic)
+		if n, wrong := strconv.Atoi(index); err == nil && wrong == nil {
+			must(t, m.Salvage(ctx, mq.PartitionID{Topic: id, Index: int32(n)}, func(b mq.Batch) error {
+				for r, err := range b.Records(new(mq.DecodeBuffer)) {
+					must(t, err)
+					salvaged = append(salvaged, string(r.Value))
+				}
+				return nil
+			}))
+		}
+	}
+	if !slices.Equal(salvaged, []string{"kept"}) {
+		t.Errorf("salvaged %q", salvaged)
+	}
+	must(t, c.Start(ctx, m))
+	for _, name := range files {
+		if name != "generation" {
+			m.Kill()
+			must(t, m.FS.Remove("/data/set-aside/"+name))
+			must(t, m.FS.SyncDir("/data/set-aside"))
+			break
+		}
+	}
+	must(t, c.Start(ctx, m))
+	aside(2)
+}
+
+// inSyncOf says whether all partitions of a topic have so many replicas in sync.
+func inSyncOf(ctx context.Context, t *testing.T, cl *client.Client, topic string, replicas int) bool {
+	t.Helper()
+	return !slices.ContainsFunc(partitionsOf(ctx, t, cl), func(p *adminpb.Partition) bool { return p.GetTopic() == topic && len(p.GetInSync()) != replicas })
 }
 
 func inSync(ctx context.Context, t *testing.T, cl *client.Client, replicas int) bool {
@@ -346,8 +421,8 @@ func awaitMoved(ctx context.Context, t *testing.T, c *Cluster, l *Ledger) {
 	}
 }
 
-// A controller that is removed while it runs finds out, says so once, and its node goes on as a broker that knows what happens, over a restart, too. With an empty disk it has a
-// controller again.
+// A controller that is removed while it runs finds out, says so once, and its node goes on as a broker that knows what happens, over a restart, too. It has a controller again when it
+// is told to ask for one, with what it has as a broker, and with an empty disk.
 func TestControllerThatIsRemovedEndsAndItsBrokerGoesOn(t *testing.T) {
 	c, ctx := startCluster(t, 3)
 	l, cl := smallLedger(ctx, t, c, 3)
@@ -373,14 +448,7 @@ func TestControllerThatIsRemovedEndsAndItsBrokerGoesOn(t *testing.T) {
 			all := operate(ctx, t, cl, &adminpb.Request{Kind: &adminpb.Request_ClusterStatus{}})
 			return !resp.GetFreshness().GetCutOff() && resp.GetClusterStatus().GetTopics() == all.GetClusterStatus().GetTopics()
 		})
-		until(t, "three replicas in sync", func() bool {
-			for _, p := range partitionsOf(ctx, t, cl) {
-				if p.GetTopic() == l.Topic && len(p.GetInSync()) != 3 {
-					return false
-				}
-			}
-			return true
-		})
+		until(t, "three replicas in sync", func() bool { return inSyncOf(ctx, t, cl, l.Topic, 3) })
 		l.Produce(ctx, one, 50, 100)
 		if err := l.allAcked(); err != nil {
 			t.Fatal(err)
@@ -395,6 +463,26 @@ func TestControllerThatIsRemovedEndsAndItsBrokerGoesOn(t *testing.T) {
 		t.Fatal(err)
 	}
 	goesOn("second")
+	if err := gone.Rejoin(); mq.CodeOf(err) != mq.WrongDataDir {
+		t.Errorf("it runs: %v", err)
+	}
+	gone.Kill()
+	must(t, gone.Rejoin())
+	if err := gone.Rejoin(); mq.CodeOf(err) != mq.InvalidRequest {
+		t.Errorf("a second time: %v", err)
+	}
+	must(t, c.Start(ctx))
+	until(t, "three voters", func() bool { return len(voters(raftStatusOf(ctx, t, cl))) == 3 })
+	members := raftStatusOf(ctx, t, cl).GetMembers()
+	if again := members[len(members)-1]; int(again.GetNodeId()) != gone.id || again.GetRaftId() < 1<<31 {
+		t.Errorf("it is %v", again)
+	}
+	until(t, "three replicas in sync", func() bool { return inSyncOf(ctx, t, cl, l.Topic, 3) })
+	if strings.Contains(gone.Log.String(), "reset to the tiered end") {
+		t.Error("what it had as a broker is gone")
+	}
+	operate(ctx, t, cl, removeMember(members[len(members)-1].GetRaftId()))
+	until(t, "two voters", func() bool { return len(voters(raftStatusOf(ctx, t, cl))) == 2 })
 	gone.Kill()
 	if err := gone.Wipe(); err != nil {
 		t.Fatal(err)

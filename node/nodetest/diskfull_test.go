@@ -31,6 +31,13 @@ func live(t *testing.T, r *Rig, s Seams) *Live {
 	if err != nil {
 		t.Fatal(err)
 	}
+	closeAtEnd(t, n)
+	return n
+}
+
+// closeAtEnd has a node close at the end of the test, and shows its log if the test failed.
+func closeAtEnd(t *testing.T, n *Live) {
+	t.Helper()
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 		defer cancel()
@@ -41,7 +48,6 @@ func live(t *testing.T, r *Rig, s Seams) *Live {
 			t.Logf("the node's log:\n%s", n.Log)
 		}
 	})
-	return n
 }
 
 // dial makes a client whose batches fit into the small segments of Config.

@@ -32,7 +32,7 @@ var (
 //
 //	go test ./node/nodetest -run - -bench Recovery -benchtime 5x
 func BenchmarkRecovery(b *testing.B) {
-	for _, records := range []int{60, 1} {
+	for _, records := range []int{126, 60, 1} {
 		b.Run(fmt.Sprintf("records=%d", records), func(b *testing.B) {
 			cfg := recoveryConfig(b, records)
 			for _, cache := range []string{"warm", "cold"} {
@@ -140,7 +140,7 @@ func recoveryConfig(b *testing.B, records int) node.Config {
 func fill(ctx context.Context, n *node.Node, bytes int64, records int) error {
 	const partitions = 6
 	broker := n.Broker()
-	_, err := broker.CreateTopic(ctx, &session, &quicproto.CreateTopicRequest{Name: "long", Partitions: partitions, Replicas: 1})
+	_, err := broker.CreateTopic(ctx, &session, &quicproto.CreateTopicRequest{Name: "long", Partitions: partitions, Replicas: 1, Configs: kept})
 	if err != nil {
 		return err
 	}

@@ -42,7 +42,7 @@ func TestFlippedBitOfAnObjectIsNamedByCheck(t *testing.T) {
 	r, _ := tieredRig(t, store)
 	defer r.Close()
 	check := func(key string) []tier.Damage {
-		o, err := tier.OpenObject(t.Context(), r.Bucket, key)
+		o, err := tier.OpenObject(t.Context(), tier.NewStore(r.Bucket, tier.Limits{}), key)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -57,7 +57,7 @@ func TestFlippedBitOfAnObjectIsNamedByCheck(t *testing.T) {
 		return report.Damage
 	}
 	flips := 0
-	for _, key := range store.Keys() {
+	for _, key := range objectsIn(store) {
 		if found := check(key); len(found) > 0 {
 			t.Fatalf("%s: %v", key, found)
 		}

@@ -56,7 +56,7 @@ type contents struct {
 // valueHead is what the value of a record begins with.
 var valueHead = regexp.MustCompile(`\d{8}/\d{3}/`)
 
-func (c *contents) of(s *store, key string) map[string]bool {
+func (c *contents) of(s *faultstore.Store, key string) map[string]bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.objects[key] == nil {
@@ -69,11 +69,11 @@ func (c *contents) of(s *store, key string) map[string]bool {
 	return c.objects[key]
 }
 
-// heads are the beginnings of all values in the bucket.
+// heads are the beginnings of all values in the bucket, as it is in one moment: what is merged is in one object, and then in another.
 func (s *store) heads() map[string]bool {
-	all := make(map[string]bool)
-	for _, key := range s.Keys() {
-		maps.Copy(all, s.contents.of(s, key))
+	all, now := make(map[string]bool), s.Store.Clone()
+	for _, key := range now.Keys() {
+		maps.Copy(all, s.contents.of(now, key))
 	}
 	return all
 }

@@ -15,14 +15,16 @@ type assignment struct {
 	gen     uint32
 	next    mq.Offset // to be read next
 	told    mq.Offset // where the client was told that it has caught up, -1 for nowhere
+	origin  quicproto.Origin
 	paused  bool
-	stopped bool // after an error was told: until a Seek
+	stopped bool // after a Status was told: until a Seek
 	removed bool
 	aside   *asideRead // waiting, running, or finished and not served
 	moved   *quicproto.Seek
 	empty   int           // Reads in a row that found nothing although Await said that there was
 	backoff time.Duration // last wait after a trouble that passes
 	retry   *time.Timer
+	since   time.Time // of the trouble that passes, zero for none
 
 	queued bool // in sub.ready; guarded by sub.mu
 }
@@ -38,6 +40,13 @@ func (a *assignment) Wake() { a.sub.enqueue(a) }
 
 // start begins delivery at an offset or named place, under a generation.
 func (a *assignment) start(gen uint32, at mq.Offset) error {
+	if a.origin == quicproto.FromTiered && at < 0 {
+		a.stopped = true
+		return a.sub.out.Write(&quicproto.Assigned{
+			Handle: a.handle, Generation: gen, Offset: -1, LogStart: -1, HighWatermark: -1,
+			Code: mq.InvalidRequest, Msg: "only the leader knows where a partition begins and ends",
+		})
+	}
 	topic, logStart, highWatermark, end := a.reader.Offsets()
 	switch at {
 	case quicproto.OffsetLatest:
@@ -45,7 +54,7 @@ func (a *assignment) start(gen uint32, at mq.Offset) error {
 	case quicproto.OffsetEarliest:
 		at = logStart
 	}
-	a.gen, a.next, a.told, a.stopped, a.backoff = gen, at, -1, false, 0
+	a.gen, a.next, a.told, a.stopped, a.backoff, a.since = gen, at, -1, false, 0, time.Time{}
 	a.sub.enqueue(a)
 	return a.sub.out.Write(&quicproto.Assigned{
 		Handle: a.handle, Generation: gen, TopicID: topic, Offset: at, LogStart: logStart, HighWatermark: highWatermark,
@@ -98,7 +107,9 @@ func (a *assignment) serve() error {
 	if a.paused || a.stopped {
 		return nil
 	}
-	if from := a.reader.Source(a.next); from != FromMemory {
+	if from := a.reader.Source(a.next); a.isElsewhere(from) {
+		return a.refer()
+	} else if from != FromMemory {
 		a.readAside(from)
 		return nil
 	}
@@ -123,7 +134,7 @@ func (a *assignment) deliver(got Fetched, err error, aside bool) error {
 		a.park()
 		return nil
 	}
-	a.next, a.backoff, a.empty = got.Next, 0, 0
+	a.next, a.backoff, a.empty, a.since = got.Next, 0, 0, time.Time{}
 	if caughtUp {
 		a.told = a.next
 	}
@@ -136,7 +147,7 @@ func (a *assignment) deliver(got Fetched, err error, aside bool) error {
 		if aside {
 			from = a.reader.Source(a.next)
 		}
-		if from == FromMemory {
+		if from == FromMemory || a.isElsewhere(from) {
 			a.sub.enqueue(a)
 		} else {
 			a.readAside(from) // while this is being sent
@@ -151,6 +162,22 @@ func (a *assignment) deliver(got Fetched, err error, aside bool) error {
 		a.park()
 	}
 	return nil
+}
+
+// isElsewhere reports whether what comes next, and would come from there, is for another node to deliver. What is below the log start a Read refuses.
+func (a *assignment) isElsewhere(from Source) bool {
+	if from == FromStore && a.origin == quicproto.FromLeaderUntilTiered {
+		_, logStart, _, _ := a.reader.Offsets()
+		return a.next >= logStart
+	}
+	return from == FromElsewhere
+}
+
+// refer tells the client that what comes next is to be had elsewhere.
+func (a *assignment) refer() error {
+	a.stopped = true
+	a.sub.ss.srv.counters.referrals.Add(1)
+	return a.sub.out.Write(&quicproto.Status{Handle: a.handle, Generation: a.gen, Next: a.next, LogStart: -1, LogEnd: -1})
 }
 
 // patience is how many times in a row a broker may say that there is something and then not have it, before that is
@@ -176,22 +203,34 @@ func (a *assignment) waitOut() {
 	a.retry = time.AfterFunc(a.backoff, a.Wake)
 }
 
-// trouble handles a failed Read: what passes by itself is waited out, the rest is told and stops delivery.
+// trouble handles a failed Read: what passes by itself is waited out for a while, the rest is told and stops delivery.
 func (a *assignment) trouble(err error) error {
 	if over := a.sub.ctx.Err(); over != nil {
 		return nil //nolint:nilerr // nobody is left to tell: the subscription is over
 	}
-	switch code := mq.CodeOf(err); code {
-	case mq.ObjectStoreUnavailable, mq.ThrottlingQuotaExceeded, mq.RequestTimedOut, mq.OffsetNotAvailable, mq.Canceled:
+	code := mq.CodeOf(err)
+	if a.passes(code) {
 		a.waitOut()
 		return nil
-	default:
-		a.stopped = true
-		f := &quicproto.Status{Handle: a.handle, Generation: a.gen, Next: a.next, LogStart: -1, LogEnd: -1}
-		f.Code, f.Msg = quicproto.CodeAndText(err)
-		if code == mq.OffsetOutOfRange {
-			_, f.LogStart, _, f.LogEnd = a.reader.Offsets()
-		}
-		return a.sub.out.Write(f)
 	}
+	a.stopped = true
+	f := &quicproto.Status{Handle: a.handle, Generation: a.gen, Next: a.next, LogStart: -1, LogEnd: -1}
+	f.Code, f.Msg = quicproto.CodeAndText(err)
+	if code == mq.OffsetOutOfRange {
+		_, f.LogStart, _, f.LogEnd = a.reader.Offsets()
+	}
+	return a.sub.out.Write(f)
+}
+
+// passes says whether a trouble is one that passes by itself, and has not lasted for too long: whoever waits should know what for.
+func (a *assignment) passes(code mq.Code) bool {
+	switch code {
+	case mq.ObjectStoreUnavailable, mq.ThrottlingQuotaExceeded, mq.RequestTimedOut, mq.OffsetNotAvailable, mq.Canceled:
+	default:
+		return false
+	}
+	if a.since.IsZero() {
+		a.since = time.Now()
+	}
+	return time.Since(a.since) < a.sub.ss.srv.limits.TroubleTime
 }

@@ -32,6 +32,10 @@ type Broker interface {
 	// a lower one than the partition's is FENCED_LEADER_EPOCH, a higher one UNKNOWN_LEADER_EPOCH.
 	OpenFetch(ctx context.Context, s *Session, topic string, partition int32, epoch mq.Epoch, iso mq.Isolation) (Reader, error)
 
+	// OpenTiered is OpenFetch for what the object store has of a partition, whoever leads it. Its reader says FromElsewhere of everything else, as far as this
+	// node knows, and fails where it is in doubt: then the leader is to be asked. It has no named places, and nobody waits at it.
+	OpenTiered(ctx context.Context, s *Session, topic string, partition int32, epoch mq.Epoch) (Reader, error)
+
 	Metadata(ctx context.Context, s *Session, req *quicproto.MetadataRequest) (*quicproto.MetadataResponse, error)
 	DescribeCluster(ctx context.Context, s *Session) (*quicproto.DescribeClusterResponse, error)
 	// Operate does what operators ask: a rustmq.admin.v1.Request, answered by a Response. Neither is looked at on the way.
@@ -102,9 +106,10 @@ type Source uint8
 
 // The sources.
 const (
-	FromMemory Source = iota // without waiting
-	FromLog                  // this node's disk
-	FromStore                // the object store
+	FromMemory    Source = iota // without waiting
+	FromLog                     // this node's disk
+	FromStore                   // the object store
+	FromElsewhere               // another node: this one does not have it
 )
 
 // Waiter is woken by Await. Wake never blocks, is cheap, and calls nothing of the Reader.

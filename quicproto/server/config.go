@@ -38,6 +38,7 @@ type Limits struct {
 	FrameTimeout     time.Duration // from the header of a frame that takes memory (over 4 KiB) to its last byte: the session is closed
 	IdleTimeout      time.Duration // without a packet from the client: the session is forgotten
 	RequestTimeout   time.Duration // longest that a Request may ask for, and what it gets if it does not: the broker's context ends
+	TroubleTime      time.Duration // for how long a partition may be in trouble that passes by itself, as when the object store is away, before the client is told
 	DrainGrace       time.Duration // quiet time after GoAway after which Shutdown closes a session that the client did not
 
 	HalfOpen int // handshakes at a time: refused; above half of it addresses have to prove themselves (Retry)
@@ -67,6 +68,7 @@ func DefaultLimits() Limits {
 		FrameTimeout:     2 * time.Minute, // a batch of 1 MiB at 9 kB/s
 		IdleTimeout:      30 * time.Second,
 		RequestTimeout:   time.Minute,
+		TroubleTime:      30 * time.Second,
 		DrainGrace:       250 * time.Millisecond,
 
 		HalfOpen: 512,
@@ -98,6 +100,7 @@ func (l Limits) withDefaults() Limits {
 		{&l.FrameTimeout, &d.FrameTimeout},
 		{&l.IdleTimeout, &d.IdleTimeout},
 		{&l.RequestTimeout, &d.RequestTimeout},
+		{&l.TroubleTime, &d.TroubleTime},
 		{&l.DrainGrace, &d.DrainGrace},
 	} {
 		if *f.v == 0 {

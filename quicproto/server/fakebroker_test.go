@@ -162,6 +162,11 @@ func (b *fakeBroker) OpenFetch(_ context.Context, _ *server.Session, topic strin
 	return &fakeReader{b: b, t: t, p: t.partitions[partition]}, nil
 }
 
+// OpenTiered is OpenFetch: what the store has the partition's source says.
+func (b *fakeBroker) OpenTiered(ctx context.Context, s *server.Session, topic string, partition int32, epoch mq.Epoch) (server.Reader, error) {
+	return b.OpenFetch(ctx, s, topic, partition, epoch, mq.IsolationCommitted)
+}
+
 // fakeReader panics if it is used by two goroutines at a time, as the race detector would only maybe.
 type fakeReader struct {
 	b     *fakeBroker

@@ -213,14 +213,25 @@ func (s *subscription) assign(f *quicproto.Assign) error {
 		old.remove()
 		delete(s.byHandle, f.Handle)
 	}
-	r, err := s.ss.srv.cfg.Broker.OpenFetch(s.ctx, &s.ss.Session, f.Topic, f.Partition, f.LeaderEpoch, s.iso)
+	if f.From != quicproto.FromLeader && s.ss.Features&quicproto.FeatureTieredReads == 0 {
+		return mq.Errorf(mq.ProtocolViolation, "an origin without the feature for it")
+	}
+	r, err := s.open(f)
 	if err != nil {
 		code, msg := quicproto.CodeAndText(err)
 		return s.out.Write(&quicproto.Assigned{
 			Handle: f.Handle, Generation: f.Generation, Offset: -1, LogStart: -1, HighWatermark: -1, Code: code, Msg: msg,
 		})
 	}
-	a := &assignment{sub: s, reader: r, handle: f.Handle}
+	a := &assignment{sub: s, reader: r, handle: f.Handle, origin: f.From}
 	s.byHandle[f.Handle] = a
 	return a.start(f.Generation, f.Offset)
+}
+
+func (s *subscription) open(f *quicproto.Assign) (Reader, error) {
+	b := s.ss.srv.cfg.Broker
+	if f.From != quicproto.FromTiered {
+		return b.OpenFetch(s.ctx, &s.ss.Session, f.Topic, f.Partition, f.LeaderEpoch, s.iso)
+	}
+	return b.OpenTiered(s.ctx, &s.ss.Session, f.Topic, f.Partition, f.LeaderEpoch)
 }

@@ -501,6 +501,29 @@ func TestTroubleThatPassesIsWaitedOutAndNotTold(t *testing.T) {
 	}
 }
 
+func TestTroubleThatLastsIsToldAndMayBeTriedAgain(t *testing.T) {
+	f := start(t, server.Limits{TroubleTime: 100 * time.Millisecond})
+	p := f.broker.add("t", 1).partitions[0]
+	fill(p, 5, 100)
+	var well atomic.Bool
+	p.source = storeBelow(1 << 40)
+	p.read = func(context.Context, mq.Offset) error {
+		if !well.Load() {
+			return mq.Errorf(mq.ObjectStoreUnavailable, "nothing knows where it is")
+		}
+		return nil
+	}
+	s := f.dial(t).open(&quicproto.OpenFetch{}, assign(1, 1, "t", 0, 0))
+	recv[*quicproto.Assigned](s)
+	if told := recv[*quicproto.Status](s); told.Code != mq.ObjectStoreUnavailable || !told.Code.Retriable() || told.Next != 0 {
+		t.Fatalf("told %+v", told)
+	}
+	well.Store(true)
+	s.send(&quicproto.Seek{Handle: 1, Generation: 2, Offset: 0})
+	recv[*quicproto.Assigned](s)
+	s.collect(1, 2, 0, 5)
+}
+
 func TestABrokerThatSaysOneThingAndDoesAnotherDoesNotSpin(t *testing.T) {
 	f := start(t, server.Limits{})
 	p := f.broker.add("t", 1).partitions[0]

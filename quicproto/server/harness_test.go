@@ -198,13 +198,25 @@ func (f *fixture) dial(t testing.TB) *client {
 	return hello(t, conn)
 }
 
+// dialWith is dial by a client that knows features.
+func (f *fixture) dialWith(t testing.TB, features quicproto.Features) *client {
+	t.Helper()
+	conn, err := f.dialRaw(t, nil)
+	must(t, err)
+	return hello(t, conn, features)
+}
+
 // hello does the beginning of a session.
-func hello(t testing.TB, conn *quic.Conn) *client {
+func hello(t testing.TB, conn *quic.Conn, features ...quicproto.Features) *client {
 	t.Helper()
 	c := &client{t: t, conn: conn}
 	t.Cleanup(func() { conn.CloseWithError(0, "") })
 	c.control = c.open()
-	c.control.send(&quicproto.Hello{MinVersion: quicproto.MinVersion, MaxVersion: quicproto.MaxVersion, ClientID: "test", Software: "go test"})
+	h := &quicproto.Hello{MinVersion: quicproto.MinVersion, MaxVersion: quicproto.MaxVersion, ClientID: "test", Software: "go test"}
+	for _, feature := range features {
+		h.Features |= feature
+	}
+	c.control.send(h)
 	c.welcome = recv[*quicproto.Welcome](c.control)
 	return c
 }

@@ -92,6 +92,7 @@ func TestViolationsCloseTheSessionWithTheirCode(t *testing.T) {
 		},
 		"a produce handle beyond the limit": {frames: []quicproto.Frame{&quicproto.OpenProduce{}, &quicproto.Bind{Handle: 10, Topic: "t"}}, code: mq.ProtocolViolation, text: "handle 10"},
 		"a fetch handle beyond the limit":   {frames: []quicproto.Frame{&quicproto.OpenFetch{}, &quicproto.Assign{Handle: 10, Topic: "t"}}, code: mq.ProtocolViolation, text: "handle 10"},
+		"an origin that is not known":       {frames: []quicproto.Frame{&quicproto.OpenFetch{}, &quicproto.Assign{Topic: "t", From: 3}}, code: mq.UnsupportedVersion, text: "origin"},
 		"an unknown frame":                  {frames: []quicproto.Frame{&quicproto.OpenProduce{}}, raw: []byte{0, 0, 0, 0, 0x77}, code: mq.UnsupportedVersion, text: "0x77"},
 		"a reserved bit":                    {frames: []quicproto.Frame{&quicproto.OpenProduce{}}, raw: []byte{0, 0, 0, 7, 0x11, 0, 0, 0, 1, 1, 0, 0}, code: mq.UnsupportedVersion, text: "reserved"},
 		"a frame beyond every limit":        {frames: []quicproto.Frame{&quicproto.OpenProduce{}}, raw: []byte{0xff, 0xff, 0xff, 0xff, 0x13}, code: mq.MessageTooLarge, text: "Produce"},
@@ -111,7 +112,7 @@ func TestViolationsCloseTheSessionWithTheirCode(t *testing.T) {
 			c2.wantClosed(c.code, c.text)
 		})
 	}
-	if n := f.Stats().ViolationsTotal; n != 11 {
+	if n := f.Stats().ViolationsTotal; n != 12 {
 		t.Errorf("%d violations counted", n)
 	}
 }

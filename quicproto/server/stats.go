@@ -13,12 +13,13 @@ type counters struct {
 	produceErrors  atomic.Uint64
 	fetchFrames    atomic.Uint64
 	fetchBytes     atomic.Uint64
+	referrals      atomic.Uint64
 	requests       atomic.Uint64
 	inFlightBytes  atomic.Int64 // this one goes down too
 	streams        atomic.Int64 // and this
 }
 
-// Stats is a snapshot for metrics. The names ending in Total, Batches, Bytes (but InFlightBytes), Frames, Errors and Requests are counters.
+// Stats is a snapshot for metrics. The names ending in Total, Batches, Bytes (but InFlightBytes), Frames, Referrals, Errors and Requests are counters.
 type Stats struct {
 	Sessions, HalfOpen, Streams int64  // now
 	InFlightBytes               int64  // of batches taken from streams and not completed, now
@@ -32,6 +33,7 @@ type Stats struct {
 	ProduceErrors               uint64 // batches acked with an error
 	FetchFrames                 uint64
 	FetchBytes                  uint64
+	FetchReferrals              uint64 // partitions of a subscription of which the client was told that another node has what comes next
 	Requests                    uint64
 }
 
@@ -53,6 +55,7 @@ func (s *Server) Stats() Stats {
 		ProduceErrors:         c.produceErrors.Load(),
 		FetchFrames:           c.fetchFrames.Load(),
 		FetchBytes:            c.fetchBytes.Load(),
+		FetchReferrals:        c.referrals.Load(),
 		Requests:              c.requests.Load(),
 	}
 }

@@ -93,7 +93,7 @@ func (c *conn) fetch() error {
 
 // packetSize is the size of the packets that a piece of n bytes consists of, as its control messages say: n if they do not, then it is one packet.
 func packetSize(control []byte, n int) int {
-	for len(control) > 0 {
+	for len(control) >= unix.SizeofCmsghdr { // of less the parser would read what lies behind
 		head, body, rest, err := unix.ParseOneSocketControlMessage(control)
 		if err != nil {
 			break

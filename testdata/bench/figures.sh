@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # The figures of docs/benchmarks.md that `rustmq bench` measures, each beside its bound. Nothing else should run meanwhile.
 #
-#   testdata/bench/figures.sh [produce|latency|consume_tail|consume_log|consume_store|idle ...]     default: all
+#   testdata/bench/figures.sh [produce|latency|consume_tail|consume_log|consume_store|consume_s3|idle ...]     default: all but consume_s3
 #
-# BENCH_DIR is a directory on the disk to measure (default /var/tmp). WITH is a command to run each measurement under.
+# consume_s3 is consume_store with a server of S3, and its bare reads for a second bound. It needs versitygw (go install github.com/versity/versitygw/cmd/versitygw@v1.8.0), or
+# STORE=URL of a bucket with nothing in it. BENCH_DIR is a directory on the disk to measure (default /var/tmp). WITH is a command to run each measurement under.
 # COLD=yes drops the system's page cache before the object store is read (Linux, as root).
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -11,7 +12,9 @@ cd "$(dirname "$0")/../.."
 what=${*:-produce latency consume_tail consume_log consume_store idle}
 work=$(mktemp -d "${BENCH_DIR:-/var/tmp}/rustmq-bench.XXXXXX")
 server=
+gateway=
 cleanup() {
+	[ -z "$gateway" ] || kill "$gateway" 2>/dev/null || true
 	[ -z "$server" ] || kill "$server" 2>/dev/null || true
 	[ -z "$server" ] || wait "$server" 2>/dev/null || true
 	rm -rf "$work"
@@ -76,6 +79,23 @@ for figure in $what; do
 		fi
 		bench consume --from store || { [ -z "${dropper:-}" ] || kill "$dropper"; exit 1; }
 		[ -z "${dropper:-}" ] || kill "$dropper"
+		stop
+		;;
+	consume_s3)
+		if [ -z "${STORE:-}" ]; then
+			mkdir -p "$work/s3/bucket"
+			printf '[default]\naws_access_key_id = tester\naws_secret_access_key = hush-hush\n' >"$work/credentials"
+			versitygw --port 127.0.0.1:29295 --access tester --secret hush-hush --quiet posix "$work/s3" >"$work/gateway.log" 2>&1 &
+			gateway=$!
+			for _ in $(seq 200); do
+				! (: </dev/tcp/127.0.0.1/29295) 2>/dev/null || break
+				kill -0 "$gateway" || { cat "$work/gateway.log" >&2; exit 1; }
+				sleep 0.05
+			done
+			STORE="s3://bucket?path_style=true&endpoint=http%3A%2F%2F127.0.0.1%3A29295&credentials=${work//\//%2F}%2Fcredentials"
+		fi
+		start RUSTMQ_OBJECT_STORE_URL="$STORE"
+		bench consume --from store --object-store "$STORE"
 		stop
 		;;
 	idle)

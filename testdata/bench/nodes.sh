@@ -5,9 +5,11 @@
 #   testdata/bench/nodes.sh rolling [ROUNDS]                     SIGTERM of one node after the other (default: 3)
 #   testdata/bench/nodes.sh election [KILLS] [PARTITIONS]        kill -9 of one of three that lead 1,000 partitions: ms until all have leaders
 #   testdata/bench/nodes.sh idle [SECONDS]                       what the controllers' log grows by when nothing happens (default: 60)
+#   testdata/bench/nodes.sh load [MINUTES]                       as many records of 100 bytes as three nodes take: elections and fences meanwhile (default: 60)
 #   testdata/bench/nodes.sh produce [ROUNDS]                     rustmq bench produce and latency of three against one, in turn
 #   testdata/bench/nodes.sh nats [ROUNDS]                        three nodes, and three servers of NATS JetStream with R3 file storage, by default and with
-#                                                                sync_interval: always, in turn: 500 records of 1 KiB in flight, and 16 publishers that wait (default: 3)
+#                                                                sync_interval: always, each after WARM records (default: 600000), then in turn: 500 records of
+#                                                                1 KiB in flight, and 16 publishers that wait (default: 3)
 #
 # RUSTMQ is a binary to take instead of building one, BENCH_DIR a directory on the disk to measure (default /var/tmp), WITH a command to run each measurement under.
 # KEEP=yes keeps logs and reports. nats needs nats-server and nats in PEERS_BIN, or installs them with Go into a directory of its own; OTHER is a second rustmq to
@@ -179,6 +181,28 @@ idle() { # SECONDS
 }
 committed() { "$rustmq" ctl raft status -o json | field commit_index; }
 
+load() { # MINUTES
+	cluster 3
+	"$rustmq" topic create load --partitions 6 --replicas 3 --config min.insync.replicas=2 >"$work/topic.log"
+	in_sync || fail "not in sync"
+	sleep 5
+	local before after minute records=0 changed=0
+	before=$(leaders)
+	for minute in $(seq "${1:-60}"); do
+		"$rustmq" bench latency --producers 64 --size 100 --topic load --admin "127.0.0.1:$(admin_port 1)" --rounds 1 --duration "${DURATION:-59s}" -o json >"$work/bench.json" 2>>"$work/bench.log" ||
+			fail "bench in minute $minute"
+		records=$((records + $(number records)))
+		after=$(leaders)
+		[ "$before" = "$after" ] || { echo "minute $minute: $before became $after"; before=$after changed=$((changed + 1)); }
+	done
+	echo "load: $records records in ${1:-60} minutes; minutes with elections: $changed; lines of fences in the logs: $(cat "$work"/node?.log | grep -c "fenced" || true); at the end: $after"
+}
+# leaders are the controllers' term and leader, and the leader and its epoch of each partition of the topic.
+leaders() {
+	echo "term $("$rustmq" ctl raft status -o json | field term), leader $(controller), partitions $("$rustmq" ctl partition list --topic load -o json |
+		awk -F'": *' '{sub(/^ *"/, "", $1)} $1 == "leader" || $1 == "leader_epoch" {gsub(/,/, "", $2); printf "%s ", $2}')"
+}
+
 produce() { # ROUNDS
 	local round count
 	for round in $(seq "${1:-3}"); do
@@ -205,16 +229,20 @@ ticks() {
 }
 
 nats() { # ROUNDS
-	local tools=${PEERS_BIN:-$work/bin} round name
+	local tools=${PEERS_BIN:-$work/bin} round name peer peers=(rustmq ${OTHER:+other} nats nats-always)
 	[ -x "$tools/nats-server" ] || GOBIN=$tools go install github.com/nats-io/nats-server/v2@v2.15
 	[ -x "$tools/nats" ] || GOBIN=$tools go install github.com/nats-io/natscli/nats@v0.5
 	"$tools/nats-server" --version
 	echo "nats $("$tools/nats" --version)"
+	nats_rustmq rustmq "$rustmq"
+	[ -z "${OTHER:-}" ] || nats_rustmq other "$OTHER"
+	nats_cluster nats ""
+	nats_cluster nats-always "sync_interval: always"
+	for peer in "${peers[@]}"; do nats_warm "$peer"; done
 	for round in $(seq "${1:-3}"); do
-		nats_rustmq rustmq "$rustmq"
-		[ -z "${OTHER:-}" ] || nats_rustmq other "$OTHER"
-		nats_cluster nats 100000 8000 ""
-		nats_cluster nats-always 60000 8000 "sync_interval: always"
+		for load in pipelined waiting; do
+			for peer in "${peers[@]}"; do nats_load "$peer" "$load"; done
+		done
 	done
 	for name in "${!figures[@]}"; do echo "$name ${figures[$name]}"; done | sort | awk '{
 		name = $1 " " $2; n = (NF - 2) / 4; out = ""
@@ -235,53 +263,92 @@ note() { # NAME LOAD RATE P50 P99 RECORDS TICKS
 	echo "round $round: $1, $2: $3 records/s, p50 $4 us, p99 $5 us, servers' CPU $cpu us per record"
 	figures["$1 $2"]+=" $3 $4 $5 $cpu"
 }
-nats_rustmq() { # NAME BINARY
-	local before took kind load rustmq=$2
+declare -A dir binary urls admin ca # of each peer
+nats_rustmq() { # NAME BINARY: starts it
+	local top=$work rustmq=$2
+	work=$top/cluster-$1
+	mkdir "$work"
+	pid=()
 	cluster 3
-	for load in pipelined waiting; do
-		kind="produce --producers 1 --window 500"
-		[ $load = pipelined ] || kind="latency --producers 16"
-		before=$(ticks)
-		# shellcheck disable=SC2086
-		${WITH:-} "$rustmq" bench $kind --admin "127.0.0.1:$(admin_port 1)" --rounds 1 --duration "${DURATION:-2s}" -o json >"$work/bench.json" 2>>"$work/bench.log" || fail "bench $kind"
-		took=$(($(ticks) - before))
-		note "$1" $load $(for f in value p50_us p99_us records; do number $f; done) "$took"
-	done
-	end_all
-	rm -rf "$work"/data? "$work"/pki? "$work/ca" "$work/objects"
+	servers+=("${pid[@]}")
+	dir[$1]=$work binary[$1]=$2 urls[$1]=$RUSTMQ_SERVER admin[$1]=127.0.0.1:$(admin_port 1) ca[$1]=$RUSTMQ_CA pids[$1]=${pid[*]}
+	pid=()
+	work=$top
 }
 # number NAME: the first number of that name in the report, without what follows the point.
 number() { tr -d '\n ' <"$work/bench.json" | grep -o "\"$1\":[0-9]*" | head -n 1 | cut -d : -f 2; }
-nats_cluster() { # NAME PIPELINED WAITING CONFIG: so many messages of each load
-	local n before took routes= urls=
+nats_cluster() { # NAME CONFIG: starts it
+	local n routes= own=()
+	dir[$1]=$work/cluster-$1
+	mkdir "${dir[$1]}"
 	mapfile -t ports < <(free_ports 9)
 	for n in 1 2 3; do
 		routes+="${routes:+, }\"nats://127.0.0.1:$(rpc_port $n)\""
-		urls+=${urls:+,}nats://127.0.0.1:$(client_port $n)
+		urls[$1]+=${urls[$1]:+,}nats://127.0.0.1:$(client_port $n)
 	done
 	for n in 1 2 3; do
 		printf 'server_name: n%d\nlisten: "127.0.0.1:%d"\nhttp: "127.0.0.1:%d"\njetstream { store_dir: "%s", %s }\ncluster { name: c, listen: "127.0.0.1:%d", routes: [%s] }\n' \
-			$n "$(client_port $n)" "$(admin_port $n)" "$work/nats$n" "$4" "$(rpc_port $n)" "$routes" >"$work/nats$n.conf"
-		"$tools/nats-server" -c "$work/nats$n.conf" >"$work/nats$n.log" 2>&1 &
-		servers+=($!)
+			$n "$(client_port $n)" "$(admin_port $n)" "${dir[$1]}/data$n" "$2" "$(rpc_port $n)" "$routes" >"${dir[$1]}/$n.conf"
+		"$tools/nats-server" -c "${dir[$1]}/$n.conf" >"$work/$1-$n.log" 2>&1 &
+		own+=($!)
 	done
+	servers+=("${own[@]}")
+	pids[$1]=${own[*]}
 	for _ in $(seq 200); do
 		! curl -s "http://127.0.0.1:$(admin_port 1)/jsz" | grep -q '"leader"' || break
 		sleep 0.1
 	done
 	sleep 1
-	before=$(ticks "${servers[@]}")
-	nats_bench pub async bench --create --storage file --replicas 3 --batch 500 --clients 1 --msgs "$2"
-	took=$(($(ticks "${servers[@]}") - before))
-	# Its latencies are those of a batch of 500.
-	note "$1" pipelined $(nats_number 's/.*stats: \([0-9,]*\) msgs.*/\1/p') $(nats_number 's/.*P50: \([0-9,]*\).*/\1/p') $(nats_number 's/.*P99: \([0-9,]*\).*/\1/p') "$2" "$took"
-	before=$(ticks "${servers[@]}")
-	nats_bench pub sync bench --clients 16 --msgs "$3"
-	took=$(($(ticks "${servers[@]}") - before))
-	note "$1" waiting $(nats_number 's/.*stats: \([0-9,]*\) msgs.*/\1/p') $(nats_number 's/.* P50 \([0-9,]*\).*/\1/p') $(nats_number 's/.* P99 \([0-9,]*\).*/\1/p') "$3" "$took"
-	stop_nats
 }
-nats_bench() { HOME=$work ${WITH:-} "$tools/nats" --server "$urls" bench js "$@" --size 1024 --no-progress >"$work/nats.out" 2>&1 || { cat "$work/nats.out" >&2; fail "nats bench"; }; }
+declare -A pids
+# nats_warm NAME: so many records before any count, for memory that a process touches for the first time costs as much again as what is done with it.
+nats_warm() {
+	local with=${WITH:-}
+	WITH=
+	case $1 in
+	nats*) nats_bench "$1" pub async bench --create --storage file --replicas 3 --maxbytes 8GB --batch 500 --clients 1 --msgs "${WARM:-600000}" ;;
+	*) nats_bench_rustmq "$1" produce --producers 1 --window 500 --records "${WARM:-600000}" ;;
+	esac
+	WITH=$with
+}
+nats_load() { # NAME LOAD
+	local before records
+	# shellcheck disable=SC2086
+	before=$(ticks ${pids[$1]})
+	case $1-$2 in
+	nats*-pipelined)
+		records=100000
+		[ "$1" = nats ] || records=60000
+		nats_bench "$1" pub async bench --batch 500 --clients 1 --msgs $records
+		set -- "$@" $(nats_number 's/.*stats: \([0-9,]*\) msgs.*/\1/p') $(nats_number 's/.*P50: \([0-9,]*\).*/\1/p') $(nats_number 's/.*P99: \([0-9,]*\).*/\1/p') # of a batch of 500
+		;;
+	nats*-waiting)
+		records=8000
+		nats_bench "$1" pub sync bench --clients 16 --msgs $records
+		set -- "$@" $(nats_number 's/.*stats: \([0-9,]*\) msgs.*/\1/p') $(nats_number 's/.* P50 \([0-9,]*\).*/\1/p') $(nats_number 's/.* P99 \([0-9,]*\).*/\1/p')
+		;;
+	*)
+		local kind="produce --producers 1 --window 500"
+		[ "$2" = pipelined ] || kind="latency --producers 16"
+		# shellcheck disable=SC2086
+		nats_bench_rustmq "$1" $kind --duration "${DURATION:-2s}"
+		records=$(number records)
+		set -- "$@" $(for f in value p50_us p99_us; do number $f; done)
+		;;
+	esac
+	# shellcheck disable=SC2086
+	note "$1" "$2" "$3" "$4" "$5" "$records" $(($(ticks ${pids[$1]}) - before))
+}
+nats_bench_rustmq() { # NAME ARGS...
+	local name=$1
+	shift
+	RUSTMQ_CA=${ca[$name]} RUSTMQ_SERVER=${urls[$name]} ${WITH:-} "${binary[$name]}" bench "$@" --admin "${admin[$name]}" --rounds 1 -o json >"$work/bench.json" 2>>"$work/bench.log" || fail "bench $*"
+}
+nats_bench() { # NAME ARGS...
+	local name=$1
+	shift
+	HOME=$work ${WITH:-} "$tools/nats" --server "${urls[$name]}" bench js "$@" --size 1024 --no-progress >"$work/nats.out" 2>&1 || { cat "$work/nats.out" >&2; fail "nats bench"; }
+}
 nats_number() { sed -n "$1" "$work/nats.out" | tail -n 1 | tr -d ,; }
 stop_nats() {
 	local p
@@ -290,11 +357,10 @@ stop_nats() {
 		wait "$p" 2>/dev/null || true
 	done
 	servers=()
-	rm -rf "$work"/nats?
 }
 
 case ${1:-} in
-failover | rolling | election | idle | produce | nats) "$@" ;;
+failover | rolling | election | idle | load | produce | nats) "$@" ;;
 *)
 	sed -n '2,/^set /p' "$0" | grep '^#' >&2
 	exit 2

@@ -1,5 +1,6 @@
 # A cluster of real processes on loopback, to be sourced: three nodes with both roles each, on free ports, with certificates of one authority.
-# The script that sources it sets $rustmq (the binary) and $work (a directory of its own), and calls end_all when it exits.
+# The script that sources it sets $rustmq (the binary) and $work (a directory of its own), and calls end_all when it exits. One that proves something while
+# `rustmq verify` works calls prove first instead, which sees to its end, then begin_proof and end_proof.
 
 declare -A pid # of each node that runs, by its number
 
@@ -40,7 +41,7 @@ start_node() {
 	local n=$1
 	shift
 	: >"$work/ready$n"
-	env "$@" "$rustmq" serve --node-id "$n" --data-dir "$work/data$n" --object-store "file://$work/objects" --pki "$work/pki$n" "${controllers[@]}" \
+	env "$@" "$rustmq" serve --node-id "$n" --data-dir "$work/data$n" --object-store "${store:-file://$work/objects}" --pki "$work/pki$n" "${controllers[@]}" \
 		--listen "127.0.0.1:$(client_port "$n")" --rpc-listen "127.0.0.1:$(rpc_port "$n")" --admin-listen "127.0.0.1:$(admin_port "$n")" \
 		>"$work/ready$n" 2>>"$work/node$n.log" &
 	pid[$n]=$!
@@ -106,4 +107,60 @@ in_sync() {
 	echo "not in sync after ${1:-60} s: $status" >&2
 	"$rustmq" ctl partition list --under-replicated --timeout 5s >&2 || true
 	return 1
+}
+
+# prove NAME [HOW]: at the end of the script of this name all that it started ends, and what it wrote goes when it has passed; with KEEP=yes it stays. HOW is what repeats it.
+prove() {
+	proof=$1 how=${2:-} verify= passed=
+	trap leave EXIT
+	trap 'exit 1' INT TERM HUP
+}
+leave() {
+	[ -z "$verify" ] || kill -9 "$verify" 2>/dev/null || true
+	end_all
+	if [ -n "$passed" ] && [ "${KEEP:-}" != yes ]; then
+		rm -rf "$work"
+	else
+		echo "$proof: logs and data are in $work"
+	fi
+}
+
+# fail WHY: ends the script that proves something.
+fail() {
+	echo "$proof: FAILED: $*${how:+ ($how)}" >&2
+	tail -n 3 "$work"/node*.log "$work/verify.log" >&2 || true
+	exit 1
+}
+
+# start_all: starts all nodes and waits until they serve and are in sync.
+start_all() {
+	local n
+	for n in $nodes; do start_node "$n"; done
+	for n in $nodes; do ready "$n" || fail "node $n does not start"; done
+	in_sync || fail "the cluster is not complete"
+}
+
+# begin_proof: has `rustmq verify` work on a topic of three replicas until end_proof.
+begin_proof() {
+	"$rustmq" topic create proof --partitions 6 --replicas 3 --config min.insync.replicas=2 >"$work/topic.log" || fail "the topic is not created"
+	"$rustmq" verify --topic proof --acks all --duration 24h --heal 60s --rate 1000 --report "$work/report.json" >"$work/verify.out" 2>"$work/verify.log" &
+	verify=$!
+}
+verifies() { kill -0 "$verify" 2>/dev/null || fail "verify has ended"; }
+
+# end_proof WHAT: nothing was lost, doubled or moved, and each record was acknowledged; then ends the nodes and says WHAT was proven.
+end_proof() {
+	local n sent status=0
+	kill -INT "$verify" # enough: it checks
+	wait "$verify" || status=$?
+	verify=
+	cat "$work/verify.out"
+	[ "$status" = 0 ] || fail "verify ended with status $status: $(tail -n 1 "$work/verify.log")"
+	sent=$(field sent_records <"$work/report.json")
+	[ "$sent" -gt 0 ] && [ "$sent" = "$(field acknowledged_records <"$work/report.json")" ] || fail "not every record was acknowledged"
+	for n in $nodes; do
+		end_node "$n" || fail "SIGTERM did not end node $n with status 0"
+	done
+	passed=yes
+	echo "$proof: OK: $*, $sent records, each acknowledged, each once and in order${how:+ ($how)}"
 }

@@ -15,24 +15,7 @@ work=$(mktemp -d ${WORK_DIR:+-p "$WORK_DIR"})
 rustmq=$work/old
 . testdata/e2e/nodes.sh
 
-verify=
-passed=
-cleanup() {
-	[ -z "$verify" ] || kill -9 "$verify" 2>/dev/null || true
-	end_all
-	if [ -n "$passed" ] && [ "${KEEP:-}" != yes ]; then
-		rm -rf "$work"
-	else
-		echo "rolling-upgrade: logs and data are in $work"
-	fi
-}
-trap cleanup EXIT
-trap 'exit 1' INT TERM HUP
-fail() {
-	echo "rolling-upgrade: FAILED: $*" >&2
-	tail -n 3 "$work"/node*.log "$work/verify.log" >&2 || true
-	exit 1
-}
+prove rolling-upgrade
 
 if [ -n "${OLD:-}" ]; then cp "$OLD" "$work/old"; else go build -o "$work/old" .; fi
 if [ -n "${NEW:-}" ]; then cp "$NEW" "$work/new"; else go build -tags rustmq_next_level -o "$work/new" .; fi
@@ -44,13 +27,9 @@ for n in $nodes; do addresses+=("127.0.0.1:$(rpc_port "$n")"); done
 level() { "$work/new" ctl cluster status -o json --timeout 10s | field "$1"; }
 propose() { "$work/propose" -pki "$work/pki1" -level "$1" "${addresses[@]}"; }
 
-for n in $nodes; do start_node "$n"; done
-for n in $nodes; do ready "$n" || fail "node $n does not start"; done
-in_sync || fail "the cluster is not complete"
+start_all
 before=$(level feature_level)
-"$rustmq" topic create proof --partitions 6 --replicas 3 --config min.insync.replicas=2 >"$work/topic.log" || fail "the topic is not created"
-"$rustmq" verify --topic proof --acks all --duration 24h --heal 60s --rate 1000 --report "$work/report.json" >"$work/verify.out" 2>"$work/verify.log" &
-verify=$!
+begin_proof
 
 refused() { # WHY COMMAND ...: it is, and says why in one line
 	local why=$1 out
@@ -95,7 +74,7 @@ for n in 3 1 2; do
 		[ "$("$work/$program" consume "by-old-$n" && "$work/$program" consume "by-new-$n")" = "old $n
 new $n" ] || fail "$program does not consume"
 	done
-	kill -0 "$verify" 2>/dev/null || fail "verify has ended"
+	verifies
 done
 
 echo "-- back and forth, $((SECONDS - began)) s"
@@ -140,16 +119,4 @@ ends 4
 tail -n 1 "$work/node4.log" | grep -q "UNSUPPORTED_VERSION.*it speaks feature level $before, the cluster is at $after" ||
 	fail "node 4 says: $(tail -n 1 "$work/node4.log")"
 
-kill -INT "$verify" # enough: it checks
-status=0
-wait "$verify" || status=$?
-verify=
-cat "$work/verify.out"
-[ "$status" = 0 ] || fail "verify ended with status $status: $(tail -n 1 "$work/verify.log")"
-sent=$(field sent_records <"$work/report.json")
-[ "$sent" -gt 0 ] && [ "$sent" = "$(field acknowledged_records <"$work/report.json")" ] || fail "not every record was acknowledged"
-for n in $nodes; do
-	end_node "$n" || fail "SIGTERM did not end node $n with status 0"
-done
-passed=yes
-echo "rolling-upgrade: OK: from level $before to $after in $((SECONDS - began)) s, $sent records, each acknowledged, each once and in order"
+end_proof "from level $before to $after in $((SECONDS - began)) s"

@@ -22,34 +22,13 @@ work=$(mktemp -d ${WORK_DIR:+-p "$WORK_DIR"})
 rustmq=$work/rustmq
 . testdata/e2e/nodes.sh
 
-verify=
-passed=
-cleanup() {
-	[ -z "$verify" ] || kill -9 "$verify" 2>/dev/null || true
-	end_all
-	if [ -n "$passed" ] && [ "${KEEP:-}" != yes ]; then
-		rm -rf "$work"
-	else
-		echo "three-nodes: logs and data are in $work"
-	fi
-}
-trap cleanup EXIT
-trap 'exit 1' INT TERM HUP
-fail() {
-	echo "three-nodes: FAILED: $* (SEED=$seed)" >&2
-	tail -n 3 "$work"/node*.log "$work/verify.log" >&2 || true
-	exit 1
-}
+prove three-nodes "SEED=$seed"
 
 if [ -n "${RUSTMQ:-}" ]; then cp "$RUSTMQ" "$rustmq"; else go build -o "$rustmq" .; fi
 make_nodes 3
-for n in $nodes; do start_node "$n"; done
-for n in $nodes; do ready "$n" || fail "node $n does not start"; done
-in_sync || fail "the cluster is not complete"
+start_all
 
-"$rustmq" topic create proof --partitions 6 --replicas 3 --config min.insync.replicas=2 >"$work/topic.log" || fail "the topic is not created"
-"$rustmq" verify --topic proof --acks all --duration 24h --heal 60s --rate 1000 --report "$work/report.json" >"$work/verify.out" 2>"$work/verify.log" &
-verify=$!
+begin_proof
 
 some_node() { echo $((1 + RANDOM % 3)); }
 a_while() { sleep "0.$((1 + RANDOM % 9))"; }
@@ -95,20 +74,8 @@ for i in $(seq "$rounds"); do
 	kind=${kinds[$(((i - 1) % 4))]}
 	[ "$i" -le 4 ] || kind=${kinds[$((RANDOM % 4))]}
 	echo "-- round $i: $kind, $((SECONDS - began)) s"
-	kill -0 "$verify" 2>/dev/null || fail "verify has ended"
+	verifies
 	round "$kind" || fail "round $i ($kind)"
 done
 
-kill -INT "$verify" # enough: it checks
-status=0
-wait "$verify" || status=$?
-verify=
-cat "$work/verify.out"
-[ "$status" = 0 ] || fail "verify ended with status $status: $(tail -n 1 "$work/verify.log")"
-sent=$(field sent_records <"$work/report.json")
-[ "$sent" -gt 0 ] && [ "$sent" = "$(field acknowledged_records <"$work/report.json")" ] || fail "not every record was acknowledged"
-for n in $nodes; do
-	end_node "$n" || fail "SIGTERM did not end node $n with status 0"
-done
-passed=yes
-echo "three-nodes: OK: $rounds rounds in $((SECONDS - began)) s, $sent records, each acknowledged, each once and in order (SEED=$seed)"
+end_proof "$rounds rounds in $((SECONDS - began)) s"

@@ -1,7 +1,7 @@
 // Package faultstore is an object store in memory that fails as told, for tests
 // of what stands on an object store: it fails before or after the effect, takes
-// its time, cuts transfers short, flips bits on the way and in place, and lets a
-// write take effect long after its caller was told that it failed.
+// its time, cuts transfers short, flips bits on the way and in place, lets a
+// write take effect long after its caller was told that it failed, or twice.
 //
 // # What it does not do
 //

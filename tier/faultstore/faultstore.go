@@ -49,6 +49,8 @@ type Fault struct {
 	After error
 	// Late makes a Write return After at once, and happen when Delay has passed.
 	Late bool
+	// Again has a Write or a Delete happen once more so much later, as a request that was sent twice: nobody hears what became of it. Zero: it does not.
+	Again time.Duration
 	// Cut lets a Read deliver so many bytes, and a Write store so many, before
 	// the connection breaks. Nil: all.
 	Cut *int64
@@ -167,8 +169,17 @@ func (e *codeError) Error() string { return e.msg }
 // ErrConnection is a connection that broke.
 var ErrConnection = errors.New("the connection broke")
 
-func notFound(key string) error {
+// NotFound is the error of a store that knows nothing under that key.
+func NotFound(key string) error {
 	return &codeError{gcerrors.NotFound, fmt.Sprintf("no object %q", key)}
+}
+
+// Denied is the error of a store that does not let the caller do that.
+func Denied() error { return &codeError{gcerrors.PermissionDenied, "you may not do that"} }
+
+// Throttled is the error of a store that was asked too often.
+func Throttled() error {
+	return &codeError{gcerrors.ResourceExhausted, "503 Slow Down"}
 }
 
 // ErrorCode implements [driver.Bucket].
@@ -203,7 +214,7 @@ func (s *Store) Attributes(ctx context.Context, key string) (*driver.Attributes,
 	defer s.mu.Unlock()
 	a := s.objects[key]
 	if a == nil {
-		return nil, notFound(key)
+		return nil, NotFound(key)
 	}
 	return a, f.After
 }
@@ -246,8 +257,11 @@ func (s *Store) Delete(ctx context.Context, key string, _ *driver.DeleteOptions)
 	if err != nil {
 		return err
 	}
+	if f.Again > 0 {
+		time.AfterFunc(f.Again, func() { s.Remove(key) })
+	}
 	if s.Content(key) == nil {
-		return notFound(key)
+		return NotFound(key)
 	}
 	s.Remove(key)
 	return f.After
@@ -262,7 +276,7 @@ func (s *Store) Copy(ctx context.Context, dstKey, srcKey string, _ *driver.CopyO
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.content[srcKey] == nil {
-		return notFound(srcKey)
+		return NotFound(srcKey)
 	}
 	s.content[dstKey], s.objects[dstKey] = s.content[srcKey], s.objects[srcKey]
 	return f.After
@@ -278,7 +292,7 @@ func (s *Store) NewRangeReader(ctx context.Context, key string, offset, length i
 	data, a := s.content[key], s.objects[key]
 	s.mu.Unlock()
 	if a == nil {
-		return nil, notFound(key)
+		return nil, NotFound(key)
 	}
 	if f.After != nil {
 		return nil, f.After
@@ -347,6 +361,9 @@ func (w *writer) Close() error {
 	if f.Cut != nil && *f.Cut < int64(len(data)) {
 		data = data[:*f.Cut]
 		f.After = cmp.Or(f.After, ErrConnection)
+	}
+	if f.Again > 0 {
+		time.AfterFunc(f.Again, func() { _ = w.put(data) })
 	}
 	if f.Late {
 		time.AfterFunc(f.Delay, func() { _ = w.put(data) })

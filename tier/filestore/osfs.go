@@ -17,14 +17,16 @@ const attrName = "user.rustmq.blob"
 // name can leave.
 type osFS struct{ root *os.Root }
 
-// openOS opens dir, and makes it durably when it is missing.
-func openOS(dir string) (FS, error) {
+// openOS opens dir, and may make it durably when it is missing.
+func openOS(dir string, mayMake bool) (FS, error) {
 	dir, err := filepath.Abs(dir)
 	if err != nil {
 		return nil, err
 	}
-	if err := makeDir(dir); err != nil {
-		return nil, err
+	if mayMake {
+		if err := makeDir(dir); err != nil {
+			return nil, err
+		}
 	}
 	root, err := os.OpenRoot(dir)
 	if err != nil {

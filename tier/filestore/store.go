@@ -38,6 +38,8 @@ type Options struct {
 	// SkipMD5 leaves out the MD5 of objects whose writer does not give one:
 	// computing it is the larger part of the cost of a write.
 	SkipMD5 bool
+	// Untouched opens the directory as it is: it must be there, and what crashed writers left in it stays.
+	Untouched bool
 	// FS replaces the operating system's file system below the directory.
 	FS FS
 }
@@ -70,11 +72,14 @@ func Open(dir string, opts Options) (*Store, error) {
 	}
 	if opts.FS == nil {
 		var err error
-		if opts.FS, err = openOS(dir); err != nil {
+		if opts.FS, err = openOS(dir, !opts.Untouched); err != nil {
 			return nil, fmt.Errorf("open the object directory %s: %w", dir, err)
 		}
 	}
 	s := &Store{fs: opts.FS, skipMD5: opts.SkipMD5, known: make(map[string]struct{})}
+	if opts.Untouched {
+		return s, nil
+	}
 	if err := s.sweep(opts.Grace); err != nil {
 		return nil, errors.Join(fmt.Errorf("clean the object directory %s: %w", dir, err), opts.FS.Close())
 	}

@@ -41,6 +41,13 @@ type Request struct {
 	//	*Request_RemoveRaftMember
 	//	*Request_UpgradeCluster
 	//	*Request_ElectLeaders
+	//	*Request_TrimPartition
+	//	*Request_ScrubObjects
+	//	*Request_ForkPoint
+	//	*Request_ForkTopic
+	//	*Request_TierStatus
+	//	*Request_TierNode
+	//	*Request_ReplicatePartitions
 	Kind          isRequest_Kind `protobuf_oneof:"kind"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -200,6 +207,69 @@ func (x *Request) GetElectLeaders() *ElectLeadersRequest {
 	return nil
 }
 
+func (x *Request) GetTrimPartition() *TrimPartitionRequest {
+	if x != nil {
+		if x, ok := x.Kind.(*Request_TrimPartition); ok {
+			return x.TrimPartition
+		}
+	}
+	return nil
+}
+
+func (x *Request) GetScrubObjects() *ScrubObjectsRequest {
+	if x != nil {
+		if x, ok := x.Kind.(*Request_ScrubObjects); ok {
+			return x.ScrubObjects
+		}
+	}
+	return nil
+}
+
+func (x *Request) GetForkPoint() *ForkPointRequest {
+	if x != nil {
+		if x, ok := x.Kind.(*Request_ForkPoint); ok {
+			return x.ForkPoint
+		}
+	}
+	return nil
+}
+
+func (x *Request) GetForkTopic() *ForkTopicRequest {
+	if x != nil {
+		if x, ok := x.Kind.(*Request_ForkTopic); ok {
+			return x.ForkTopic
+		}
+	}
+	return nil
+}
+
+func (x *Request) GetTierStatus() *TierStatusRequest {
+	if x != nil {
+		if x, ok := x.Kind.(*Request_TierStatus); ok {
+			return x.TierStatus
+		}
+	}
+	return nil
+}
+
+func (x *Request) GetTierNode() *TierNodeRequest {
+	if x != nil {
+		if x, ok := x.Kind.(*Request_TierNode); ok {
+			return x.TierNode
+		}
+	}
+	return nil
+}
+
+func (x *Request) GetReplicatePartitions() *ReplicatePartitionsRequest {
+	if x != nil {
+		if x, ok := x.Kind.(*Request_ReplicatePartitions); ok {
+			return x.ReplicatePartitions
+		}
+	}
+	return nil
+}
+
 type isRequest_Kind interface {
 	isRequest_Kind()
 }
@@ -256,6 +326,34 @@ type Request_ElectLeaders struct {
 	ElectLeaders *ElectLeadersRequest `protobuf:"bytes,13,opt,name=elect_leaders,json=electLeaders,proto3,oneof"`
 }
 
+type Request_TrimPartition struct {
+	TrimPartition *TrimPartitionRequest `protobuf:"bytes,20,opt,name=trim_partition,json=trimPartition,proto3,oneof"`
+}
+
+type Request_ScrubObjects struct {
+	ScrubObjects *ScrubObjectsRequest `protobuf:"bytes,21,opt,name=scrub_objects,json=scrubObjects,proto3,oneof"`
+}
+
+type Request_ForkPoint struct {
+	ForkPoint *ForkPointRequest `protobuf:"bytes,22,opt,name=fork_point,json=forkPoint,proto3,oneof"`
+}
+
+type Request_ForkTopic struct {
+	ForkTopic *ForkTopicRequest `protobuf:"bytes,23,opt,name=fork_topic,json=forkTopic,proto3,oneof"`
+}
+
+type Request_TierStatus struct {
+	TierStatus *TierStatusRequest `protobuf:"bytes,24,opt,name=tier_status,json=tierStatus,proto3,oneof"`
+}
+
+type Request_TierNode struct {
+	TierNode *TierNodeRequest `protobuf:"bytes,25,opt,name=tier_node,json=tierNode,proto3,oneof"`
+}
+
+type Request_ReplicatePartitions struct {
+	ReplicatePartitions *ReplicatePartitionsRequest `protobuf:"bytes,26,opt,name=replicate_partitions,json=replicatePartitions,proto3,oneof"`
+}
+
 func (*Request_ClusterStatus) isRequest_Kind() {}
 
 func (*Request_ListNodes) isRequest_Kind() {}
@@ -282,6 +380,20 @@ func (*Request_UpgradeCluster) isRequest_Kind() {}
 
 func (*Request_ElectLeaders) isRequest_Kind() {}
 
+func (*Request_TrimPartition) isRequest_Kind() {}
+
+func (*Request_ScrubObjects) isRequest_Kind() {}
+
+func (*Request_ForkPoint) isRequest_Kind() {}
+
+func (*Request_ForkTopic) isRequest_Kind() {}
+
+func (*Request_TierStatus) isRequest_Kind() {}
+
+func (*Request_TierNode) isRequest_Kind() {}
+
+func (*Request_ReplicatePartitions) isRequest_Kind() {}
+
 // Response answers the Request with the field of the same number.
 type Response struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -300,6 +412,13 @@ type Response struct {
 	//	*Response_RemoveRaftMember
 	//	*Response_UpgradeCluster
 	//	*Response_ElectLeaders
+	//	*Response_TrimPartition
+	//	*Response_ScrubObjects
+	//	*Response_ForkPoint
+	//	*Response_ForkTopic
+	//	*Response_TierStatus
+	//	*Response_TierNode
+	//	*Response_ReplicatePartitions
 	Kind isResponse_Kind `protobuf_oneof:"kind"`
 	// There when the answer is what the answering node knew by itself.
 	Freshness     *Freshness `protobuf:"bytes,100,opt,name=freshness,proto3" json:"freshness,omitempty"`
@@ -461,6 +580,69 @@ func (x *Response) GetElectLeaders() *ElectLeadersResponse {
 	return nil
 }
 
+func (x *Response) GetTrimPartition() *TrimPartitionResponse {
+	if x != nil {
+		if x, ok := x.Kind.(*Response_TrimPartition); ok {
+			return x.TrimPartition
+		}
+	}
+	return nil
+}
+
+func (x *Response) GetScrubObjects() *ScrubObjectsResponse {
+	if x != nil {
+		if x, ok := x.Kind.(*Response_ScrubObjects); ok {
+			return x.ScrubObjects
+		}
+	}
+	return nil
+}
+
+func (x *Response) GetForkPoint() *ForkPointResponse {
+	if x != nil {
+		if x, ok := x.Kind.(*Response_ForkPoint); ok {
+			return x.ForkPoint
+		}
+	}
+	return nil
+}
+
+func (x *Response) GetForkTopic() *ForkTopicResponse {
+	if x != nil {
+		if x, ok := x.Kind.(*Response_ForkTopic); ok {
+			return x.ForkTopic
+		}
+	}
+	return nil
+}
+
+func (x *Response) GetTierStatus() *TierStatusResponse {
+	if x != nil {
+		if x, ok := x.Kind.(*Response_TierStatus); ok {
+			return x.TierStatus
+		}
+	}
+	return nil
+}
+
+func (x *Response) GetTierNode() *TierNodeResponse {
+	if x != nil {
+		if x, ok := x.Kind.(*Response_TierNode); ok {
+			return x.TierNode
+		}
+	}
+	return nil
+}
+
+func (x *Response) GetReplicatePartitions() *ReplicatePartitionsResponse {
+	if x != nil {
+		if x, ok := x.Kind.(*Response_ReplicatePartitions); ok {
+			return x.ReplicatePartitions
+		}
+	}
+	return nil
+}
+
 func (x *Response) GetFreshness() *Freshness {
 	if x != nil {
 		return x.Freshness
@@ -524,6 +706,34 @@ type Response_ElectLeaders struct {
 	ElectLeaders *ElectLeadersResponse `protobuf:"bytes,13,opt,name=elect_leaders,json=electLeaders,proto3,oneof"`
 }
 
+type Response_TrimPartition struct {
+	TrimPartition *TrimPartitionResponse `protobuf:"bytes,20,opt,name=trim_partition,json=trimPartition,proto3,oneof"`
+}
+
+type Response_ScrubObjects struct {
+	ScrubObjects *ScrubObjectsResponse `protobuf:"bytes,21,opt,name=scrub_objects,json=scrubObjects,proto3,oneof"`
+}
+
+type Response_ForkPoint struct {
+	ForkPoint *ForkPointResponse `protobuf:"bytes,22,opt,name=fork_point,json=forkPoint,proto3,oneof"`
+}
+
+type Response_ForkTopic struct {
+	ForkTopic *ForkTopicResponse `protobuf:"bytes,23,opt,name=fork_topic,json=forkTopic,proto3,oneof"`
+}
+
+type Response_TierStatus struct {
+	TierStatus *TierStatusResponse `protobuf:"bytes,24,opt,name=tier_status,json=tierStatus,proto3,oneof"`
+}
+
+type Response_TierNode struct {
+	TierNode *TierNodeResponse `protobuf:"bytes,25,opt,name=tier_node,json=tierNode,proto3,oneof"`
+}
+
+type Response_ReplicatePartitions struct {
+	ReplicatePartitions *ReplicatePartitionsResponse `protobuf:"bytes,26,opt,name=replicate_partitions,json=replicatePartitions,proto3,oneof"`
+}
+
 func (*Response_ClusterStatus) isResponse_Kind() {}
 
 func (*Response_ListNodes) isResponse_Kind() {}
@@ -549,6 +759,20 @@ func (*Response_RemoveRaftMember) isResponse_Kind() {}
 func (*Response_UpgradeCluster) isResponse_Kind() {}
 
 func (*Response_ElectLeaders) isResponse_Kind() {}
+
+func (*Response_TrimPartition) isResponse_Kind() {}
+
+func (*Response_ScrubObjects) isResponse_Kind() {}
+
+func (*Response_ForkPoint) isResponse_Kind() {}
+
+func (*Response_ForkTopic) isResponse_Kind() {}
+
+func (*Response_TierStatus) isResponse_Kind() {}
+
+func (*Response_TierNode) isResponse_Kind() {}
+
+func (*Response_ReplicatePartitions) isResponse_Kind() {}
 
 // Freshness is how old an answer may be.
 type Freshness struct {
@@ -672,8 +896,10 @@ type ClusterStatusResponse struct {
 	LeaderlessPartitions  int32 `protobuf:"varint,12,opt,name=leaderless_partitions,json=leaderlessPartitions,proto3" json:"leaderless_partitions,omitempty"`
 	// The highest feature level that the programs of all brokers and controllers speak.
 	SupportedFeatureLevel uint32 `protobuf:"varint,13,opt,name=supported_feature_level,json=supportedFeatureLevel,proto3" json:"supported_feature_level,omitempty"`
-	unknownFields         protoimpl.UnknownFields
-	sizeCache             protoimpl.SizeCache
+	// There where this is a read-only mount of another cluster's object store.
+	Mount         *MountStatus `protobuf:"bytes,14,opt,name=mount,proto3" json:"mount,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ClusterStatusResponse) Reset() {
@@ -797,6 +1023,86 @@ func (x *ClusterStatusResponse) GetSupportedFeatureLevel() uint32 {
 	return 0
 }
 
+func (x *ClusterStatusResponse) GetMount() *MountStatus {
+	if x != nil {
+		return x.Mount
+	}
+	return nil
+}
+
+// MountStatus says what a mount shows.
+type MountStatus struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// 16 bytes: the cluster that is mounted, where things can be changed.
+	ClusterId []byte `protobuf:"bytes,1,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"`
+	// Since the object store was last looked at; -1: it was not since the node began.
+	AgeMs int64 `protobuf:"varint,2,opt,name=age_ms,json=ageMs,proto3" json:"age_ms,omitempty"`
+	// When the copy of the metadata was written that it goes by, milliseconds since 1970; 0: it is not known.
+	CopiedMs int64 `protobuf:"varint,3,opt,name=copied_ms,json=copiedMs,proto3" json:"copied_ms,omitempty"`
+	// Why the last look failed; empty: it did not.
+	Error         string `protobuf:"bytes,4,opt,name=error,proto3" json:"error,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MountStatus) Reset() {
+	*x = MountStatus{}
+	mi := &file_admin_v1_admin_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MountStatus) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MountStatus) ProtoMessage() {}
+
+func (x *MountStatus) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_v1_admin_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MountStatus.ProtoReflect.Descriptor instead.
+func (*MountStatus) Descriptor() ([]byte, []int) {
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *MountStatus) GetClusterId() []byte {
+	if x != nil {
+		return x.ClusterId
+	}
+	return nil
+}
+
+func (x *MountStatus) GetAgeMs() int64 {
+	if x != nil {
+		return x.AgeMs
+	}
+	return 0
+}
+
+func (x *MountStatus) GetCopiedMs() int64 {
+	if x != nil {
+		return x.CopiedMs
+	}
+	return 0
+}
+
+func (x *MountStatus) GetError() string {
+	if x != nil {
+		return x.Error
+	}
+	return ""
+}
+
 // ListNodesRequest asks for all brokers that ever registered.
 type ListNodesRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -806,7 +1112,7 @@ type ListNodesRequest struct {
 
 func (x *ListNodesRequest) Reset() {
 	*x = ListNodesRequest{}
-	mi := &file_admin_v1_admin_proto_msgTypes[5]
+	mi := &file_admin_v1_admin_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -818,7 +1124,7 @@ func (x *ListNodesRequest) String() string {
 func (*ListNodesRequest) ProtoMessage() {}
 
 func (x *ListNodesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_admin_proto_msgTypes[5]
+	mi := &file_admin_v1_admin_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -831,7 +1137,7 @@ func (x *ListNodesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListNodesRequest.ProtoReflect.Descriptor instead.
 func (*ListNodesRequest) Descriptor() ([]byte, []int) {
-	return file_admin_v1_admin_proto_rawDescGZIP(), []int{5}
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{6}
 }
 
 // ListNodesResponse lists brokers by id.
@@ -844,7 +1150,7 @@ type ListNodesResponse struct {
 
 func (x *ListNodesResponse) Reset() {
 	*x = ListNodesResponse{}
-	mi := &file_admin_v1_admin_proto_msgTypes[6]
+	mi := &file_admin_v1_admin_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -856,7 +1162,7 @@ func (x *ListNodesResponse) String() string {
 func (*ListNodesResponse) ProtoMessage() {}
 
 func (x *ListNodesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_admin_proto_msgTypes[6]
+	mi := &file_admin_v1_admin_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -869,7 +1175,7 @@ func (x *ListNodesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListNodesResponse.ProtoReflect.Descriptor instead.
 func (*ListNodesResponse) Descriptor() ([]byte, []int) {
-	return file_admin_v1_admin_proto_rawDescGZIP(), []int{6}
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *ListNodesResponse) GetNodes() []*Node {
@@ -903,7 +1209,7 @@ type Node struct {
 
 func (x *Node) Reset() {
 	*x = Node{}
-	mi := &file_admin_v1_admin_proto_msgTypes[7]
+	mi := &file_admin_v1_admin_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -915,7 +1221,7 @@ func (x *Node) String() string {
 func (*Node) ProtoMessage() {}
 
 func (x *Node) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_admin_proto_msgTypes[7]
+	mi := &file_admin_v1_admin_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -928,7 +1234,7 @@ func (x *Node) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Node.ProtoReflect.Descriptor instead.
 func (*Node) Descriptor() ([]byte, []int) {
-	return file_admin_v1_admin_proto_rawDescGZIP(), []int{7}
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Node) GetNodeId() int32 {
@@ -1020,7 +1326,7 @@ type Endpoint struct {
 
 func (x *Endpoint) Reset() {
 	*x = Endpoint{}
-	mi := &file_admin_v1_admin_proto_msgTypes[8]
+	mi := &file_admin_v1_admin_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1032,7 +1338,7 @@ func (x *Endpoint) String() string {
 func (*Endpoint) ProtoMessage() {}
 
 func (x *Endpoint) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_admin_proto_msgTypes[8]
+	mi := &file_admin_v1_admin_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1045,7 +1351,7 @@ func (x *Endpoint) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Endpoint.ProtoReflect.Descriptor instead.
 func (*Endpoint) Descriptor() ([]byte, []int) {
-	return file_admin_v1_admin_proto_rawDescGZIP(), []int{8}
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Endpoint) GetListener() string {
@@ -1079,7 +1385,7 @@ type ListPartitionsRequest struct {
 
 func (x *ListPartitionsRequest) Reset() {
 	*x = ListPartitionsRequest{}
-	mi := &file_admin_v1_admin_proto_msgTypes[9]
+	mi := &file_admin_v1_admin_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1091,7 +1397,7 @@ func (x *ListPartitionsRequest) String() string {
 func (*ListPartitionsRequest) ProtoMessage() {}
 
 func (x *ListPartitionsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_admin_proto_msgTypes[9]
+	mi := &file_admin_v1_admin_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1104,7 +1410,7 @@ func (x *ListPartitionsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListPartitionsRequest.ProtoReflect.Descriptor instead.
 func (*ListPartitionsRequest) Descriptor() ([]byte, []int) {
-	return file_admin_v1_admin_proto_rawDescGZIP(), []int{9}
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *ListPartitionsRequest) GetTopic() string {
@@ -1147,7 +1453,7 @@ type ListPartitionsResponse struct {
 
 func (x *ListPartitionsResponse) Reset() {
 	*x = ListPartitionsResponse{}
-	mi := &file_admin_v1_admin_proto_msgTypes[10]
+	mi := &file_admin_v1_admin_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1159,7 +1465,7 @@ func (x *ListPartitionsResponse) String() string {
 func (*ListPartitionsResponse) ProtoMessage() {}
 
 func (x *ListPartitionsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_admin_proto_msgTypes[10]
+	mi := &file_admin_v1_admin_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1172,7 +1478,7 @@ func (x *ListPartitionsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListPartitionsResponse.ProtoReflect.Descriptor instead.
 func (*ListPartitionsResponse) Descriptor() ([]byte, []int) {
-	return file_admin_v1_admin_proto_rawDescGZIP(), []int{10}
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *ListPartitionsResponse) GetPartitions() []*Partition {
@@ -1212,7 +1518,7 @@ type Partition struct {
 
 func (x *Partition) Reset() {
 	*x = Partition{}
-	mi := &file_admin_v1_admin_proto_msgTypes[11]
+	mi := &file_admin_v1_admin_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1224,7 +1530,7 @@ func (x *Partition) String() string {
 func (*Partition) ProtoMessage() {}
 
 func (x *Partition) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_admin_proto_msgTypes[11]
+	mi := &file_admin_v1_admin_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1237,7 +1543,7 @@ func (x *Partition) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Partition.ProtoReflect.Descriptor instead.
 func (*Partition) Descriptor() ([]byte, []int) {
-	return file_admin_v1_admin_proto_rawDescGZIP(), []int{11}
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Partition) GetTopic() string {
@@ -1333,7 +1639,7 @@ type RaftStatusRequest struct {
 
 func (x *RaftStatusRequest) Reset() {
 	*x = RaftStatusRequest{}
-	mi := &file_admin_v1_admin_proto_msgTypes[12]
+	mi := &file_admin_v1_admin_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1345,7 +1651,7 @@ func (x *RaftStatusRequest) String() string {
 func (*RaftStatusRequest) ProtoMessage() {}
 
 func (x *RaftStatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_admin_proto_msgTypes[12]
+	mi := &file_admin_v1_admin_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1358,7 +1664,7 @@ func (x *RaftStatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RaftStatusRequest.ProtoReflect.Descriptor instead.
 func (*RaftStatusRequest) Descriptor() ([]byte, []int) {
-	return file_admin_v1_admin_proto_rawDescGZIP(), []int{12}
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{13}
 }
 
 // RaftStatusResponse is raft as the answering node's controller sees it.
@@ -1377,7 +1683,7 @@ type RaftStatusResponse struct {
 
 func (x *RaftStatusResponse) Reset() {
 	*x = RaftStatusResponse{}
-	mi := &file_admin_v1_admin_proto_msgTypes[13]
+	mi := &file_admin_v1_admin_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1389,7 +1695,7 @@ func (x *RaftStatusResponse) String() string {
 func (*RaftStatusResponse) ProtoMessage() {}
 
 func (x *RaftStatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_admin_proto_msgTypes[13]
+	mi := &file_admin_v1_admin_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1402,7 +1708,7 @@ func (x *RaftStatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RaftStatusResponse.ProtoReflect.Descriptor instead.
 func (*RaftStatusResponse) Descriptor() ([]byte, []int) {
-	return file_admin_v1_admin_proto_rawDescGZIP(), []int{13}
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *RaftStatusResponse) GetAnsweredBy() int32 {
@@ -1464,7 +1770,7 @@ type RaftMember struct {
 
 func (x *RaftMember) Reset() {
 	*x = RaftMember{}
-	mi := &file_admin_v1_admin_proto_msgTypes[14]
+	mi := &file_admin_v1_admin_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1476,7 +1782,7 @@ func (x *RaftMember) String() string {
 func (*RaftMember) ProtoMessage() {}
 
 func (x *RaftMember) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_admin_proto_msgTypes[14]
+	mi := &file_admin_v1_admin_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1489,7 +1795,7 @@ func (x *RaftMember) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RaftMember.ProtoReflect.Descriptor instead.
 func (*RaftMember) Descriptor() ([]byte, []int) {
-	return file_admin_v1_admin_proto_rawDescGZIP(), []int{14}
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *RaftMember) GetRaftId() uint64 {
@@ -1543,7 +1849,7 @@ type ClusterConfigRequest struct {
 
 func (x *ClusterConfigRequest) Reset() {
 	*x = ClusterConfigRequest{}
-	mi := &file_admin_v1_admin_proto_msgTypes[15]
+	mi := &file_admin_v1_admin_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1555,7 +1861,7 @@ func (x *ClusterConfigRequest) String() string {
 func (*ClusterConfigRequest) ProtoMessage() {}
 
 func (x *ClusterConfigRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_admin_proto_msgTypes[15]
+	mi := &file_admin_v1_admin_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1568,7 +1874,7 @@ func (x *ClusterConfigRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClusterConfigRequest.ProtoReflect.Descriptor instead.
 func (*ClusterConfigRequest) Descriptor() ([]byte, []int) {
-	return file_admin_v1_admin_proto_rawDescGZIP(), []int{15}
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{16}
 }
 
 // ClusterConfigResponse lists the settings by key.
@@ -1581,7 +1887,7 @@ type ClusterConfigResponse struct {
 
 func (x *ClusterConfigResponse) Reset() {
 	*x = ClusterConfigResponse{}
-	mi := &file_admin_v1_admin_proto_msgTypes[16]
+	mi := &file_admin_v1_admin_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1593,7 +1899,7 @@ func (x *ClusterConfigResponse) String() string {
 func (*ClusterConfigResponse) ProtoMessage() {}
 
 func (x *ClusterConfigResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_admin_proto_msgTypes[16]
+	mi := &file_admin_v1_admin_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1606,7 +1912,7 @@ func (x *ClusterConfigResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClusterConfigResponse.ProtoReflect.Descriptor instead.
 func (*ClusterConfigResponse) Descriptor() ([]byte, []int) {
-	return file_admin_v1_admin_proto_rawDescGZIP(), []int{16}
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *ClusterConfigResponse) GetSettings() []*Setting {
@@ -1630,7 +1936,7 @@ type Setting struct {
 
 func (x *Setting) Reset() {
 	*x = Setting{}
-	mi := &file_admin_v1_admin_proto_msgTypes[17]
+	mi := &file_admin_v1_admin_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1642,7 +1948,7 @@ func (x *Setting) String() string {
 func (*Setting) ProtoMessage() {}
 
 func (x *Setting) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_admin_proto_msgTypes[17]
+	mi := &file_admin_v1_admin_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1655,7 +1961,7 @@ func (x *Setting) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Setting.ProtoReflect.Descriptor instead.
 func (*Setting) Descriptor() ([]byte, []int) {
-	return file_admin_v1_admin_proto_rawDescGZIP(), []int{17}
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Setting) GetKey() string {
@@ -1697,7 +2003,7 @@ type AlterClusterConfigRequest struct {
 
 func (x *AlterClusterConfigRequest) Reset() {
 	*x = AlterClusterConfigRequest{}
-	mi := &file_admin_v1_admin_proto_msgTypes[18]
+	mi := &file_admin_v1_admin_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1709,7 +2015,7 @@ func (x *AlterClusterConfigRequest) String() string {
 func (*AlterClusterConfigRequest) ProtoMessage() {}
 
 func (x *AlterClusterConfigRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_admin_proto_msgTypes[18]
+	mi := &file_admin_v1_admin_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1722,7 +2028,7 @@ func (x *AlterClusterConfigRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AlterClusterConfigRequest.ProtoReflect.Descriptor instead.
 func (*AlterClusterConfigRequest) Descriptor() ([]byte, []int) {
-	return file_admin_v1_admin_proto_rawDescGZIP(), []int{18}
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *AlterClusterConfigRequest) GetSet() map[string]string {
@@ -1748,7 +2054,7 @@ type AlterClusterConfigResponse struct {
 
 func (x *AlterClusterConfigResponse) Reset() {
 	*x = AlterClusterConfigResponse{}
-	mi := &file_admin_v1_admin_proto_msgTypes[19]
+	mi := &file_admin_v1_admin_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1760,7 +2066,7 @@ func (x *AlterClusterConfigResponse) String() string {
 func (*AlterClusterConfigResponse) ProtoMessage() {}
 
 func (x *AlterClusterConfigResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_admin_proto_msgTypes[19]
+	mi := &file_admin_v1_admin_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1773,7 +2079,7 @@ func (x *AlterClusterConfigResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AlterClusterConfigResponse.ProtoReflect.Descriptor instead.
 func (*AlterClusterConfigResponse) Descriptor() ([]byte, []int) {
-	return file_admin_v1_admin_proto_rawDescGZIP(), []int{19}
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{20}
 }
 
 // MovePartitionsRequest gives partitions other replicas, in the background; or cancels that. Each move is decided by itself.
@@ -1786,7 +2092,7 @@ type MovePartitionsRequest struct {
 
 func (x *MovePartitionsRequest) Reset() {
 	*x = MovePartitionsRequest{}
-	mi := &file_admin_v1_admin_proto_msgTypes[20]
+	mi := &file_admin_v1_admin_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1798,7 +2104,7 @@ func (x *MovePartitionsRequest) String() string {
 func (*MovePartitionsRequest) ProtoMessage() {}
 
 func (x *MovePartitionsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_admin_proto_msgTypes[20]
+	mi := &file_admin_v1_admin_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1811,7 +2117,7 @@ func (x *MovePartitionsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MovePartitionsRequest.ProtoReflect.Descriptor instead.
 func (*MovePartitionsRequest) Descriptor() ([]byte, []int) {
-	return file_admin_v1_admin_proto_rawDescGZIP(), []int{20}
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *MovePartitionsRequest) GetMoves() []*PartitionMove {
@@ -1834,7 +2140,7 @@ type PartitionMove struct {
 
 func (x *PartitionMove) Reset() {
 	*x = PartitionMove{}
-	mi := &file_admin_v1_admin_proto_msgTypes[21]
+	mi := &file_admin_v1_admin_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1846,7 +2152,7 @@ func (x *PartitionMove) String() string {
 func (*PartitionMove) ProtoMessage() {}
 
 func (x *PartitionMove) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_admin_proto_msgTypes[21]
+	mi := &file_admin_v1_admin_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1859,7 +2165,7 @@ func (x *PartitionMove) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PartitionMove.ProtoReflect.Descriptor instead.
 func (*PartitionMove) Descriptor() ([]byte, []int) {
-	return file_admin_v1_admin_proto_rawDescGZIP(), []int{21}
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *PartitionMove) GetTopic() string {
@@ -1893,7 +2199,7 @@ type MovePartitionsResponse struct {
 
 func (x *MovePartitionsResponse) Reset() {
 	*x = MovePartitionsResponse{}
-	mi := &file_admin_v1_admin_proto_msgTypes[22]
+	mi := &file_admin_v1_admin_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1905,7 +2211,7 @@ func (x *MovePartitionsResponse) String() string {
 func (*MovePartitionsResponse) ProtoMessage() {}
 
 func (x *MovePartitionsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_admin_proto_msgTypes[22]
+	mi := &file_admin_v1_admin_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1918,7 +2224,7 @@ func (x *MovePartitionsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MovePartitionsResponse.ProtoReflect.Descriptor instead.
 func (*MovePartitionsResponse) Descriptor() ([]byte, []int) {
-	return file_admin_v1_admin_proto_rawDescGZIP(), []int{22}
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *MovePartitionsResponse) GetOutcomes() []*MoveOutcome {
@@ -1940,7 +2246,7 @@ type MoveOutcome struct {
 
 func (x *MoveOutcome) Reset() {
 	*x = MoveOutcome{}
-	mi := &file_admin_v1_admin_proto_msgTypes[23]
+	mi := &file_admin_v1_admin_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1952,7 +2258,7 @@ func (x *MoveOutcome) String() string {
 func (*MoveOutcome) ProtoMessage() {}
 
 func (x *MoveOutcome) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_admin_proto_msgTypes[23]
+	mi := &file_admin_v1_admin_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1965,7 +2271,7 @@ func (x *MoveOutcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MoveOutcome.ProtoReflect.Descriptor instead.
 func (*MoveOutcome) Descriptor() ([]byte, []int) {
-	return file_admin_v1_admin_proto_rawDescGZIP(), []int{23}
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *MoveOutcome) GetCode() int32 {
@@ -1976,6 +2282,221 @@ func (x *MoveOutcome) GetCode() int32 {
 }
 
 func (x *MoveOutcome) GetMessage() string {
+	if x != nil {
+		return x.Message
+	}
+	return ""
+}
+
+// ReplicatePartitionsRequest has partitions that have not as many replicas as their topic is to have given others by plan, in the background, at most a thousand of them. Asking again
+// goes on with the next ones, and says how far that is.
+type ReplicatePartitionsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Only those of these topics. Empty: of all.
+	Topics []string `protobuf:"bytes,1,rep,name=topics,proto3" json:"topics,omitempty"`
+	// How many replicas each is to have. 0: as many as its topic had before a restore, or as the most replicated of the topic's partitions.
+	Replicas int32 `protobuf:"varint,2,opt,name=replicas,proto3" json:"replicas,omitempty"`
+	// Only say what would be done.
+	DryRun        bool `protobuf:"varint,3,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReplicatePartitionsRequest) Reset() {
+	*x = ReplicatePartitionsRequest{}
+	mi := &file_admin_v1_admin_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReplicatePartitionsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReplicatePartitionsRequest) ProtoMessage() {}
+
+func (x *ReplicatePartitionsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_v1_admin_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReplicatePartitionsRequest.ProtoReflect.Descriptor instead.
+func (*ReplicatePartitionsRequest) Descriptor() ([]byte, []int) {
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *ReplicatePartitionsRequest) GetTopics() []string {
+	if x != nil {
+		return x.Topics
+	}
+	return nil
+}
+
+func (x *ReplicatePartitionsRequest) GetReplicas() int32 {
+	if x != nil {
+		return x.Replicas
+	}
+	return 0
+}
+
+func (x *ReplicatePartitionsRequest) GetDryRun() bool {
+	if x != nil {
+		return x.DryRun
+	}
+	return false
+}
+
+// ReplicatePartitionsResponse says what was begun, and what is left.
+type ReplicatePartitionsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Moves []*PlannedMove         `protobuf:"bytes,1,rep,name=moves,proto3" json:"moves,omitempty"`
+	// Partitions that get other replicas just now, those of the moves included unless they are only planned.
+	Moving int32 `protobuf:"varint,2,opt,name=moving,proto3" json:"moving,omitempty"`
+	// Partitions that will have fewer replicas than they are to have: there are too few nodes that take some.
+	Short         int32 `protobuf:"varint,3,opt,name=short,proto3" json:"short,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReplicatePartitionsResponse) Reset() {
+	*x = ReplicatePartitionsResponse{}
+	mi := &file_admin_v1_admin_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReplicatePartitionsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReplicatePartitionsResponse) ProtoMessage() {}
+
+func (x *ReplicatePartitionsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_v1_admin_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReplicatePartitionsResponse.ProtoReflect.Descriptor instead.
+func (*ReplicatePartitionsResponse) Descriptor() ([]byte, []int) {
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *ReplicatePartitionsResponse) GetMoves() []*PlannedMove {
+	if x != nil {
+		return x.Moves
+	}
+	return nil
+}
+
+func (x *ReplicatePartitionsResponse) GetMoving() int32 {
+	if x != nil {
+		return x.Moving
+	}
+	return 0
+}
+
+func (x *ReplicatePartitionsResponse) GetShort() int32 {
+	if x != nil {
+		return x.Short
+	}
+	return 0
+}
+
+// PlannedMove is what becomes of one partition.
+type PlannedMove struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Topic     string                 `protobuf:"bytes,1,opt,name=topic,proto3" json:"topic,omitempty"`
+	Partition int32                  `protobuf:"varint,2,opt,name=partition,proto3" json:"partition,omitempty"`
+	From      []int32                `protobuf:"varint,3,rep,packed,name=from,proto3" json:"from,omitempty"`
+	// The preferred leader first.
+	To []int32 `protobuf:"varint,4,rep,packed,name=to,proto3" json:"to,omitempty"`
+	// 0: it was begun, or would be.
+	Code          int32  `protobuf:"varint,5,opt,name=code,proto3" json:"code,omitempty"`
+	Message       string `protobuf:"bytes,6,opt,name=message,proto3" json:"message,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PlannedMove) Reset() {
+	*x = PlannedMove{}
+	mi := &file_admin_v1_admin_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PlannedMove) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PlannedMove) ProtoMessage() {}
+
+func (x *PlannedMove) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_v1_admin_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PlannedMove.ProtoReflect.Descriptor instead.
+func (*PlannedMove) Descriptor() ([]byte, []int) {
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *PlannedMove) GetTopic() string {
+	if x != nil {
+		return x.Topic
+	}
+	return ""
+}
+
+func (x *PlannedMove) GetPartition() int32 {
+	if x != nil {
+		return x.Partition
+	}
+	return 0
+}
+
+func (x *PlannedMove) GetFrom() []int32 {
+	if x != nil {
+		return x.From
+	}
+	return nil
+}
+
+func (x *PlannedMove) GetTo() []int32 {
+	if x != nil {
+		return x.To
+	}
+	return nil
+}
+
+func (x *PlannedMove) GetCode() int32 {
+	if x != nil {
+		return x.Code
+	}
+	return 0
+}
+
+func (x *PlannedMove) GetMessage() string {
 	if x != nil {
 		return x.Message
 	}
@@ -1994,7 +2515,7 @@ type DrainNodeRequest struct {
 
 func (x *DrainNodeRequest) Reset() {
 	*x = DrainNodeRequest{}
-	mi := &file_admin_v1_admin_proto_msgTypes[24]
+	mi := &file_admin_v1_admin_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2006,7 +2527,7 @@ func (x *DrainNodeRequest) String() string {
 func (*DrainNodeRequest) ProtoMessage() {}
 
 func (x *DrainNodeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_admin_proto_msgTypes[24]
+	mi := &file_admin_v1_admin_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2019,7 +2540,7 @@ func (x *DrainNodeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrainNodeRequest.ProtoReflect.Descriptor instead.
 func (*DrainNodeRequest) Descriptor() ([]byte, []int) {
-	return file_admin_v1_admin_proto_rawDescGZIP(), []int{24}
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *DrainNodeRequest) GetNodeId() int32 {
@@ -2051,7 +2572,7 @@ type DrainNodeResponse struct {
 
 func (x *DrainNodeResponse) Reset() {
 	*x = DrainNodeResponse{}
-	mi := &file_admin_v1_admin_proto_msgTypes[25]
+	mi := &file_admin_v1_admin_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2063,7 +2584,7 @@ func (x *DrainNodeResponse) String() string {
 func (*DrainNodeResponse) ProtoMessage() {}
 
 func (x *DrainNodeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_admin_proto_msgTypes[25]
+	mi := &file_admin_v1_admin_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2076,7 +2597,7 @@ func (x *DrainNodeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrainNodeResponse.ProtoReflect.Descriptor instead.
 func (*DrainNodeResponse) Descriptor() ([]byte, []int) {
-	return file_admin_v1_admin_proto_rawDescGZIP(), []int{25}
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *DrainNodeResponse) GetReplicas() int32 {
@@ -2110,7 +2631,7 @@ type RemoveNodeRequest struct {
 
 func (x *RemoveNodeRequest) Reset() {
 	*x = RemoveNodeRequest{}
-	mi := &file_admin_v1_admin_proto_msgTypes[26]
+	mi := &file_admin_v1_admin_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2122,7 +2643,7 @@ func (x *RemoveNodeRequest) String() string {
 func (*RemoveNodeRequest) ProtoMessage() {}
 
 func (x *RemoveNodeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_admin_proto_msgTypes[26]
+	mi := &file_admin_v1_admin_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2135,7 +2656,7 @@ func (x *RemoveNodeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveNodeRequest.ProtoReflect.Descriptor instead.
 func (*RemoveNodeRequest) Descriptor() ([]byte, []int) {
-	return file_admin_v1_admin_proto_rawDescGZIP(), []int{26}
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *RemoveNodeRequest) GetNodeId() int32 {
@@ -2154,7 +2675,7 @@ type RemoveNodeResponse struct {
 
 func (x *RemoveNodeResponse) Reset() {
 	*x = RemoveNodeResponse{}
-	mi := &file_admin_v1_admin_proto_msgTypes[27]
+	mi := &file_admin_v1_admin_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2166,7 +2687,7 @@ func (x *RemoveNodeResponse) String() string {
 func (*RemoveNodeResponse) ProtoMessage() {}
 
 func (x *RemoveNodeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_admin_proto_msgTypes[27]
+	mi := &file_admin_v1_admin_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2179,7 +2700,7 @@ func (x *RemoveNodeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveNodeResponse.ProtoReflect.Descriptor instead.
 func (*RemoveNodeResponse) Descriptor() ([]byte, []int) {
-	return file_admin_v1_admin_proto_rawDescGZIP(), []int{27}
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{31}
 }
 
 // AddRaftMemberRequest takes a node's controller, which asked for a place when it started, into raft as a learner. It becomes a voter by itself when it has
@@ -2193,7 +2714,7 @@ type AddRaftMemberRequest struct {
 
 func (x *AddRaftMemberRequest) Reset() {
 	*x = AddRaftMemberRequest{}
-	mi := &file_admin_v1_admin_proto_msgTypes[28]
+	mi := &file_admin_v1_admin_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2205,7 +2726,7 @@ func (x *AddRaftMemberRequest) String() string {
 func (*AddRaftMemberRequest) ProtoMessage() {}
 
 func (x *AddRaftMemberRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_admin_proto_msgTypes[28]
+	mi := &file_admin_v1_admin_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2218,7 +2739,7 @@ func (x *AddRaftMemberRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddRaftMemberRequest.ProtoReflect.Descriptor instead.
 func (*AddRaftMemberRequest) Descriptor() ([]byte, []int) {
-	return file_admin_v1_admin_proto_rawDescGZIP(), []int{28}
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *AddRaftMemberRequest) GetNodeId() int32 {
@@ -2238,7 +2759,7 @@ type AddRaftMemberResponse struct {
 
 func (x *AddRaftMemberResponse) Reset() {
 	*x = AddRaftMemberResponse{}
-	mi := &file_admin_v1_admin_proto_msgTypes[29]
+	mi := &file_admin_v1_admin_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2250,7 +2771,7 @@ func (x *AddRaftMemberResponse) String() string {
 func (*AddRaftMemberResponse) ProtoMessage() {}
 
 func (x *AddRaftMemberResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_admin_proto_msgTypes[29]
+	mi := &file_admin_v1_admin_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2263,7 +2784,7 @@ func (x *AddRaftMemberResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddRaftMemberResponse.ProtoReflect.Descriptor instead.
 func (*AddRaftMemberResponse) Descriptor() ([]byte, []int) {
-	return file_admin_v1_admin_proto_rawDescGZIP(), []int{29}
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *AddRaftMemberResponse) GetMember() *RaftMember {
@@ -2283,7 +2804,7 @@ type RemoveRaftMemberRequest struct {
 
 func (x *RemoveRaftMemberRequest) Reset() {
 	*x = RemoveRaftMemberRequest{}
-	mi := &file_admin_v1_admin_proto_msgTypes[30]
+	mi := &file_admin_v1_admin_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2295,7 +2816,7 @@ func (x *RemoveRaftMemberRequest) String() string {
 func (*RemoveRaftMemberRequest) ProtoMessage() {}
 
 func (x *RemoveRaftMemberRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_admin_proto_msgTypes[30]
+	mi := &file_admin_v1_admin_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2308,7 +2829,7 @@ func (x *RemoveRaftMemberRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveRaftMemberRequest.ProtoReflect.Descriptor instead.
 func (*RemoveRaftMemberRequest) Descriptor() ([]byte, []int) {
-	return file_admin_v1_admin_proto_rawDescGZIP(), []int{30}
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *RemoveRaftMemberRequest) GetRaftId() uint64 {
@@ -2327,7 +2848,7 @@ type RemoveRaftMemberResponse struct {
 
 func (x *RemoveRaftMemberResponse) Reset() {
 	*x = RemoveRaftMemberResponse{}
-	mi := &file_admin_v1_admin_proto_msgTypes[31]
+	mi := &file_admin_v1_admin_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2339,7 +2860,7 @@ func (x *RemoveRaftMemberResponse) String() string {
 func (*RemoveRaftMemberResponse) ProtoMessage() {}
 
 func (x *RemoveRaftMemberResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_admin_proto_msgTypes[31]
+	mi := &file_admin_v1_admin_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2352,7 +2873,7 @@ func (x *RemoveRaftMemberResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveRaftMemberResponse.ProtoReflect.Descriptor instead.
 func (*RemoveRaftMemberResponse) Descriptor() ([]byte, []int) {
-	return file_admin_v1_admin_proto_rawDescGZIP(), []int{31}
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{35}
 }
 
 // UpgradeClusterRequest raises the cluster's feature level, when all nodes run the newer program. It never falls again.
@@ -2368,7 +2889,7 @@ type UpgradeClusterRequest struct {
 
 func (x *UpgradeClusterRequest) Reset() {
 	*x = UpgradeClusterRequest{}
-	mi := &file_admin_v1_admin_proto_msgTypes[32]
+	mi := &file_admin_v1_admin_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2380,7 +2901,7 @@ func (x *UpgradeClusterRequest) String() string {
 func (*UpgradeClusterRequest) ProtoMessage() {}
 
 func (x *UpgradeClusterRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_admin_proto_msgTypes[32]
+	mi := &file_admin_v1_admin_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2393,7 +2914,7 @@ func (x *UpgradeClusterRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpgradeClusterRequest.ProtoReflect.Descriptor instead.
 func (*UpgradeClusterRequest) Descriptor() ([]byte, []int) {
-	return file_admin_v1_admin_proto_rawDescGZIP(), []int{32}
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *UpgradeClusterRequest) GetFeatureLevel() uint32 {
@@ -2421,7 +2942,7 @@ type UpgradeClusterResponse struct {
 
 func (x *UpgradeClusterResponse) Reset() {
 	*x = UpgradeClusterResponse{}
-	mi := &file_admin_v1_admin_proto_msgTypes[33]
+	mi := &file_admin_v1_admin_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2433,7 +2954,7 @@ func (x *UpgradeClusterResponse) String() string {
 func (*UpgradeClusterResponse) ProtoMessage() {}
 
 func (x *UpgradeClusterResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_admin_proto_msgTypes[33]
+	mi := &file_admin_v1_admin_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2446,7 +2967,7 @@ func (x *UpgradeClusterResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpgradeClusterResponse.ProtoReflect.Descriptor instead.
 func (*UpgradeClusterResponse) Descriptor() ([]byte, []int) {
-	return file_admin_v1_admin_proto_rawDescGZIP(), []int{33}
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *UpgradeClusterResponse) GetBefore() uint32 {
@@ -2483,7 +3004,7 @@ type ElectLeadersRequest struct {
 
 func (x *ElectLeadersRequest) Reset() {
 	*x = ElectLeadersRequest{}
-	mi := &file_admin_v1_admin_proto_msgTypes[34]
+	mi := &file_admin_v1_admin_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2495,7 +3016,7 @@ func (x *ElectLeadersRequest) String() string {
 func (*ElectLeadersRequest) ProtoMessage() {}
 
 func (x *ElectLeadersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_admin_proto_msgTypes[34]
+	mi := &file_admin_v1_admin_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2508,7 +3029,7 @@ func (x *ElectLeadersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ElectLeadersRequest.ProtoReflect.Descriptor instead.
 func (*ElectLeadersRequest) Descriptor() ([]byte, []int) {
-	return file_admin_v1_admin_proto_rawDescGZIP(), []int{34}
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *ElectLeadersRequest) GetTopic() string {
@@ -2558,7 +3079,7 @@ type ElectLeadersResponse struct {
 
 func (x *ElectLeadersResponse) Reset() {
 	*x = ElectLeadersResponse{}
-	mi := &file_admin_v1_admin_proto_msgTypes[35]
+	mi := &file_admin_v1_admin_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2570,7 +3091,7 @@ func (x *ElectLeadersResponse) String() string {
 func (*ElectLeadersResponse) ProtoMessage() {}
 
 func (x *ElectLeadersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_admin_proto_msgTypes[35]
+	mi := &file_admin_v1_admin_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2583,7 +3104,7 @@ func (x *ElectLeadersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ElectLeadersResponse.ProtoReflect.Descriptor instead.
 func (*ElectLeadersResponse) Descriptor() ([]byte, []int) {
-	return file_admin_v1_admin_proto_rawDescGZIP(), []int{35}
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *ElectLeadersResponse) GetOutcomes() []*ElectionOutcome {
@@ -2617,7 +3138,7 @@ type ElectionOutcome struct {
 
 func (x *ElectionOutcome) Reset() {
 	*x = ElectionOutcome{}
-	mi := &file_admin_v1_admin_proto_msgTypes[36]
+	mi := &file_admin_v1_admin_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2629,7 +3150,7 @@ func (x *ElectionOutcome) String() string {
 func (*ElectionOutcome) ProtoMessage() {}
 
 func (x *ElectionOutcome) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_admin_proto_msgTypes[36]
+	mi := &file_admin_v1_admin_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2642,7 +3163,7 @@ func (x *ElectionOutcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ElectionOutcome.ProtoReflect.Descriptor instead.
 func (*ElectionOutcome) Descriptor() ([]byte, []int) {
-	return file_admin_v1_admin_proto_rawDescGZIP(), []int{36}
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *ElectionOutcome) GetTopic() string {
@@ -2687,11 +3208,1359 @@ func (x *ElectionOutcome) GetMessage() string {
 	return ""
 }
 
+// TrimPartitionRequest deletes the records of a partition below an offset. It is asked of the partition's leader, and may be sent again.
+type TrimPartitionRequest struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Topic     string                 `protobuf:"bytes,1,opt,name=topic,proto3" json:"topic,omitempty"`
+	Partition int32                  `protobuf:"varint,2,opt,name=partition,proto3" json:"partition,omitempty"`
+	// Where the log is to start, at most the high watermark; -1: there. A start that is higher already stays.
+	Offset        int64 `protobuf:"varint,3,opt,name=offset,proto3" json:"offset,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TrimPartitionRequest) Reset() {
+	*x = TrimPartitionRequest{}
+	mi := &file_admin_v1_admin_proto_msgTypes[41]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TrimPartitionRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TrimPartitionRequest) ProtoMessage() {}
+
+func (x *TrimPartitionRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_v1_admin_proto_msgTypes[41]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TrimPartitionRequest.ProtoReflect.Descriptor instead.
+func (*TrimPartitionRequest) Descriptor() ([]byte, []int) {
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{41}
+}
+
+func (x *TrimPartitionRequest) GetTopic() string {
+	if x != nil {
+		return x.Topic
+	}
+	return ""
+}
+
+func (x *TrimPartitionRequest) GetPartition() int32 {
+	if x != nil {
+		return x.Partition
+	}
+	return 0
+}
+
+func (x *TrimPartitionRequest) GetOffset() int64 {
+	if x != nil {
+		return x.Offset
+	}
+	return 0
+}
+
+// TrimPartitionResponse says where the log starts now.
+type TrimPartitionResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	LogStart      int64                  `protobuf:"varint,1,opt,name=log_start,json=logStart,proto3" json:"log_start,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TrimPartitionResponse) Reset() {
+	*x = TrimPartitionResponse{}
+	mi := &file_admin_v1_admin_proto_msgTypes[42]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TrimPartitionResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TrimPartitionResponse) ProtoMessage() {}
+
+func (x *TrimPartitionResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_v1_admin_proto_msgTypes[42]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TrimPartitionResponse.ProtoReflect.Descriptor instead.
+func (*TrimPartitionResponse) Descriptor() ([]byte, []int) {
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{42}
+}
+
+func (x *TrimPartitionResponse) GetLogStart() int64 {
+	if x != nil {
+		return x.LogStart
+	}
+	return 0
+}
+
+// ScrubObjectsRequest compares what lies in the object store under the cluster's prefix with the metadata, page by page. It may be sent again.
+type ScrubObjectsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Where to go on: the next_page of the answer before. Empty: at the beginning.
+	Page string `protobuf:"bytes,1,opt,name=page,proto3" json:"page,omitempty"`
+	// Have orphans deleted that are older than the grace: they become garbage, or are deleted at once where they never can be anything else.
+	Delete bool `protobuf:"varint,2,opt,name=delete,proto3" json:"delete,omitempty"`
+	// Only those are orphans that are at least so old, by the store's clock; 0: the server's grace, which is also the least.
+	OlderThanMs   int64 `protobuf:"varint,3,opt,name=older_than_ms,json=olderThanMs,proto3" json:"older_than_ms,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ScrubObjectsRequest) Reset() {
+	*x = ScrubObjectsRequest{}
+	mi := &file_admin_v1_admin_proto_msgTypes[43]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ScrubObjectsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ScrubObjectsRequest) ProtoMessage() {}
+
+func (x *ScrubObjectsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_v1_admin_proto_msgTypes[43]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ScrubObjectsRequest.ProtoReflect.Descriptor instead.
+func (*ScrubObjectsRequest) Descriptor() ([]byte, []int) {
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{43}
+}
+
+func (x *ScrubObjectsRequest) GetPage() string {
+	if x != nil {
+		return x.Page
+	}
+	return ""
+}
+
+func (x *ScrubObjectsRequest) GetDelete() bool {
+	if x != nil {
+		return x.Delete
+	}
+	return false
+}
+
+func (x *ScrubObjectsRequest) GetOlderThanMs() int64 {
+	if x != nil {
+		return x.OlderThanMs
+	}
+	return 0
+}
+
+// ScrubObjectsResponse is one page.
+type ScrubObjectsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Objects that were looked at, and their bytes.
+	Objects int64 `protobuf:"varint,1,opt,name=objects,proto3" json:"objects,omitempty"`
+	Bytes   int64 `protobuf:"varint,2,opt,name=bytes,proto3" json:"bytes,omitempty"`
+	// Of those: known to the metadata as garbage, which is deleted after its grace.
+	Garbage int64 `protobuf:"varint,3,opt,name=garbage,proto3" json:"garbage,omitempty"`
+	// Of those: unknown to the metadata and not older than the grace: they may be on their way.
+	Young   int64           `protobuf:"varint,4,opt,name=young,proto3" json:"young,omitempty"`
+	Orphans []*OrphanObject `protobuf:"bytes,5,rep,name=orphans,proto3" json:"orphans,omitempty"`
+	// Keys of committed objects that the store does not list.
+	Missing []string `protobuf:"bytes,6,rep,name=missing,proto3" json:"missing,omitempty"`
+	// Empty: that was the last page.
+	NextPage      string `protobuf:"bytes,7,opt,name=next_page,json=nextPage,proto3" json:"next_page,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ScrubObjectsResponse) Reset() {
+	*x = ScrubObjectsResponse{}
+	mi := &file_admin_v1_admin_proto_msgTypes[44]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ScrubObjectsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ScrubObjectsResponse) ProtoMessage() {}
+
+func (x *ScrubObjectsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_v1_admin_proto_msgTypes[44]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ScrubObjectsResponse.ProtoReflect.Descriptor instead.
+func (*ScrubObjectsResponse) Descriptor() ([]byte, []int) {
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{44}
+}
+
+func (x *ScrubObjectsResponse) GetObjects() int64 {
+	if x != nil {
+		return x.Objects
+	}
+	return 0
+}
+
+func (x *ScrubObjectsResponse) GetBytes() int64 {
+	if x != nil {
+		return x.Bytes
+	}
+	return 0
+}
+
+func (x *ScrubObjectsResponse) GetGarbage() int64 {
+	if x != nil {
+		return x.Garbage
+	}
+	return 0
+}
+
+func (x *ScrubObjectsResponse) GetYoung() int64 {
+	if x != nil {
+		return x.Young
+	}
+	return 0
+}
+
+func (x *ScrubObjectsResponse) GetOrphans() []*OrphanObject {
+	if x != nil {
+		return x.Orphans
+	}
+	return nil
+}
+
+func (x *ScrubObjectsResponse) GetMissing() []string {
+	if x != nil {
+		return x.Missing
+	}
+	return nil
+}
+
+func (x *ScrubObjectsResponse) GetNextPage() string {
+	if x != nil {
+		return x.NextPage
+	}
+	return ""
+}
+
+// OrphanObject is one that nothing refers to, and that nothing will.
+type OrphanObject struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Key       string                 `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	SizeBytes int64                  `protobuf:"varint,2,opt,name=size_bytes,json=sizeBytes,proto3" json:"size_bytes,omitempty"`
+	AgeMs     int64                  `protobuf:"varint,3,opt,name=age_ms,json=ageMs,proto3" json:"age_ms,omitempty"`
+	// It was deleted, or will be after the grace.
+	Deleted bool `protobuf:"varint,4,opt,name=deleted,proto3" json:"deleted,omitempty"`
+	// Why it was not.
+	Message       string `protobuf:"bytes,5,opt,name=message,proto3" json:"message,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *OrphanObject) Reset() {
+	*x = OrphanObject{}
+	mi := &file_admin_v1_admin_proto_msgTypes[45]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OrphanObject) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OrphanObject) ProtoMessage() {}
+
+func (x *OrphanObject) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_v1_admin_proto_msgTypes[45]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use OrphanObject.ProtoReflect.Descriptor instead.
+func (*OrphanObject) Descriptor() ([]byte, []int) {
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{45}
+}
+
+func (x *OrphanObject) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+func (x *OrphanObject) GetSizeBytes() int64 {
+	if x != nil {
+		return x.SizeBytes
+	}
+	return 0
+}
+
+func (x *OrphanObject) GetAgeMs() int64 {
+	if x != nil {
+		return x.AgeMs
+	}
+	return 0
+}
+
+func (x *OrphanObject) GetDeleted() bool {
+	if x != nil {
+		return x.Deleted
+	}
+	return false
+}
+
+func (x *OrphanObject) GetMessage() string {
+	if x != nil {
+		return x.Message
+	}
+	return ""
+}
+
+// ForkPointRequest has what is committed of a partition brought into the object store, up to where a fork of its topic is to begin, and waits for that. It
+// is asked of the partition's leader, and may be sent again.
+type ForkPointRequest struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Topic     string                 `protobuf:"bytes,1,opt,name=topic,proto3" json:"topic,omitempty"`
+	Partition int32                  `protobuf:"varint,2,opt,name=partition,proto3" json:"partition,omitempty"`
+	// From the log start to the high watermark; -1: there, or where the object store has come to since.
+	Offset        int64 `protobuf:"varint,3,opt,name=offset,proto3" json:"offset,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ForkPointRequest) Reset() {
+	*x = ForkPointRequest{}
+	mi := &file_admin_v1_admin_proto_msgTypes[46]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ForkPointRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ForkPointRequest) ProtoMessage() {}
+
+func (x *ForkPointRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_v1_admin_proto_msgTypes[46]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ForkPointRequest.ProtoReflect.Descriptor instead.
+func (*ForkPointRequest) Descriptor() ([]byte, []int) {
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{46}
+}
+
+func (x *ForkPointRequest) GetTopic() string {
+	if x != nil {
+		return x.Topic
+	}
+	return ""
+}
+
+func (x *ForkPointRequest) GetPartition() int32 {
+	if x != nil {
+		return x.Partition
+	}
+	return 0
+}
+
+func (x *ForkPointRequest) GetOffset() int64 {
+	if x != nil {
+		return x.Offset
+	}
+	return 0
+}
+
+// ForkPointResponse says where a fork can begin.
+type ForkPointResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The offset, or where the batch begins that holds it.
+	Offset        int64 `protobuf:"varint,1,opt,name=offset,proto3" json:"offset,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ForkPointResponse) Reset() {
+	*x = ForkPointResponse{}
+	mi := &file_admin_v1_admin_proto_msgTypes[47]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ForkPointResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ForkPointResponse) ProtoMessage() {}
+
+func (x *ForkPointResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_v1_admin_proto_msgTypes[47]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ForkPointResponse.ProtoReflect.Descriptor instead.
+func (*ForkPointResponse) Descriptor() ([]byte, []int) {
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{47}
+}
+
+func (x *ForkPointResponse) GetOffset() int64 {
+	if x != nil {
+		return x.Offset
+	}
+	return 0
+}
+
+// ForkTopicRequest makes a topic that begins as a copy of another one, by reference to the same objects.
+type ForkTopicRequest struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Source string                 `protobuf:"bytes,1,opt,name=source,proto3" json:"source,omitempty"`
+	Name   string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	// The answers of the leaders of all partitions, in order.
+	Points        []int64 `protobuf:"varint,3,rep,packed,name=points,proto3" json:"points,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ForkTopicRequest) Reset() {
+	*x = ForkTopicRequest{}
+	mi := &file_admin_v1_admin_proto_msgTypes[48]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ForkTopicRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ForkTopicRequest) ProtoMessage() {}
+
+func (x *ForkTopicRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_v1_admin_proto_msgTypes[48]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ForkTopicRequest.ProtoReflect.Descriptor instead.
+func (*ForkTopicRequest) Descriptor() ([]byte, []int) {
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{48}
+}
+
+func (x *ForkTopicRequest) GetSource() string {
+	if x != nil {
+		return x.Source
+	}
+	return ""
+}
+
+func (x *ForkTopicRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *ForkTopicRequest) GetPoints() []int64 {
+	if x != nil {
+		return x.Points
+	}
+	return nil
+}
+
+// ForkTopicResponse says what it became.
+type ForkTopicResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// 16 bytes.
+	Id            []byte `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ForkTopicResponse) Reset() {
+	*x = ForkTopicResponse{}
+	mi := &file_admin_v1_admin_proto_msgTypes[49]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ForkTopicResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ForkTopicResponse) ProtoMessage() {}
+
+func (x *ForkTopicResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_v1_admin_proto_msgTypes[49]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ForkTopicResponse.ProtoReflect.Descriptor instead.
+func (*ForkTopicResponse) Descriptor() ([]byte, []int) {
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{49}
+}
+
+func (x *ForkTopicResponse) GetId() []byte {
+	if x != nil {
+		return x.Id
+	}
+	return nil
+}
+
+// TierStatusRequest asks the leading controller what the object store has, as the metadata knows it: the store is not asked. Page by page.
+type TierStatusRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Empty: all topics.
+	Topic string `protobuf:"bytes,1,opt,name=topic,proto3" json:"topic,omitempty"`
+	// Where to go on: the next_page of the answer before. Empty: at the beginning.
+	Page          string `protobuf:"bytes,2,opt,name=page,proto3" json:"page,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TierStatusRequest) Reset() {
+	*x = TierStatusRequest{}
+	mi := &file_admin_v1_admin_proto_msgTypes[50]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TierStatusRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TierStatusRequest) ProtoMessage() {}
+
+func (x *TierStatusRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_v1_admin_proto_msgTypes[50]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TierStatusRequest.ProtoReflect.Descriptor instead.
+func (*TierStatusRequest) Descriptor() ([]byte, []int) {
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{50}
+}
+
+func (x *TierStatusRequest) GetTopic() string {
+	if x != nil {
+		return x.Topic
+	}
+	return ""
+}
+
+func (x *TierStatusRequest) GetPage() string {
+	if x != nil {
+		return x.Page
+	}
+	return ""
+}
+
+// TierStatusResponse is one page: topics by name.
+type TierStatusResponse struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Topics []*TieredTopic         `protobuf:"bytes,1,rep,name=topics,proto3" json:"topics,omitempty"`
+	// Empty: that was the last page.
+	NextPage string `protobuf:"bytes,2,opt,name=next_page,json=nextPage,proto3" json:"next_page,omitempty"`
+	// On the first page.
+	Cluster       *TieredCluster `protobuf:"bytes,3,opt,name=cluster,proto3" json:"cluster,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TierStatusResponse) Reset() {
+	*x = TierStatusResponse{}
+	mi := &file_admin_v1_admin_proto_msgTypes[51]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TierStatusResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TierStatusResponse) ProtoMessage() {}
+
+func (x *TierStatusResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_v1_admin_proto_msgTypes[51]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TierStatusResponse.ProtoReflect.Descriptor instead.
+func (*TierStatusResponse) Descriptor() ([]byte, []int) {
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{51}
+}
+
+func (x *TierStatusResponse) GetTopics() []*TieredTopic {
+	if x != nil {
+		return x.Topics
+	}
+	return nil
+}
+
+func (x *TierStatusResponse) GetNextPage() string {
+	if x != nil {
+		return x.NextPage
+	}
+	return ""
+}
+
+func (x *TierStatusResponse) GetCluster() *TieredCluster {
+	if x != nil {
+		return x.Cluster
+	}
+	return nil
+}
+
+// TieredTopic is what the object store has of a topic.
+type TieredTopic struct {
+	state      protoimpl.MessageState `protogen:"open.v1"`
+	Topic      string                 `protobuf:"bytes,1,opt,name=topic,proto3" json:"topic,omitempty"`
+	Partitions int32                  `protobuf:"varint,2,opt,name=partitions,proto3" json:"partitions,omitempty"`
+	// That hold something of it. One may hold something of other topics, too.
+	Objects int64 `protobuf:"varint,3,opt,name=objects,proto3" json:"objects,omitempty"`
+	Ranges  int64 `protobuf:"varint,4,opt,name=ranges,proto3" json:"ranges,omitempty"`
+	// Of its ranges.
+	Bytes int64 `protobuf:"varint,5,opt,name=bytes,proto3" json:"bytes,omitempty"`
+	// Offsets from the log start to where the object store's part ends, in all partitions.
+	Records int64 `protobuf:"varint,6,opt,name=records,proto3" json:"records,omitempty"`
+	// Timestamps of records, milliseconds since 1970: the smallest and the largest. -1: there is none.
+	OldestMs int64 `protobuf:"varint,7,opt,name=oldest_ms,json=oldestMs,proto3" json:"oldest_ms,omitempty"`
+	NewestMs int64 `protobuf:"varint,8,opt,name=newest_ms,json=newestMs,proto3" json:"newest_ms,omitempty"`
+	// Of its partitions, those without a leader: nobody says what of them waits.
+	Leaderless    int32 `protobuf:"varint,9,opt,name=leaderless,proto3" json:"leaderless,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TieredTopic) Reset() {
+	*x = TieredTopic{}
+	mi := &file_admin_v1_admin_proto_msgTypes[52]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TieredTopic) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TieredTopic) ProtoMessage() {}
+
+func (x *TieredTopic) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_v1_admin_proto_msgTypes[52]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TieredTopic.ProtoReflect.Descriptor instead.
+func (*TieredTopic) Descriptor() ([]byte, []int) {
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{52}
+}
+
+func (x *TieredTopic) GetTopic() string {
+	if x != nil {
+		return x.Topic
+	}
+	return ""
+}
+
+func (x *TieredTopic) GetPartitions() int32 {
+	if x != nil {
+		return x.Partitions
+	}
+	return 0
+}
+
+func (x *TieredTopic) GetObjects() int64 {
+	if x != nil {
+		return x.Objects
+	}
+	return 0
+}
+
+func (x *TieredTopic) GetRanges() int64 {
+	if x != nil {
+		return x.Ranges
+	}
+	return 0
+}
+
+func (x *TieredTopic) GetBytes() int64 {
+	if x != nil {
+		return x.Bytes
+	}
+	return 0
+}
+
+func (x *TieredTopic) GetRecords() int64 {
+	if x != nil {
+		return x.Records
+	}
+	return 0
+}
+
+func (x *TieredTopic) GetOldestMs() int64 {
+	if x != nil {
+		return x.OldestMs
+	}
+	return 0
+}
+
+func (x *TieredTopic) GetNewestMs() int64 {
+	if x != nil {
+		return x.NewestMs
+	}
+	return 0
+}
+
+func (x *TieredTopic) GetLeaderless() int32 {
+	if x != nil {
+		return x.Leaderless
+	}
+	return 0
+}
+
+// TieredCluster is what the object store has of the cluster.
+type TieredCluster struct {
+	state      protoimpl.MessageState `protogen:"open.v1"`
+	AnsweredBy int32                  `protobuf:"varint,1,opt,name=answered_by,json=answeredBy,proto3" json:"answered_by,omitempty"`
+	Objects    int64                  `protobuf:"varint,2,opt,name=objects,proto3" json:"objects,omitempty"`
+	Bytes      int64                  `protobuf:"varint,3,opt,name=bytes,proto3" json:"bytes,omitempty"`
+	Ranges     int64                  `protobuf:"varint,4,opt,name=ranges,proto3" json:"ranges,omitempty"`
+	// Objects that nothing refers to any more, which are deleted after the grace and after a copy of the metadata says so.
+	GarbageObjects int64 `protobuf:"varint,5,opt,name=garbage_objects,json=garbageObjects,proto3" json:"garbage_objects,omitempty"`
+	GarbageBytes   int64 `protobuf:"varint,6,opt,name=garbage_bytes,json=garbageBytes,proto3" json:"garbage_bytes,omitempty"`
+	GraceMs        int64 `protobuf:"varint,7,opt,name=grace_ms,json=graceMs,proto3" json:"grace_ms,omitempty"`
+	// The newest copy of the metadata in the object store that this controller knows of; absent while it knows none.
+	Copy *MetadataCopy `protobuf:"bytes,8,opt,name=copy,proto3" json:"copy,omitempty"`
+	// What the housekeeping fails at now.
+	Failing []*FailingChore `protobuf:"bytes,9,rep,name=failing,proto3" json:"failing,omitempty"`
+	// Deleted since this controller's process began.
+	DeletedObjects int64 `protobuf:"varint,10,opt,name=deleted_objects,json=deletedObjects,proto3" json:"deleted_objects,omitempty"`
+	DeletedBytes   int64 `protobuf:"varint,11,opt,name=deleted_bytes,json=deletedBytes,proto3" json:"deleted_bytes,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *TieredCluster) Reset() {
+	*x = TieredCluster{}
+	mi := &file_admin_v1_admin_proto_msgTypes[53]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TieredCluster) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TieredCluster) ProtoMessage() {}
+
+func (x *TieredCluster) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_v1_admin_proto_msgTypes[53]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TieredCluster.ProtoReflect.Descriptor instead.
+func (*TieredCluster) Descriptor() ([]byte, []int) {
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{53}
+}
+
+func (x *TieredCluster) GetAnsweredBy() int32 {
+	if x != nil {
+		return x.AnsweredBy
+	}
+	return 0
+}
+
+func (x *TieredCluster) GetObjects() int64 {
+	if x != nil {
+		return x.Objects
+	}
+	return 0
+}
+
+func (x *TieredCluster) GetBytes() int64 {
+	if x != nil {
+		return x.Bytes
+	}
+	return 0
+}
+
+func (x *TieredCluster) GetRanges() int64 {
+	if x != nil {
+		return x.Ranges
+	}
+	return 0
+}
+
+func (x *TieredCluster) GetGarbageObjects() int64 {
+	if x != nil {
+		return x.GarbageObjects
+	}
+	return 0
+}
+
+func (x *TieredCluster) GetGarbageBytes() int64 {
+	if x != nil {
+		return x.GarbageBytes
+	}
+	return 0
+}
+
+func (x *TieredCluster) GetGraceMs() int64 {
+	if x != nil {
+		return x.GraceMs
+	}
+	return 0
+}
+
+func (x *TieredCluster) GetCopy() *MetadataCopy {
+	if x != nil {
+		return x.Copy
+	}
+	return nil
+}
+
+func (x *TieredCluster) GetFailing() []*FailingChore {
+	if x != nil {
+		return x.Failing
+	}
+	return nil
+}
+
+func (x *TieredCluster) GetDeletedObjects() int64 {
+	if x != nil {
+		return x.DeletedObjects
+	}
+	return 0
+}
+
+func (x *TieredCluster) GetDeletedBytes() int64 {
+	if x != nil {
+		return x.DeletedBytes
+	}
+	return 0
+}
+
+// MetadataCopy is a copy of the metadata in the object store.
+type MetadataCopy struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Index uint64                 `protobuf:"varint,1,opt,name=index,proto3" json:"index,omitempty"`
+	AgeMs int64                  `protobuf:"varint,2,opt,name=age_ms,json=ageMs,proto3" json:"age_ms,omitempty"`
+	Bytes int64                  `protobuf:"varint,3,opt,name=bytes,proto3" json:"bytes,omitempty"`
+	// Commands that are decided and not in it.
+	Behind        uint64 `protobuf:"varint,4,opt,name=behind,proto3" json:"behind,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MetadataCopy) Reset() {
+	*x = MetadataCopy{}
+	mi := &file_admin_v1_admin_proto_msgTypes[54]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MetadataCopy) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MetadataCopy) ProtoMessage() {}
+
+func (x *MetadataCopy) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_v1_admin_proto_msgTypes[54]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MetadataCopy.ProtoReflect.Descriptor instead.
+func (*MetadataCopy) Descriptor() ([]byte, []int) {
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{54}
+}
+
+func (x *MetadataCopy) GetIndex() uint64 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
+}
+
+func (x *MetadataCopy) GetAgeMs() int64 {
+	if x != nil {
+		return x.AgeMs
+	}
+	return 0
+}
+
+func (x *MetadataCopy) GetBytes() int64 {
+	if x != nil {
+		return x.Bytes
+	}
+	return 0
+}
+
+func (x *MetadataCopy) GetBehind() uint64 {
+	if x != nil {
+		return x.Behind
+	}
+	return 0
+}
+
+// FailingChore is a part of the housekeeping whose last try failed.
+type FailingChore struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Chore         string                 `protobuf:"bytes,1,opt,name=chore,proto3" json:"chore,omitempty"`
+	Error         string                 `protobuf:"bytes,2,opt,name=error,proto3" json:"error,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FailingChore) Reset() {
+	*x = FailingChore{}
+	mi := &file_admin_v1_admin_proto_msgTypes[55]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FailingChore) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FailingChore) ProtoMessage() {}
+
+func (x *FailingChore) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_v1_admin_proto_msgTypes[55]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FailingChore.ProtoReflect.Descriptor instead.
+func (*FailingChore) Descriptor() ([]byte, []int) {
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{55}
+}
+
+func (x *FailingChore) GetChore() string {
+	if x != nil {
+		return x.Chore
+	}
+	return ""
+}
+
+func (x *FailingChore) GetError() string {
+	if x != nil {
+		return x.Error
+	}
+	return ""
+}
+
+// TierNodeRequest asks a broker what it does with the object store. It is answered by the broker that is asked.
+type TierNodeRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Empty: all topics.
+	Topic string `protobuf:"bytes,1,opt,name=topic,proto3" json:"topic,omitempty"`
+	// Where to go on: the next_page of the answer before. Empty: at the beginning.
+	Page          string `protobuf:"bytes,2,opt,name=page,proto3" json:"page,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TierNodeRequest) Reset() {
+	*x = TierNodeRequest{}
+	mi := &file_admin_v1_admin_proto_msgTypes[56]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TierNodeRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TierNodeRequest) ProtoMessage() {}
+
+func (x *TierNodeRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_v1_admin_proto_msgTypes[56]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TierNodeRequest.ProtoReflect.Descriptor instead.
+func (*TierNodeRequest) Descriptor() ([]byte, []int) {
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{56}
+}
+
+func (x *TierNodeRequest) GetTopic() string {
+	if x != nil {
+		return x.Topic
+	}
+	return ""
+}
+
+func (x *TierNodeRequest) GetPage() string {
+	if x != nil {
+		return x.Page
+	}
+	return ""
+}
+
+// TierNodeResponse is what a broker does with the object store. What is counted is counted since its process began.
+type TierNodeResponse struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	NodeId int32                  `protobuf:"varint,1,opt,name=node_id,json=nodeId,proto3" json:"node_id,omitempty"`
+	// Of the partitions that it leads: topics by name that are not wholly in the object store.
+	Lags []*TierLag `protobuf:"bytes,2,rep,name=lags,proto3" json:"lags,omitempty"`
+	// Empty: that was the last page.
+	NextPage string `protobuf:"bytes,3,opt,name=next_page,json=nextPage,proto3" json:"next_page,omitempty"`
+	// Objects that it committed, and bytes of batches in them.
+	UploadedObjects int64 `protobuf:"varint,4,opt,name=uploaded_objects,json=uploadedObjects,proto3" json:"uploaded_objects,omitempty"`
+	UploadedBytes   int64 `protobuf:"varint,5,opt,name=uploaded_bytes,json=uploadedBytes,proto3" json:"uploaded_bytes,omitempty"`
+	// Objects on their way, and their bytes.
+	UploadingObjects int64 `protobuf:"varint,6,opt,name=uploading_objects,json=uploadingObjects,proto3" json:"uploading_objects,omitempty"`
+	UploadingBytes   int64 `protobuf:"varint,7,opt,name=uploading_bytes,json=uploadingBytes,proto3" json:"uploading_bytes,omitempty"`
+	// Objects that were uploaded and of which nothing was committed.
+	OrphanedObjects int64 `protobuf:"varint,8,opt,name=orphaned_objects,json=orphanedObjects,proto3" json:"orphaned_objects,omitempty"`
+	// Ranges that were merged or compacted by key, the objects that they became, and the bytes read and written for that.
+	MergedRanges      int64 `protobuf:"varint,9,opt,name=merged_ranges,json=mergedRanges,proto3" json:"merged_ranges,omitempty"`
+	MergedObjects     int64 `protobuf:"varint,10,opt,name=merged_objects,json=mergedObjects,proto3" json:"merged_objects,omitempty"`
+	MergeReadBytes    int64 `protobuf:"varint,11,opt,name=merge_read_bytes,json=mergeReadBytes,proto3" json:"merge_read_bytes,omitempty"`
+	MergeWrittenBytes int64 `protobuf:"varint,12,opt,name=merge_written_bytes,json=mergeWrittenBytes,proto3" json:"merge_written_bytes,omitempty"`
+	// Requests to the object store that failed.
+	FailedRequests int64 `protobuf:"varint,13,opt,name=failed_requests,json=failedRequests,proto3" json:"failed_requests,omitempty"`
+	// What the last one of them said, and how long ago that was; empty: none has failed.
+	LastError      string `protobuf:"bytes,14,opt,name=last_error,json=lastError,proto3" json:"last_error,omitempty"`
+	LastErrorAgeMs int64  `protobuf:"varint,15,opt,name=last_error_age_ms,json=lastErrorAgeMs,proto3" json:"last_error_age_ms,omitempty"`
+	// The last try to upload failed.
+	Failing       bool `protobuf:"varint,16,opt,name=failing,proto3" json:"failing,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TierNodeResponse) Reset() {
+	*x = TierNodeResponse{}
+	mi := &file_admin_v1_admin_proto_msgTypes[57]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TierNodeResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TierNodeResponse) ProtoMessage() {}
+
+func (x *TierNodeResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_v1_admin_proto_msgTypes[57]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TierNodeResponse.ProtoReflect.Descriptor instead.
+func (*TierNodeResponse) Descriptor() ([]byte, []int) {
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{57}
+}
+
+func (x *TierNodeResponse) GetNodeId() int32 {
+	if x != nil {
+		return x.NodeId
+	}
+	return 0
+}
+
+func (x *TierNodeResponse) GetLags() []*TierLag {
+	if x != nil {
+		return x.Lags
+	}
+	return nil
+}
+
+func (x *TierNodeResponse) GetNextPage() string {
+	if x != nil {
+		return x.NextPage
+	}
+	return ""
+}
+
+func (x *TierNodeResponse) GetUploadedObjects() int64 {
+	if x != nil {
+		return x.UploadedObjects
+	}
+	return 0
+}
+
+func (x *TierNodeResponse) GetUploadedBytes() int64 {
+	if x != nil {
+		return x.UploadedBytes
+	}
+	return 0
+}
+
+func (x *TierNodeResponse) GetUploadingObjects() int64 {
+	if x != nil {
+		return x.UploadingObjects
+	}
+	return 0
+}
+
+func (x *TierNodeResponse) GetUploadingBytes() int64 {
+	if x != nil {
+		return x.UploadingBytes
+	}
+	return 0
+}
+
+func (x *TierNodeResponse) GetOrphanedObjects() int64 {
+	if x != nil {
+		return x.OrphanedObjects
+	}
+	return 0
+}
+
+func (x *TierNodeResponse) GetMergedRanges() int64 {
+	if x != nil {
+		return x.MergedRanges
+	}
+	return 0
+}
+
+func (x *TierNodeResponse) GetMergedObjects() int64 {
+	if x != nil {
+		return x.MergedObjects
+	}
+	return 0
+}
+
+func (x *TierNodeResponse) GetMergeReadBytes() int64 {
+	if x != nil {
+		return x.MergeReadBytes
+	}
+	return 0
+}
+
+func (x *TierNodeResponse) GetMergeWrittenBytes() int64 {
+	if x != nil {
+		return x.MergeWrittenBytes
+	}
+	return 0
+}
+
+func (x *TierNodeResponse) GetFailedRequests() int64 {
+	if x != nil {
+		return x.FailedRequests
+	}
+	return 0
+}
+
+func (x *TierNodeResponse) GetLastError() string {
+	if x != nil {
+		return x.LastError
+	}
+	return ""
+}
+
+func (x *TierNodeResponse) GetLastErrorAgeMs() int64 {
+	if x != nil {
+		return x.LastErrorAgeMs
+	}
+	return 0
+}
+
+func (x *TierNodeResponse) GetFailing() bool {
+	if x != nil {
+		return x.Failing
+	}
+	return false
+}
+
+// TierLag is what is committed of a topic's partitions that a broker leads, and not in the object store yet.
+type TierLag struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Topic   string                 `protobuf:"bytes,1,opt,name=topic,proto3" json:"topic,omitempty"`
+	Records int64                  `protobuf:"varint,2,opt,name=records,proto3" json:"records,omitempty"`
+	Bytes   int64                  `protobuf:"varint,3,opt,name=bytes,proto3" json:"bytes,omitempty"`
+	// Of the oldest of them, since it was appended.
+	AgeMs         int64 `protobuf:"varint,4,opt,name=age_ms,json=ageMs,proto3" json:"age_ms,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TierLag) Reset() {
+	*x = TierLag{}
+	mi := &file_admin_v1_admin_proto_msgTypes[58]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TierLag) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TierLag) ProtoMessage() {}
+
+func (x *TierLag) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_v1_admin_proto_msgTypes[58]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TierLag.ProtoReflect.Descriptor instead.
+func (*TierLag) Descriptor() ([]byte, []int) {
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{58}
+}
+
+func (x *TierLag) GetTopic() string {
+	if x != nil {
+		return x.Topic
+	}
+	return ""
+}
+
+func (x *TierLag) GetRecords() int64 {
+	if x != nil {
+		return x.Records
+	}
+	return 0
+}
+
+func (x *TierLag) GetBytes() int64 {
+	if x != nil {
+		return x.Bytes
+	}
+	return 0
+}
+
+func (x *TierLag) GetAgeMs() int64 {
+	if x != nil {
+		return x.AgeMs
+	}
+	return 0
+}
+
 var File_admin_v1_admin_proto protoreflect.FileDescriptor
 
 const file_admin_v1_admin_proto_rawDesc = "" +
 	"\n" +
-	"\x14admin/v1/admin.proto\x12\x0frustmq.admin.v1\"\x98\b\n" +
+	"\x14admin/v1/admin.proto\x12\x0frustmq.admin.v1\"\xa7\f\n" +
 	"\aRequest\x12N\n" +
 	"\x0ecluster_status\x18\x01 \x01(\v2%.rustmq.admin.v1.ClusterStatusRequestH\x00R\rclusterStatus\x12B\n" +
 	"\n" +
@@ -2710,8 +4579,18 @@ const file_admin_v1_admin_proto_rawDesc = "" +
 	" \x01(\v2%.rustmq.admin.v1.AddRaftMemberRequestH\x00R\raddRaftMember\x12X\n" +
 	"\x12remove_raft_member\x18\v \x01(\v2(.rustmq.admin.v1.RemoveRaftMemberRequestH\x00R\x10removeRaftMember\x12Q\n" +
 	"\x0fupgrade_cluster\x18\f \x01(\v2&.rustmq.admin.v1.UpgradeClusterRequestH\x00R\x0eupgradeCluster\x12K\n" +
-	"\relect_leaders\x18\r \x01(\v2$.rustmq.admin.v1.ElectLeadersRequestH\x00R\felectLeadersB\x06\n" +
-	"\x04kind\"\xe0\b\n" +
+	"\relect_leaders\x18\r \x01(\v2$.rustmq.admin.v1.ElectLeadersRequestH\x00R\felectLeaders\x12N\n" +
+	"\x0etrim_partition\x18\x14 \x01(\v2%.rustmq.admin.v1.TrimPartitionRequestH\x00R\rtrimPartition\x12K\n" +
+	"\rscrub_objects\x18\x15 \x01(\v2$.rustmq.admin.v1.ScrubObjectsRequestH\x00R\fscrubObjects\x12B\n" +
+	"\n" +
+	"fork_point\x18\x16 \x01(\v2!.rustmq.admin.v1.ForkPointRequestH\x00R\tforkPoint\x12B\n" +
+	"\n" +
+	"fork_topic\x18\x17 \x01(\v2!.rustmq.admin.v1.ForkTopicRequestH\x00R\tforkTopic\x12E\n" +
+	"\vtier_status\x18\x18 \x01(\v2\".rustmq.admin.v1.TierStatusRequestH\x00R\n" +
+	"tierStatus\x12?\n" +
+	"\ttier_node\x18\x19 \x01(\v2 .rustmq.admin.v1.TierNodeRequestH\x00R\btierNode\x12`\n" +
+	"\x14replicate_partitions\x18\x1a \x01(\v2+.rustmq.admin.v1.ReplicatePartitionsRequestH\x00R\x13replicatePartitionsB\x06\n" +
+	"\x04kind\"\xf6\f\n" +
 	"\bResponse\x12O\n" +
 	"\x0ecluster_status\x18\x01 \x01(\v2&.rustmq.admin.v1.ClusterStatusResponseH\x00R\rclusterStatus\x12C\n" +
 	"\n" +
@@ -2730,7 +4609,17 @@ const file_admin_v1_admin_proto_rawDesc = "" +
 	" \x01(\v2&.rustmq.admin.v1.AddRaftMemberResponseH\x00R\raddRaftMember\x12Y\n" +
 	"\x12remove_raft_member\x18\v \x01(\v2).rustmq.admin.v1.RemoveRaftMemberResponseH\x00R\x10removeRaftMember\x12R\n" +
 	"\x0fupgrade_cluster\x18\f \x01(\v2'.rustmq.admin.v1.UpgradeClusterResponseH\x00R\x0eupgradeCluster\x12L\n" +
-	"\relect_leaders\x18\r \x01(\v2%.rustmq.admin.v1.ElectLeadersResponseH\x00R\felectLeaders\x128\n" +
+	"\relect_leaders\x18\r \x01(\v2%.rustmq.admin.v1.ElectLeadersResponseH\x00R\felectLeaders\x12O\n" +
+	"\x0etrim_partition\x18\x14 \x01(\v2&.rustmq.admin.v1.TrimPartitionResponseH\x00R\rtrimPartition\x12L\n" +
+	"\rscrub_objects\x18\x15 \x01(\v2%.rustmq.admin.v1.ScrubObjectsResponseH\x00R\fscrubObjects\x12C\n" +
+	"\n" +
+	"fork_point\x18\x16 \x01(\v2\".rustmq.admin.v1.ForkPointResponseH\x00R\tforkPoint\x12C\n" +
+	"\n" +
+	"fork_topic\x18\x17 \x01(\v2\".rustmq.admin.v1.ForkTopicResponseH\x00R\tforkTopic\x12F\n" +
+	"\vtier_status\x18\x18 \x01(\v2#.rustmq.admin.v1.TierStatusResponseH\x00R\n" +
+	"tierStatus\x12@\n" +
+	"\ttier_node\x18\x19 \x01(\v2!.rustmq.admin.v1.TierNodeResponseH\x00R\btierNode\x12a\n" +
+	"\x14replicate_partitions\x18\x1a \x01(\v2,.rustmq.admin.v1.ReplicatePartitionsResponseH\x00R\x13replicatePartitions\x128\n" +
 	"\tfreshness\x18d \x01(\v2\x1a.rustmq.admin.v1.FreshnessR\tfreshnessB\x06\n" +
 	"\x04kind\"\\\n" +
 	"\tFreshness\x12\x1f\n" +
@@ -2738,7 +4627,7 @@ const file_admin_v1_admin_proto_rawDesc = "" +
 	"answeredBy\x12\x15\n" +
 	"\x06age_ms\x18\x02 \x01(\x03R\x05ageMs\x12\x17\n" +
 	"\acut_off\x18\x03 \x01(\bR\x06cutOff\"\x16\n" +
-	"\x14ClusterStatusRequest\"\xa2\x04\n" +
+	"\x14ClusterStatusRequest\"\xd6\x04\n" +
 	"\x15ClusterStatusResponse\x12\x1d\n" +
 	"\n" +
 	"cluster_id\x18\x01 \x01(\fR\tclusterId\x12#\n" +
@@ -2759,7 +4648,14 @@ const file_admin_v1_admin_proto_rawDesc = "" +
 	" \x01(\x05R\x19underReplicatedPartitions\x127\n" +
 	"\x18under_min_isr_partitions\x18\v \x01(\x05R\x15underMinIsrPartitions\x123\n" +
 	"\x15leaderless_partitions\x18\f \x01(\x05R\x14leaderlessPartitions\x126\n" +
-	"\x17supported_feature_level\x18\r \x01(\rR\x15supportedFeatureLevel\"\x12\n" +
+	"\x17supported_feature_level\x18\r \x01(\rR\x15supportedFeatureLevel\x122\n" +
+	"\x05mount\x18\x0e \x01(\v2\x1c.rustmq.admin.v1.MountStatusR\x05mount\"v\n" +
+	"\vMountStatus\x12\x1d\n" +
+	"\n" +
+	"cluster_id\x18\x01 \x01(\fR\tclusterId\x12\x15\n" +
+	"\x06age_ms\x18\x02 \x01(\x03R\x05ageMs\x12\x1b\n" +
+	"\tcopied_ms\x18\x03 \x01(\x03R\bcopiedMs\x12\x14\n" +
+	"\x05error\x18\x04 \x01(\tR\x05error\"\x12\n" +
 	"\x10ListNodesRequest\"@\n" +
 	"\x11ListNodesResponse\x12+\n" +
 	"\x05nodes\x18\x01 \x03(\v2\x15.rustmq.admin.v1.NodeR\x05nodes\"\xeb\x02\n" +
@@ -2846,7 +4742,22 @@ const file_admin_v1_admin_proto_rawDesc = "" +
 	"\boutcomes\x18\x01 \x03(\v2\x1c.rustmq.admin.v1.MoveOutcomeR\boutcomes\";\n" +
 	"\vMoveOutcome\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\x05R\x04code\x12\x18\n" +
-	"\amessage\x18\x02 \x01(\tR\amessage\"C\n" +
+	"\amessage\x18\x02 \x01(\tR\amessage\"i\n" +
+	"\x1aReplicatePartitionsRequest\x12\x16\n" +
+	"\x06topics\x18\x01 \x03(\tR\x06topics\x12\x1a\n" +
+	"\breplicas\x18\x02 \x01(\x05R\breplicas\x12\x17\n" +
+	"\adry_run\x18\x03 \x01(\bR\x06dryRun\"\x7f\n" +
+	"\x1bReplicatePartitionsResponse\x122\n" +
+	"\x05moves\x18\x01 \x03(\v2\x1c.rustmq.admin.v1.PlannedMoveR\x05moves\x12\x16\n" +
+	"\x06moving\x18\x02 \x01(\x05R\x06moving\x12\x14\n" +
+	"\x05short\x18\x03 \x01(\x05R\x05short\"\x93\x01\n" +
+	"\vPlannedMove\x12\x14\n" +
+	"\x05topic\x18\x01 \x01(\tR\x05topic\x12\x1c\n" +
+	"\tpartition\x18\x02 \x01(\x05R\tpartition\x12\x12\n" +
+	"\x04from\x18\x03 \x03(\x05R\x04from\x12\x0e\n" +
+	"\x02to\x18\x04 \x03(\x05R\x02to\x12\x12\n" +
+	"\x04code\x18\x05 \x01(\x05R\x04code\x12\x18\n" +
+	"\amessage\x18\x06 \x01(\tR\amessage\"C\n" +
 	"\x10DrainNodeRequest\x12\x17\n" +
 	"\anode_id\x18\x01 \x01(\x05R\x06nodeId\x12\x16\n" +
 	"\x06cancel\x18\x02 \x01(\bR\x06cancel\"]\n" +
@@ -2888,7 +4799,114 @@ const file_admin_v1_admin_proto_rawDesc = "" +
 	"\x06before\x18\x03 \x01(\x05R\x06before\x12\x14\n" +
 	"\x05after\x18\x04 \x01(\x05R\x05after\x12\x12\n" +
 	"\x04code\x18\x05 \x01(\x05R\x04code\x12\x18\n" +
-	"\amessage\x18\x06 \x01(\tR\amessageB/Z-github.com/rustmq/rustmq/api/admin/v1;adminpbb\x06proto3"
+	"\amessage\x18\x06 \x01(\tR\amessage\"b\n" +
+	"\x14TrimPartitionRequest\x12\x14\n" +
+	"\x05topic\x18\x01 \x01(\tR\x05topic\x12\x1c\n" +
+	"\tpartition\x18\x02 \x01(\x05R\tpartition\x12\x16\n" +
+	"\x06offset\x18\x03 \x01(\x03R\x06offset\"4\n" +
+	"\x15TrimPartitionResponse\x12\x1b\n" +
+	"\tlog_start\x18\x01 \x01(\x03R\blogStart\"e\n" +
+	"\x13ScrubObjectsRequest\x12\x12\n" +
+	"\x04page\x18\x01 \x01(\tR\x04page\x12\x16\n" +
+	"\x06delete\x18\x02 \x01(\bR\x06delete\x12\"\n" +
+	"\rolder_than_ms\x18\x03 \x01(\x03R\volderThanMs\"\xe6\x01\n" +
+	"\x14ScrubObjectsResponse\x12\x18\n" +
+	"\aobjects\x18\x01 \x01(\x03R\aobjects\x12\x14\n" +
+	"\x05bytes\x18\x02 \x01(\x03R\x05bytes\x12\x18\n" +
+	"\agarbage\x18\x03 \x01(\x03R\agarbage\x12\x14\n" +
+	"\x05young\x18\x04 \x01(\x03R\x05young\x127\n" +
+	"\aorphans\x18\x05 \x03(\v2\x1d.rustmq.admin.v1.OrphanObjectR\aorphans\x12\x18\n" +
+	"\amissing\x18\x06 \x03(\tR\amissing\x12\x1b\n" +
+	"\tnext_page\x18\a \x01(\tR\bnextPage\"\x8a\x01\n" +
+	"\fOrphanObject\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x1d\n" +
+	"\n" +
+	"size_bytes\x18\x02 \x01(\x03R\tsizeBytes\x12\x15\n" +
+	"\x06age_ms\x18\x03 \x01(\x03R\x05ageMs\x12\x18\n" +
+	"\adeleted\x18\x04 \x01(\bR\adeleted\x12\x18\n" +
+	"\amessage\x18\x05 \x01(\tR\amessage\"^\n" +
+	"\x10ForkPointRequest\x12\x14\n" +
+	"\x05topic\x18\x01 \x01(\tR\x05topic\x12\x1c\n" +
+	"\tpartition\x18\x02 \x01(\x05R\tpartition\x12\x16\n" +
+	"\x06offset\x18\x03 \x01(\x03R\x06offset\"+\n" +
+	"\x11ForkPointResponse\x12\x16\n" +
+	"\x06offset\x18\x01 \x01(\x03R\x06offset\"V\n" +
+	"\x10ForkTopicRequest\x12\x16\n" +
+	"\x06source\x18\x01 \x01(\tR\x06source\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\x12\x16\n" +
+	"\x06points\x18\x03 \x03(\x03R\x06points\"#\n" +
+	"\x11ForkTopicResponse\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\fR\x02id\"=\n" +
+	"\x11TierStatusRequest\x12\x14\n" +
+	"\x05topic\x18\x01 \x01(\tR\x05topic\x12\x12\n" +
+	"\x04page\x18\x02 \x01(\tR\x04page\"\xa1\x01\n" +
+	"\x12TierStatusResponse\x124\n" +
+	"\x06topics\x18\x01 \x03(\v2\x1c.rustmq.admin.v1.TieredTopicR\x06topics\x12\x1b\n" +
+	"\tnext_page\x18\x02 \x01(\tR\bnextPage\x128\n" +
+	"\acluster\x18\x03 \x01(\v2\x1e.rustmq.admin.v1.TieredClusterR\acluster\"\xff\x01\n" +
+	"\vTieredTopic\x12\x14\n" +
+	"\x05topic\x18\x01 \x01(\tR\x05topic\x12\x1e\n" +
+	"\n" +
+	"partitions\x18\x02 \x01(\x05R\n" +
+	"partitions\x12\x18\n" +
+	"\aobjects\x18\x03 \x01(\x03R\aobjects\x12\x16\n" +
+	"\x06ranges\x18\x04 \x01(\x03R\x06ranges\x12\x14\n" +
+	"\x05bytes\x18\x05 \x01(\x03R\x05bytes\x12\x18\n" +
+	"\arecords\x18\x06 \x01(\x03R\arecords\x12\x1b\n" +
+	"\toldest_ms\x18\a \x01(\x03R\boldestMs\x12\x1b\n" +
+	"\tnewest_ms\x18\b \x01(\x03R\bnewestMs\x12\x1e\n" +
+	"\n" +
+	"leaderless\x18\t \x01(\x05R\n" +
+	"leaderless\"\x9b\x03\n" +
+	"\rTieredCluster\x12\x1f\n" +
+	"\vanswered_by\x18\x01 \x01(\x05R\n" +
+	"answeredBy\x12\x18\n" +
+	"\aobjects\x18\x02 \x01(\x03R\aobjects\x12\x14\n" +
+	"\x05bytes\x18\x03 \x01(\x03R\x05bytes\x12\x16\n" +
+	"\x06ranges\x18\x04 \x01(\x03R\x06ranges\x12'\n" +
+	"\x0fgarbage_objects\x18\x05 \x01(\x03R\x0egarbageObjects\x12#\n" +
+	"\rgarbage_bytes\x18\x06 \x01(\x03R\fgarbageBytes\x12\x19\n" +
+	"\bgrace_ms\x18\a \x01(\x03R\agraceMs\x121\n" +
+	"\x04copy\x18\b \x01(\v2\x1d.rustmq.admin.v1.MetadataCopyR\x04copy\x127\n" +
+	"\afailing\x18\t \x03(\v2\x1d.rustmq.admin.v1.FailingChoreR\afailing\x12'\n" +
+	"\x0fdeleted_objects\x18\n" +
+	" \x01(\x03R\x0edeletedObjects\x12#\n" +
+	"\rdeleted_bytes\x18\v \x01(\x03R\fdeletedBytes\"i\n" +
+	"\fMetadataCopy\x12\x14\n" +
+	"\x05index\x18\x01 \x01(\x04R\x05index\x12\x15\n" +
+	"\x06age_ms\x18\x02 \x01(\x03R\x05ageMs\x12\x14\n" +
+	"\x05bytes\x18\x03 \x01(\x03R\x05bytes\x12\x16\n" +
+	"\x06behind\x18\x04 \x01(\x04R\x06behind\":\n" +
+	"\fFailingChore\x12\x14\n" +
+	"\x05chore\x18\x01 \x01(\tR\x05chore\x12\x14\n" +
+	"\x05error\x18\x02 \x01(\tR\x05error\";\n" +
+	"\x0fTierNodeRequest\x12\x14\n" +
+	"\x05topic\x18\x01 \x01(\tR\x05topic\x12\x12\n" +
+	"\x04page\x18\x02 \x01(\tR\x04page\"\xfc\x04\n" +
+	"\x10TierNodeResponse\x12\x17\n" +
+	"\anode_id\x18\x01 \x01(\x05R\x06nodeId\x12,\n" +
+	"\x04lags\x18\x02 \x03(\v2\x18.rustmq.admin.v1.TierLagR\x04lags\x12\x1b\n" +
+	"\tnext_page\x18\x03 \x01(\tR\bnextPage\x12)\n" +
+	"\x10uploaded_objects\x18\x04 \x01(\x03R\x0fuploadedObjects\x12%\n" +
+	"\x0euploaded_bytes\x18\x05 \x01(\x03R\ruploadedBytes\x12+\n" +
+	"\x11uploading_objects\x18\x06 \x01(\x03R\x10uploadingObjects\x12'\n" +
+	"\x0fuploading_bytes\x18\a \x01(\x03R\x0euploadingBytes\x12)\n" +
+	"\x10orphaned_objects\x18\b \x01(\x03R\x0forphanedObjects\x12#\n" +
+	"\rmerged_ranges\x18\t \x01(\x03R\fmergedRanges\x12%\n" +
+	"\x0emerged_objects\x18\n" +
+	" \x01(\x03R\rmergedObjects\x12(\n" +
+	"\x10merge_read_bytes\x18\v \x01(\x03R\x0emergeReadBytes\x12.\n" +
+	"\x13merge_written_bytes\x18\f \x01(\x03R\x11mergeWrittenBytes\x12'\n" +
+	"\x0ffailed_requests\x18\r \x01(\x03R\x0efailedRequests\x12\x1d\n" +
+	"\n" +
+	"last_error\x18\x0e \x01(\tR\tlastError\x12)\n" +
+	"\x11last_error_age_ms\x18\x0f \x01(\x03R\x0elastErrorAgeMs\x12\x18\n" +
+	"\afailing\x18\x10 \x01(\bR\afailing\"f\n" +
+	"\aTierLag\x12\x14\n" +
+	"\x05topic\x18\x01 \x01(\tR\x05topic\x12\x18\n" +
+	"\arecords\x18\x02 \x01(\x03R\arecords\x12\x14\n" +
+	"\x05bytes\x18\x03 \x01(\x03R\x05bytes\x12\x15\n" +
+	"\x06age_ms\x18\x04 \x01(\x03R\x05ageMsB/Z-github.com/rustmq/rustmq/api/admin/v1;adminpbb\x06proto3"
 
 var (
 	file_admin_v1_admin_proto_rawDescOnce sync.Once
@@ -2902,90 +4920,134 @@ func file_admin_v1_admin_proto_rawDescGZIP() []byte {
 	return file_admin_v1_admin_proto_rawDescData
 }
 
-var file_admin_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 38)
+var file_admin_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 60)
 var file_admin_v1_admin_proto_goTypes = []any{
-	(*Request)(nil),                    // 0: rustmq.admin.v1.Request
-	(*Response)(nil),                   // 1: rustmq.admin.v1.Response
-	(*Freshness)(nil),                  // 2: rustmq.admin.v1.Freshness
-	(*ClusterStatusRequest)(nil),       // 3: rustmq.admin.v1.ClusterStatusRequest
-	(*ClusterStatusResponse)(nil),      // 4: rustmq.admin.v1.ClusterStatusResponse
-	(*ListNodesRequest)(nil),           // 5: rustmq.admin.v1.ListNodesRequest
-	(*ListNodesResponse)(nil),          // 6: rustmq.admin.v1.ListNodesResponse
-	(*Node)(nil),                       // 7: rustmq.admin.v1.Node
-	(*Endpoint)(nil),                   // 8: rustmq.admin.v1.Endpoint
-	(*ListPartitionsRequest)(nil),      // 9: rustmq.admin.v1.ListPartitionsRequest
-	(*ListPartitionsResponse)(nil),     // 10: rustmq.admin.v1.ListPartitionsResponse
-	(*Partition)(nil),                  // 11: rustmq.admin.v1.Partition
-	(*RaftStatusRequest)(nil),          // 12: rustmq.admin.v1.RaftStatusRequest
-	(*RaftStatusResponse)(nil),         // 13: rustmq.admin.v1.RaftStatusResponse
-	(*RaftMember)(nil),                 // 14: rustmq.admin.v1.RaftMember
-	(*ClusterConfigRequest)(nil),       // 15: rustmq.admin.v1.ClusterConfigRequest
-	(*ClusterConfigResponse)(nil),      // 16: rustmq.admin.v1.ClusterConfigResponse
-	(*Setting)(nil),                    // 17: rustmq.admin.v1.Setting
-	(*AlterClusterConfigRequest)(nil),  // 18: rustmq.admin.v1.AlterClusterConfigRequest
-	(*AlterClusterConfigResponse)(nil), // 19: rustmq.admin.v1.AlterClusterConfigResponse
-	(*MovePartitionsRequest)(nil),      // 20: rustmq.admin.v1.MovePartitionsRequest
-	(*PartitionMove)(nil),              // 21: rustmq.admin.v1.PartitionMove
-	(*MovePartitionsResponse)(nil),     // 22: rustmq.admin.v1.MovePartitionsResponse
-	(*MoveOutcome)(nil),                // 23: rustmq.admin.v1.MoveOutcome
-	(*DrainNodeRequest)(nil),           // 24: rustmq.admin.v1.DrainNodeRequest
-	(*DrainNodeResponse)(nil),          // 25: rustmq.admin.v1.DrainNodeResponse
-	(*RemoveNodeRequest)(nil),          // 26: rustmq.admin.v1.RemoveNodeRequest
-	(*RemoveNodeResponse)(nil),         // 27: rustmq.admin.v1.RemoveNodeResponse
-	(*AddRaftMemberRequest)(nil),       // 28: rustmq.admin.v1.AddRaftMemberRequest
-	(*AddRaftMemberResponse)(nil),      // 29: rustmq.admin.v1.AddRaftMemberResponse
-	(*RemoveRaftMemberRequest)(nil),    // 30: rustmq.admin.v1.RemoveRaftMemberRequest
-	(*RemoveRaftMemberResponse)(nil),   // 31: rustmq.admin.v1.RemoveRaftMemberResponse
-	(*UpgradeClusterRequest)(nil),      // 32: rustmq.admin.v1.UpgradeClusterRequest
-	(*UpgradeClusterResponse)(nil),     // 33: rustmq.admin.v1.UpgradeClusterResponse
-	(*ElectLeadersRequest)(nil),        // 34: rustmq.admin.v1.ElectLeadersRequest
-	(*ElectLeadersResponse)(nil),       // 35: rustmq.admin.v1.ElectLeadersResponse
-	(*ElectionOutcome)(nil),            // 36: rustmq.admin.v1.ElectionOutcome
-	nil,                                // 37: rustmq.admin.v1.AlterClusterConfigRequest.SetEntry
+	(*Request)(nil),                     // 0: rustmq.admin.v1.Request
+	(*Response)(nil),                    // 1: rustmq.admin.v1.Response
+	(*Freshness)(nil),                   // 2: rustmq.admin.v1.Freshness
+	(*ClusterStatusRequest)(nil),        // 3: rustmq.admin.v1.ClusterStatusRequest
+	(*ClusterStatusResponse)(nil),       // 4: rustmq.admin.v1.ClusterStatusResponse
+	(*MountStatus)(nil),                 // 5: rustmq.admin.v1.MountStatus
+	(*ListNodesRequest)(nil),            // 6: rustmq.admin.v1.ListNodesRequest
+	(*ListNodesResponse)(nil),           // 7: rustmq.admin.v1.ListNodesResponse
+	(*Node)(nil),                        // 8: rustmq.admin.v1.Node
+	(*Endpoint)(nil),                    // 9: rustmq.admin.v1.Endpoint
+	(*ListPartitionsRequest)(nil),       // 10: rustmq.admin.v1.ListPartitionsRequest
+	(*ListPartitionsResponse)(nil),      // 11: rustmq.admin.v1.ListPartitionsResponse
+	(*Partition)(nil),                   // 12: rustmq.admin.v1.Partition
+	(*RaftStatusRequest)(nil),           // 13: rustmq.admin.v1.RaftStatusRequest
+	(*RaftStatusResponse)(nil),          // 14: rustmq.admin.v1.RaftStatusResponse
+	(*RaftMember)(nil),                  // 15: rustmq.admin.v1.RaftMember
+	(*ClusterConfigRequest)(nil),        // 16: rustmq.admin.v1.ClusterConfigRequest
+	(*ClusterConfigResponse)(nil),       // 17: rustmq.admin.v1.ClusterConfigResponse
+	(*Setting)(nil),                     // 18: rustmq.admin.v1.Setting
+	(*AlterClusterConfigRequest)(nil),   // 19: rustmq.admin.v1.AlterClusterConfigRequest
+	(*AlterClusterConfigResponse)(nil),  // 20: rustmq.admin.v1.AlterClusterConfigResponse
+	(*MovePartitionsRequest)(nil),       // 21: rustmq.admin.v1.MovePartitionsRequest
+	(*PartitionMove)(nil),               // 22: rustmq.admin.v1.PartitionMove
+	(*MovePartitionsResponse)(nil),      // 23: rustmq.admin.v1.MovePartitionsResponse
+	(*MoveOutcome)(nil),                 // 24: rustmq.admin.v1.MoveOutcome
+	(*ReplicatePartitionsRequest)(nil),  // 25: rustmq.admin.v1.ReplicatePartitionsRequest
+	(*ReplicatePartitionsResponse)(nil), // 26: rustmq.admin.v1.ReplicatePartitionsResponse
+	(*PlannedMove)(nil),                 // 27: rustmq.admin.v1.PlannedMove
+	(*DrainNodeRequest)(nil),            // 28: rustmq.admin.v1.DrainNodeRequest
+	(*DrainNodeResponse)(nil),           // 29: rustmq.admin.v1.DrainNodeResponse
+	(*RemoveNodeRequest)(nil),           // 30: rustmq.admin.v1.RemoveNodeRequest
+	(*RemoveNodeResponse)(nil),          // 31: rustmq.admin.v1.RemoveNodeResponse
+	(*AddRaftMemberRequest)(nil),        // 32: rustmq.admin.v1.AddRaftMemberRequest
+	(*AddRaftMemberResponse)(nil),       // 33: rustmq.admin.v1.AddRaftMemberResponse
+	(*RemoveRaftMemberRequest)(nil),     // 34: rustmq.admin.v1.RemoveRaftMemberRequest
+	(*RemoveRaftMemberResponse)(nil),    // 35: rustmq.admin.v1.RemoveRaftMemberResponse
+	(*UpgradeClusterRequest)(nil),       // 36: rustmq.admin.v1.UpgradeClusterRequest
+	(*UpgradeClusterResponse)(nil),      // 37: rustmq.admin.v1.UpgradeClusterResponse
+	(*ElectLeadersRequest)(nil),         // 38: rustmq.admin.v1.ElectLeadersRequest
+	(*ElectLeadersResponse)(nil),        // 39: rustmq.admin.v1.ElectLeadersResponse
+	(*ElectionOutcome)(nil),             // 40: rustmq.admin.v1.ElectionOutcome
+	(*TrimPartitionRequest)(nil),        // 41: rustmq.admin.v1.TrimPartitionRequest
+	(*TrimPartitionResponse)(nil),       // 42: rustmq.admin.v1.TrimPartitionResponse
+	(*ScrubObjectsRequest)(nil),         // 43: rustmq.admin.v1.ScrubObjectsRequest
+	(*ScrubObjectsResponse)(nil),        // 44: rustmq.admin.v1.ScrubObjectsResponse
+	(*OrphanObject)(nil),                // 45: rustmq.admin.v1.OrphanObject
+	(*ForkPointRequest)(nil),            // 46: rustmq.admin.v1.ForkPointRequest
+	(*ForkPointResponse)(nil),           // 47: rustmq.admin.v1.ForkPointResponse
+	(*ForkTopicRequest)(nil),            // 48: rustmq.admin.v1.ForkTopicRequest
+	(*ForkTopicResponse)(nil),           // 49: rustmq.admin.v1.ForkTopicResponse
+	(*TierStatusRequest)(nil),           // 50: rustmq.admin.v1.TierStatusRequest
+	(*TierStatusResponse)(nil),          // 51: rustmq.admin.v1.TierStatusResponse
+	(*TieredTopic)(nil),                 // 52: rustmq.admin.v1.TieredTopic
+	(*TieredCluster)(nil),               // 53: rustmq.admin.v1.TieredCluster
+	(*MetadataCopy)(nil),                // 54: rustmq.admin.v1.MetadataCopy
+	(*FailingChore)(nil),                // 55: rustmq.admin.v1.FailingChore
+	(*TierNodeRequest)(nil),             // 56: rustmq.admin.v1.TierNodeRequest
+	(*TierNodeResponse)(nil),            // 57: rustmq.admin.v1.TierNodeResponse
+	(*TierLag)(nil),                     // 58: rustmq.admin.v1.TierLag
+	nil,                                 // 59: rustmq.admin.v1.AlterClusterConfigRequest.SetEntry
 }
 var file_admin_v1_admin_proto_depIdxs = []int32{
 	3,  // 0: rustmq.admin.v1.Request.cluster_status:type_name -> rustmq.admin.v1.ClusterStatusRequest
-	5,  // 1: rustmq.admin.v1.Request.list_nodes:type_name -> rustmq.admin.v1.ListNodesRequest
-	9,  // 2: rustmq.admin.v1.Request.list_partitions:type_name -> rustmq.admin.v1.ListPartitionsRequest
-	12, // 3: rustmq.admin.v1.Request.raft_status:type_name -> rustmq.admin.v1.RaftStatusRequest
-	15, // 4: rustmq.admin.v1.Request.cluster_config:type_name -> rustmq.admin.v1.ClusterConfigRequest
-	18, // 5: rustmq.admin.v1.Request.alter_cluster_config:type_name -> rustmq.admin.v1.AlterClusterConfigRequest
-	20, // 6: rustmq.admin.v1.Request.move_partitions:type_name -> rustmq.admin.v1.MovePartitionsRequest
-	24, // 7: rustmq.admin.v1.Request.drain_node:type_name -> rustmq.admin.v1.DrainNodeRequest
-	26, // 8: rustmq.admin.v1.Request.remove_node:type_name -> rustmq.admin.v1.RemoveNodeRequest
-	28, // 9: rustmq.admin.v1.Request.add_raft_member:type_name -> rustmq.admin.v1.AddRaftMemberRequest
-	30, // 10: rustmq.admin.v1.Request.remove_raft_member:type_name -> rustmq.admin.v1.RemoveRaftMemberRequest
-	32, // 11: rustmq.admin.v1.Request.upgrade_cluster:type_name -> rustmq.admin.v1.UpgradeClusterRequest
-	34, // 12: rustmq.admin.v1.Request.elect_leaders:type_name -> rustmq.admin.v1.ElectLeadersRequest
-	4,  // 13: rustmq.admin.v1.Response.cluster_status:type_name -> rustmq.admin.v1.ClusterStatusResponse
-	6,  // 14: rustmq.admin.v1.Response.list_nodes:type_name -> rustmq.admin.v1.ListNodesResponse
-	10, // 15: rustmq.admin.v1.Response.list_partitions:type_name -> rustmq.admin.v1.ListPartitionsResponse
-	13, // 16: rustmq.admin.v1.Response.raft_status:type_name -> rustmq.admin.v1.RaftStatusResponse
-	16, // 17: rustmq.admin.v1.Response.cluster_config:type_name -> rustmq.admin.v1.ClusterConfigResponse
-	19, // 18: rustmq.admin.v1.Response.alter_cluster_config:type_name -> rustmq.admin.v1.AlterClusterConfigResponse
-	22, // 19: rustmq.admin.v1.Response.move_partitions:type_name -> rustmq.admin.v1.MovePartitionsResponse
-	25, // 20: rustmq.admin.v1.Response.drain_node:type_name -> rustmq.admin.v1.DrainNodeResponse
-	27, // 21: rustmq.admin.v1.Response.remove_node:type_name -> rustmq.admin.v1.RemoveNodeResponse
-	29, // 22: rustmq.admin.v1.Response.add_raft_member:type_name -> rustmq.admin.v1.AddRaftMemberResponse
-	31, // 23: rustmq.admin.v1.Response.remove_raft_member:type_name -> rustmq.admin.v1.RemoveRaftMemberResponse
-	33, // 24: rustmq.admin.v1.Response.upgrade_cluster:type_name -> rustmq.admin.v1.UpgradeClusterResponse
-	35, // 25: rustmq.admin.v1.Response.elect_leaders:type_name -> rustmq.admin.v1.ElectLeadersResponse
-	2,  // 26: rustmq.admin.v1.Response.freshness:type_name -> rustmq.admin.v1.Freshness
-	7,  // 27: rustmq.admin.v1.ListNodesResponse.nodes:type_name -> rustmq.admin.v1.Node
-	8,  // 28: rustmq.admin.v1.Node.endpoints:type_name -> rustmq.admin.v1.Endpoint
-	11, // 29: rustmq.admin.v1.ListPartitionsResponse.partitions:type_name -> rustmq.admin.v1.Partition
-	14, // 30: rustmq.admin.v1.RaftStatusResponse.members:type_name -> rustmq.admin.v1.RaftMember
-	17, // 31: rustmq.admin.v1.ClusterConfigResponse.settings:type_name -> rustmq.admin.v1.Setting
-	37, // 32: rustmq.admin.v1.AlterClusterConfigRequest.set:type_name -> rustmq.admin.v1.AlterClusterConfigRequest.SetEntry
-	21, // 33: rustmq.admin.v1.MovePartitionsRequest.moves:type_name -> rustmq.admin.v1.PartitionMove
-	23, // 34: rustmq.admin.v1.MovePartitionsResponse.outcomes:type_name -> rustmq.admin.v1.MoveOutcome
-	14, // 35: rustmq.admin.v1.AddRaftMemberResponse.member:type_name -> rustmq.admin.v1.RaftMember
-	36, // 36: rustmq.admin.v1.ElectLeadersResponse.outcomes:type_name -> rustmq.admin.v1.ElectionOutcome
-	37, // [37:37] is the sub-list for method output_type
-	37, // [37:37] is the sub-list for method input_type
-	37, // [37:37] is the sub-list for extension type_name
-	37, // [37:37] is the sub-list for extension extendee
-	0,  // [0:37] is the sub-list for field type_name
+	6,  // 1: rustmq.admin.v1.Request.list_nodes:type_name -> rustmq.admin.v1.ListNodesRequest
+	10, // 2: rustmq.admin.v1.Request.list_partitions:type_name -> rustmq.admin.v1.ListPartitionsRequest
+	13, // 3: rustmq.admin.v1.Request.raft_status:type_name -> rustmq.admin.v1.RaftStatusRequest
+	16, // 4: rustmq.admin.v1.Request.cluster_config:type_name -> rustmq.admin.v1.ClusterConfigRequest
+	19, // 5: rustmq.admin.v1.Request.alter_cluster_config:type_name -> rustmq.admin.v1.AlterClusterConfigRequest
+	21, // 6: rustmq.admin.v1.Request.move_partitions:type_name -> rustmq.admin.v1.MovePartitionsRequest
+	28, // 7: rustmq.admin.v1.Request.drain_node:type_name -> rustmq.admin.v1.DrainNodeRequest
+	30, // 8: rustmq.admin.v1.Request.remove_node:type_name -> rustmq.admin.v1.RemoveNodeRequest
+	32, // 9: rustmq.admin.v1.Request.add_raft_member:type_name -> rustmq.admin.v1.AddRaftMemberRequest
+	34, // 10: rustmq.admin.v1.Request.remove_raft_member:type_name -> rustmq.admin.v1.RemoveRaftMemberRequest
+	36, // 11: rustmq.admin.v1.Request.upgrade_cluster:type_name -> rustmq.admin.v1.UpgradeClusterRequest
+	38, // 12: rustmq.admin.v1.Request.elect_leaders:type_name -> rustmq.admin.v1.ElectLeadersRequest
+	41, // 13: rustmq.admin.v1.Request.trim_partition:type_name -> rustmq.admin.v1.TrimPartitionRequest
+	43, // 14: rustmq.admin.v1.Request.scrub_objects:type_name -> rustmq.admin.v1.ScrubObjectsRequest
+	46, // 15: rustmq.admin.v1.Request.fork_point:type_name -> rustmq.admin.v1.ForkPointRequest
+	48, // 16: rustmq.admin.v1.Request.fork_topic:type_name -> rustmq.admin.v1.ForkTopicRequest
+	50, // 17: rustmq.admin.v1.Request.tier_status:type_name -> rustmq.admin.v1.TierStatusRequest
+	56, // 18: rustmq.admin.v1.Request.tier_node:type_name -> rustmq.admin.v1.TierNodeRequest
+	25, // 19: rustmq.admin.v1.Request.replicate_partitions:type_name -> rustmq.admin.v1.ReplicatePartitionsRequest
+	4,  // 20: rustmq.admin.v1.Response.cluster_status:type_name -> rustmq.admin.v1.ClusterStatusResponse
+	7,  // 21: rustmq.admin.v1.Response.list_nodes:type_name -> rustmq.admin.v1.ListNodesResponse
+	11, // 22: rustmq.admin.v1.Response.list_partitions:type_name -> rustmq.admin.v1.ListPartitionsResponse
+	14, // 23: rustmq.admin.v1.Response.raft_status:type_name -> rustmq.admin.v1.RaftStatusResponse
+	17, // 24: rustmq.admin.v1.Response.cluster_config:type_name -> rustmq.admin.v1.ClusterConfigResponse
+	20, // 25: rustmq.admin.v1.Response.alter_cluster_config:type_name -> rustmq.admin.v1.AlterClusterConfigResponse
+	23, // 26: rustmq.admin.v1.Response.move_partitions:type_name -> rustmq.admin.v1.MovePartitionsResponse
+	29, // 27: rustmq.admin.v1.Response.drain_node:type_name -> rustmq.admin.v1.DrainNodeResponse
+	31, // 28: rustmq.admin.v1.Response.remove_node:type_name -> rustmq.admin.v1.RemoveNodeResponse
+	33, // 29: rustmq.admin.v1.Response.add_raft_member:type_name -> rustmq.admin.v1.AddRaftMemberResponse
+	35, // 30: rustmq.admin.v1.Response.remove_raft_member:type_name -> rustmq.admin.v1.RemoveRaftMemberResponse
+	37, // 31: rustmq.admin.v1.Response.upgrade_cluster:type_name -> rustmq.admin.v1.UpgradeClusterResponse
+	39, // 32: rustmq.admin.v1.Response.elect_leaders:type_name -> rustmq.admin.v1.ElectLeadersResponse
+	42, // 33: rustmq.admin.v1.Response.trim_partition:type_name -> rustmq.admin.v1.TrimPartitionResponse
+	44, // 34: rustmq.admin.v1.Response.scrub_objects:type_name -> rustmq.admin.v1.ScrubObjectsResponse
+	47, // 35: rustmq.admin.v1.Response.fork_point:type_name -> rustmq.admin.v1.ForkPointResponse
+	49, // 36: rustmq.admin.v1.Response.fork_topic:type_name -> rustmq.admin.v1.ForkTopicResponse
+	51, // 37: rustmq.admin.v1.Response.tier_status:type_name -> rustmq.admin.v1.TierStatusResponse
+	57, // 38: rustmq.admin.v1.Response.tier_node:type_name -> rustmq.admin.v1.TierNodeResponse
+	26, // 39: rustmq.admin.v1.Response.replicate_partitions:type_name -> rustmq.admin.v1.ReplicatePartitionsResponse
+	2,  // 40: rustmq.admin.v1.Response.freshness:type_name -> rustmq.admin.v1.Freshness
+	5,  // 41: rustmq.admin.v1.ClusterStatusResponse.mount:type_name -> rustmq.admin.v1.MountStatus
+	8,  // 42: rustmq.admin.v1.ListNodesResponse.nodes:type_name -> rustmq.admin.v1.Node
+	9,  // 43: rustmq.admin.v1.Node.endpoints:type_name -> rustmq.admin.v1.Endpoint
+	12, // 44: rustmq.admin.v1.ListPartitionsResponse.partitions:type_name -> rustmq.admin.v1.Partition
+	15, // 45: rustmq.admin.v1.RaftStatusResponse.members:type_name -> rustmq.admin.v1.RaftMember
+	18, // 46: rustmq.admin.v1.ClusterConfigResponse.settings:type_name -> rustmq.admin.v1.Setting
+	59, // 47: rustmq.admin.v1.AlterClusterConfigRequest.set:type_name -> rustmq.admin.v1.AlterClusterConfigRequest.SetEntry
+	22, // 48: rustmq.admin.v1.MovePartitionsRequest.moves:type_name -> rustmq.admin.v1.PartitionMove
+	24, // 49: rustmq.admin.v1.MovePartitionsResponse.outcomes:type_name -> rustmq.admin.v1.MoveOutcome
+	27, // 50: rustmq.admin.v1.ReplicatePartitionsResponse.moves:type_name -> rustmq.admin.v1.PlannedMove
+	15, // 51: rustmq.admin.v1.AddRaftMemberResponse.member:type_name -> rustmq.admin.v1.RaftMember
+	40, // 52: rustmq.admin.v1.ElectLeadersResponse.outcomes:type_name -> rustmq.admin.v1.ElectionOutcome
+	45, // 53: rustmq.admin.v1.ScrubObjectsResponse.orphans:type_name -> rustmq.admin.v1.OrphanObject
+	52, // 54: rustmq.admin.v1.TierStatusResponse.topics:type_name -> rustmq.admin.v1.TieredTopic
+	53, // 55: rustmq.admin.v1.TierStatusResponse.cluster:type_name -> rustmq.admin.v1.TieredCluster
+	54, // 56: rustmq.admin.v1.TieredCluster.copy:type_name -> rustmq.admin.v1.MetadataCopy
+	55, // 57: rustmq.admin.v1.TieredCluster.failing:type_name -> rustmq.admin.v1.FailingChore
+	58, // 58: rustmq.admin.v1.TierNodeResponse.lags:type_name -> rustmq.admin.v1.TierLag
+	59, // [59:59] is the sub-list for method output_type
+	59, // [59:59] is the sub-list for method input_type
+	59, // [59:59] is the sub-list for extension type_name
+	59, // [59:59] is the sub-list for extension extendee
+	0,  // [0:59] is the sub-list for field type_name
 }
 
 func init() { file_admin_v1_admin_proto_init() }
@@ -3007,6 +5069,13 @@ func file_admin_v1_admin_proto_init() {
 		(*Request_RemoveRaftMember)(nil),
 		(*Request_UpgradeCluster)(nil),
 		(*Request_ElectLeaders)(nil),
+		(*Request_TrimPartition)(nil),
+		(*Request_ScrubObjects)(nil),
+		(*Request_ForkPoint)(nil),
+		(*Request_ForkTopic)(nil),
+		(*Request_TierStatus)(nil),
+		(*Request_TierNode)(nil),
+		(*Request_ReplicatePartitions)(nil),
 	}
 	file_admin_v1_admin_proto_msgTypes[1].OneofWrappers = []any{
 		(*Response_ClusterStatus)(nil),
@@ -3022,15 +5091,22 @@ func file_admin_v1_admin_proto_init() {
 		(*Response_RemoveRaftMember)(nil),
 		(*Response_UpgradeCluster)(nil),
 		(*Response_ElectLeaders)(nil),
+		(*Response_TrimPartition)(nil),
+		(*Response_ScrubObjects)(nil),
+		(*Response_ForkPoint)(nil),
+		(*Response_ForkTopic)(nil),
+		(*Response_TierStatus)(nil),
+		(*Response_TierNode)(nil),
+		(*Response_ReplicatePartitions)(nil),
 	}
-	file_admin_v1_admin_proto_msgTypes[34].OneofWrappers = []any{}
+	file_admin_v1_admin_proto_msgTypes[38].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_admin_v1_admin_proto_rawDesc), len(file_admin_v1_admin_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   38,
+			NumMessages:   60,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

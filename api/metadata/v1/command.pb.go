@@ -43,6 +43,7 @@ type Command struct {
 	//	*Command_DeleteTopic
 	//	*Command_AlterTopicConfigs
 	//	*Command_CreatePartitions
+	//	*Command_ForkTopic
 	//	*Command_ChangePartitions
 	//	*Command_SetLogStarts
 	//	*Command_ReassignPartitions
@@ -52,6 +53,7 @@ type Command struct {
 	//	*Command_CommitObject
 	//	*Command_ReclaimRanges
 	//	*Command_RemoveObjects
+	//	*Command_ReplaceRanges
 	//	*Command_AddController
 	//	*Command_RegisterController
 	//	*Command_RemoveController
@@ -215,6 +217,15 @@ func (x *Command) GetCreatePartitions() *CreatePartitions {
 	return nil
 }
 
+func (x *Command) GetForkTopic() *ForkTopic {
+	if x != nil {
+		if x, ok := x.Kind.(*Command_ForkTopic); ok {
+			return x.ForkTopic
+		}
+	}
+	return nil
+}
+
 func (x *Command) GetChangePartitions() *ChangePartitions {
 	if x != nil {
 		if x, ok := x.Kind.(*Command_ChangePartitions); ok {
@@ -291,6 +302,15 @@ func (x *Command) GetRemoveObjects() *RemoveObjects {
 	if x != nil {
 		if x, ok := x.Kind.(*Command_RemoveObjects); ok {
 			return x.RemoveObjects
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetReplaceRanges() *ReplaceRanges {
+	if x != nil {
+		if x, ok := x.Kind.(*Command_ReplaceRanges); ok {
+			return x.ReplaceRanges
 		}
 	}
 	return nil
@@ -402,6 +422,10 @@ type Command_CreatePartitions struct {
 	CreatePartitions *CreatePartitions `protobuf:"bytes,13,opt,name=create_partitions,json=createPartitions,proto3,oneof"`
 }
 
+type Command_ForkTopic struct {
+	ForkTopic *ForkTopic `protobuf:"bytes,14,opt,name=fork_topic,json=forkTopic,proto3,oneof"`
+}
+
 type Command_ChangePartitions struct {
 	ChangePartitions *ChangePartitions `protobuf:"bytes,20,opt,name=change_partitions,json=changePartitions,proto3,oneof"`
 }
@@ -436,6 +460,10 @@ type Command_ReclaimRanges struct {
 
 type Command_RemoveObjects struct {
 	RemoveObjects *RemoveObjects `protobuf:"bytes,42,opt,name=remove_objects,json=removeObjects,proto3,oneof"`
+}
+
+type Command_ReplaceRanges struct {
+	ReplaceRanges *ReplaceRanges `protobuf:"bytes,43,opt,name=replace_ranges,json=replaceRanges,proto3,oneof"`
 }
 
 type Command_AddController struct {
@@ -486,6 +514,8 @@ func (*Command_AlterTopicConfigs) isCommand_Kind() {}
 
 func (*Command_CreatePartitions) isCommand_Kind() {}
 
+func (*Command_ForkTopic) isCommand_Kind() {}
+
 func (*Command_ChangePartitions) isCommand_Kind() {}
 
 func (*Command_SetLogStarts) isCommand_Kind() {}
@@ -503,6 +533,8 @@ func (*Command_CommitObject) isCommand_Kind() {}
 func (*Command_ReclaimRanges) isCommand_Kind() {}
 
 func (*Command_RemoveObjects) isCommand_Kind() {}
+
+func (*Command_ReplaceRanges) isCommand_Kind() {}
 
 func (*Command_AddController) isCommand_Kind() {}
 
@@ -531,6 +563,7 @@ type Result struct {
 	//	*Result_Allocate
 	//	*Result_CommitObject
 	//	*Result_ReclaimRanges
+	//	*Result_ReplaceRanges
 	//	*Result_AddController
 	Value         isResult_Value `protobuf_oneof:"value"`
 	unknownFields protoimpl.UnknownFields
@@ -660,6 +693,15 @@ func (x *Result) GetReclaimRanges() *ReclaimRangesResult {
 	return nil
 }
 
+func (x *Result) GetReplaceRanges() *ReplaceRangesResult {
+	if x != nil {
+		if x, ok := x.Value.(*Result_ReplaceRanges); ok {
+			return x.ReplaceRanges
+		}
+	}
+	return nil
+}
+
 func (x *Result) GetAddController() *AddControllerResult {
 	if x != nil {
 		if x, ok := x.Value.(*Result_AddController); ok {
@@ -705,6 +747,10 @@ type Result_ReclaimRanges struct {
 	ReclaimRanges *ReclaimRangesResult `protobuf:"bytes,41,opt,name=reclaim_ranges,json=reclaimRanges,proto3,oneof"`
 }
 
+type Result_ReplaceRanges struct {
+	ReplaceRanges *ReplaceRangesResult `protobuf:"bytes,43,opt,name=replace_ranges,json=replaceRanges,proto3,oneof"`
+}
+
 type Result_AddController struct {
 	AddController *AddControllerResult `protobuf:"bytes,50,opt,name=add_controller,json=addController,proto3,oneof"`
 }
@@ -724,6 +770,8 @@ func (*Result_Allocate) isResult_Value() {}
 func (*Result_CommitObject) isResult_Value() {}
 
 func (*Result_ReclaimRanges) isResult_Value() {}
+
+func (*Result_ReplaceRanges) isResult_Value() {}
 
 func (*Result_AddController) isResult_Value() {}
 
@@ -1481,7 +1529,7 @@ func (x *CreateTopic) GetConfigs() []*ConfigEntry {
 	return nil
 }
 
-// CreateTopicResult answers CreateTopic; on TOPIC_ALREADY_EXISTS it names the topic that is there.
+// CreateTopicResult answers CreateTopic and ForkTopic; on TOPIC_ALREADY_EXISTS it names the topic that is there.
 type CreateTopicResult struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Id            []byte                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
@@ -1526,6 +1574,88 @@ func (x *CreateTopicResult) GetId() []byte {
 	return nil
 }
 
+// ForkTopic makes a topic that begins as a copy of another one: with its settings, and with what the object store has of each of its partitions below a
+// point, by reference to the same objects. It is done whole or refused; OFFSET_NOT_AVAILABLE where the object store has not come so far yet. Proposing it
+// again with the same id changes nothing. Needs feature level 4.
+type ForkTopic struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Id    []byte                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Name  string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	// The topic id of the other one.
+	Source []byte `protobuf:"bytes,3,opt,name=source,proto3" json:"source,omitempty"`
+	// One for each of its partitions.
+	Assignments []*ReplicaAssignment `protobuf:"bytes,4,rep,name=assignments,proto3" json:"assignments,omitempty"`
+	// Where the copy of each of its partitions ends and goes on by itself. A batch ends there.
+	Points        []int64 `protobuf:"varint,5,rep,packed,name=points,proto3" json:"points,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ForkTopic) Reset() {
+	*x = ForkTopic{}
+	mi := &file_metadata_v1_command_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ForkTopic) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ForkTopic) ProtoMessage() {}
+
+func (x *ForkTopic) ProtoReflect() protoreflect.Message {
+	mi := &file_metadata_v1_command_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ForkTopic.ProtoReflect.Descriptor instead.
+func (*ForkTopic) Descriptor() ([]byte, []int) {
+	return file_metadata_v1_command_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *ForkTopic) GetId() []byte {
+	if x != nil {
+		return x.Id
+	}
+	return nil
+}
+
+func (x *ForkTopic) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *ForkTopic) GetSource() []byte {
+	if x != nil {
+		return x.Source
+	}
+	return nil
+}
+
+func (x *ForkTopic) GetAssignments() []*ReplicaAssignment {
+	if x != nil {
+		return x.Assignments
+	}
+	return nil
+}
+
+func (x *ForkTopic) GetPoints() []int64 {
+	if x != nil {
+		return x.Points
+	}
+	return nil
+}
+
 // DeleteTopic removes a topic. Its ranges are reclaimed afterwards, in steps.
 type DeleteTopic struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1536,7 +1666,7 @@ type DeleteTopic struct {
 
 func (x *DeleteTopic) Reset() {
 	*x = DeleteTopic{}
-	mi := &file_metadata_v1_command_proto_msgTypes[16]
+	mi := &file_metadata_v1_command_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1548,7 +1678,7 @@ func (x *DeleteTopic) String() string {
 func (*DeleteTopic) ProtoMessage() {}
 
 func (x *DeleteTopic) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_v1_command_proto_msgTypes[16]
+	mi := &file_metadata_v1_command_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1561,7 +1691,7 @@ func (x *DeleteTopic) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteTopic.ProtoReflect.Descriptor instead.
 func (*DeleteTopic) Descriptor() ([]byte, []int) {
-	return file_metadata_v1_command_proto_rawDescGZIP(), []int{16}
+	return file_metadata_v1_command_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *DeleteTopic) GetId() []byte {
@@ -1582,7 +1712,7 @@ type AlterTopicConfigs struct {
 
 func (x *AlterTopicConfigs) Reset() {
 	*x = AlterTopicConfigs{}
-	mi := &file_metadata_v1_command_proto_msgTypes[17]
+	mi := &file_metadata_v1_command_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1594,7 +1724,7 @@ func (x *AlterTopicConfigs) String() string {
 func (*AlterTopicConfigs) ProtoMessage() {}
 
 func (x *AlterTopicConfigs) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_v1_command_proto_msgTypes[17]
+	mi := &file_metadata_v1_command_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1607,7 +1737,7 @@ func (x *AlterTopicConfigs) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AlterTopicConfigs.ProtoReflect.Descriptor instead.
 func (*AlterTopicConfigs) Descriptor() ([]byte, []int) {
-	return file_metadata_v1_command_proto_rawDescGZIP(), []int{17}
+	return file_metadata_v1_command_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *AlterTopicConfigs) GetId() []byte {
@@ -1636,7 +1766,7 @@ type CreatePartitions struct {
 
 func (x *CreatePartitions) Reset() {
 	*x = CreatePartitions{}
-	mi := &file_metadata_v1_command_proto_msgTypes[18]
+	mi := &file_metadata_v1_command_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1648,7 +1778,7 @@ func (x *CreatePartitions) String() string {
 func (*CreatePartitions) ProtoMessage() {}
 
 func (x *CreatePartitions) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_v1_command_proto_msgTypes[18]
+	mi := &file_metadata_v1_command_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1661,7 +1791,7 @@ func (x *CreatePartitions) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreatePartitions.ProtoReflect.Descriptor instead.
 func (*CreatePartitions) Descriptor() ([]byte, []int) {
-	return file_metadata_v1_command_proto_rawDescGZIP(), []int{18}
+	return file_metadata_v1_command_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *CreatePartitions) GetId() []byte {
@@ -1698,7 +1828,7 @@ type ISRMember struct {
 
 func (x *ISRMember) Reset() {
 	*x = ISRMember{}
-	mi := &file_metadata_v1_command_proto_msgTypes[19]
+	mi := &file_metadata_v1_command_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1710,7 +1840,7 @@ func (x *ISRMember) String() string {
 func (*ISRMember) ProtoMessage() {}
 
 func (x *ISRMember) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_v1_command_proto_msgTypes[19]
+	mi := &file_metadata_v1_command_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1723,7 +1853,7 @@ func (x *ISRMember) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ISRMember.ProtoReflect.Descriptor instead.
 func (*ISRMember) Descriptor() ([]byte, []int) {
-	return file_metadata_v1_command_proto_rawDescGZIP(), []int{19}
+	return file_metadata_v1_command_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ISRMember) GetNodeId() int32 {
@@ -1762,7 +1892,7 @@ type PartitionChange struct {
 
 func (x *PartitionChange) Reset() {
 	*x = PartitionChange{}
-	mi := &file_metadata_v1_command_proto_msgTypes[20]
+	mi := &file_metadata_v1_command_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1774,7 +1904,7 @@ func (x *PartitionChange) String() string {
 func (*PartitionChange) ProtoMessage() {}
 
 func (x *PartitionChange) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_v1_command_proto_msgTypes[20]
+	mi := &file_metadata_v1_command_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1787,7 +1917,7 @@ func (x *PartitionChange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PartitionChange.ProtoReflect.Descriptor instead.
 func (*PartitionChange) Descriptor() ([]byte, []int) {
-	return file_metadata_v1_command_proto_rawDescGZIP(), []int{20}
+	return file_metadata_v1_command_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *PartitionChange) GetPartition() *PartitionRef {
@@ -1842,7 +1972,7 @@ type ChangePartitions struct {
 
 func (x *ChangePartitions) Reset() {
 	*x = ChangePartitions{}
-	mi := &file_metadata_v1_command_proto_msgTypes[21]
+	mi := &file_metadata_v1_command_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1854,7 +1984,7 @@ func (x *ChangePartitions) String() string {
 func (*ChangePartitions) ProtoMessage() {}
 
 func (x *ChangePartitions) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_v1_command_proto_msgTypes[21]
+	mi := &file_metadata_v1_command_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1867,7 +1997,7 @@ func (x *ChangePartitions) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChangePartitions.ProtoReflect.Descriptor instead.
 func (*ChangePartitions) Descriptor() ([]byte, []int) {
-	return file_metadata_v1_command_proto_rawDescGZIP(), []int{21}
+	return file_metadata_v1_command_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ChangePartitions) GetChanges() []*PartitionChange {
@@ -1888,7 +2018,7 @@ type Verdict struct {
 
 func (x *Verdict) Reset() {
 	*x = Verdict{}
-	mi := &file_metadata_v1_command_proto_msgTypes[22]
+	mi := &file_metadata_v1_command_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1900,7 +2030,7 @@ func (x *Verdict) String() string {
 func (*Verdict) ProtoMessage() {}
 
 func (x *Verdict) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_v1_command_proto_msgTypes[22]
+	mi := &file_metadata_v1_command_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1913,7 +2043,7 @@ func (x *Verdict) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Verdict.ProtoReflect.Descriptor instead.
 func (*Verdict) Descriptor() ([]byte, []int) {
-	return file_metadata_v1_command_proto_rawDescGZIP(), []int{22}
+	return file_metadata_v1_command_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Verdict) GetCode() int32 {
@@ -1940,7 +2070,7 @@ type ChangePartitionsResult struct {
 
 func (x *ChangePartitionsResult) Reset() {
 	*x = ChangePartitionsResult{}
-	mi := &file_metadata_v1_command_proto_msgTypes[23]
+	mi := &file_metadata_v1_command_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1952,7 +2082,7 @@ func (x *ChangePartitionsResult) String() string {
 func (*ChangePartitionsResult) ProtoMessage() {}
 
 func (x *ChangePartitionsResult) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_v1_command_proto_msgTypes[23]
+	mi := &file_metadata_v1_command_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1965,7 +2095,7 @@ func (x *ChangePartitionsResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChangePartitionsResult.ProtoReflect.Descriptor instead.
 func (*ChangePartitionsResult) Descriptor() ([]byte, []int) {
-	return file_metadata_v1_command_proto_rawDescGZIP(), []int{23}
+	return file_metadata_v1_command_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *ChangePartitionsResult) GetVerdicts() []*Verdict {
@@ -1989,7 +2119,7 @@ type Reassignment struct {
 
 func (x *Reassignment) Reset() {
 	*x = Reassignment{}
-	mi := &file_metadata_v1_command_proto_msgTypes[24]
+	mi := &file_metadata_v1_command_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2001,7 +2131,7 @@ func (x *Reassignment) String() string {
 func (*Reassignment) ProtoMessage() {}
 
 func (x *Reassignment) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_v1_command_proto_msgTypes[24]
+	mi := &file_metadata_v1_command_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2014,7 +2144,7 @@ func (x *Reassignment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Reassignment.ProtoReflect.Descriptor instead.
 func (*Reassignment) Descriptor() ([]byte, []int) {
-	return file_metadata_v1_command_proto_rawDescGZIP(), []int{24}
+	return file_metadata_v1_command_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Reassignment) GetPartition() *PartitionRef {
@@ -2048,7 +2178,7 @@ type ReassignPartitions struct {
 
 func (x *ReassignPartitions) Reset() {
 	*x = ReassignPartitions{}
-	mi := &file_metadata_v1_command_proto_msgTypes[25]
+	mi := &file_metadata_v1_command_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2060,7 +2190,7 @@ func (x *ReassignPartitions) String() string {
 func (*ReassignPartitions) ProtoMessage() {}
 
 func (x *ReassignPartitions) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_v1_command_proto_msgTypes[25]
+	mi := &file_metadata_v1_command_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2073,7 +2203,7 @@ func (x *ReassignPartitions) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReassignPartitions.ProtoReflect.Descriptor instead.
 func (*ReassignPartitions) Descriptor() ([]byte, []int) {
-	return file_metadata_v1_command_proto_rawDescGZIP(), []int{25}
+	return file_metadata_v1_command_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *ReassignPartitions) GetReassignments() []*Reassignment {
@@ -2093,7 +2223,7 @@ type ReassignPartitionsResult struct {
 
 func (x *ReassignPartitionsResult) Reset() {
 	*x = ReassignPartitionsResult{}
-	mi := &file_metadata_v1_command_proto_msgTypes[26]
+	mi := &file_metadata_v1_command_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2105,7 +2235,7 @@ func (x *ReassignPartitionsResult) String() string {
 func (*ReassignPartitionsResult) ProtoMessage() {}
 
 func (x *ReassignPartitionsResult) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_v1_command_proto_msgTypes[26]
+	mi := &file_metadata_v1_command_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2118,7 +2248,7 @@ func (x *ReassignPartitionsResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReassignPartitionsResult.ProtoReflect.Descriptor instead.
 func (*ReassignPartitionsResult) Descriptor() ([]byte, []int) {
-	return file_metadata_v1_command_proto_rawDescGZIP(), []int{26}
+	return file_metadata_v1_command_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *ReassignPartitionsResult) GetVerdicts() []*Verdict {
@@ -2143,7 +2273,7 @@ type ElectUnclean struct {
 
 func (x *ElectUnclean) Reset() {
 	*x = ElectUnclean{}
-	mi := &file_metadata_v1_command_proto_msgTypes[27]
+	mi := &file_metadata_v1_command_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2155,7 +2285,7 @@ func (x *ElectUnclean) String() string {
 func (*ElectUnclean) ProtoMessage() {}
 
 func (x *ElectUnclean) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_v1_command_proto_msgTypes[27]
+	mi := &file_metadata_v1_command_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2168,7 +2298,7 @@ func (x *ElectUnclean) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ElectUnclean.ProtoReflect.Descriptor instead.
 func (*ElectUnclean) Descriptor() ([]byte, []int) {
-	return file_metadata_v1_command_proto_rawDescGZIP(), []int{27}
+	return file_metadata_v1_command_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *ElectUnclean) GetPartition() *PartitionRef {
@@ -2205,7 +2335,7 @@ type LogStart struct {
 
 func (x *LogStart) Reset() {
 	*x = LogStart{}
-	mi := &file_metadata_v1_command_proto_msgTypes[28]
+	mi := &file_metadata_v1_command_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2217,7 +2347,7 @@ func (x *LogStart) String() string {
 func (*LogStart) ProtoMessage() {}
 
 func (x *LogStart) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_v1_command_proto_msgTypes[28]
+	mi := &file_metadata_v1_command_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2230,7 +2360,7 @@ func (x *LogStart) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogStart.ProtoReflect.Descriptor instead.
 func (*LogStart) Descriptor() ([]byte, []int) {
-	return file_metadata_v1_command_proto_rawDescGZIP(), []int{28}
+	return file_metadata_v1_command_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *LogStart) GetPartition() *PartitionRef {
@@ -2264,7 +2394,7 @@ type SetLogStarts struct {
 
 func (x *SetLogStarts) Reset() {
 	*x = SetLogStarts{}
-	mi := &file_metadata_v1_command_proto_msgTypes[29]
+	mi := &file_metadata_v1_command_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2276,7 +2406,7 @@ func (x *SetLogStarts) String() string {
 func (*SetLogStarts) ProtoMessage() {}
 
 func (x *SetLogStarts) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_v1_command_proto_msgTypes[29]
+	mi := &file_metadata_v1_command_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2289,7 +2419,7 @@ func (x *SetLogStarts) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetLogStarts.ProtoReflect.Descriptor instead.
 func (*SetLogStarts) Descriptor() ([]byte, []int) {
-	return file_metadata_v1_command_proto_rawDescGZIP(), []int{29}
+	return file_metadata_v1_command_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *SetLogStarts) GetStarts() []*LogStart {
@@ -2309,7 +2439,7 @@ type SetLogStartsResult struct {
 
 func (x *SetLogStartsResult) Reset() {
 	*x = SetLogStartsResult{}
-	mi := &file_metadata_v1_command_proto_msgTypes[30]
+	mi := &file_metadata_v1_command_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2321,7 +2451,7 @@ func (x *SetLogStartsResult) String() string {
 func (*SetLogStartsResult) ProtoMessage() {}
 
 func (x *SetLogStartsResult) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_v1_command_proto_msgTypes[30]
+	mi := &file_metadata_v1_command_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2334,7 +2464,7 @@ func (x *SetLogStartsResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetLogStartsResult.ProtoReflect.Descriptor instead.
 func (*SetLogStartsResult) Descriptor() ([]byte, []int) {
-	return file_metadata_v1_command_proto_rawDescGZIP(), []int{30}
+	return file_metadata_v1_command_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *SetLogStartsResult) GetVerdicts() []*Verdict {
@@ -2354,7 +2484,7 @@ type AllocateProducerIDs struct {
 
 func (x *AllocateProducerIDs) Reset() {
 	*x = AllocateProducerIDs{}
-	mi := &file_metadata_v1_command_proto_msgTypes[31]
+	mi := &file_metadata_v1_command_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2366,7 +2496,7 @@ func (x *AllocateProducerIDs) String() string {
 func (*AllocateProducerIDs) ProtoMessage() {}
 
 func (x *AllocateProducerIDs) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_v1_command_proto_msgTypes[31]
+	mi := &file_metadata_v1_command_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2379,7 +2509,7 @@ func (x *AllocateProducerIDs) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AllocateProducerIDs.ProtoReflect.Descriptor instead.
 func (*AllocateProducerIDs) Descriptor() ([]byte, []int) {
-	return file_metadata_v1_command_proto_rawDescGZIP(), []int{31}
+	return file_metadata_v1_command_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *AllocateProducerIDs) GetCount() int32 {
@@ -2399,7 +2529,7 @@ type AllocateObjectIDs struct {
 
 func (x *AllocateObjectIDs) Reset() {
 	*x = AllocateObjectIDs{}
-	mi := &file_metadata_v1_command_proto_msgTypes[32]
+	mi := &file_metadata_v1_command_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2411,7 +2541,7 @@ func (x *AllocateObjectIDs) String() string {
 func (*AllocateObjectIDs) ProtoMessage() {}
 
 func (x *AllocateObjectIDs) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_v1_command_proto_msgTypes[32]
+	mi := &file_metadata_v1_command_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2424,7 +2554,7 @@ func (x *AllocateObjectIDs) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AllocateObjectIDs.ProtoReflect.Descriptor instead.
 func (*AllocateObjectIDs) Descriptor() ([]byte, []int) {
-	return file_metadata_v1_command_proto_rawDescGZIP(), []int{32}
+	return file_metadata_v1_command_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *AllocateObjectIDs) GetCount() int32 {
@@ -2445,7 +2575,7 @@ type AllocateResult struct {
 
 func (x *AllocateResult) Reset() {
 	*x = AllocateResult{}
-	mi := &file_metadata_v1_command_proto_msgTypes[33]
+	mi := &file_metadata_v1_command_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2457,7 +2587,7 @@ func (x *AllocateResult) String() string {
 func (*AllocateResult) ProtoMessage() {}
 
 func (x *AllocateResult) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_v1_command_proto_msgTypes[33]
+	mi := &file_metadata_v1_command_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2470,7 +2600,7 @@ func (x *AllocateResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AllocateResult.ProtoReflect.Descriptor instead.
 func (*AllocateResult) Descriptor() ([]byte, []int) {
-	return file_metadata_v1_command_proto_rawDescGZIP(), []int{33}
+	return file_metadata_v1_command_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *AllocateResult) GetFirst() uint64 {
@@ -2509,7 +2639,7 @@ type RangeCommit struct {
 
 func (x *RangeCommit) Reset() {
 	*x = RangeCommit{}
-	mi := &file_metadata_v1_command_proto_msgTypes[34]
+	mi := &file_metadata_v1_command_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2521,7 +2651,7 @@ func (x *RangeCommit) String() string {
 func (*RangeCommit) ProtoMessage() {}
 
 func (x *RangeCommit) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_v1_command_proto_msgTypes[34]
+	mi := &file_metadata_v1_command_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2534,7 +2664,7 @@ func (x *RangeCommit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RangeCommit.ProtoReflect.Descriptor instead.
 func (*RangeCommit) Descriptor() ([]byte, []int) {
-	return file_metadata_v1_command_proto_rawDescGZIP(), []int{34}
+	return file_metadata_v1_command_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *RangeCommit) GetPartition() *PartitionRef {
@@ -2617,19 +2747,22 @@ func (x *RangeCommit) GetEpochs() []*EpochStart {
 // CommitObject makes an object's ranges part of their partitions. Each range is decided by itself, those of one partition in
 // their order. Proposing the same object again gives the same verdicts for what was accepted.
 type CommitObject struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	ObjectId      uint64                 `protobuf:"varint,1,opt,name=object_id,json=objectId,proto3" json:"object_id,omitempty"`
-	Key           string                 `protobuf:"bytes,2,opt,name=key,proto3" json:"key,omitempty"`
-	Size          int64                  `protobuf:"varint,3,opt,name=size,proto3" json:"size,omitempty"`
-	NodeId        int32                  `protobuf:"varint,4,opt,name=node_id,json=nodeId,proto3" json:"node_id,omitempty"`
-	Ranges        []*RangeCommit         `protobuf:"bytes,5,rep,name=ranges,proto3" json:"ranges,omitempty"`
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	ObjectId uint64                 `protobuf:"varint,1,opt,name=object_id,json=objectId,proto3" json:"object_id,omitempty"`
+	Key      string                 `protobuf:"bytes,2,opt,name=key,proto3" json:"key,omitempty"`
+	Size     int64                  `protobuf:"varint,3,opt,name=size,proto3" json:"size,omitempty"`
+	NodeId   int32                  `protobuf:"varint,4,opt,name=node_id,json=nodeId,proto3" json:"node_id,omitempty"`
+	Ranges   []*RangeCommit         `protobuf:"bytes,5,rep,name=ranges,proto3" json:"ranges,omitempty"`
+	// When it was written, milliseconds since 1970 by its writer's clock: no record in it is newer, whatever its timestamp says. 0: not known. Needs feature
+	// level 3.
+	WrittenMs     int64 `protobuf:"varint,6,opt,name=written_ms,json=writtenMs,proto3" json:"written_ms,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *CommitObject) Reset() {
 	*x = CommitObject{}
-	mi := &file_metadata_v1_command_proto_msgTypes[35]
+	mi := &file_metadata_v1_command_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2641,7 +2774,7 @@ func (x *CommitObject) String() string {
 func (*CommitObject) ProtoMessage() {}
 
 func (x *CommitObject) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_v1_command_proto_msgTypes[35]
+	mi := &file_metadata_v1_command_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2654,7 +2787,7 @@ func (x *CommitObject) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CommitObject.ProtoReflect.Descriptor instead.
 func (*CommitObject) Descriptor() ([]byte, []int) {
-	return file_metadata_v1_command_proto_rawDescGZIP(), []int{35}
+	return file_metadata_v1_command_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *CommitObject) GetObjectId() uint64 {
@@ -2692,6 +2825,13 @@ func (x *CommitObject) GetRanges() []*RangeCommit {
 	return nil
 }
 
+func (x *CommitObject) GetWrittenMs() int64 {
+	if x != nil {
+		return x.WrittenMs
+	}
+	return 0
+}
+
 // CommitObjectResult has a verdict per range.
 type CommitObjectResult struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -2702,7 +2842,7 @@ type CommitObjectResult struct {
 
 func (x *CommitObjectResult) Reset() {
 	*x = CommitObjectResult{}
-	mi := &file_metadata_v1_command_proto_msgTypes[36]
+	mi := &file_metadata_v1_command_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2714,7 +2854,7 @@ func (x *CommitObjectResult) String() string {
 func (*CommitObjectResult) ProtoMessage() {}
 
 func (x *CommitObjectResult) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_v1_command_proto_msgTypes[36]
+	mi := &file_metadata_v1_command_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2727,7 +2867,7 @@ func (x *CommitObjectResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CommitObjectResult.ProtoReflect.Descriptor instead.
 func (*CommitObjectResult) Descriptor() ([]byte, []int) {
-	return file_metadata_v1_command_proto_rawDescGZIP(), []int{36}
+	return file_metadata_v1_command_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *CommitObjectResult) GetVerdicts() []*Verdict {
@@ -2748,7 +2888,7 @@ type ReclaimRanges struct {
 
 func (x *ReclaimRanges) Reset() {
 	*x = ReclaimRanges{}
-	mi := &file_metadata_v1_command_proto_msgTypes[37]
+	mi := &file_metadata_v1_command_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2760,7 +2900,7 @@ func (x *ReclaimRanges) String() string {
 func (*ReclaimRanges) ProtoMessage() {}
 
 func (x *ReclaimRanges) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_v1_command_proto_msgTypes[37]
+	mi := &file_metadata_v1_command_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2773,7 +2913,7 @@ func (x *ReclaimRanges) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReclaimRanges.ProtoReflect.Descriptor instead.
 func (*ReclaimRanges) Descriptor() ([]byte, []int) {
-	return file_metadata_v1_command_proto_rawDescGZIP(), []int{37}
+	return file_metadata_v1_command_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *ReclaimRanges) GetLimit() int32 {
@@ -2794,7 +2934,7 @@ type ReclaimRangesResult struct {
 
 func (x *ReclaimRangesResult) Reset() {
 	*x = ReclaimRangesResult{}
-	mi := &file_metadata_v1_command_proto_msgTypes[38]
+	mi := &file_metadata_v1_command_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2806,7 +2946,7 @@ func (x *ReclaimRangesResult) String() string {
 func (*ReclaimRangesResult) ProtoMessage() {}
 
 func (x *ReclaimRangesResult) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_v1_command_proto_msgTypes[38]
+	mi := &file_metadata_v1_command_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2819,7 +2959,7 @@ func (x *ReclaimRangesResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReclaimRangesResult.ProtoReflect.Descriptor instead.
 func (*ReclaimRangesResult) Descriptor() ([]byte, []int) {
-	return file_metadata_v1_command_proto_rawDescGZIP(), []int{38}
+	return file_metadata_v1_command_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *ReclaimRangesResult) GetReclaimed() int32 {
@@ -2846,7 +2986,7 @@ type RemoveObjects struct {
 
 func (x *RemoveObjects) Reset() {
 	*x = RemoveObjects{}
-	mi := &file_metadata_v1_command_proto_msgTypes[39]
+	mi := &file_metadata_v1_command_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2858,7 +2998,7 @@ func (x *RemoveObjects) String() string {
 func (*RemoveObjects) ProtoMessage() {}
 
 func (x *RemoveObjects) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_v1_command_proto_msgTypes[39]
+	mi := &file_metadata_v1_command_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2871,12 +3011,311 @@ func (x *RemoveObjects) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveObjects.ProtoReflect.Descriptor instead.
 func (*RemoveObjects) Descriptor() ([]byte, []int) {
-	return file_metadata_v1_command_proto_rawDescGZIP(), []int{39}
+	return file_metadata_v1_command_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *RemoveObjects) GetObjectIds() []uint64 {
 	if x != nil {
 		return x.ObjectIds
+	}
+	return nil
+}
+
+// RangeRef names a range that somebody has read: there is but one with these values, ever.
+type RangeRef struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	First         int64                  `protobuf:"varint,1,opt,name=first,proto3" json:"first,omitempty"`
+	End           int64                  `protobuf:"varint,2,opt,name=end,proto3" json:"end,omitempty"`
+	ObjectId      uint64                 `protobuf:"varint,3,opt,name=object_id,json=objectId,proto3" json:"object_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RangeRef) Reset() {
+	*x = RangeRef{}
+	mi := &file_metadata_v1_command_proto_msgTypes[41]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RangeRef) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RangeRef) ProtoMessage() {}
+
+func (x *RangeRef) ProtoReflect() protoreflect.Message {
+	mi := &file_metadata_v1_command_proto_msgTypes[41]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RangeRef.ProtoReflect.Descriptor instead.
+func (*RangeRef) Descriptor() ([]byte, []int) {
+	return file_metadata_v1_command_proto_rawDescGZIP(), []int{41}
+}
+
+func (x *RangeRef) GetFirst() int64 {
+	if x != nil {
+		return x.First
+	}
+	return 0
+}
+
+func (x *RangeRef) GetEnd() int64 {
+	if x != nil {
+		return x.End
+	}
+	return 0
+}
+
+func (x *RangeRef) GetObjectId() uint64 {
+	if x != nil {
+		return x.ObjectId
+	}
+	return 0
+}
+
+// Replacement puts one range of the new object into the place of ranges of one partition that follow each other.
+type Replacement struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Partition *PartitionRef          `protobuf:"bytes,1,opt,name=partition,proto3" json:"partition,omitempty"`
+	// In order, without a gap. All of them must be there still.
+	Old []*RangeRef `protobuf:"bytes,2,rep,name=old,proto3" json:"old,omitempty"`
+	// That of the first of them, or behind it and not above the log start.
+	First int64 `protobuf:"varint,3,opt,name=first,proto3" json:"first,omitempty"`
+	// That of the last of them.
+	End      int64  `protobuf:"varint,4,opt,name=end,proto3" json:"end,omitempty"`
+	MinTime  int64  `protobuf:"varint,5,opt,name=min_time,json=minTime,proto3" json:"min_time,omitempty"`
+	MaxTime  int64  `protobuf:"varint,6,opt,name=max_time,json=maxTime,proto3" json:"max_time,omitempty"`
+	Position int64  `protobuf:"varint,7,opt,name=position,proto3" json:"position,omitempty"`
+	Bytes    int64  `protobuf:"varint,8,opt,name=bytes,proto3" json:"bytes,omitempty"`
+	Crc      uint32 `protobuf:"varint,9,opt,name=crc,proto3" json:"crc,omitempty"`
+	// It is compacted by key, and so is all of the partition that lies before it.
+	ByKey         bool `protobuf:"varint,10,opt,name=by_key,json=byKey,proto3" json:"by_key,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Replacement) Reset() {
+	*x = Replacement{}
+	mi := &file_metadata_v1_command_proto_msgTypes[42]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Replacement) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Replacement) ProtoMessage() {}
+
+func (x *Replacement) ProtoReflect() protoreflect.Message {
+	mi := &file_metadata_v1_command_proto_msgTypes[42]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Replacement.ProtoReflect.Descriptor instead.
+func (*Replacement) Descriptor() ([]byte, []int) {
+	return file_metadata_v1_command_proto_rawDescGZIP(), []int{42}
+}
+
+func (x *Replacement) GetPartition() *PartitionRef {
+	if x != nil {
+		return x.Partition
+	}
+	return nil
+}
+
+func (x *Replacement) GetOld() []*RangeRef {
+	if x != nil {
+		return x.Old
+	}
+	return nil
+}
+
+func (x *Replacement) GetFirst() int64 {
+	if x != nil {
+		return x.First
+	}
+	return 0
+}
+
+func (x *Replacement) GetEnd() int64 {
+	if x != nil {
+		return x.End
+	}
+	return 0
+}
+
+func (x *Replacement) GetMinTime() int64 {
+	if x != nil {
+		return x.MinTime
+	}
+	return 0
+}
+
+func (x *Replacement) GetMaxTime() int64 {
+	if x != nil {
+		return x.MaxTime
+	}
+	return 0
+}
+
+func (x *Replacement) GetPosition() int64 {
+	if x != nil {
+		return x.Position
+	}
+	return 0
+}
+
+func (x *Replacement) GetBytes() int64 {
+	if x != nil {
+		return x.Bytes
+	}
+	return 0
+}
+
+func (x *Replacement) GetCrc() uint32 {
+	if x != nil {
+		return x.Crc
+	}
+	return 0
+}
+
+func (x *Replacement) GetByKey() bool {
+	if x != nil {
+		return x.ByKey
+	}
+	return false
+}
+
+// ReplaceRanges puts ranges of a new object, which was uploaded and verified, into the place of those that it was made of. Each replacement is
+// decided by itself. What is replaced is named by object, and an object's range never comes back once it was replaced: so of two that were made
+// of the same ranges one is refused, whoever made them and in whatever epoch. Proposing the same object again gives the same verdicts for what was
+// accepted. Needs feature level 3.
+type ReplaceRanges struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	ObjectId      uint64                 `protobuf:"varint,1,opt,name=object_id,json=objectId,proto3" json:"object_id,omitempty"`
+	Key           string                 `protobuf:"bytes,2,opt,name=key,proto3" json:"key,omitempty"`
+	Size          int64                  `protobuf:"varint,3,opt,name=size,proto3" json:"size,omitempty"`
+	Replacements  []*Replacement         `protobuf:"bytes,4,rep,name=replacements,proto3" json:"replacements,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReplaceRanges) Reset() {
+	*x = ReplaceRanges{}
+	mi := &file_metadata_v1_command_proto_msgTypes[43]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReplaceRanges) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReplaceRanges) ProtoMessage() {}
+
+func (x *ReplaceRanges) ProtoReflect() protoreflect.Message {
+	mi := &file_metadata_v1_command_proto_msgTypes[43]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReplaceRanges.ProtoReflect.Descriptor instead.
+func (*ReplaceRanges) Descriptor() ([]byte, []int) {
+	return file_metadata_v1_command_proto_rawDescGZIP(), []int{43}
+}
+
+func (x *ReplaceRanges) GetObjectId() uint64 {
+	if x != nil {
+		return x.ObjectId
+	}
+	return 0
+}
+
+func (x *ReplaceRanges) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+func (x *ReplaceRanges) GetSize() int64 {
+	if x != nil {
+		return x.Size
+	}
+	return 0
+}
+
+func (x *ReplaceRanges) GetReplacements() []*Replacement {
+	if x != nil {
+		return x.Replacements
+	}
+	return nil
+}
+
+// ReplaceRangesResult has a verdict per replacement.
+type ReplaceRangesResult struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Verdicts      []*Verdict             `protobuf:"bytes,1,rep,name=verdicts,proto3" json:"verdicts,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReplaceRangesResult) Reset() {
+	*x = ReplaceRangesResult{}
+	mi := &file_metadata_v1_command_proto_msgTypes[44]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReplaceRangesResult) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReplaceRangesResult) ProtoMessage() {}
+
+func (x *ReplaceRangesResult) ProtoReflect() protoreflect.Message {
+	mi := &file_metadata_v1_command_proto_msgTypes[44]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReplaceRangesResult.ProtoReflect.Descriptor instead.
+func (*ReplaceRangesResult) Descriptor() ([]byte, []int) {
+	return file_metadata_v1_command_proto_rawDescGZIP(), []int{44}
+}
+
+func (x *ReplaceRangesResult) GetVerdicts() []*Verdict {
+	if x != nil {
+		return x.Verdicts
 	}
 	return nil
 }
@@ -2895,7 +3334,7 @@ type AddController struct {
 
 func (x *AddController) Reset() {
 	*x = AddController{}
-	mi := &file_metadata_v1_command_proto_msgTypes[40]
+	mi := &file_metadata_v1_command_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2907,7 +3346,7 @@ func (x *AddController) String() string {
 func (*AddController) ProtoMessage() {}
 
 func (x *AddController) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_v1_command_proto_msgTypes[40]
+	mi := &file_metadata_v1_command_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2920,7 +3359,7 @@ func (x *AddController) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddController.ProtoReflect.Descriptor instead.
 func (*AddController) Descriptor() ([]byte, []int) {
-	return file_metadata_v1_command_proto_rawDescGZIP(), []int{40}
+	return file_metadata_v1_command_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *AddController) GetNodeId() int32 {
@@ -2961,7 +3400,7 @@ type AddControllerResult struct {
 
 func (x *AddControllerResult) Reset() {
 	*x = AddControllerResult{}
-	mi := &file_metadata_v1_command_proto_msgTypes[41]
+	mi := &file_metadata_v1_command_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2973,7 +3412,7 @@ func (x *AddControllerResult) String() string {
 func (*AddControllerResult) ProtoMessage() {}
 
 func (x *AddControllerResult) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_v1_command_proto_msgTypes[41]
+	mi := &file_metadata_v1_command_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2986,7 +3425,7 @@ func (x *AddControllerResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddControllerResult.ProtoReflect.Descriptor instead.
 func (*AddControllerResult) Descriptor() ([]byte, []int) {
-	return file_metadata_v1_command_proto_rawDescGZIP(), []int{41}
+	return file_metadata_v1_command_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *AddControllerResult) GetRaftId() uint64 {
@@ -3007,7 +3446,7 @@ type RegisterController struct {
 
 func (x *RegisterController) Reset() {
 	*x = RegisterController{}
-	mi := &file_metadata_v1_command_proto_msgTypes[42]
+	mi := &file_metadata_v1_command_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3019,7 +3458,7 @@ func (x *RegisterController) String() string {
 func (*RegisterController) ProtoMessage() {}
 
 func (x *RegisterController) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_v1_command_proto_msgTypes[42]
+	mi := &file_metadata_v1_command_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3032,7 +3471,7 @@ func (x *RegisterController) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RegisterController.ProtoReflect.Descriptor instead.
 func (*RegisterController) Descriptor() ([]byte, []int) {
-	return file_metadata_v1_command_proto_rawDescGZIP(), []int{42}
+	return file_metadata_v1_command_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *RegisterController) GetController() *Controller {
@@ -3053,7 +3492,7 @@ type RemoveController struct {
 
 func (x *RemoveController) Reset() {
 	*x = RemoveController{}
-	mi := &file_metadata_v1_command_proto_msgTypes[43]
+	mi := &file_metadata_v1_command_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3065,7 +3504,7 @@ func (x *RemoveController) String() string {
 func (*RemoveController) ProtoMessage() {}
 
 func (x *RemoveController) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_v1_command_proto_msgTypes[43]
+	mi := &file_metadata_v1_command_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3078,7 +3517,7 @@ func (x *RemoveController) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveController.ProtoReflect.Descriptor instead.
 func (*RemoveController) Descriptor() ([]byte, []int) {
-	return file_metadata_v1_command_proto_rawDescGZIP(), []int{43}
+	return file_metadata_v1_command_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *RemoveController) GetRaftId() uint64 {
@@ -3103,7 +3542,7 @@ type PutJoinToken struct {
 
 func (x *PutJoinToken) Reset() {
 	*x = PutJoinToken{}
-	mi := &file_metadata_v1_command_proto_msgTypes[44]
+	mi := &file_metadata_v1_command_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3115,7 +3554,7 @@ func (x *PutJoinToken) String() string {
 func (*PutJoinToken) ProtoMessage() {}
 
 func (x *PutJoinToken) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_v1_command_proto_msgTypes[44]
+	mi := &file_metadata_v1_command_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3128,7 +3567,7 @@ func (x *PutJoinToken) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutJoinToken.ProtoReflect.Descriptor instead.
 func (*PutJoinToken) Descriptor() ([]byte, []int) {
-	return file_metadata_v1_command_proto_rawDescGZIP(), []int{44}
+	return file_metadata_v1_command_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *PutJoinToken) GetTokenId() []byte {
@@ -3168,7 +3607,7 @@ type UseJoinToken struct {
 
 func (x *UseJoinToken) Reset() {
 	*x = UseJoinToken{}
-	mi := &file_metadata_v1_command_proto_msgTypes[45]
+	mi := &file_metadata_v1_command_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3180,7 +3619,7 @@ func (x *UseJoinToken) String() string {
 func (*UseJoinToken) ProtoMessage() {}
 
 func (x *UseJoinToken) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_v1_command_proto_msgTypes[45]
+	mi := &file_metadata_v1_command_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3193,7 +3632,7 @@ func (x *UseJoinToken) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UseJoinToken.ProtoReflect.Descriptor instead.
 func (*UseJoinToken) Descriptor() ([]byte, []int) {
-	return file_metadata_v1_command_proto_rawDescGZIP(), []int{45}
+	return file_metadata_v1_command_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *UseJoinToken) GetTokenId() []byte {
@@ -3235,7 +3674,7 @@ type RecoverCluster struct {
 
 func (x *RecoverCluster) Reset() {
 	*x = RecoverCluster{}
-	mi := &file_metadata_v1_command_proto_msgTypes[46]
+	mi := &file_metadata_v1_command_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3247,7 +3686,7 @@ func (x *RecoverCluster) String() string {
 func (*RecoverCluster) ProtoMessage() {}
 
 func (x *RecoverCluster) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_v1_command_proto_msgTypes[46]
+	mi := &file_metadata_v1_command_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3260,14 +3699,14 @@ func (x *RecoverCluster) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecoverCluster.ProtoReflect.Descriptor instead.
 func (*RecoverCluster) Descriptor() ([]byte, []int) {
-	return file_metadata_v1_command_proto_rawDescGZIP(), []int{46}
+	return file_metadata_v1_command_proto_rawDescGZIP(), []int{51}
 }
 
 var File_metadata_v1_command_proto protoreflect.FileDescriptor
 
 const file_metadata_v1_command_proto_rawDesc = "" +
 	"\n" +
-	"\x19metadata/v1/command.proto\x12\x12rustmq.metadata.v1\x1a\x18metadata/v1/record.proto\"\x93\x11\n" +
+	"\x19metadata/v1/command.proto\x12\x12rustmq.metadata.v1\x1a\x18metadata/v1/record.proto\"\x9f\x12\n" +
 	"\aCommand\x12#\n" +
 	"\rfeature_level\x18\x01 \x01(\rR\ffeatureLevel\x12D\n" +
 	"\fform_cluster\x18\x02 \x01(\v2\x1f.rustmq.metadata.v1.FormClusterH\x00R\vformCluster\x12Q\n" +
@@ -3282,7 +3721,9 @@ const file_metadata_v1_command_proto_rawDesc = "" +
 	" \x01(\v2\x1f.rustmq.metadata.v1.CreateTopicH\x00R\vcreateTopic\x12D\n" +
 	"\fdelete_topic\x18\v \x01(\v2\x1f.rustmq.metadata.v1.DeleteTopicH\x00R\vdeleteTopic\x12W\n" +
 	"\x13alter_topic_configs\x18\f \x01(\v2%.rustmq.metadata.v1.AlterTopicConfigsH\x00R\x11alterTopicConfigs\x12S\n" +
-	"\x11create_partitions\x18\r \x01(\v2$.rustmq.metadata.v1.CreatePartitionsH\x00R\x10createPartitions\x12S\n" +
+	"\x11create_partitions\x18\r \x01(\v2$.rustmq.metadata.v1.CreatePartitionsH\x00R\x10createPartitions\x12>\n" +
+	"\n" +
+	"fork_topic\x18\x0e \x01(\v2\x1d.rustmq.metadata.v1.ForkTopicH\x00R\tforkTopic\x12S\n" +
 	"\x11change_partitions\x18\x14 \x01(\v2$.rustmq.metadata.v1.ChangePartitionsH\x00R\x10changePartitions\x12H\n" +
 	"\x0eset_log_starts\x18\x15 \x01(\v2 .rustmq.metadata.v1.SetLogStartsH\x00R\fsetLogStarts\x12Y\n" +
 	"\x13reassign_partitions\x18\x16 \x01(\v2&.rustmq.metadata.v1.ReassignPartitionsH\x00R\x12reassignPartitions\x12G\n" +
@@ -3292,13 +3733,14 @@ const file_metadata_v1_command_proto_rawDesc = "" +
 	"\rcommit_object\x18( \x01(\v2 .rustmq.metadata.v1.CommitObjectH\x00R\fcommitObject\x12J\n" +
 	"\x0ereclaim_ranges\x18) \x01(\v2!.rustmq.metadata.v1.ReclaimRangesH\x00R\rreclaimRanges\x12J\n" +
 	"\x0eremove_objects\x18* \x01(\v2!.rustmq.metadata.v1.RemoveObjectsH\x00R\rremoveObjects\x12J\n" +
+	"\x0ereplace_ranges\x18+ \x01(\v2!.rustmq.metadata.v1.ReplaceRangesH\x00R\rreplaceRanges\x12J\n" +
 	"\x0eadd_controller\x182 \x01(\v2!.rustmq.metadata.v1.AddControllerH\x00R\raddController\x12Y\n" +
 	"\x13register_controller\x183 \x01(\v2&.rustmq.metadata.v1.RegisterControllerH\x00R\x12registerController\x12S\n" +
 	"\x11remove_controller\x184 \x01(\v2$.rustmq.metadata.v1.RemoveControllerH\x00R\x10removeController\x12M\n" +
 	"\x0frecover_cluster\x185 \x01(\v2\".rustmq.metadata.v1.RecoverClusterH\x00R\x0erecoverCluster\x12H\n" +
 	"\x0eput_join_token\x18< \x01(\v2 .rustmq.metadata.v1.PutJoinTokenH\x00R\fputJoinToken\x12H\n" +
 	"\x0euse_join_token\x18= \x01(\v2 .rustmq.metadata.v1.UseJoinTokenH\x00R\fuseJoinTokenB\x06\n" +
-	"\x04kind\"\xa1\x06\n" +
+	"\x04kind\"\xf3\x06\n" +
 	"\x06Result\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\x05R\x04code\x12\x18\n" +
 	"\amessage\x18\x02 \x01(\tR\amessage\x12S\n" +
@@ -3311,6 +3753,7 @@ const file_metadata_v1_command_proto_rawDesc = "" +
 	"\ballocate\x18\x1e \x01(\v2\".rustmq.metadata.v1.AllocateResultH\x00R\ballocate\x12M\n" +
 	"\rcommit_object\x18( \x01(\v2&.rustmq.metadata.v1.CommitObjectResultH\x00R\fcommitObject\x12P\n" +
 	"\x0ereclaim_ranges\x18) \x01(\v2'.rustmq.metadata.v1.ReclaimRangesResultH\x00R\rreclaimRanges\x12P\n" +
+	"\x0ereplace_ranges\x18+ \x01(\v2'.rustmq.metadata.v1.ReplaceRangesResultH\x00R\rreplaceRanges\x12P\n" +
 	"\x0eadd_controller\x182 \x01(\v2'.rustmq.metadata.v1.AddControllerResultH\x00R\raddControllerB\a\n" +
 	"\x05value\"\x93\x01\n" +
 	"\vFormCluster\x12\x1d\n" +
@@ -3363,7 +3806,13 @@ const file_metadata_v1_command_proto_rawDesc = "" +
 	"\vassignments\x18\x03 \x03(\v2%.rustmq.metadata.v1.ReplicaAssignmentR\vassignments\x129\n" +
 	"\aconfigs\x18\x04 \x03(\v2\x1f.rustmq.metadata.v1.ConfigEntryR\aconfigs\"#\n" +
 	"\x11CreateTopicResult\x12\x0e\n" +
-	"\x02id\x18\x01 \x01(\fR\x02id\"\x1d\n" +
+	"\x02id\x18\x01 \x01(\fR\x02id\"\xa8\x01\n" +
+	"\tForkTopic\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\fR\x02id\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\x12\x16\n" +
+	"\x06source\x18\x03 \x01(\fR\x06source\x12G\n" +
+	"\vassignments\x18\x04 \x03(\v2%.rustmq.metadata.v1.ReplicaAssignmentR\vassignments\x12\x16\n" +
+	"\x06points\x18\x05 \x03(\x03R\x06points\"\x1d\n" +
 	"\vDeleteTopic\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\fR\x02id\"_\n" +
 	"\x11AlterTopicConfigs\x12\x0e\n" +
@@ -3432,13 +3881,15 @@ const file_metadata_v1_command_proto_rawDesc = "" +
 	"\x03crc\x18\t \x01(\rR\x03crc\x12%\n" +
 	"\x0eproducer_state\x18\n" +
 	" \x01(\fR\rproducerState\x126\n" +
-	"\x06epochs\x18\v \x03(\v2\x1e.rustmq.metadata.v1.EpochStartR\x06epochs\"\xa3\x01\n" +
+	"\x06epochs\x18\v \x03(\v2\x1e.rustmq.metadata.v1.EpochStartR\x06epochs\"\xc2\x01\n" +
 	"\fCommitObject\x12\x1b\n" +
 	"\tobject_id\x18\x01 \x01(\x04R\bobjectId\x12\x10\n" +
 	"\x03key\x18\x02 \x01(\tR\x03key\x12\x12\n" +
 	"\x04size\x18\x03 \x01(\x03R\x04size\x12\x17\n" +
 	"\anode_id\x18\x04 \x01(\x05R\x06nodeId\x127\n" +
-	"\x06ranges\x18\x05 \x03(\v2\x1f.rustmq.metadata.v1.RangeCommitR\x06ranges\"M\n" +
+	"\x06ranges\x18\x05 \x03(\v2\x1f.rustmq.metadata.v1.RangeCommitR\x06ranges\x12\x1d\n" +
+	"\n" +
+	"written_ms\x18\x06 \x01(\x03R\twrittenMs\"M\n" +
 	"\x12CommitObjectResult\x127\n" +
 	"\bverdicts\x18\x01 \x03(\v2\x1b.rustmq.metadata.v1.VerdictR\bverdicts\"%\n" +
 	"\rReclaimRanges\x12\x14\n" +
@@ -3448,7 +3899,30 @@ const file_metadata_v1_command_proto_rawDesc = "" +
 	"\x04more\x18\x02 \x01(\bR\x04more\".\n" +
 	"\rRemoveObjects\x12\x1d\n" +
 	"\n" +
-	"object_ids\x18\x01 \x03(\x04R\tobjectIds\"\xa5\x01\n" +
+	"object_ids\x18\x01 \x03(\x04R\tobjectIds\"O\n" +
+	"\bRangeRef\x12\x14\n" +
+	"\x05first\x18\x01 \x01(\x03R\x05first\x12\x10\n" +
+	"\x03end\x18\x02 \x01(\x03R\x03end\x12\x1b\n" +
+	"\tobject_id\x18\x03 \x01(\x04R\bobjectId\"\xb6\x02\n" +
+	"\vReplacement\x12>\n" +
+	"\tpartition\x18\x01 \x01(\v2 .rustmq.metadata.v1.PartitionRefR\tpartition\x12.\n" +
+	"\x03old\x18\x02 \x03(\v2\x1c.rustmq.metadata.v1.RangeRefR\x03old\x12\x14\n" +
+	"\x05first\x18\x03 \x01(\x03R\x05first\x12\x10\n" +
+	"\x03end\x18\x04 \x01(\x03R\x03end\x12\x19\n" +
+	"\bmin_time\x18\x05 \x01(\x03R\aminTime\x12\x19\n" +
+	"\bmax_time\x18\x06 \x01(\x03R\amaxTime\x12\x1a\n" +
+	"\bposition\x18\a \x01(\x03R\bposition\x12\x14\n" +
+	"\x05bytes\x18\b \x01(\x03R\x05bytes\x12\x10\n" +
+	"\x03crc\x18\t \x01(\rR\x03crc\x12\x15\n" +
+	"\x06by_key\x18\n" +
+	" \x01(\bR\x05byKey\"\x97\x01\n" +
+	"\rReplaceRanges\x12\x1b\n" +
+	"\tobject_id\x18\x01 \x01(\x04R\bobjectId\x12\x10\n" +
+	"\x03key\x18\x02 \x01(\tR\x03key\x12\x12\n" +
+	"\x04size\x18\x03 \x01(\x03R\x04size\x12C\n" +
+	"\freplacements\x18\x04 \x03(\v2\x1f.rustmq.metadata.v1.ReplacementR\freplacements\"N\n" +
+	"\x13ReplaceRangesResult\x127\n" +
+	"\bverdicts\x18\x01 \x03(\v2\x1b.rustmq.metadata.v1.VerdictR\bverdicts\"\xa5\x01\n" +
 	"\rAddController\x12\x17\n" +
 	"\anode_id\x18\x01 \x01(\x05R\x06nodeId\x12\x15\n" +
 	"\x06dir_id\x18\x02 \x01(\fR\x05dirId\x128\n" +
@@ -3485,7 +3959,7 @@ func file_metadata_v1_command_proto_rawDescGZIP() []byte {
 	return file_metadata_v1_command_proto_rawDescData
 }
 
-var file_metadata_v1_command_proto_msgTypes = make([]protoimpl.MessageInfo, 47)
+var file_metadata_v1_command_proto_msgTypes = make([]protoimpl.MessageInfo, 52)
 var file_metadata_v1_command_proto_goTypes = []any{
 	(*Command)(nil),                  // 0: rustmq.metadata.v1.Command
 	(*Result)(nil),                   // 1: rustmq.metadata.v1.Result
@@ -3503,42 +3977,47 @@ var file_metadata_v1_command_proto_goTypes = []any{
 	(*ReplicaAssignment)(nil),        // 13: rustmq.metadata.v1.ReplicaAssignment
 	(*CreateTopic)(nil),              // 14: rustmq.metadata.v1.CreateTopic
 	(*CreateTopicResult)(nil),        // 15: rustmq.metadata.v1.CreateTopicResult
-	(*DeleteTopic)(nil),              // 16: rustmq.metadata.v1.DeleteTopic
-	(*AlterTopicConfigs)(nil),        // 17: rustmq.metadata.v1.AlterTopicConfigs
-	(*CreatePartitions)(nil),         // 18: rustmq.metadata.v1.CreatePartitions
-	(*ISRMember)(nil),                // 19: rustmq.metadata.v1.ISRMember
-	(*PartitionChange)(nil),          // 20: rustmq.metadata.v1.PartitionChange
-	(*ChangePartitions)(nil),         // 21: rustmq.metadata.v1.ChangePartitions
-	(*Verdict)(nil),                  // 22: rustmq.metadata.v1.Verdict
-	(*ChangePartitionsResult)(nil),   // 23: rustmq.metadata.v1.ChangePartitionsResult
-	(*Reassignment)(nil),             // 24: rustmq.metadata.v1.Reassignment
-	(*ReassignPartitions)(nil),       // 25: rustmq.metadata.v1.ReassignPartitions
-	(*ReassignPartitionsResult)(nil), // 26: rustmq.metadata.v1.ReassignPartitionsResult
-	(*ElectUnclean)(nil),             // 27: rustmq.metadata.v1.ElectUnclean
-	(*LogStart)(nil),                 // 28: rustmq.metadata.v1.LogStart
-	(*SetLogStarts)(nil),             // 29: rustmq.metadata.v1.SetLogStarts
-	(*SetLogStartsResult)(nil),       // 30: rustmq.metadata.v1.SetLogStartsResult
-	(*AllocateProducerIDs)(nil),      // 31: rustmq.metadata.v1.AllocateProducerIDs
-	(*AllocateObjectIDs)(nil),        // 32: rustmq.metadata.v1.AllocateObjectIDs
-	(*AllocateResult)(nil),           // 33: rustmq.metadata.v1.AllocateResult
-	(*RangeCommit)(nil),              // 34: rustmq.metadata.v1.RangeCommit
-	(*CommitObject)(nil),             // 35: rustmq.metadata.v1.CommitObject
-	(*CommitObjectResult)(nil),       // 36: rustmq.metadata.v1.CommitObjectResult
-	(*ReclaimRanges)(nil),            // 37: rustmq.metadata.v1.ReclaimRanges
-	(*ReclaimRangesResult)(nil),      // 38: rustmq.metadata.v1.ReclaimRangesResult
-	(*RemoveObjects)(nil),            // 39: rustmq.metadata.v1.RemoveObjects
-	(*AddController)(nil),            // 40: rustmq.metadata.v1.AddController
-	(*AddControllerResult)(nil),      // 41: rustmq.metadata.v1.AddControllerResult
-	(*RegisterController)(nil),       // 42: rustmq.metadata.v1.RegisterController
-	(*RemoveController)(nil),         // 43: rustmq.metadata.v1.RemoveController
-	(*PutJoinToken)(nil),             // 44: rustmq.metadata.v1.PutJoinToken
-	(*UseJoinToken)(nil),             // 45: rustmq.metadata.v1.UseJoinToken
-	(*RecoverCluster)(nil),           // 46: rustmq.metadata.v1.RecoverCluster
-	(*Controller)(nil),               // 47: rustmq.metadata.v1.Controller
-	(*Endpoint)(nil),                 // 48: rustmq.metadata.v1.Endpoint
-	(*ConfigEntry)(nil),              // 49: rustmq.metadata.v1.ConfigEntry
-	(*EpochStart)(nil),               // 50: rustmq.metadata.v1.EpochStart
-	(*JoinToken)(nil),                // 51: rustmq.metadata.v1.JoinToken
+	(*ForkTopic)(nil),                // 16: rustmq.metadata.v1.ForkTopic
+	(*DeleteTopic)(nil),              // 17: rustmq.metadata.v1.DeleteTopic
+	(*AlterTopicConfigs)(nil),        // 18: rustmq.metadata.v1.AlterTopicConfigs
+	(*CreatePartitions)(nil),         // 19: rustmq.metadata.v1.CreatePartitions
+	(*ISRMember)(nil),                // 20: rustmq.metadata.v1.ISRMember
+	(*PartitionChange)(nil),          // 21: rustmq.metadata.v1.PartitionChange
+	(*ChangePartitions)(nil),         // 22: rustmq.metadata.v1.ChangePartitions
+	(*Verdict)(nil),                  // 23: rustmq.metadata.v1.Verdict
+	(*ChangePartitionsResult)(nil),   // 24: rustmq.metadata.v1.ChangePartitionsResult
+	(*Reassignment)(nil),             // 25: rustmq.metadata.v1.Reassignment
+	(*ReassignPartitions)(nil),       // 26: rustmq.metadata.v1.ReassignPartitions
+	(*ReassignPartitionsResult)(nil), // 27: rustmq.metadata.v1.ReassignPartitionsResult
+	(*ElectUnclean)(nil),             // 28: rustmq.metadata.v1.ElectUnclean
+	(*LogStart)(nil),                 // 29: rustmq.metadata.v1.LogStart
+	(*SetLogStarts)(nil),             // 30: rustmq.metadata.v1.SetLogStarts
+	(*SetLogStartsResult)(nil),       // 31: rustmq.metadata.v1.SetLogStartsResult
+	(*AllocateProducerIDs)(nil),      // 32: rustmq.metadata.v1.AllocateProducerIDs
+	(*AllocateObjectIDs)(nil),        // 33: rustmq.metadata.v1.AllocateObjectIDs
+	(*AllocateResult)(nil),           // 34: rustmq.metadata.v1.AllocateResult
+	(*RangeCommit)(nil),              // 35: rustmq.metadata.v1.RangeCommit
+	(*CommitObject)(nil),             // 36: rustmq.metadata.v1.CommitObject
+	(*CommitObjectResult)(nil),       // 37: rustmq.metadata.v1.CommitObjectResult
+	(*ReclaimRanges)(nil),            // 38: rustmq.metadata.v1.ReclaimRanges
+	(*ReclaimRangesResult)(nil),      // 39: rustmq.metadata.v1.ReclaimRangesResult
+	(*RemoveObjects)(nil),            // 40: rustmq.metadata.v1.RemoveObjects
+	(*RangeRef)(nil),                 // 41: rustmq.metadata.v1.RangeRef
+	(*Replacement)(nil),              // 42: rustmq.metadata.v1.Replacement
+	(*ReplaceRanges)(nil),            // 43: rustmq.metadata.v1.ReplaceRanges
+	(*ReplaceRangesResult)(nil),      // 44: rustmq.metadata.v1.ReplaceRangesResult
+	(*AddController)(nil),            // 45: rustmq.metadata.v1.AddController
+	(*AddControllerResult)(nil),      // 46: rustmq.metadata.v1.AddControllerResult
+	(*RegisterController)(nil),       // 47: rustmq.metadata.v1.RegisterController
+	(*RemoveController)(nil),         // 48: rustmq.metadata.v1.RemoveController
+	(*PutJoinToken)(nil),             // 49: rustmq.metadata.v1.PutJoinToken
+	(*UseJoinToken)(nil),             // 50: rustmq.metadata.v1.UseJoinToken
+	(*RecoverCluster)(nil),           // 51: rustmq.metadata.v1.RecoverCluster
+	(*Controller)(nil),               // 52: rustmq.metadata.v1.Controller
+	(*Endpoint)(nil),                 // 53: rustmq.metadata.v1.Endpoint
+	(*ConfigEntry)(nil),              // 54: rustmq.metadata.v1.ConfigEntry
+	(*EpochStart)(nil),               // 55: rustmq.metadata.v1.EpochStart
+	(*JoinToken)(nil),                // 56: rustmq.metadata.v1.JoinToken
 }
 var file_metadata_v1_command_proto_depIdxs = []int32{
 	2,  // 0: rustmq.metadata.v1.Command.form_cluster:type_name -> rustmq.metadata.v1.FormCluster
@@ -3550,65 +4029,73 @@ var file_metadata_v1_command_proto_depIdxs = []int32{
 	11, // 6: rustmq.metadata.v1.Command.remove_broker:type_name -> rustmq.metadata.v1.RemoveBroker
 	12, // 7: rustmq.metadata.v1.Command.drain_broker:type_name -> rustmq.metadata.v1.DrainBroker
 	14, // 8: rustmq.metadata.v1.Command.create_topic:type_name -> rustmq.metadata.v1.CreateTopic
-	16, // 9: rustmq.metadata.v1.Command.delete_topic:type_name -> rustmq.metadata.v1.DeleteTopic
-	17, // 10: rustmq.metadata.v1.Command.alter_topic_configs:type_name -> rustmq.metadata.v1.AlterTopicConfigs
-	18, // 11: rustmq.metadata.v1.Command.create_partitions:type_name -> rustmq.metadata.v1.CreatePartitions
-	21, // 12: rustmq.metadata.v1.Command.change_partitions:type_name -> rustmq.metadata.v1.ChangePartitions
-	29, // 13: rustmq.metadata.v1.Command.set_log_starts:type_name -> rustmq.metadata.v1.SetLogStarts
-	25, // 14: rustmq.metadata.v1.Command.reassign_partitions:type_name -> rustmq.metadata.v1.ReassignPartitions
-	27, // 15: rustmq.metadata.v1.Command.elect_unclean:type_name -> rustmq.metadata.v1.ElectUnclean
-	31, // 16: rustmq.metadata.v1.Command.allocate_producer_ids:type_name -> rustmq.metadata.v1.AllocateProducerIDs
-	32, // 17: rustmq.metadata.v1.Command.allocate_object_ids:type_name -> rustmq.metadata.v1.AllocateObjectIDs
-	35, // 18: rustmq.metadata.v1.Command.commit_object:type_name -> rustmq.metadata.v1.CommitObject
-	37, // 19: rustmq.metadata.v1.Command.reclaim_ranges:type_name -> rustmq.metadata.v1.ReclaimRanges
-	39, // 20: rustmq.metadata.v1.Command.remove_objects:type_name -> rustmq.metadata.v1.RemoveObjects
-	40, // 21: rustmq.metadata.v1.Command.add_controller:type_name -> rustmq.metadata.v1.AddController
-	42, // 22: rustmq.metadata.v1.Command.register_controller:type_name -> rustmq.metadata.v1.RegisterController
-	43, // 23: rustmq.metadata.v1.Command.remove_controller:type_name -> rustmq.metadata.v1.RemoveController
-	46, // 24: rustmq.metadata.v1.Command.recover_cluster:type_name -> rustmq.metadata.v1.RecoverCluster
-	44, // 25: rustmq.metadata.v1.Command.put_join_token:type_name -> rustmq.metadata.v1.PutJoinToken
-	45, // 26: rustmq.metadata.v1.Command.use_join_token:type_name -> rustmq.metadata.v1.UseJoinToken
-	8,  // 27: rustmq.metadata.v1.Result.register_broker:type_name -> rustmq.metadata.v1.RegisterBrokerResult
-	15, // 28: rustmq.metadata.v1.Result.create_topic:type_name -> rustmq.metadata.v1.CreateTopicResult
-	23, // 29: rustmq.metadata.v1.Result.change_partitions:type_name -> rustmq.metadata.v1.ChangePartitionsResult
-	30, // 30: rustmq.metadata.v1.Result.set_log_starts:type_name -> rustmq.metadata.v1.SetLogStartsResult
-	26, // 31: rustmq.metadata.v1.Result.reassign_partitions:type_name -> rustmq.metadata.v1.ReassignPartitionsResult
-	33, // 32: rustmq.metadata.v1.Result.allocate:type_name -> rustmq.metadata.v1.AllocateResult
-	36, // 33: rustmq.metadata.v1.Result.commit_object:type_name -> rustmq.metadata.v1.CommitObjectResult
-	38, // 34: rustmq.metadata.v1.Result.reclaim_ranges:type_name -> rustmq.metadata.v1.ReclaimRangesResult
-	41, // 35: rustmq.metadata.v1.Result.add_controller:type_name -> rustmq.metadata.v1.AddControllerResult
-	47, // 36: rustmq.metadata.v1.FormCluster.controllers:type_name -> rustmq.metadata.v1.Controller
-	4,  // 37: rustmq.metadata.v1.SetClusterConfigs.changes:type_name -> rustmq.metadata.v1.ConfigChange
-	48, // 38: rustmq.metadata.v1.RegisterBroker.endpoints:type_name -> rustmq.metadata.v1.Endpoint
-	6,  // 39: rustmq.metadata.v1.RegisterBroker.suspects:type_name -> rustmq.metadata.v1.PartitionRef
-	6,  // 40: rustmq.metadata.v1.RegisterBroker.whole:type_name -> rustmq.metadata.v1.PartitionRef
-	13, // 41: rustmq.metadata.v1.CreateTopic.assignments:type_name -> rustmq.metadata.v1.ReplicaAssignment
-	49, // 42: rustmq.metadata.v1.CreateTopic.configs:type_name -> rustmq.metadata.v1.ConfigEntry
-	4,  // 43: rustmq.metadata.v1.AlterTopicConfigs.changes:type_name -> rustmq.metadata.v1.ConfigChange
-	13, // 44: rustmq.metadata.v1.CreatePartitions.assignments:type_name -> rustmq.metadata.v1.ReplicaAssignment
-	6,  // 45: rustmq.metadata.v1.PartitionChange.partition:type_name -> rustmq.metadata.v1.PartitionRef
-	19, // 46: rustmq.metadata.v1.PartitionChange.isr:type_name -> rustmq.metadata.v1.ISRMember
-	20, // 47: rustmq.metadata.v1.ChangePartitions.changes:type_name -> rustmq.metadata.v1.PartitionChange
-	22, // 48: rustmq.metadata.v1.ChangePartitionsResult.verdicts:type_name -> rustmq.metadata.v1.Verdict
-	6,  // 49: rustmq.metadata.v1.Reassignment.partition:type_name -> rustmq.metadata.v1.PartitionRef
-	24, // 50: rustmq.metadata.v1.ReassignPartitions.reassignments:type_name -> rustmq.metadata.v1.Reassignment
-	22, // 51: rustmq.metadata.v1.ReassignPartitionsResult.verdicts:type_name -> rustmq.metadata.v1.Verdict
-	6,  // 52: rustmq.metadata.v1.ElectUnclean.partition:type_name -> rustmq.metadata.v1.PartitionRef
-	6,  // 53: rustmq.metadata.v1.LogStart.partition:type_name -> rustmq.metadata.v1.PartitionRef
-	28, // 54: rustmq.metadata.v1.SetLogStarts.starts:type_name -> rustmq.metadata.v1.LogStart
-	22, // 55: rustmq.metadata.v1.SetLogStartsResult.verdicts:type_name -> rustmq.metadata.v1.Verdict
-	6,  // 56: rustmq.metadata.v1.RangeCommit.partition:type_name -> rustmq.metadata.v1.PartitionRef
-	50, // 57: rustmq.metadata.v1.RangeCommit.epochs:type_name -> rustmq.metadata.v1.EpochStart
-	34, // 58: rustmq.metadata.v1.CommitObject.ranges:type_name -> rustmq.metadata.v1.RangeCommit
-	22, // 59: rustmq.metadata.v1.CommitObjectResult.verdicts:type_name -> rustmq.metadata.v1.Verdict
-	48, // 60: rustmq.metadata.v1.AddController.endpoint:type_name -> rustmq.metadata.v1.Endpoint
-	47, // 61: rustmq.metadata.v1.RegisterController.controller:type_name -> rustmq.metadata.v1.Controller
-	51, // 62: rustmq.metadata.v1.PutJoinToken.token:type_name -> rustmq.metadata.v1.JoinToken
-	63, // [63:63] is the sub-list for method output_type
-	63, // [63:63] is the sub-list for method input_type
-	63, // [63:63] is the sub-list for extension type_name
-	63, // [63:63] is the sub-list for extension extendee
-	0,  // [0:63] is the sub-list for field type_name
+	17, // 9: rustmq.metadata.v1.Command.delete_topic:type_name -> rustmq.metadata.v1.DeleteTopic
+	18, // 10: rustmq.metadata.v1.Command.alter_topic_configs:type_name -> rustmq.metadata.v1.AlterTopicConfigs
+	19, // 11: rustmq.metadata.v1.Command.create_partitions:type_name -> rustmq.metadata.v1.CreatePartitions
+	16, // 12: rustmq.metadata.v1.Command.fork_topic:type_name -> rustmq.metadata.v1.ForkTopic
+	22, // 13: rustmq.metadata.v1.Command.change_partitions:type_name -> rustmq.metadata.v1.ChangePartitions
+	30, // 14: rustmq.metadata.v1.Command.set_log_starts:type_name -> rustmq.metadata.v1.SetLogStarts
+	26, // 15: rustmq.metadata.v1.Command.reassign_partitions:type_name -> rustmq.metadata.v1.ReassignPartitions
+	28, // 16: rustmq.metadata.v1.Command.elect_unclean:type_name -> rustmq.metadata.v1.ElectUnclean
+	32, // 17: rustmq.metadata.v1.Command.allocate_producer_ids:type_name -> rustmq.metadata.v1.AllocateProducerIDs
+	33, // 18: rustmq.metadata.v1.Command.allocate_object_ids:type_name -> rustmq.metadata.v1.AllocateObjectIDs
+	36, // 19: rustmq.metadata.v1.Command.commit_object:type_name -> rustmq.metadata.v1.CommitObject
+	38, // 20: rustmq.metadata.v1.Command.reclaim_ranges:type_name -> rustmq.metadata.v1.ReclaimRanges
+	40, // 21: rustmq.metadata.v1.Command.remove_objects:type_name -> rustmq.metadata.v1.RemoveObjects
+	43, // 22: rustmq.metadata.v1.Command.replace_ranges:type_name -> rustmq.metadata.v1.ReplaceRanges
+	45, // 23: rustmq.metadata.v1.Command.add_controller:type_name -> rustmq.metadata.v1.AddController
+	47, // 24: rustmq.metadata.v1.Command.register_controller:type_name -> rustmq.metadata.v1.RegisterController
+	48, // 25: rustmq.metadata.v1.Command.remove_controller:type_name -> rustmq.metadata.v1.RemoveController
+	51, // 26: rustmq.metadata.v1.Command.recover_cluster:type_name -> rustmq.metadata.v1.RecoverCluster
+	49, // 27: rustmq.metadata.v1.Command.put_join_token:type_name -> rustmq.metadata.v1.PutJoinToken
+	50, // 28: rustmq.metadata.v1.Command.use_join_token:type_name -> rustmq.metadata.v1.UseJoinToken
+	8,  // 29: rustmq.metadata.v1.Result.register_broker:type_name -> rustmq.metadata.v1.RegisterBrokerResult
+	15, // 30: rustmq.metadata.v1.Result.create_topic:type_name -> rustmq.metadata.v1.CreateTopicResult
+	24, // 31: rustmq.metadata.v1.Result.change_partitions:type_name -> rustmq.metadata.v1.ChangePartitionsResult
+	31, // 32: rustmq.metadata.v1.Result.set_log_starts:type_name -> rustmq.metadata.v1.SetLogStartsResult
+	27, // 33: rustmq.metadata.v1.Result.reassign_partitions:type_name -> rustmq.metadata.v1.ReassignPartitionsResult
+	34, // 34: rustmq.metadata.v1.Result.allocate:type_name -> rustmq.metadata.v1.AllocateResult
+	37, // 35: rustmq.metadata.v1.Result.commit_object:type_name -> rustmq.metadata.v1.CommitObjectResult
+	39, // 36: rustmq.metadata.v1.Result.reclaim_ranges:type_name -> rustmq.metadata.v1.ReclaimRangesResult
+	44, // 37: rustmq.metadata.v1.Result.replace_ranges:type_name -> rustmq.metadata.v1.ReplaceRangesResult
+	46, // 38: rustmq.metadata.v1.Result.add_controller:type_name -> rustmq.metadata.v1.AddControllerResult
+	52, // 39: rustmq.metadata.v1.FormCluster.controllers:type_name -> rustmq.metadata.v1.Controller
+	4,  // 40: rustmq.metadata.v1.SetClusterConfigs.changes:type_name -> rustmq.metadata.v1.ConfigChange
+	53, // 41: rustmq.metadata.v1.RegisterBroker.endpoints:type_name -> rustmq.metadata.v1.Endpoint
+	6,  // 42: rustmq.metadata.v1.RegisterBroker.suspects:type_name -> rustmq.metadata.v1.PartitionRef
+	6,  // 43: rustmq.metadata.v1.RegisterBroker.whole:type_name -> rustmq.metadata.v1.PartitionRef
+	13, // 44: rustmq.metadata.v1.CreateTopic.assignments:type_name -> rustmq.metadata.v1.ReplicaAssignment
+	54, // 45: rustmq.metadata.v1.CreateTopic.configs:type_name -> rustmq.metadata.v1.ConfigEntry
+	13, // 46: rustmq.metadata.v1.ForkTopic.assignments:type_name -> rustmq.metadata.v1.ReplicaAssignment
+	4,  // 47: rustmq.metadata.v1.AlterTopicConfigs.changes:type_name -> rustmq.metadata.v1.ConfigChange
+	13, // 48: rustmq.metadata.v1.CreatePartitions.assignments:type_name -> rustmq.metadata.v1.ReplicaAssignment
+	6,  // 49: rustmq.metadata.v1.PartitionChange.partition:type_name -> rustmq.metadata.v1.PartitionRef
+	20, // 50: rustmq.metadata.v1.PartitionChange.isr:type_name -> rustmq.metadata.v1.ISRMember
+	21, // 51: rustmq.metadata.v1.ChangePartitions.changes:type_name -> rustmq.metadata.v1.PartitionChange
+	23, // 52: rustmq.metadata.v1.ChangePartitionsResult.verdicts:type_name -> rustmq.metadata.v1.Verdict
+	6,  // 53: rustmq.metadata.v1.Reassignment.partition:type_name -> rustmq.metadata.v1.PartitionRef
+	25, // 54: rustmq.metadata.v1.ReassignPartitions.reassignments:type_name -> rustmq.metadata.v1.Reassignment
+	23, // 55: rustmq.metadata.v1.ReassignPartitionsResult.verdicts:type_name -> rustmq.metadata.v1.Verdict
+	6,  // 56: rustmq.metadata.v1.ElectUnclean.partition:type_name -> rustmq.metadata.v1.PartitionRef
+	6,  // 57: rustmq.metadata.v1.LogStart.partition:type_name -> rustmq.metadata.v1.PartitionRef
+	29, // 58: rustmq.metadata.v1.SetLogStarts.starts:type_name -> rustmq.metadata.v1.LogStart
+	23, // 59: rustmq.metadata.v1.SetLogStartsResult.verdicts:type_name -> rustmq.metadata.v1.Verdict
+	6,  // 60: rustmq.metadata.v1.RangeCommit.partition:type_name -> rustmq.metadata.v1.PartitionRef
+	55, // 61: rustmq.metadata.v1.RangeCommit.epochs:type_name -> rustmq.metadata.v1.EpochStart
+	35, // 62: rustmq.metadata.v1.CommitObject.ranges:type_name -> rustmq.metadata.v1.RangeCommit
+	23, // 63: rustmq.metadata.v1.CommitObjectResult.verdicts:type_name -> rustmq.metadata.v1.Verdict
+	6,  // 64: rustmq.metadata.v1.Replacement.partition:type_name -> rustmq.metadata.v1.PartitionRef
+	41, // 65: rustmq.metadata.v1.Replacement.old:type_name -> rustmq.metadata.v1.RangeRef
+	42, // 66: rustmq.metadata.v1.ReplaceRanges.replacements:type_name -> rustmq.metadata.v1.Replacement
+	23, // 67: rustmq.metadata.v1.ReplaceRangesResult.verdicts:type_name -> rustmq.metadata.v1.Verdict
+	53, // 68: rustmq.metadata.v1.AddController.endpoint:type_name -> rustmq.metadata.v1.Endpoint
+	52, // 69: rustmq.metadata.v1.RegisterController.controller:type_name -> rustmq.metadata.v1.Controller
+	56, // 70: rustmq.metadata.v1.PutJoinToken.token:type_name -> rustmq.metadata.v1.JoinToken
+	71, // [71:71] is the sub-list for method output_type
+	71, // [71:71] is the sub-list for method input_type
+	71, // [71:71] is the sub-list for extension type_name
+	71, // [71:71] is the sub-list for extension extendee
+	0,  // [0:71] is the sub-list for field type_name
 }
 
 func init() { file_metadata_v1_command_proto_init() }
@@ -3630,6 +4117,7 @@ func file_metadata_v1_command_proto_init() {
 		(*Command_DeleteTopic)(nil),
 		(*Command_AlterTopicConfigs)(nil),
 		(*Command_CreatePartitions)(nil),
+		(*Command_ForkTopic)(nil),
 		(*Command_ChangePartitions)(nil),
 		(*Command_SetLogStarts)(nil),
 		(*Command_ReassignPartitions)(nil),
@@ -3639,6 +4127,7 @@ func file_metadata_v1_command_proto_init() {
 		(*Command_CommitObject)(nil),
 		(*Command_ReclaimRanges)(nil),
 		(*Command_RemoveObjects)(nil),
+		(*Command_ReplaceRanges)(nil),
 		(*Command_AddController)(nil),
 		(*Command_RegisterController)(nil),
 		(*Command_RemoveController)(nil),
@@ -3655,18 +4144,19 @@ func file_metadata_v1_command_proto_init() {
 		(*Result_Allocate)(nil),
 		(*Result_CommitObject)(nil),
 		(*Result_ReclaimRanges)(nil),
+		(*Result_ReplaceRanges)(nil),
 		(*Result_AddController)(nil),
 	}
-	file_metadata_v1_command_proto_msgTypes[20].OneofWrappers = []any{}
-	file_metadata_v1_command_proto_msgTypes[24].OneofWrappers = []any{}
-	file_metadata_v1_command_proto_msgTypes[27].OneofWrappers = []any{}
+	file_metadata_v1_command_proto_msgTypes[21].OneofWrappers = []any{}
+	file_metadata_v1_command_proto_msgTypes[25].OneofWrappers = []any{}
+	file_metadata_v1_command_proto_msgTypes[28].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_metadata_v1_command_proto_rawDesc), len(file_metadata_v1_command_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   47,
+			NumMessages:   52,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

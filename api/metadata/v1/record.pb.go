@@ -470,7 +470,9 @@ type Topic struct {
 	Name       string `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
 	Partitions int32  `protobuf:"varint,3,opt,name=partitions,proto3" json:"partitions,omitempty"`
 	// Only what differs from the defaults, sorted by key.
-	Configs       []*ConfigEntry `protobuf:"bytes,4,rep,name=configs,proto3" json:"configs,omitempty"`
+	Configs []*ConfigEntry `protobuf:"bytes,4,rep,name=configs,proto3" json:"configs,omitempty"`
+	// How many replicas its partitions had in the cluster that this one was restored from, of one replica each: for operators who want them again. 0: it was not.
+	Replicas      int32 `protobuf:"varint,5,opt,name=replicas,proto3" json:"replicas,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -531,6 +533,13 @@ func (x *Topic) GetConfigs() []*ConfigEntry {
 		return x.Configs
 	}
 	return nil
+}
+
+func (x *Topic) GetReplicas() int32 {
+	if x != nil {
+		return x.Replicas
+	}
+	return 0
 }
 
 // Partition is the state of one partition that the controller decides.
@@ -802,10 +811,16 @@ type Range struct {
 	MinTime int64 `protobuf:"varint,4,opt,name=min_time,json=minTime,proto3" json:"min_time,omitempty"`
 	MaxTime int64 `protobuf:"varint,5,opt,name=max_time,json=maxTime,proto3" json:"max_time,omitempty"`
 	// Bytes from the start of the object.
-	Position      int64  `protobuf:"varint,6,opt,name=position,proto3" json:"position,omitempty"`
-	Bytes         int64  `protobuf:"varint,7,opt,name=bytes,proto3" json:"bytes,omitempty"`
-	Crc           uint32 `protobuf:"varint,8,opt,name=crc,proto3" json:"crc,omitempty"`
-	ObjectId      uint64 `protobuf:"varint,9,opt,name=object_id,json=objectId,proto3" json:"object_id,omitempty"`
+	Position int64  `protobuf:"varint,6,opt,name=position,proto3" json:"position,omitempty"`
+	Bytes    int64  `protobuf:"varint,7,opt,name=bytes,proto3" json:"bytes,omitempty"`
+	Crc      uint32 `protobuf:"varint,8,opt,name=crc,proto3" json:"crc,omitempty"`
+	ObjectId uint64 `protobuf:"varint,9,opt,name=object_id,json=objectId,proto3" json:"object_id,omitempty"`
+	// How often its bytes were written again after the first time, at most.
+	Rewrites uint32 `protobuf:"varint,10,opt,name=rewrites,proto3" json:"rewrites,omitempty"`
+	// When its records were first written to the object store, milliseconds since 1970, at the latest. 0: not known.
+	WrittenMs int64 `protobuf:"varint,11,opt,name=written_ms,json=writtenMs,proto3" json:"written_ms,omitempty"`
+	// It is compacted by key, and so was all of the partition that lay before it when it was.
+	ByKey         bool `protobuf:"varint,12,opt,name=by_key,json=byKey,proto3" json:"by_key,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -903,13 +918,38 @@ func (x *Range) GetObjectId() uint64 {
 	return 0
 }
 
+func (x *Range) GetRewrites() uint32 {
+	if x != nil {
+		return x.Rewrites
+	}
+	return 0
+}
+
+func (x *Range) GetWrittenMs() int64 {
+	if x != nil {
+		return x.WrittenMs
+	}
+	return 0
+}
+
+func (x *Range) GetByKey() bool {
+	if x != nil {
+		return x.ByKey
+	}
+	return false
+}
+
 // Object is an object that the bucket holds and the metadata knows.
 type Object struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Key   string                 `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
 	Size  int64                  `protobuf:"varint,2,opt,name=size,proto3" json:"size,omitempty"`
 	// Ranges that still refer to it; an object without any is garbage.
-	LiveRanges    int32 `protobuf:"varint,3,opt,name=live_ranges,json=liveRanges,proto3" json:"live_ranges,omitempty"`
+	LiveRanges int32 `protobuf:"varint,3,opt,name=live_ranges,json=liveRanges,proto3" json:"live_ranges,omitempty"`
+	// Index of the command that made it garbage; 0 while it is none, and of one that was garbage below feature level 3.
+	GarbageIndex uint64 `protobuf:"varint,4,opt,name=garbage_index,json=garbageIndex,proto3" json:"garbage_index,omitempty"`
+	// It was there before a recovery, and its first range was committed after it: others may have ranges in it that are not committed yet.
+	Regained      bool `protobuf:"varint,5,opt,name=regained,proto3" json:"regained,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -963,6 +1003,20 @@ func (x *Object) GetLiveRanges() int32 {
 		return x.LiveRanges
 	}
 	return 0
+}
+
+func (x *Object) GetGarbageIndex() uint64 {
+	if x != nil {
+		return x.GarbageIndex
+	}
+	return 0
+}
+
+func (x *Object) GetRegained() bool {
+	if x != nil {
+		return x.Regained
+	}
+	return false
 }
 
 // Reclaim is work that is left over after a topic was deleted or a log start moved: ranges below the bound are dropped
@@ -1060,14 +1114,15 @@ const file_metadata_v1_record_proto_rawDesc = "" +
 	"expires_ms\x18\x03 \x01(\x03R\texpiresMs\"5\n" +
 	"\vConfigEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value\"\x86\x01\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value\"\xa2\x01\n" +
 	"\x05Topic\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\fR\x02id\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x1e\n" +
 	"\n" +
 	"partitions\x18\x03 \x01(\x05R\n" +
 	"partitions\x129\n" +
-	"\aconfigs\x18\x04 \x03(\v2\x1f.rustmq.metadata.v1.ConfigEntryR\aconfigs\"\xe7\x02\n" +
+	"\aconfigs\x18\x04 \x03(\v2\x1f.rustmq.metadata.v1.ConfigEntryR\aconfigs\x12\x1a\n" +
+	"\breplicas\x18\x05 \x01(\x05R\breplicas\"\xe7\x02\n" +
 	"\tPartition\x12\x16\n" +
 	"\x06leader\x18\x01 \x01(\x05R\x06leader\x12!\n" +
 	"\fleader_epoch\x18\x02 \x01(\x05R\vleaderEpoch\x12'\n" +
@@ -1091,7 +1146,7 @@ const file_metadata_v1_record_proto_rawDesc = "" +
 	"Checkpoint\x12\x10\n" +
 	"\x03end\x18\x01 \x01(\x03R\x03end\x12%\n" +
 	"\x0eproducer_state\x18\x02 \x01(\fR\rproducerState\x126\n" +
-	"\x06epochs\x18\x03 \x03(\v2\x1e.rustmq.metadata.v1.EpochStartR\x06epochs\"\xe9\x01\n" +
+	"\x06epochs\x18\x03 \x03(\v2\x1e.rustmq.metadata.v1.EpochStartR\x06epochs\"\xbb\x02\n" +
 	"\x05Range\x12\x14\n" +
 	"\x05first\x18\x01 \x01(\x03R\x05first\x12\x10\n" +
 	"\x03end\x18\x02 \x01(\x03R\x03end\x12!\n" +
@@ -1101,12 +1156,19 @@ const file_metadata_v1_record_proto_rawDesc = "" +
 	"\bposition\x18\x06 \x01(\x03R\bposition\x12\x14\n" +
 	"\x05bytes\x18\a \x01(\x03R\x05bytes\x12\x10\n" +
 	"\x03crc\x18\b \x01(\rR\x03crc\x12\x1b\n" +
-	"\tobject_id\x18\t \x01(\x04R\bobjectId\"O\n" +
+	"\tobject_id\x18\t \x01(\x04R\bobjectId\x12\x1a\n" +
+	"\brewrites\x18\n" +
+	" \x01(\rR\brewrites\x12\x1d\n" +
+	"\n" +
+	"written_ms\x18\v \x01(\x03R\twrittenMs\x12\x15\n" +
+	"\x06by_key\x18\f \x01(\bR\x05byKey\"\x90\x01\n" +
 	"\x06Object\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x12\n" +
 	"\x04size\x18\x02 \x01(\x03R\x04size\x12\x1f\n" +
 	"\vlive_ranges\x18\x03 \x01(\x05R\n" +
-	"liveRanges\"9\n" +
+	"liveRanges\x12#\n" +
+	"\rgarbage_index\x18\x04 \x01(\x04R\fgarbageIndex\x12\x1a\n" +
+	"\bregained\x18\x05 \x01(\bR\bregained\"9\n" +
 	"\aReclaim\x12\x14\n" +
 	"\x05below\x18\x01 \x01(\x03R\x05below\x12\x18\n" +
 	"\adeleted\x18\x02 \x01(\bR\adeletedB5Z3github.com/rustmq/rustmq/api/metadata/v1;metadatapbb\x06proto3"

@@ -112,7 +112,7 @@ func (x *ReplicateRequest) GetParts() []*Part {
 // Hello says who speaks to whom.
 type Hello struct {
 	state             protoimpl.MessageState `protogen:"open.v1"`
-	Version           uint32                 `protobuf:"varint,1,opt,name=version,proto3" json:"version,omitempty"` // of this protocol: 1
+	Version           uint32                 `protobuf:"varint,1,opt,name=version,proto3" json:"version,omitempty"` // of this protocol: 2
 	Leader            int32                  `protobuf:"varint,2,opt,name=leader,proto3" json:"leader,omitempty"`
 	LeaderBrokerEpoch uint64                 `protobuf:"varint,3,opt,name=leader_broker_epoch,json=leaderBrokerEpoch,proto3" json:"leader_broker_epoch,omitempty"`
 	Follower          int32                  `protobuf:"varint,4,opt,name=follower,proto3" json:"follower,omitempty"`
@@ -401,7 +401,7 @@ type Part struct {
 	HighWatermark int64                  `protobuf:"varint,3,opt,name=high_watermark,json=highWatermark,proto3" json:"high_watermark,omitempty"`
 	LogStart      int64                  `protobuf:"varint,4,opt,name=log_start,json=logStart,proto3" json:"log_start,omitempty"`
 	TieredEnd     int64                  `protobuf:"varint,5,opt,name=tiered_end,json=tieredEnd,proto3" json:"tiered_end,omitempty"`
-	Batches       [][]byte               `protobuf:"bytes,6,rep,name=batches,proto3" json:"batches,omitempty"` // each one or more whole record batches
+	BatchBytes    uint32                 `protobuf:"varint,7,opt,name=batch_bytes,json=batchBytes,proto3" json:"batch_bytes,omitempty"` // of whole record batches, which follow the message behind those of the parts before
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -471,11 +471,11 @@ func (x *Part) GetTieredEnd() int64 {
 	return 0
 }
 
-func (x *Part) GetBatches() [][]byte {
+func (x *Part) GetBatchBytes() uint32 {
 	if x != nil {
-		return x.Batches
+		return x.BatchBytes
 	}
-	return nil
+	return 0
 }
 
 // ReplicateResponse is what a follower says. The first one is a welcome or a goodbye, and nothing else. An empty one says that the sender lives.
@@ -840,15 +840,16 @@ const file_replication_v1_replication_proto_rawDesc = "" +
 	"\x05round\x18\x02 \x01(\rR\x05round\x12\x1d\n" +
 	"\n" +
 	"tiered_end\x18\x03 \x01(\x03R\ttieredEnd\x12\x1b\n" +
-	"\tlog_start\x18\x04 \x01(\x03R\blogStart\"\xb1\x01\n" +
+	"\tlog_start\x18\x04 \x01(\x03R\blogStart\"\xbe\x01\n" +
 	"\x04Part\x12\x16\n" +
 	"\x06handle\x18\x01 \x01(\rR\x06handle\x12\x14\n" +
 	"\x05round\x18\x02 \x01(\rR\x05round\x12%\n" +
 	"\x0ehigh_watermark\x18\x03 \x01(\x03R\rhighWatermark\x12\x1b\n" +
 	"\tlog_start\x18\x04 \x01(\x03R\blogStart\x12\x1d\n" +
 	"\n" +
-	"tiered_end\x18\x05 \x01(\x03R\ttieredEnd\x12\x18\n" +
-	"\abatches\x18\x06 \x03(\fR\abatches\"\xef\x01\n" +
+	"tiered_end\x18\x05 \x01(\x03R\ttieredEnd\x12\x1f\n" +
+	"\vbatch_bytes\x18\a \x01(\rR\n" +
+	"batchBytesJ\x04\b\x06\x10\a\"\xef\x01\n" +
 	"\x11ReplicateResponse\x128\n" +
 	"\awelcome\x18\x01 \x01(\v2\x1e.rustmq.replication.v1.WelcomeR\awelcome\x124\n" +
 	"\x06states\x18\x02 \x03(\v2\x1c.rustmq.replication.v1.StateR\x06states\x120\n" +

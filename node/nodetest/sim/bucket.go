@@ -50,6 +50,10 @@ func (c *cluster) bucketFault(op faultstore.Op) (f faultstore.Fault) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	f.Delay = time.Duration(1+c.rand.IntN(20)) * time.Millisecond
+	if c.away {
+		f.Before = faultstore.ErrConnection
+		return f
+	}
 	if !c.trouble {
 		return f
 	}

@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"time"
 
+	"github.com/rustmq/rustmq/control"
 	"github.com/rustmq/rustmq/history"
 	"github.com/rustmq/rustmq/mq"
 	"github.com/rustmq/rustmq/partition"
@@ -21,8 +23,19 @@ type claims struct {
 	local  []claim                      // acknowledged by the leader's disk alone
 	object map[mq.PartitionID]mq.Offset // one past what is claimed to be in the object store
 	lost   map[mq.NodeID]bool           // whose disks were lost
+	reigns map[mq.PartitionID]reign     // the newest of each
 	wrong  []history.Anomaly
 }
+
+// reign is the newest epoch in which something was acknowledged.
+type reign struct {
+	epoch mq.Epoch
+	since time.Time
+}
+
+// zombieAtMost is for how long a leader may acknowledge that was replaced: it has a lease, which was not to be given once another was elected, and news of
+// that election may be under way for a moment.
+const zombieAtMost = control.DefaultLease
 
 type epochOf struct {
 	partition mq.PartitionID
@@ -44,6 +57,7 @@ func (c *claims) note(node mq.NodeID, a partition.Acknowledgement) {
 	defer c.mu.Unlock()
 	if c.leads == nil {
 		c.leads, c.object, c.lost = make(map[epochOf]mq.NodeID), make(map[mq.PartitionID]mq.Offset), make(map[mq.NodeID]bool)
+		c.reigns = make(map[mq.PartitionID]reign)
 	}
 	key := epochOf{a.Partition, a.Epoch}
 	if other, ok := c.leads[key]; ok && other != node {
@@ -52,11 +66,24 @@ func (c *claims) note(node mq.NodeID, a partition.Acknowledgement) {
 		})
 	}
 	c.leads[key] = node
+	c.reigned(node, a)
 	switch a.Reached {
 	case mq.MarkLocal:
 		c.local = append(c.local, claim{a, node})
 	case mq.MarkObject:
 		c.object[a.Partition] = max(c.object[a.Partition], a.Last+1)
+	}
+}
+
+// reigned finds a leader that goes on to acknowledge long after another has begun. The mutex is held.
+func (c *claims) reigned(node mq.NodeID, a partition.Acknowledgement) {
+	r, any := c.reigns[a.Partition]
+	switch late := time.Since(r.since); {
+	case !any || a.Epoch > r.epoch:
+		c.reigns[a.Partition] = reign{a.Epoch, time.Now()}
+	case a.Epoch < r.epoch && late > zombieAtMost:
+		c.wrong = append(c.wrong, history.Anomaly{Kind: "zombie", Partition: nameOf(a.Partition), Text: fmt.Sprintf(
+			"node %d acknowledged offset %d in epoch %d, %v after epoch %d had begun", node, a.Last, a.Epoch, late, r.epoch)})
 	}
 }
 
@@ -112,7 +139,7 @@ func (c *claims) checkObjects(ctx context.Context, store *faultstore.Store) (out
 	store.SetHook(nil)
 	there := make(map[mq.PartitionID][]tier.RangeInfo)
 	for _, key := range store.Keys() {
-		o, err := tier.OpenObject(ctx, store.Bucket(), key)
+		o, err := tier.OpenObject(ctx, tier.NewStore(store.Bucket(), tier.Limits{}), key)
 		if err != nil {
 			return nil, err
 		}

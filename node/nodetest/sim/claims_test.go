@@ -2,6 +2,8 @@ package sim
 
 import (
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/rustmq/rustmq/client"
 	"github.com/rustmq/rustmq/history"
@@ -29,6 +31,25 @@ func TestTwoWhoAcknowledgeInOneEpochAreFound(t *testing.T) {
 	if len(c.wrong) != 1 || c.wrong[0].Kind != "two leaders" {
 		t.Fatalf("%v of two leaders in one epoch", c.wrong)
 	}
+}
+
+func TestLeaderThatGoesOnForLongAfterTheNextIsFound(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var c claims
+		c.note(1, acked(3, 0, mq.MarkLocal))
+		c.note(2, acked(4, 0, mq.MarkReplicated))
+		time.Sleep(zombieAtMost)
+		c.note(1, acked(3, 1, mq.MarkLocal))
+		if len(c.wrong) > 0 {
+			t.Fatalf("%v of one that has its lease", c.wrong)
+		}
+		time.Sleep(time.Millisecond)
+		c.note(2, acked(4, 1, mq.MarkReplicated))
+		c.note(1, acked(3, 2, mq.MarkLocal))
+		if len(c.wrong) != 1 || c.wrong[0].Kind != "zombie" {
+			t.Fatalf("%v of one whose lease is over", c.wrong)
+		}
+	})
 }
 
 // logOf has a record at each offset, of the epochs that are given.

@@ -2,14 +2,14 @@ package sim
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"math/rand/v2"
-	"path/filepath"
-	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/rustmq/rustmq/cli/verify"
@@ -18,7 +18,7 @@ import (
 	"github.com/rustmq/rustmq/mq"
 	"github.com/rustmq/rustmq/node"
 	"github.com/rustmq/rustmq/node/nodetest"
-	"github.com/rustmq/rustmq/pki"
+	"github.com/rustmq/rustmq/partition"
 	"github.com/rustmq/rustmq/tier/faultstore"
 	"github.com/rustmq/rustmq/wal"
 	"github.com/rustmq/rustmq/wal/crashfs"
@@ -28,12 +28,18 @@ import (
 type Config struct {
 	Seed    uint64
 	Scratch string // a directory of the machine
-	// Duration is how long clients work and harm is done, in virtual time. 0: 20 s.
+	Certs   *Certs // of all machines
+	// Duration is how long clients work and harm is done, in virtual time. 0: 4 s, in which there are some twelve faults.
 	Duration time.Duration
 	// Calm does no harm.
 	Calm  bool
 	Level slog.Level // of the nodes' logs
 	Plant Plant
+
+	only   func(*harm)                     // the one fault that there is; nil: any
+	work   func(*verify.Config)            // changes what clients do; nil: it is the seed's
+	walMax node.Size                       // of each node's log; 0: more than it needs
+	beside func(context.Context, *cluster) // is done while clients work; nil: nothing
 }
 
 // Plant is a bug to be planted under a cluster. The zero value is none.
@@ -44,6 +50,10 @@ type Plant struct {
 	Random func(io.Reader) io.Reader
 	// Client changes the clients.
 	Client []client.Option
+	// Partition is planted in each partition.
+	Partition partition.Planted
+	// WallLease has leases measured by the wall clock.
+	WallLease bool
 }
 
 // Result is what a run found.
@@ -54,7 +64,7 @@ type Result struct {
 }
 
 const (
-	defaultDuration = 20 * time.Second
+	defaultDuration = 4 * time.Second
 	// heal is how long the cluster may take when all is well again.
 	heal = 2 * time.Minute
 	// startTime is how long the first start of all nodes may take.
@@ -75,7 +85,7 @@ type load struct {
 func (c *Config) load() load {
 	rng := c.rng(6)
 	return load{
-		rate:     []float64{15, 40, 120}[rng.IntN(3)],
+		rate:     []float64{12, 30, 90}[rng.IntN(3)],
 		burst:    []int{1, 3, 10}[rng.IntN(3)],
 		flushAge: []time.Duration{200 * time.Millisecond, 600 * time.Millisecond, 2 * time.Second}[rng.IntN(3)],
 		acks: [][]mq.Durability{
@@ -84,6 +94,14 @@ func (c *Config) load() load {
 			{mq.DurabilityLeader, mq.DurabilityAll, mq.DurabilityAll},
 		}[rng.IntN(3)],
 	}
+}
+
+// rack is that of all brokers and clients, with every third seed: then clients read what only the object store has from brokers that do not lead.
+func (c *Config) rack() string {
+	if c.Seed%3 == 1 {
+		return "rack"
+	}
+	return ""
 }
 
 // cluster is what there is of one run.
@@ -95,13 +113,15 @@ type cluster struct {
 	machines []*machine
 	claims   claims
 	topics   topics
+	history  atomic.Pointer[history.History] // nil before the workload begins
 	random   *seeded
-	ca       string
+	sessions tls.ClientSessionCache // of all clients: they shake hands for less with a node that they know
 	began    time.Time
 
 	mu      sync.Mutex
 	rand    *rand.Rand // of the bucket
 	trouble bool       // the bucket is in trouble
+	away    bool       // the bucket answers nobody
 	events  []string
 	broken  []error
 }
@@ -111,10 +131,7 @@ func Run(ctx context.Context, cfg Config) (*Result, error) {
 	if cfg.Duration == 0 {
 		cfg.Duration = defaultDuration
 	}
-	c, err := newCluster(cfg)
-	if err != nil {
-		return nil, err
-	}
+	c := newCluster(cfg)
 	report, topics, err := c.run(ctx)
 	c.close()
 	if err == nil {
@@ -132,19 +149,13 @@ func Run(ctx context.Context, cfg Config) (*Result, error) {
 // rng is one of the seed's sources.
 func (c *Config) rng(stream uint64) *rand.Rand { return rand.New(rand.NewPCG(c.Seed, stream)) }
 
-func newCluster(cfg Config) (*cluster, error) {
+func newCluster(cfg Config) *cluster {
 	c := &cluster{
 		Config: cfg, net: newNetwork(cfg.rng(1)), store: faultstore.New(), random: &seeded{rand: cfg.rng(2)}, rand: cfg.rng(3), began: time.Now(),
+		sessions: tls.NewLRUClientSessionCache(machinesAtMost),
 	}
 	c.packets = &packets{net: c.net}
 	c.store.SetHook(c.bucketFault)
-	var id mq.ClusterID
-	id[0], id[15] = 0xc1, byte(cfg.Seed)
-	authority, err := pki.NewAuthority(filepath.Join(cfg.Scratch, "ca"), id, time.Now())
-	if err != nil {
-		return nil, err
-	}
-	c.ca = authority.CAFile()
 	both := []string{node.RoleBroker, node.RoleController}
 	roles := [][]string{both, both, both}
 	if cfg.Seed%5 == 4 {
@@ -152,28 +163,32 @@ func newCluster(cfg Config) (*cluster, error) {
 	}
 	var controllers []string
 	for i, r := range roles {
-		m := &machine{c: c, id: i + 1, dir: filepath.Join(cfg.Scratch, strconv.Itoa(i+1)), fs: crashfs.New(cfg.Seed<<8 + uint64(i+1))}
+		m := &machine{c: c, id: i + 1, fs: crashfs.New(cfg.Seed<<8 + uint64(i+1))}
 		host := addrOf(m.id).String()
-		if _, err := authority.Issue(filepath.Join(m.dir, "pki"), mq.NodeID(m.id), []string{host}, false, time.Now()); err != nil {
-			return nil, err
-		}
 		if r[len(r)-1] == node.RoleController {
 			controllers = append(controllers, fmt.Sprintf("%d@%s:9093", m.id, host))
 		}
 		m.cfg = nodetest.Config("/data")
 		m.cfg.Node.ID, m.cfg.Node.Roles = m.id, r
 		m.cfg.Server.Listen, m.cfg.RPC.Listen, m.cfg.Admin.Listen = host+":9092", host+":9093", host+":9642"
-		m.cfg.PKI.Dir = filepath.Join(m.dir, "pki")
-		m.cfg.WAL = node.WALConfig{SegmentSize: 256 * node.KiB, MaxSize: 16 * node.MiB, QueueSize: 2 * node.MiB}
+		m.cfg.PKI.Dir = cfg.Certs.dir(m.id)
+		m.cfg.WAL = node.WALConfig{SegmentSize: 128 * node.KiB, MaxSize: 16 * node.MiB, QueueSize: 2 * node.MiB}
+		if cfg.walMax > 0 {
+			m.cfg.WAL.MaxSize = cfg.walMax
+		}
+		if m.cfg.Node.Rack = cfg.rack(); m.cfg.Node.Rack != "" {
+			m.cfg.WAL.SegmentSize = 32 * node.KiB // much of what is read is only in the object store then
+		}
 		m.cfg.Raft.Tick = node.Default().Raft.Tick
 		m.cfg.ObjectStore.FlushAge = cfg.load().flushAge
+		m.cfg.ObjectStore.CompactRanges, m.cfg.ObjectStore.CompactInterval = 3, 2*time.Second
 		m.cfg.Server.DrainTimeout = time.Second
 		c.machines = append(c.machines, m)
 	}
 	for _, m := range c.machines {
 		m.cfg.Node.Controllers = controllers
 	}
-	return c, nil
+	return c
 }
 
 // servers are where clients look for the cluster.
@@ -189,7 +204,7 @@ func (c *cluster) servers() (out []string) {
 // client makes one.
 func (c *cluster) client(opts ...client.Option) (*client.Client, error) {
 	return client.New(append([]client.Option{
-		client.Servers(c.servers()...), client.CAFile(c.ca), client.Listen(c.packets.dial), client.BatchBytes(8 << 10), client.Connections(1),
+		client.Servers(c.servers()...), client.CAFile(c.Certs.ca), client.TLSConfig(&tls.Config{ClientSessionCache: c.sessions}), client.Listen(c.packets.dial), client.BatchBytes(8 << 10), client.Connections(1), client.Rack(c.rack()),
 	}, append(opts, c.Plant.Client...)...)...)
 }
 
@@ -212,12 +227,19 @@ func (c *cluster) run(ctx context.Context) (*verify.Report, []*client.TopicDescr
 		harming.Go(func() { c.harm(harm) })
 		harming.Go(func() { c.changeTopics(harm) })
 	}
+	if c.beside != nil {
+		harming.Go(func() { c.beside(harm, c) })
+	}
 	load := c.load()
-	report, err := verify.Run(ctx, ctx, verify.Config{
+	work := verify.Config{
 		Topic: topic, Partitions: partitions, Replicas: 3, Mix: load.acks,
 		Producers: 3, Readers: 1, Rate: load.rate, Burst: load.burst, Size: 100, Duration: c.Duration, Heal: heal,
-		Client: c.client, Random: &seeded{rand: c.rng(4)}, Logger: slog.New(slog.DiscardHandler),
-	})
+		Client: c.client, Random: &seeded{rand: c.rng(4)}, Observe: c.history.Store, Logger: slog.New(slog.DiscardHandler),
+	}
+	if c.work != nil {
+		c.work(&work)
+	}
+	report, err := verify.Run(ctx, ctx, work)
 	stop()
 	harming.Wait()
 	if err != nil {

@@ -5,9 +5,11 @@
 //
 //	result := sim.Run(t, sim.Config{Seed: 17, Scratch: t.TempDir()})   // inside synctest.Test
 //
+// With every third seed all stand in one rack, and logs are let go of early: clients then read what only the object store has from brokers that do not lead.
+//
 // # Determinism
 //
-// Time is virtual: half a minute of a cluster's life takes a second, and no timeout fires for want of CPU. The seed decides on the faults, when they
+// Time is virtual: ten seconds of a cluster's life take a fifth of one, and no timeout fires for want of CPU. The seed decides on the faults, when they
 // come, what power cuts leave, how long packets take, and how much clients send and the object store gets. It does not decide in which order goroutines run at one moment, what Go's maps and TLS draw, or
 // how a client jitters: the same seed is the same plan, and mostly but not always the same run. A seed that failed is worth running several times.
 //
@@ -15,16 +17,18 @@
 //
 //   - A pause stops a node's network, its disk, its use of the bucket and the clock of its lease, not its goroutines: what they do with what they have goes on in
 //     memory, and timers of theirs fire that would fire at the end of a true pause. What they decide meanwhile, by a lease that they take for valid, is sent when the
-//     pause is over, as that of a process which was stopped just before it sent.
-//   - Only the lease's clock is set ahead. Wall clocks are all the bubble's, and agree.
-//   - A read above the high watermark is found when what was read vanishes, and not by itself.
+//     pause is over, as that of a process which was stopped just before it sent. A true one is not to be had: a bubble has one time, which does not stop for some of
+//     its goroutines, and nothing stops goroutines from outside. Real processes are stopped by testdata/e2e/three-nodes.sh.
+//   - A wall clock that is set is that of records, producers and uploads. Certificates are judged by the bubble's, and measured times do not notice, as they do not
+//     on a machine.
 //   - The metadata's database is a file of the machine, of which a power cut leaves the last commit: what follows the cut cannot commit.
 //   - A connection between nodes loses no bytes while it is cut, as TCP does not: they come late. Packets of clients are lost.
 //
 // # What is checked
 //
-// What clients were told is checked by package history: of each producer by the durability that it asks for, and a topic and its partitions, once acknowledged, must
-// be there. Besides, brokers tell what they acknowledge and in which epoch (node.Seams): two that do so in one epoch are found, and
+// What clients were told is checked by package history, to which leaders tell their watermarks: of each producer by the durability that it asks for, and a topic and its
+// partitions, once acknowledged, must be there. Besides, brokers tell what they acknowledge and in which epoch (node.Seams): two that do so in one epoch are found, one
+// that still does for longer than a lease when the next has begun, and
 //
 //   - what is said to be in the object store must be in its objects, which must be whole;
 //   - what a leader alone acknowledged must be there if it has its disk and leads the next epoch, too. It may go with a failover.

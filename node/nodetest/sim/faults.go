@@ -12,10 +12,15 @@ import (
 
 const (
 	// setUp is what clients have to find their topic before any harm is done.
-	setUp = 500 * time.Millisecond
-	// quietAtMost is the longest time between two faults, and faultAtMost the longest that one lasts.
-	quietAtMost = 2 * time.Second
+	setUp = 300 * time.Millisecond
+	// quietAtMost is the longest time between two faults, and faultAtMost the longest that one lasts. One of longOneIn may last so long: then who is silent is
+	// replaced. The others last briefAtMost, so that there is something left to work with.
+	quietAtMost = 600 * time.Millisecond
 	faultAtMost = 4 * time.Second
+	briefAtMost = 1500 * time.Millisecond
+	longOneIn   = 4
+	// setAtMost is the most by which a wall clock is set at once: several times do not make a producer's time to live, which is by that clock.
+	setAtMost = time.Hour
 )
 
 // harm is what does harm to a cluster: one fault after the other, each of which is healed some time later, while others may go on.
@@ -73,9 +78,20 @@ func sleep(ctx context.Context, d time.Duration) bool {
 
 func (h *harm) upTo(d time.Duration) time.Duration { return time.Duration(h.rand.Int64N(int64(d))) }
 
+// lasting is how long a fault lasts.
+func (h *harm) lasting() time.Duration {
+	if h.rand.IntN(longOneIn) == 0 {
+		return h.upTo(faultAtMost)
+	}
+	return h.upTo(briefAtMost)
+}
+
 // later has something healed in a while.
-func (h *harm) later(do func()) {
-	h.heals = append(h.heals, healing{time.Now().Add(h.upTo(faultAtMost)), do})
+func (h *harm) later(do func()) { h.after(h.lasting(), do) }
+
+// after has something healed then.
+func (h *harm) after(d time.Duration, do func()) {
+	h.heals = append(h.heals, healing{time.Now().Add(d), do})
 	slices.SortStableFunc(h.heals, func(a, b healing) int { return cmp.Compare(a.at.UnixNano(), b.at.UnixNano()) })
 }
 
@@ -102,11 +118,16 @@ var faults = []struct {
 	{2, (*harm).slow},
 	{3, (*harm).pause},
 	{1, (*harm).skew},
+	{1, (*harm).setClock},
 	{2, (*harm).bucketTrouble},
 	{1, (*harm).lossy},
 }
 
 func (h *harm) fault() {
+	if h.only != nil {
+		h.only(h)
+		return
+	}
 	sum := 0
 	for _, f := range faults {
 		sum += f.weight
@@ -194,14 +215,16 @@ func (h *harm) wipe() {
 	h.on(m)
 }
 
-// block cuts some ways.
-func (h *harm) block(ways ...way) {
+// block cuts some ways for a while.
+func (h *harm) block(ways ...way) { h.blockFor(h.lasting(), ways...) }
+
+func (h *harm) blockFor(d time.Duration, ways ...way) {
 	h.net.change(func() {
 		for _, w := range ways {
 			h.net.cut[w] = true
 		}
 	})
-	h.later(func() {
+	h.after(d, func() {
 		h.event("heal the cuts %v", ways)
 		h.net.change(func() {
 			for _, w := range ways {
@@ -237,6 +260,9 @@ func (h *harm) isolate() {
 	}
 	h.event("isolate node %d from other nodes: %v", id, ways)
 	h.block(ways...)
+	if h.rand.IntN(4) == 0 { // what it measures while it hears of nobody must not depend on that
+		h.set(h.machines[id-1])
+	}
 }
 
 // cutClients cuts a node from all clients.
@@ -299,6 +325,16 @@ func (h *harm) skew() {
 		h.event("the clock of node %d goes %v ahead", m.id, by)
 		m.life.skewBy(by)
 	}
+}
+
+// setClock sets some machine's wall clock, whether it is on or not.
+func (h *harm) setClock() { h.set(h.machines[h.rand.IntN(len(h.machines))]) }
+
+// set sets a wall clock ahead or back, for good.
+func (h *harm) set(m *machine) {
+	by := h.upTo(2*setAtMost) - setAtMost
+	h.event("the wall clock of node %d is set by %v", m.id, by)
+	m.wall.Add(int64(by))
 }
 
 // bucketTrouble has the bucket fail now and then.

@@ -3,15 +3,19 @@ package sim
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"math/rand/v2"
 	"net"
 	"path/filepath"
-	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
+	"github.com/quic-go/quic-go/testutils/simnet"
+
+	"github.com/rustmq/rustmq/history"
 	"github.com/rustmq/rustmq/metadata"
 	"github.com/rustmq/rustmq/mq"
 	"github.com/rustmq/rustmq/node"
@@ -25,10 +29,10 @@ import (
 type machine struct {
 	c    *cluster
 	id   int
-	dir  string // of the metadata's database and the certificates
 	cfg  node.Config
 	fs   *crashfs.FS
-	disk int // counts disks
+	disk int          // counts disks
+	wall atomic.Int64 // how far its wall clock is ahead, in nanoseconds
 
 	life *life // nil while no node runs
 	log  nodetest.LogLines
@@ -92,15 +96,40 @@ func (m *machine) begin() {
 		l.node, l.err = node.StartWith(ctx, m.cfg, logger, node.Seams{
 			FS: disk, Bucket: m.c.bucket(l), Network: &place{m: m, l: l}, ListenHTTP: (&place{m: m, l: l}).Listen, Random: random,
 			Metadata: metadata.Options{
-				Path: filepath.Join(m.dir, "metadata-"+strconv.Itoa(m.disk)+".db"), NoSync: true, BeforeCommit: func(string) error { return l.gate() },
+				Path: filepath.Join(m.c.Scratch, fmt.Sprintf("metadata-%d-%d.db", m.id, m.disk)), NoSync: true, BeforeCommit: func(string) error { return l.gate() },
 			},
-			Now: l.now, Acknowledged: func(a partition.Acknowledgement) {
-				if !l.isOver() {
-					m.c.claims.note(mq.NodeID(m.id), a)
-				}
-			},
+			Now: l.leaseClock(), Wall: m.clock, Partition: l.look,
 		})
 	}()
+}
+
+// look has the simulation told of what a partition of the node does.
+func (l *life) look(cfg *partition.Config) {
+	c, name, told := l.m.c, history.Partition{Topic: cfg.Topic, Index: cfg.ID.Index}, cfg.Committed
+	cfg.Planted = c.Plant.Partition
+	cfg.Acknowledged = func(a partition.Acknowledgement) {
+		if !l.isOver() {
+			c.claims.note(mq.NodeID(l.m.id), a)
+		}
+	}
+	cfg.Committed = func(p *partition.Partition) {
+		if h := c.history.Load(); h != nil { // before that there are no records
+			_, high, _, _ := p.Offsets()
+			h.Watermark(name, high)
+		}
+		told(p)
+	}
+}
+
+// clock is the machine's wall clock. Nothing can be measured by it but by who takes it for the time that it says.
+func (m *machine) clock() time.Time { return time.Now().Add(time.Duration(m.wall.Load())).Round(0) }
+
+// leaseClock is what the node measures leases by.
+func (l *life) leaseClock() func() time.Duration {
+	if l.m.c.Plant.WallLease {
+		return func() time.Duration { return l.m.clock().Sub(l.origin.Round(0)) }
+	}
+	return l.now
 }
 
 // short leaves out of a log what virtual time makes long.
@@ -226,12 +255,12 @@ func (p *place) ListenPacket(addr *net.UDPAddr) (net.PacketConn, error) {
 	if p.l.isOver() {
 		return nil, errOff
 	}
-	return &deadSocket{socket: p.m.c.packets.listen(&net.UDPAddr{IP: addr.IP.To4(), Port: addr.Port}), place: p}, nil
+	return &deadSocket{SimConn: p.m.c.packets.listen(&net.UDPAddr{IP: addr.IP.To4(), Port: addr.Port}), place: p}, nil
 }
 
 // deadSocket sends nothing for a node whose machine is off.
 type deadSocket struct {
-	*socket
+	*simnet.SimConn
 	place *place
 }
 
@@ -240,7 +269,7 @@ func (d *deadSocket) WriteTo(p []byte, addr net.Addr) (int, error) {
 	if d.place.l.isOver() {
 		return len(p), nil
 	}
-	return d.socket.WriteTo(p, addr)
+	return d.SimConn.WriteTo(p, addr)
 }
 
 // seeded is randomness of a seed.

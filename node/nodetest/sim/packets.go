@@ -17,32 +17,25 @@ type packets struct {
 	next uint16 // port of the next client's socket
 }
 
-// SendPacket implements simnet.Router.
+// mtu is the size of the largest packet that gets through, in bytes.
+const mtu = 1400
+
+// SendPacket implements simnet.Router. Each packet takes its own time.
 func (p *packets) SendPacket(packet simnet.Packet) error {
 	from, to := packet.From.(*net.UDPAddr), packet.To.(*net.UDPAddr)
 	p.net.mu.Lock()
 	lost := p.net.blocked(hostOf(from.IP), hostOf(to.IP)) || p.net.loss > 0 && p.net.rand.Float64() < p.net.loss
+	pause := p.net.latency()
 	p.net.mu.Unlock()
-	if lost {
-		return nil
+	if !lost && len(packet.Data) <= mtu {
+		time.AfterFunc(pause, func() { _ = p.PerfectRouter.SendPacket(packet) }) // nobody is there: the packet is lost
 	}
-	_ = p.PerfectRouter.SendPacket(packet) // nobody is there: the packet is lost
 	return nil
 }
 
-func (p *packets) latency(simnet.Packet) time.Duration {
-	p.net.mu.Lock()
-	defer p.net.mu.Unlock()
-	return p.net.latency()
-}
-
 // listen opens a socket, in place of whoever had the address before.
-func (p *packets) listen(addr *net.UDPAddr) *socket {
-	link := &simnet.SimulatedLink{LatencyFunc: p.latency, UploadPacket: p}
-	conn := simnet.NewBlockingSimConn(addr, link)
-	link.Start()
-	p.AddNode(addr, link)
-	return &socket{SimConn: conn, link: link}
+func (p *packets) listen(addr *net.UDPAddr) *simnet.SimConn {
+	return simnet.NewBlockingSimConn(addr, p)
 }
 
 // dial is how a client reaches addr.
@@ -57,20 +50,6 @@ func (p *packets) dial(addr string) (net.PacketConn, net.Addr, error) {
 	own := &net.UDPAddr{IP: addrOf(0), Port: int(1000 + p.next)}
 	p.mu.Unlock()
 	return p.listen(own), to, nil
-}
-
-// socket closes its link with itself.
-type socket struct {
-	*simnet.SimConn
-	link *simnet.SimulatedLink
-	once sync.Once
-}
-
-// Close implements net.PacketConn.
-func (s *socket) Close() error {
-	err := s.SimConn.Close()
-	s.once.Do(func() { _ = s.link.Close() })
-	return err
 }
 
 // addrOf is a host's address, 10.0.0.HOST, and hostOf the host of an address.

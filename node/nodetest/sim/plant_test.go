@@ -3,10 +3,13 @@ package sim
 import (
 	"encoding/binary"
 	"io"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/rustmq/rustmq/client"
+	"github.com/rustmq/rustmq/history"
+	"github.com/rustmq/rustmq/partition"
 	"github.com/rustmq/rustmq/wal"
 )
 
@@ -16,12 +19,16 @@ var plants = []struct {
 	from  uint64
 	seeds uint64
 	plant Plant
+	as    string      // the kind of anomaly that it must be found as; "": any
+	only  func(*harm) // what brings it out; nil: any fault
 }{
-	{"acknowledged before the sync", 1, 5, Plant{Disk: func(d wal.FS) wal.FS { return lyingDisk{FS: d, below: "/data/wal/"} }}},
-	{"raft's state is not persisted", 1, 5, Plant{Disk: func(d wal.FS) wal.FS { return lyingDisk{FS: d, below: "/data/raft/"} }}},
-	{"names are not persisted", 1, 5, Plant{Disk: func(d wal.FS) wal.FS { return forgetful{d} }}},
-	{"a new run is not told from the last one", 1, 10, Plant{Random: func(r io.Reader) io.Reader { return sameAgain{r} }}},
-	{"who sent a batch is forgotten", 1, 5, Plant{Client: []client.Option{client.Idempotent(false)}}},
+	{"acknowledged before the sync", 1, 20, Plant{Disk: func(d wal.FS) wal.FS { return lyingDisk{FS: d, below: "/data/wal/"} }}, "", nil},
+	{"raft's state is not persisted", 1, 20, Plant{Disk: func(d wal.FS) wal.FS { return lyingDisk{FS: d, below: "/data/raft/"} }}, "", nil},
+	{"names are not persisted", 1, 20, Plant{Disk: func(d wal.FS) wal.FS { return forgetful{d} }}, "", nil},
+	{"a new run is not told from the last one", 1, 20, Plant{Random: func(r io.Reader) io.Reader { return sameAgain{r} }}, "", nil},
+	{"who sent a batch is forgotten", 1, 20, Plant{Client: []client.Option{client.Idempotent(false)}}, "", nil},
+	{"readers see what is above the watermark", 1, 20, Plant{Partition: partition.Planted{ReadsUncommitted: true}}, "above", nil},
+	{"leases are measured by the wall clock", 1, 20, Plant{WallLease: true}, "zombie", loneAndSetBack},
 }
 
 // TestPlantedBugsAreFound shows that the simulation finds what it is for.
@@ -32,19 +39,39 @@ func TestPlantedBugsAreFound(t *testing.T) {
 	for _, p := range plants {
 		t.Run(strings.ReplaceAll(p.name, " ", "-"), func(t *testing.T) {
 			for s := p.from; s < p.from+p.seeds; s++ {
-				result, err := simulate(t, Config{Seed: s, Plant: p.plant})
-				if err != nil {
+				result, err := simulate(t, Config{Seed: s, Plant: p.plant, only: p.only})
+				if err != nil && p.as == "" {
 					t.Logf("seed %d: %v", s, err)
 					return
 				}
-				if len(result.Anomalies) > 0 {
-					t.Logf("seed %d: %d anomalies, such as %s", s, len(result.Anomalies), result.Anomalies[0])
+				if err != nil {
+					continue
+				}
+				if i := slices.IndexFunc(result.Anomalies, func(a history.Anomaly) bool { return p.as == "" || a.Kind == p.as }); i >= 0 {
+					t.Logf("seed %d: %d anomalies, such as %s", s, len(result.Anomalies), result.Anomalies[i])
 					return
 				}
 			}
 			t.Errorf("not found within %d seeds", p.seeds)
 		})
 	}
+}
+
+// loneAndSetBack has one node at a time hear of no other, and its wall clock set back meanwhile.
+func loneAndSetBack(h *harm) {
+	if len(h.heals) > 0 {
+		return
+	}
+	m := h.machines[h.rand.IntN(len(h.machines))]
+	var ways []way
+	for _, other := range h.machines {
+		if other != m {
+			ways = append(ways, way{m.id, other.id}, way{other.id, m.id})
+		}
+	}
+	h.event("node %d is alone, and its clock is set back", m.id)
+	h.blockFor(2*faultAtMost, ways...)
+	m.wall.Add(-int64(setAtMost))
 }
 
 // lyingDisk says of the files below a directory that they are synced, and does nothing.

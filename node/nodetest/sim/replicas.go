@@ -16,7 +16,7 @@ import (
 )
 
 // notice is how long a broker that was cut off may take to notice: until then it tells of topics what it knew before.
-const notice = 3 * time.Second
+const notice = 2 * time.Second
 
 // settle waits until every replica of each topic is in sync, and describes the topics.
 func (c *cluster) settle(ctx context.Context) (out []*client.TopicDescription, err error) {

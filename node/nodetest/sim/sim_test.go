@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"runtime"
 	"runtime/debug"
 	"strconv"
@@ -24,25 +25,46 @@ var (
 	seeds = flag.Uint64("sim-seeds", 5, "how many seeds of the simulation to run")
 	seed  = flag.Uint64("sim-seed", 0, "the only seed to run; 0: from 1 on")
 	state = flag.String("sim-state", "", "file with the last seed that was run: go on behind it")
+	kept  = flag.String("sim-reports", "", "directory for a file with all that is known of each seed that failed; none: it is shown")
 	loud  = flag.Bool("sim-log", false, "have nodes log all they say, and show it whatever happens")
 )
 
 // simulate runs a configuration in a bubble.
 func simulate(t *testing.T, cfg Config) (result *Result, err error) {
 	t.Helper()
-	cfg.Scratch = t.TempDir()
+	cfg.Scratch, cfg.Certs = t.TempDir(), certs
 	synctest.Test(t, func(t *testing.T) { result, err = Run(t.Context(), cfg) })
 	return result, err
 }
 
-// memoryAtMost is what a process of many runs should take, in bytes. Each needs a tenth; without a bound it was 2 GB after a hundred.
+// memoryAtMost is what a process of many runs should take, in bytes. Each needs a tenth.
 const memoryAtMost = 1 << 30
+
+// inMemory is where Linux has files in memory. Those of a run are a few databases, which none of them has synced.
+const inMemory = "/dev/shm"
+
+// certs are of all runs.
+var certs *Certs
 
 // TestMain has memory save time.
 func TestMain(m *testing.M) {
-	debug.SetGCPercent(400)
+	debug.SetGCPercent(1000)
 	debug.SetMemoryLimit(memoryAtMost)
-	os.Exit(m.Run())
+	if info, err := os.Stat(inMemory); err == nil && info.IsDir() && os.Getenv("TMPDIR") == "" {
+		_ = os.Setenv("TMPDIR", inMemory)
+	}
+	dir, err := os.MkdirTemp("", "certs")
+	if err == nil {
+		certs, err = NewCerts(dir, time.Date(2000, time.January, 1, 0, 0, 0, 0, time.UTC)) // when bubbles begin
+	}
+	status := 1
+	if err == nil {
+		status = m.Run()
+	}
+	if err = errors.Join(err, os.RemoveAll(dir)); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+	}
+	os.Exit(status)
 }
 
 func TestSimulation(t *testing.T) {
@@ -53,8 +75,7 @@ func TestSimulation(t *testing.T) {
 	for range runtime.GOMAXPROCS(0) {
 		running.Go(func() {
 			for s := range seeds {
-				t.Run(fmt.Sprintf("seed=%d", s), func(t *testing.T) { run(t, s) })
-				done.note(t, s)
+				done.note(t, s, t.Run(fmt.Sprintf("seed=%d", s), func(t *testing.T) { run(t, s) }))
 			}
 		})
 	}
@@ -63,6 +84,7 @@ func TestSimulation(t *testing.T) {
 	}
 	close(seeds)
 	running.Wait()
+	t.Logf("seeds %d to %d: %d failed %v", first, last, len(done.failed), done.failed)
 }
 
 // run runs a seed.
@@ -77,7 +99,7 @@ func run(t *testing.T, s uint64) {
 		if failed {
 			t.Errorf("see it again with: go test ./node/nodetest/sim -run TestSimulation -sim-log -sim-seed %d", s)
 		}
-		report(t, result, err)
+		tell(t, s, failed, report(t, result, err))
 		return
 	}
 	t.Logf("%d sent, %d acknowledged, %d read, %d events, %v", result.Sent, result.Acked, result.Read, len(result.Events),
@@ -109,42 +131,69 @@ func resume(t *testing.T) (first, last uint64) {
 
 // progress keeps which seeds were run.
 type progress struct {
-	mu   sync.Mutex
-	next uint64 // all before it were run
-	over map[uint64]bool
+	mu     sync.Mutex
+	next   uint64 // all before it were run
+	over   map[uint64]bool
+	failed []uint64
 }
 
-// note keeps that a seed was run: the state's file names the last of which that is so for all before it, too.
-func (p *progress) note(t *testing.T, s uint64) {
+// note keeps that a seed was run: the state's file names the last of which that is so for all before it, too. It is whole whenever the run is broken off.
+func (p *progress) note(t *testing.T, s uint64, passed bool) {
 	t.Helper()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !passed {
+		p.failed = append(p.failed, s)
+	}
 	if *state == "" || *seed != 0 {
 		return
 	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
 	for p.over[s] = true; p.over[p.next]; p.next++ {
 		delete(p.over, p.next)
 	}
-	if err := os.WriteFile(*state, fmt.Appendln(nil, p.next-1), 0o600); err != nil {
+	fresh := *state + ".new"
+	if err := errors.Join(os.WriteFile(fresh, fmt.Appendln(nil, p.next-1), 0o600), os.Rename(fresh, *state)); err != nil {
 		t.Error(err)
 	}
 }
 
-func report(t *testing.T, result *Result, err error) {
+// report shows what is wrong, and is all that there is to say about it.
+func report(t *testing.T, result *Result, err error) string {
 	t.Helper()
+	var all strings.Builder
+	wrong := func(what any) {
+		t.Error(what)
+		fmt.Fprintln(&all, what)
+	}
 	if err != nil {
-		t.Error(err)
+		wrong(err)
 	}
 	if result == nil {
-		return
+		return all.String()
 	}
 	if result.Report != nil {
 		for _, a := range result.Anomalies {
-			t.Error(a)
+			wrong(a)
 		}
 	}
-	t.Logf("what was done:\n%s", strings.Join(result.Events, "\n"))
+	fmt.Fprintf(&all, "what was done:\n%s\n", strings.Join(result.Events, "\n"))
 	for i, log := range result.Logs {
-		t.Logf("node %d says:\n%s", i+1, log)
+		fmt.Fprintf(&all, "node %d says:\n%s\n", i+1, log)
 	}
+	return all.String()
+}
+
+// tell shows a report, or keeps that of a seed that failed.
+func tell(t *testing.T, s uint64, failed bool, text string) {
+	t.Helper()
+	if *kept == "" || !failed {
+		t.Log(text)
+		return
+	}
+	path := filepath.Join(*kept, fmt.Sprintf("seed-%d-%s.txt", s, time.Now().UTC().Format("20060102T150405")))
+	if err := errors.Join(os.MkdirAll(*kept, 0o755), os.WriteFile(path, []byte(text), 0o600)); err != nil {
+		t.Log(err, "\n", text)
+		return
+	}
+	t.Log("all that is known: ", path)
 }

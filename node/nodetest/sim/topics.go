@@ -12,7 +12,7 @@ import (
 
 const (
 	// changeAtMost is the longest time between two changes of topics, and changeWithin how long one may take.
-	changeAtMost = 5 * time.Second
+	changeAtMost = time.Second
 	changeWithin = 5 * time.Second
 	// topicsAtMost are in a run, and partitionsAtMost in a topic.
 	topicsAtMost     = 4
