@@ -18,13 +18,24 @@ const (
 	NotLeaderOrFollower          Code = 6   // another node leads the partition
 	RequestTimedOut              Code = 7   // the deadline passed; the outcome may be unknown
 	MessageTooLarge              Code = 10  // a batch beyond max.message.bytes or the hard cap
+	OffsetMetadataTooLarge       Code = 12  // what a member notes beside an offset is too long
 	NetworkException             Code = 13  // the connection went away before the answer
+	CoordinatorLoadInProgress    Code = 14  // the group's coordinator is reading its log
+	CoordinatorNotAvailable      Code = 15  // the group has no coordinator at the moment
+	NotCoordinator               Code = 16  // another node coordinates the group
 	InvalidTopic                 Code = 17  // a name against the rules
 	RecordListTooLarge           Code = 18  // too many records, or too many bytes once decompressed
 	NotEnoughReplicas            Code = 19  // fewer in sync than min.insync.replicas: not appended
 	NotEnoughReplicasAfterAppend Code = 20  // the same, noticed when it was appended already
 	InvalidRequiredAcks          Code = 21  // a durability that does not exist
+	IllegalGeneration            Code = 22  // a member of an earlier generation of a classic group
+	InconsistentGroupProtocol    Code = 23  // the member has no protocol in common with the group
+	InvalidGroupID               Code = 24  // a group name against the rules
+	UnknownMemberID              Code = 25  // the group does not have this member (any more)
+	InvalidSessionTimeout        Code = 26  // a session timeout out of bounds
+	RebalanceInProgress          Code = 27  // a classic group is between two generations
 	TopicAuthorizationFailed     Code = 29  // the principal may not do this to this topic
+	GroupAuthorizationFailed     Code = 30  // the principal may not do this to this group
 	ClusterAuthorizationFailed   Code = 31  // the principal may not do this to the cluster
 	InvalidTimestamp             Code = 32  // a timestamp (type) that the topic does not take
 	UnsupportedVersion           Code = 35  // a protocol version or feature that this side lacks
@@ -40,16 +51,27 @@ const (
 	InvalidProducerEpoch         Code = 47  // a newer incarnation of this producer exists
 	KafkaStorageError            Code = 56  // the log of this node failed
 	UnknownProducerID            Code = 59  // nothing is known of this producer (any more)
+	NonEmptyGroup                Code = 68  // the group has members
+	GroupIDNotFound              Code = 69  // no group of this name
 	FencedLeaderEpoch            Code = 74  // the request's leader epoch is older than ours
 	UnknownLeaderEpoch           Code = 75  // the request's leader epoch is newer than ours
 	UnsupportedCompression       Code = 76  // a codec number without a codec
 	StaleBrokerEpoch             Code = 77  // an earlier incarnation of the broker speaks
 	OffsetNotAvailable           Code = 78  // not known yet after an election; ask again
+	MemberIDRequired             Code = 79  // join again with the member id that came with this
+	GroupMaxSizeReached          Code = 81  // the group has as many members as it may
+	FencedInstanceID             Code = 82  // another member has taken over this static instance
+	GroupSubscribedToTopic       Code = 86  // members of the group consume the topic
 	InvalidRecord                Code = 87  // a record or batch against the format's rules
 	UnstableOffsetCommit         Code = 88  // an offset of a transaction that is still open
 	ThrottlingQuotaExceeded      Code = 89  // beyond the quota
 	UnknownTopicID               Code = 100 // no topic with this id here (yet)
 	InconsistentClusterID        Code = 104 // the other side belongs to another cluster
+	FencedMemberEpoch            Code = 110 // the member is fenced: it has to join anew
+	UnreleasedInstanceID         Code = 111 // another member still has this static instance
+	UnsupportedAssignor          Code = 112 // an assignor that does not exist
+	StaleMemberEpoch             Code = 113 // the member is not at the epoch that it has been told of by now
+	InvalidRegularExpression     Code = 128 // a pattern of topics that does not parse
 )
 
 // Our own errors.
@@ -84,13 +106,24 @@ var codeTable = [...]codeInfo{
 	{NotLeaderOrFollower, "NOT_LEADER_OR_FOLLOWER", true},
 	{RequestTimedOut, "REQUEST_TIMED_OUT", true},
 	{MessageTooLarge, "MESSAGE_TOO_LARGE", false},
+	{OffsetMetadataTooLarge, "OFFSET_METADATA_TOO_LARGE", false},
 	{NetworkException, "NETWORK_EXCEPTION", true},
+	{CoordinatorLoadInProgress, "COORDINATOR_LOAD_IN_PROGRESS", true},
+	{CoordinatorNotAvailable, "COORDINATOR_NOT_AVAILABLE", true},
+	{NotCoordinator, "NOT_COORDINATOR", true},
 	{InvalidTopic, "INVALID_TOPIC_EXCEPTION", false},
 	{RecordListTooLarge, "RECORD_LIST_TOO_LARGE", false},
 	{NotEnoughReplicas, "NOT_ENOUGH_REPLICAS", true},
 	{NotEnoughReplicasAfterAppend, "NOT_ENOUGH_REPLICAS_AFTER_APPEND", true},
 	{InvalidRequiredAcks, "INVALID_REQUIRED_ACKS", false},
+	{IllegalGeneration, "ILLEGAL_GENERATION", false},
+	{InconsistentGroupProtocol, "INCONSISTENT_GROUP_PROTOCOL", false},
+	{InvalidGroupID, "INVALID_GROUP_ID", false},
+	{UnknownMemberID, "UNKNOWN_MEMBER_ID", false},
+	{InvalidSessionTimeout, "INVALID_SESSION_TIMEOUT", false},
+	{RebalanceInProgress, "REBALANCE_IN_PROGRESS", false},
 	{TopicAuthorizationFailed, "TOPIC_AUTHORIZATION_FAILED", false},
+	{GroupAuthorizationFailed, "GROUP_AUTHORIZATION_FAILED", false},
 	{ClusterAuthorizationFailed, "CLUSTER_AUTHORIZATION_FAILED", false},
 	{InvalidTimestamp, "INVALID_TIMESTAMP", false},
 	{UnsupportedVersion, "UNSUPPORTED_VERSION", false},
@@ -106,16 +139,27 @@ var codeTable = [...]codeInfo{
 	{InvalidProducerEpoch, "INVALID_PRODUCER_EPOCH", false},
 	{KafkaStorageError, "KAFKA_STORAGE_ERROR", true},
 	{UnknownProducerID, "UNKNOWN_PRODUCER_ID", false},
+	{NonEmptyGroup, "NON_EMPTY_GROUP", false},
+	{GroupIDNotFound, "GROUP_ID_NOT_FOUND", false},
 	{FencedLeaderEpoch, "FENCED_LEADER_EPOCH", true},
 	{UnknownLeaderEpoch, "UNKNOWN_LEADER_EPOCH", true},
 	{UnsupportedCompression, "UNSUPPORTED_COMPRESSION_TYPE", false},
 	{StaleBrokerEpoch, "STALE_BROKER_EPOCH", false},
 	{OffsetNotAvailable, "OFFSET_NOT_AVAILABLE", true},
+	{MemberIDRequired, "MEMBER_ID_REQUIRED", false},
+	{GroupMaxSizeReached, "GROUP_MAX_SIZE_REACHED", false},
+	{FencedInstanceID, "FENCED_INSTANCE_ID", false},
+	{GroupSubscribedToTopic, "GROUP_SUBSCRIBED_TO_TOPIC", false},
 	{InvalidRecord, "INVALID_RECORD", false},
 	{UnstableOffsetCommit, "UNSTABLE_OFFSET_COMMIT", true},
 	{ThrottlingQuotaExceeded, "THROTTLING_QUOTA_EXCEEDED", true},
 	{UnknownTopicID, "UNKNOWN_TOPIC_ID", true},
 	{InconsistentClusterID, "INCONSISTENT_CLUSTER_ID", false},
+	{FencedMemberEpoch, "FENCED_MEMBER_EPOCH", false},
+	{UnreleasedInstanceID, "UNRELEASED_INSTANCE_ID", false},
+	{UnsupportedAssignor, "UNSUPPORTED_ASSIGNOR", false},
+	{StaleMemberEpoch, "STALE_MEMBER_EPOCH", false},
+	{InvalidRegularExpression, "INVALID_REGULAR_EXPRESSION", false},
 
 	{StorageFull, "STORAGE_FULL", true},
 	{Corrupt, "CORRUPT", false},
