@@ -46,6 +46,7 @@ var floors = []struct {
 	{"metadata", 3, "pure replicated state"},
 	{"client", 3, "the Go client library"},
 	{"raft", 2, "the replicated log on the WAL"},
+	{"group", 2, "consumer groups: a state machine"},
 	{"raft/form", 1, "how controllers become one group, once"},
 	{"raft/transport", 2, "what controllers say to each other over Connect"},
 	{"tier", 2, "objects in a bucket"},
@@ -67,6 +68,7 @@ var floors = []struct {
 	{"api", 1, "the .proto files"},
 	{"api/metadata/v1", 1, "generated from them"},
 	{"api/replication/v1", 1, "generated from them"},
+	{"api/group/v1", 1, "generated from them"},
 	{"api/admin/v1", 1, "likewise: what operators ask"},
 	{"api/raft/v1", 1, "generated from them"},
 	{"api/raft/v1/raftpbconnect", 1, "generated from them"},
@@ -86,6 +88,7 @@ var neverReaches = []struct {
 	{"client", []string{"node", "broker", "partition", "metadata", "raft", "tier", "wal", "quicproto/server"}, "whoever links the client links no server code"},
 	{"mq", []string{"wal", "api"}, "the vocabulary depends on nothing"},
 	{"metadata", []string{"quicproto", "tier", "partition", "net", "net/http"}, "commands in, Image out"},
+	{"group", []string{"quicproto", "metadata", "partition", "wal", "net"}, "requests and time in, effects out"},
 	{"partition", []string{"quicproto", "metadata", "net/http", "tier/clouds"}, "a partition knows no protocol and no cluster"},
 	{"control", []string{"partition", "tier", "quicproto"}, "who leads what, and not what a leader does"},
 	{"broker", []string{"net/http", "cli"}, "sockets belong to the front doors"},
@@ -103,6 +106,8 @@ var neverImports = []struct {
 	{"metadata", "time", "the state machine has no clock: time is in its commands"},
 	{"metadata", "math/rand", "all replicas decide the same"},
 	{"metadata", "math/rand/v2", "all replicas decide the same"},
+	{"group", "math/rand", "ids come with the requests"},
+	{"group", "math/rand/v2", "ids come with the requests"},
 }
 
 // fileUsers may touch files: everyone else goes through the seam in wal.

@@ -56,6 +56,37 @@ const (
 
 	// MaxReplicationFactor is the most replicas of one partition.
 	MaxReplicationFactor = 15
+
+	// MaxGroupIDBytes is the longest name of a consumer group. It is the key
+	// of each of the group's records. Kafka has no limit of its own.
+	MaxGroupIDBytes = 1024
+
+	// MaxMemberIDBytes is the longest id of a group's member, of a static
+	// member's instance, a client id, host or rack: a client id and a UUID, with room.
+	MaxMemberIDBytes = 1024
+
+	// MaxGroupSize is the most members that group.max.size allows: each
+	// change of a group makes the coordinator look at all of them.
+	MaxGroupSize = 10_000
+
+	// MaxSubscribedTopics is the most names of topics that one member
+	// subscribes to. What is more is a pattern.
+	MaxSubscribedTopics = 10_000
+
+	// MaxPatternBytes is the longest pattern of topic names.
+	MaxPatternBytes = 4096
+
+	// MaxOffsetsPerCommit is the most partitions of one commit: with the
+	// default bound on metadata it fits into a batch.
+	MaxOffsetsPerCommit = 10_000
+
+	// MaxClassicGroupBytes is what the members of a group with the classic
+	// protocol may bring and get assigned, together: it is one record.
+	MaxClassicGroupBytes = 16 << 20
+
+	// MaxGroupRecordBytes is the longest record of a consumer group that is
+	// read: what a classic group may hold, and what is said about it.
+	MaxGroupRecordBytes = MaxClassicGroupBytes + 16<<20
 )
 
 // How the limits hang together: each line fails to compile when what it
@@ -65,6 +96,8 @@ const (
 	_ uint = DefaultMaxBatchBytes - (1<<20 + BatchHeaderSize)  // a value of 1 MiB fits the default
 	_ uint = MaxDecompressedBatchBytes - MaxBatchBytes         // every uncompressed batch can be read
 	_ uint = MaxBatchBytes - MaxRecordsPerBatch*MinRecordBytes // the count limits before the bytes do, so it is a limit
+	_ uint = MaxBatchBytes - 4096*MaxOffsetsPerCommit          // the largest commit is one batch
+	_ uint = MaxBatchBytes - MaxGroupRecordBytes               // every record of a group fits into one
 	_ uint = MaxFrameBytes - MaxBatchBytes - BatchHeaderSize   // every batch fits into a frame
 	_ uint = 1<<31 - 1 - MaxDecompressedBatchBytes             // lengths are varints of 32 bits
 	_ uint = 1<<31 - 1 - MaxProducerWindow*MaxRecordsPerBatch  // a window cannot overtake itself in sequence space

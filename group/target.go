@@ -1,0 +1,144 @@
+package group
+
+import (
+	"hash/fnv"
+	"regexp"
+)
+
+// lookAtTopics compares what members subscribe to with what was there when it was last looked at. A difference makes another group epoch.
+func (g *group) lookAtTopics(s *Shard) {
+	if g.protocol != ProtocolConsumer || g.topicsVersion == s.topics.version && s.topics.version > 0 {
+		return
+	}
+	g.topicsVersion = s.topics.version
+	if hash := g.hashTopics(s.topics); hash != g.topicsHash {
+		g.topicsHash = hash
+		g.bump(s)
+	}
+}
+
+// hashTopics is a number of all that targets are made of, but for the members.
+func (g *group) hashTopics(topics *Topics) uint64 {
+	racks := false
+	wanted := make(map[string]*Topic)
+	for _, m := range g.members {
+		racks = racks || m.rack != ""
+	}
+	for _, m := range g.byID() {
+		for _, t := range g.subscribed(topics, m) {
+			wanted[t.Name] = t
+		}
+	}
+	if len(wanted) == 0 {
+		return 0
+	}
+	h := fnv.New64a()
+	number := func(n int) { _, _ = h.Write([]byte{byte(n), byte(n >> 8), byte(n >> 16), byte(n >> 24)}) }
+	for _, name := range sortedKeys(wanted) {
+		t := wanted[name]
+		_, _ = h.Write(t.ID[:])
+		number(int(t.Partitions))
+		if !racks {
+			continue
+		}
+		for _, of := range t.Racks {
+			number(len(of))
+			for _, rack := range of {
+				number(len(rack))
+				_, _ = h.Write([]byte(rack))
+			}
+		}
+	}
+	return h.Sum64()
+}
+
+// subscribed are the topics that there are of those that a member wants, by name.
+func (g *group) subscribed(topics *Topics, m *member) []*Topic {
+	if m.pattern == "" {
+		var found []*Topic
+		for _, name := range m.topics {
+			if t := topics.names[name]; t != nil {
+				found = append(found, t)
+			}
+		}
+		return found
+	}
+	pattern, ok := g.patterns[m.pattern]
+	if !ok {
+		pattern, _ = compile(m.pattern) // one that is none, which only another program may have taken, finds nothing
+		if len(g.patterns) > 2*len(g.members) {
+			clear(g.patterns)
+		}
+		g.patterns[m.pattern] = pattern
+	}
+	named := make(map[string]bool, len(m.topics))
+	for _, name := range m.topics {
+		named[name] = true
+	}
+	var found []*Topic
+	for _, t := range topics.byName {
+		if named[t.Name] || !t.Internal && matches(pattern, t.Name) {
+			found = append(found, t)
+		}
+	}
+	return found
+}
+
+func matches(pattern *regexp.Regexp, name string) bool {
+	return pattern != nil && pattern.MatchString(name)
+}
+
+// subscribes says whether any member wants a topic.
+func (g *group) subscribes(topic string) bool {
+	for _, m := range g.members {
+		for _, name := range m.topics {
+			if name == topic {
+				return true
+			}
+		}
+		if m.pattern == "" {
+			continue
+		}
+		if pattern, err := compile(m.pattern); err == nil && pattern.MatchString(topic) {
+			return true
+		}
+	}
+	return false
+}
+
+// retarget makes the target of the group epoch, when there is none.
+func (g *group) retarget(s *Shard) {
+	if g.epoch == g.targetEpoch {
+		return
+	}
+	members := g.byID()
+	input := make([]Subscriber, len(members))
+	for i, m := range members {
+		input[i] = Subscriber{Member: m.id, Instance: m.instance, Rack: m.rack, Topics: g.subscribed(s.topics, m), Has: m.target}
+	}
+	for i, target := range Assign(g.assignor(s), input) {
+		if m := members[i]; !target.Equal(m.target) {
+			m.target = target
+			g.touchTarget(s, m.id)
+		}
+	}
+	g.targetEpoch = g.epoch
+	g.touchHead(s)
+}
+
+// assignor is the one that most members prefer.
+func (g *group) assignor(s *Shard) string {
+	votes := make(map[string]int)
+	for _, m := range g.members {
+		if m.assignor != "" {
+			votes[m.assignor]++
+		}
+	}
+	best := s.cfg.Assignor
+	for _, name := range sortedKeys(votes) {
+		if votes[name] > votes[best] {
+			best = name
+		}
+	}
+	return best
+}
