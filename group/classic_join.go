@@ -304,7 +304,7 @@ func (s *Shard) joinDue(t timer) {
 func (s *Shard) form(g *group) {
 	c := g.classic
 	for _, m := range c.byOrder() {
-		if m.join == nil && m.instance == "" && !s.planted.absentStay {
+		if m.join == nil && m.instance == "" {
 			delete(c.members, m.id)
 		}
 	}
@@ -325,7 +325,9 @@ func (s *Shard) form(g *group) {
 		}
 		c.leader = members[joined].id
 	}
-	c.generation++
+	if !s.planted.generationAgain {
+		c.generation++
+	}
 	c.protocol = c.vote()
 	c.state = StateCompletingRebalance
 	for _, m := range members {

@@ -28,15 +28,14 @@ func (s *Shard) heartbeat(r *HeartbeatRequest) (*HeartbeatResponse, error) {
 	g.note(s, m, r)
 	g.lookAtTopics(s)
 	g.retarget(s)
-	owned := r.Owned
+	owned := r.Owned.normal()
 	if r.Epoch == EpochJoin {
 		owned = Partitions{} // it says so by joining
-	} else if owned != nil {
-		owned = owned.normal()
 	}
-	changed := g.reconcile(s, m, owned)
+	changed := g.reconcile(s, m, owned, r.Epoch)
 	g.alive(s, m)
-	full := r.Epoch == EpochJoin || r.Epoch != m.epoch || r.Owned != nil && !owned.Equal(m.assigned)
+	// Who has not said what it should say, or says something else, is told again.
+	full := r.Epoch == EpochJoin || r.Epoch != m.epoch || len(m.revoking) > 0 || r.Owned != nil && !owned.Equal(m.assigned)
 	response := &HeartbeatResponse{Member: m.id, Epoch: m.epoch, HeartbeatInterval: s.heartbeatInterval(g)}
 	if changed || full {
 		response.Changed, response.Assigned = true, m.assigned
@@ -145,10 +144,10 @@ func (g *group) find(s *Shard, r *HeartbeatRequest) (*member, error) {
 	}
 	switch {
 	case m != nil: // once more, or another life under the same id
-		if g.setOwned(m, nil, nil) {
-			g.later(s)
-		}
+		g.setOwned(m, nil, nil)
 		m.epoch, m.previous = EpochJoin, EpochJoin
+		g.touchMember(s, m.id)
+		g.bump(s) // what it sent before may still be on its way, in the epoch that it had
 		return m, nil
 	case away != nil:
 		return g.replace(s, away, r.Member), nil

@@ -18,9 +18,10 @@ type member struct {
 	assignor             string
 
 	epoch    int32 // [EpochLeaveStatic] while a static member is away
-	previous int32 // the epoch before, for a member that did not hear of this one
+	previous int32 // the epoch that it last said it was in, for a member that did not hear of this one
 	assigned Partitions
 	revoking Partitions // was assigned, and the member has not said yet that it gave it up
+	toEpoch  int32      // that it gets to when it has given that up
 	target   Partitions
 	classic  *grouppb.ClassicPart // of a member that speaks the classic protocol
 
@@ -35,7 +36,8 @@ func (m *member) proto() *grouppb.Member {
 	return &grouppb.Member{
 		Id: m.id, Instance: m.instance, Rack: m.rack, ClientId: m.clientID, ClientHost: m.clientHost,
 		RebalanceTimeoutMs: int32(m.rebalanceTimeout.Milliseconds()), Topics: m.topics, Pattern: m.pattern, Assignor: m.assignor,
-		Epoch: m.epoch, PreviousEpoch: m.previous, Assigned: partitionsProto(m.assigned), Revoking: partitionsProto(m.revoking), Classic: m.classic,
+		Epoch: m.epoch, PreviousEpoch: m.previous, Assigned: partitionsProto(m.assigned), Revoking: partitionsProto(m.revoking), RevokingEpoch: m.toEpoch,
+		Classic: m.classic,
 	}
 }
 
@@ -52,7 +54,7 @@ func (g *group) loadMember(pb *grouppb.Member) error {
 	m := &member{
 		id: pb.GetId(), instance: pb.GetInstance(), rack: pb.GetRack(), clientID: pb.GetClientId(), clientHost: pb.GetClientHost(),
 		rebalanceTimeout: time.Duration(pb.GetRebalanceTimeoutMs()) * time.Millisecond, topics: pb.GetTopics(), pattern: pb.GetPattern(),
-		assignor: pb.GetAssignor(), epoch: pb.GetEpoch(), previous: pb.GetPreviousEpoch(), classic: pb.GetClassic(),
+		assignor: pb.GetAssignor(), epoch: pb.GetEpoch(), previous: pb.GetPreviousEpoch(), toEpoch: pb.GetRevokingEpoch(), classic: pb.GetClassic(),
 	}
 	if old := g.members[m.id]; old != nil {
 		m.target = old.target
@@ -102,7 +104,9 @@ func (g *group) setOwned(m *member, assigned, revoking Partitions) (freed bool) 
 // remove takes a member out for good: the group has another epoch then.
 func (g *group) remove(s *Shard, m *member) {
 	g.drop(m)
-	g.touchMember(s, m.id)
+	if !s.planted.removalNotWritten {
+		g.touchMember(s, m.id)
+	}
 	g.bump(s)
 }
 
@@ -159,6 +163,9 @@ func (s *Shard) sessionDue(t timer) {
 	m := g.members[t.member]
 	if m == nil || m.session != t.seq {
 		return
+	}
+	if s.planted.sessionsForEver {
+		g.alive(s, m)
 	}
 	if m.sessionEnds.After(s.now) {
 		m.session = s.timers.set(timer{at: m.sessionEnds, kind: timerSession, group: g, member: m.id})

@@ -30,8 +30,11 @@ func comparePartitions(a, b partition) int {
 	return cmp.Or(compareTopics(a.topic, b.topic), cmp.Compare(a.index, b.index))
 }
 
-// normal is the set in its one form, in memory of its own.
+// normal is the set in its one form, in memory of its own. It is nil only for nil.
 func (p Partitions) normal() Partitions {
+	if p.Len() == 0 && p != nil {
+		return Partitions{}
+	}
 	all := p.list()
 	slices.SortFunc(all, comparePartitions)
 	return fromSorted(slices.Compact(all))

@@ -47,7 +47,9 @@ type HeartbeatRequest struct {
 	Topics           []string      // subscribed to by name
 	Pattern          *string       // of names subscribed to, as RE2; matches whole names; "" for none
 	Assignor         *string       // that it prefers; "" for none
-	Owned            Partitions    // what the member consumes; not nil, but empty, for nothing
+	// Owned is what the member consumes; not nil, but empty, for nothing. It is said after each answer that was Changed, once the member has stopped to
+	// consume what it may not any more, be it the same as before.
+	Owned Partitions
 }
 
 func (r *HeartbeatRequest) group() string { return r.Group }

@@ -74,6 +74,9 @@ func (s *Shard) snapshotGroup(room int) {
 	for ; len(n.members) > 0 && !full(); n.members = n.members[1:] {
 		if g.members[n.members[0]] != nil {
 			w.member(g, n.members[0])
+			if last := len(w.change.Members) - 1; s.planted.snapshotForgets && last >= 0 {
+				w.change.Members[last].Revoking = nil
+			}
 			w.target(g, n.members[0])
 		}
 	}

@@ -33,13 +33,16 @@ func (s *Shard) sweep() {
 // expire forgets what a group has committed a retention ago: where it has members only of topics that nobody consumes, and else only when it
 // has had none for as long.
 func (s *Shard) expire(g *group) {
-	empty := g.size() == 0 && len(g.classicPending()) == 0
+	if len(g.classicPending()) > 0 {
+		return // somebody is about to come
+	}
+	empty := g.size() == 0
 	cutoff := s.now.Add(-s.cfg.OffsetsRetention).UnixMilli()
-	if empty && g.emptySince > cutoff && g.offsets.n > 0 {
-		return
+	if empty && (g.emptySince == 0 || g.emptySince > cutoff && g.offsets.n > 0) {
+		return // 0 when the last member has only just gone
 	}
 	for _, topic := range sortedKeys(g.offsets.topics) {
-		if !empty {
+		if !empty && !s.planted.membersExpire {
 			if yes, known := g.consumes(topic); yes || !known {
 				continue
 			}

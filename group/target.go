@@ -7,7 +7,7 @@ import (
 
 // lookAtTopics compares what members subscribe to with what was there when it was last looked at. A difference makes another group epoch.
 func (g *group) lookAtTopics(s *Shard) {
-	if g.protocol != ProtocolConsumer || g.topicsVersion == s.topics.version && s.topics.version > 0 {
+	if g.protocol != ProtocolConsumer || s.planted.topicsIgnored && g.topicsHash != 0 || g.topicsVersion == s.topics.version && s.topics.version > 0 {
 		return
 	}
 	g.topicsVersion = s.topics.version

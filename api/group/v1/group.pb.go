@@ -537,7 +537,9 @@ type Member struct {
 	Assigned []*TopicPartitions `protobuf:"bytes,12,rep,name=assigned,proto3" json:"assigned,omitempty"`
 	Revoking []*TopicPartitions `protobuf:"bytes,13,rep,name=revoking,proto3" json:"revoking,omitempty"`
 	// Of a member that speaks the classic protocol.
-	Classic       *ClassicPart `protobuf:"bytes,14,opt,name=classic,proto3" json:"classic,omitempty"`
+	Classic *ClassicPart `protobuf:"bytes,14,opt,name=classic,proto3" json:"classic,omitempty"`
+	// The epoch that the member gets to when it has given up what is revoking.
+	RevokingEpoch int32 `protobuf:"varint,15,opt,name=revoking_epoch,json=revokingEpoch,proto3" json:"revoking_epoch,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -668,6 +670,13 @@ func (x *Member) GetClassic() *ClassicPart {
 		return x.Classic
 	}
 	return nil
+}
+
+func (x *Member) GetRevokingEpoch() int32 {
+	if x != nil {
+		return x.RevokingEpoch
+	}
+	return 0
 }
 
 // ClassicPart is what else is known of a member with the classic protocol in a group with the consumer protocol.
@@ -1288,7 +1297,7 @@ const file_group_v1_group_proto_rawDesc = "" +
 	"\ftarget_epoch\x18\x03 \x01(\x05R\vtargetEpoch\x12\x1f\n" +
 	"\vtopics_hash\x18\x04 \x01(\x06R\n" +
 	"topicsHash\x12$\n" +
-	"\x0eempty_since_ms\x18\x05 \x01(\x03R\femptySinceMs\"\xf7\x03\n" +
+	"\x0eempty_since_ms\x18\x05 \x01(\x03R\femptySinceMs\"\x9e\x04\n" +
 	"\x06Member\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1a\n" +
 	"\binstance\x18\x02 \x01(\tR\binstance\x12\x12\n" +
@@ -1305,7 +1314,8 @@ const file_group_v1_group_proto_rawDesc = "" +
 	"\x0eprevious_epoch\x18\v \x01(\x05R\rpreviousEpoch\x12<\n" +
 	"\bassigned\x18\f \x03(\v2 .rustmq.group.v1.TopicPartitionsR\bassigned\x12<\n" +
 	"\brevoking\x18\r \x03(\v2 .rustmq.group.v1.TopicPartitionsR\brevoking\x126\n" +
-	"\aclassic\x18\x0e \x01(\v2\x1c.rustmq.group.v1.ClassicPartR\aclassic\"{\n" +
+	"\aclassic\x18\x0e \x01(\v2\x1c.rustmq.group.v1.ClassicPartR\aclassic\x12%\n" +
+	"\x0erevoking_epoch\x18\x0f \x01(\x05R\rrevokingEpoch\"{\n" +
 	"\vClassicPart\x12,\n" +
 	"\x12session_timeout_ms\x18\x01 \x01(\x05R\x10sessionTimeoutMs\x12>\n" +
 	"\tprotocols\x18\x02 \x03(\v2 .rustmq.group.v1.ClassicProtocolR\tprotocols\"b\n" +
