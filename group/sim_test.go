@@ -42,7 +42,6 @@ type life struct {
 	fail      string
 	churn     bool
 	failovers int
-	story     []string
 }
 
 type place struct {
@@ -566,7 +565,7 @@ func TestPlantedBugsAreFoundInLivesOfGroups(t *testing.T) {
 		{"removal not written", planted{removalNotWritten: true}, 20},
 		{"snapshot without revoking", planted{snapshotForgets: true}, 50},
 		{"offsets of members expire", planted{membersExpire: true}, 50},
-		{"topics not looked at", planted{topicsIgnored: true}, 50},
+		{"topics not looked at", planted{topicsIgnored: true}, 100},
 		{"sessions for ever", planted{sessionsForEver: true}, 20},
 	} {
 		t.Run(c.name, func(t *testing.T) {
