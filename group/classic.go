@@ -20,8 +20,8 @@ const consumerType = "consumer"
 //	      -> CompletingRebalance: the leader assigns (rebalance timeout)
 //	      -> Stable, and back to PreparingRebalance when anybody comes, goes or changes; Empty when nobody is left
 //
-// Only complete generations are written down. A coordinator that begins in the middle of a rebalance knows the generation before it, whose members find
-// out by their next request.
+// A generation is written down when it is formed, with what its members had before, and when it is complete: so its number does not come twice. A coordinator that
+// begins in between forms the next one.
 type classic struct {
 	state        State
 	generation   int32
@@ -31,7 +31,7 @@ type classic struct {
 	members      map[string]*classicMember
 	instances    map[string]*classicMember
 	pending      map[string]pendingMember
-	saved        *grouppb.Classic // what is written down
+	saved        *grouppb.Classic // what is written down, not changed once it is
 
 	joined    uint64 // counts those that joined, for their order
 	initial   bool   // the first generation waits for more members
@@ -110,6 +110,9 @@ func (c *classic) restore(saved *grouppb.Classic) {
 func (c *classic) revive(s *Shard, g *group) {
 	for _, m := range c.byOrder() {
 		c.alive(s, g, m)
+	}
+	if c.saved.GetRebalance() {
+		s.prepare(g)
 	}
 }
 

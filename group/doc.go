@@ -28,6 +28,18 @@
 // the member has partitions that it must give up first. Commits carry it, and another one than the member's is refused. reconcile.go says how a
 // partition goes from one member to the next. When a group without members changes its protocol, generation and group epoch go on from each other.
 //
+// # Where it differs from Kafka
+//
+//   - A member that has given up partitions gets another epoch with that, also when it has to give up more before it gets to the target. In one epoch it would
+//     own less and less, and a commit that was under way for a while would count for what another one consumes by then.
+//   - A member that joins again under its id is a new one in all but the id: it owns nothing, and its epoch is new. Kafka refuses it until its session ends.
+//   - The number of a classic generation is written down before anybody hears of it. Kafka writes the generation when it is complete; after a failover in between
+//     the next one has the same number, and who missed it may commit.
+//   - The target is made in the call that needs it, and who would get on by a heartbeat is told ([Wake]), so nobody waits for an interval.
+//   - A member that nobody knows and that owns partitions is not let into a mixed group: it must forget where it was.
+//   - The host's view of topics may be behind when a classic group becomes a mixed one. What its members have of topics that are not known is not
+//     waited for; nobody can be assigned them before they are known.
+//
 // # Records
 //
 // Each is a Record of api/group/v1 with a version, and one of these kinds; numbers never change:

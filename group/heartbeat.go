@@ -128,7 +128,7 @@ func (s *Shard) consumerGroup(r *HeartbeatRequest) (*group, error) {
 func (g *group) find(s *Shard, r *HeartbeatRequest) (*member, error) {
 	m := g.members[r.Member]
 	if r.Epoch != EpochJoin {
-		if m == nil {
+		if m == nil || m.classic != nil {
 			return nil, g.unknown(r.Member)
 		}
 		if err := g.checkInstance(r.Member, r.Instance); err != nil {
@@ -138,7 +138,7 @@ func (g *group) find(s *Shard, r *HeartbeatRequest) (*member, error) {
 	}
 	var away *member
 	if r.Instance != "" {
-		if away = g.instances[r.Instance]; away != nil && away.id != r.Member && away.epoch != EpochLeaveStatic {
+		if away = g.instances[r.Instance]; away != nil && away.id != r.Member && away.epoch != EpochLeaveStatic && away.classic == nil {
 			return nil, mq.Errorf(mq.UnreleasedInstanceID, "instance %q of group %q is member %q, which has not left", r.Instance, g.id, away.id)
 		}
 	}
@@ -249,7 +249,6 @@ func (s *Shard) leaveConsumer(r *HeartbeatRequest) (*HeartbeatResponse, error) {
 		g.alive(s, m)
 	} else {
 		g.remove(s, m)
-		s.afterRemoval(g)
 	}
 	return &HeartbeatResponse{Member: r.Member, Epoch: r.Epoch, HeartbeatInterval: s.heartbeatInterval(g)}, nil
 }

@@ -31,7 +31,6 @@ func (s *Shard) leaveOne(g *group, leaving LeavingMember) error {
 		return g.unknown(leaving.Member)
 	}
 	g.remove(s, m)
-	s.afterRemoval(g)
 	return nil
 }
 

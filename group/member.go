@@ -30,6 +30,7 @@ type member struct {
 	session     uint64 // the timer
 	revokeBy    time.Time
 	revoke      uint64 // the timer, 0 for none
+	mustJoin    bool   // of one with the classic protocol: it was told to join again
 }
 
 func (m *member) proto() *grouppb.Member {
@@ -101,13 +102,15 @@ func (g *group) setOwned(m *member, assigned, revoking Partitions) (freed bool) 
 	return freed
 }
 
-// remove takes a member out for good: the group has another epoch then.
+// remove takes a member out for good: the group has another epoch then, or the classic protocol.
 func (g *group) remove(s *Shard, m *member) {
 	g.drop(m)
 	if !s.planted.removalNotWritten {
 		g.touchMember(s, m.id)
 	}
-	g.bump(s)
+	if !s.downgrade(g) {
+		g.bump(s)
+	}
 }
 
 // bump begins another group epoch, for which a target is made by the end of the call. Until then it is one, for all that changed.
@@ -172,17 +175,15 @@ func (s *Shard) sessionDue(t timer) {
 		return
 	}
 	g.remove(s, m)
-	s.afterRemoval(g)
 }
 
 // revokeDue looks whether a member has not given up what it should: it is out then.
 func (s *Shard) revokeDue(t timer) {
 	m := t.group.members[t.member]
-	if m == nil || m.revoke != t.seq || len(m.revoking) == 0 {
+	if m == nil || m.revoke != t.seq || len(m.revoking) == 0 && !m.mustJoin {
 		return
 	}
 	t.group.remove(s, m)
-	s.afterRemoval(t.group)
 }
 
 // revive gives everybody the whole time, after a replay.

@@ -59,15 +59,15 @@ func (g *group) give(s *Shard, m *member, assigned, revoking Partitions) {
 // wake tells those members for whom a heartbeat would change what they may consume.
 func (g *group) wake(s *Shard) {
 	for _, m := range g.byID() {
-		if g.waits(m) {
+		if m.classic == nil && g.waits(m) { // the others hear of it otherwise
 			s.effects.Wakes = append(s.effects.Wakes, Wake{Group: g.id, Member: m.id})
 		}
 	}
 }
 
 func (g *group) waits(m *member) bool {
-	if len(m.revoking) > 0 || m.epoch == EpochLeaveStatic || m.classic != nil {
-		return false // it was told, or is not there, or hears of it otherwise
+	if len(m.revoking) > 0 || m.epoch == EpochLeaveStatic {
+		return false // it was told, or is not there
 	}
 	if !m.assigned.within(m.target) {
 		return true

@@ -91,7 +91,7 @@ func everyRecord(t *testing.T) []*grouppb.Record {
 			Generation: 3, ProtocolType: "consumer", Protocol: "range", Leader: "m", Members: []*grouppb.ClassicMember{{
 				Id: "m", Instance: "i", ClientId: "c", ClientHost: "h", SessionTimeoutMs: 45_000, RebalanceTimeoutMs: 60_000, Protocols: classic,
 				Assignment: []byte{9},
-			}},
+			}}, Rebalance: true,
 		}}}},
 		{Kind: &grouppb.Record_Removed{Removed: &grouppb.Removed{Group: "g"}}},
 		{Kind: &grouppb.Record_SnapshotBegin{SnapshotBegin: &grouppb.SnapshotBegin{Id: 5}}},

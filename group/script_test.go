@@ -200,7 +200,7 @@ func (s *script) request(name string, args []string, opts map[string]string) Req
 			Group: "g", Member: member, NewMember: opts["new"], Instance: opts["instance"], RequireMember: slices.Contains(args, "require"),
 			SkipAssignment: slices.Contains(args, "skip"), SessionTimeout: 10 * time.Second, RebalanceTimeout: 30 * time.Second, ProtocolType: "consumer",
 		}
-		for _, p := range strings.Split(opts["protocols"], ",") {
+		for _, p := range strings.Split(opts["protocols"], "|") {
 			name, metadata, _ := strings.Cut(p, ":")
 			r.Protocols = append(r.Protocols, ClassicProtocol{Name: name, Metadata: s.metadata(metadata)})
 		}
@@ -209,7 +209,11 @@ func (s *script) request(name string, args []string, opts map[string]string) Req
 		r := &SyncRequest{Group: "g", Member: member, Instance: opts["instance"], Generation: generation}
 		for _, w := range args[1:] {
 			id, assignment, _ := strings.Cut(w, ":")
-			r.Assignments = append(r.Assignments, ClassicAssignment{Member: id, Assignment: []byte(assignment)})
+			a := ClassicAssignment{Member: id, Assignment: []byte(assignment)}
+			if set, ok := strings.CutPrefix(assignment, "+"); ok {
+				a.Assignment = s.shard.writeAssignment(s.partitions(set))
+			}
+			r.Assignments = append(r.Assignments, a)
 		}
 		return r
 	case "heartbeat":
@@ -236,10 +240,15 @@ func (s *script) request(name string, args []string, opts map[string]string) Req
 	return nil
 }
 
-// metadata is a subscription for "+" and names of topics, and else what it says.
+// metadata is a subscription for "+orders@orders:0,1", and else what it says.
 func (s *script) metadata(text string) []byte {
-	if names, ok := strings.CutPrefix(text, "+"); ok {
-		return subscriptionOf(strings.Split(names, "+"), nil)
+	if text, ok := strings.CutPrefix(text, "+"); ok {
+		topic, has, _ := strings.Cut(text, "@")
+		owned := make(map[string][]int32)
+		if has != "" {
+			owned[topic] = s.partitions(has)[0].Partitions
+		}
+		return subscriptionOf([]string{topic}, owned)
 	}
 	return []byte(text)
 }
@@ -268,14 +277,14 @@ func (s *script) effects(fx Effects) {
 		if err != nil {
 			s.t.Fatal(err)
 		}
-		fmt.Fprintf(&s.out, "  record: %s\n", recordText(decoded))
+		fmt.Fprintf(&s.out, "  record: %s\n", s.recordText(decoded))
 	}
 	for _, r := range fx.Replies {
 		fmt.Fprintf(&s.out, "%s -> ", s.calls[r.Token])
 		if r.Err != nil {
 			fmt.Fprintf(&s.out, "%v ", r.Err)
 		}
-		fmt.Fprintf(&s.out, "%s\n", responseText(r.Response))
+		fmt.Fprintf(&s.out, "%s\n", s.responseText(r.Response))
 		delete(s.calls, r.Token)
 	}
 	for _, w := range fx.Wakes {
@@ -302,7 +311,15 @@ func pbSetText(pb []*grouppb.TopicPartitions) string {
 	return setText(set)
 }
 
-func responseText(r Response) string {
+// assignmentText is a set of partitions where it is one.
+func (s *script) assignmentText(b []byte) string {
+	if set, err := s.shard.readAssignment(b); err == nil {
+		return setText(set)
+	}
+	return strconv.Quote(string(b))
+}
+
+func (s *script) responseText(r Response) string {
 	switch r := r.(type) {
 	case *HeartbeatResponse:
 		if !r.Changed {
@@ -319,7 +336,7 @@ func responseText(r Response) string {
 		}
 		return text
 	case *SyncResponse:
-		return fmt.Sprintf("%s %q", r.Protocol, r.Assignment)
+		return fmt.Sprintf("%s %s", r.Protocol, s.assignmentText(r.Assignment))
 	case *LeaveResponse:
 		return fmt.Sprint(r.Errors)
 	case *CommitResponse:
@@ -349,7 +366,7 @@ func responseText(r Response) string {
 	return ""
 }
 
-func recordText(r *grouppb.Record) string {
+func (s *script) recordText(r *grouppb.Record) string {
 	var all []string
 	add := func(format string, args ...any) { all = append(all, fmt.Sprintf(format, args...)) }
 	switch k := r.GetKind().(type) {
@@ -376,7 +393,10 @@ func recordText(r *grouppb.Record) string {
 	if k := c.GetClassic(); k != nil {
 		text := fmt.Sprintf("generation %d %s leader %q", k.GetGeneration(), k.GetProtocol(), k.GetLeader())
 		for _, m := range k.GetMembers() {
-			text += fmt.Sprintf(" %s %q", m.GetId(), m.GetAssignment())
+			text += fmt.Sprintf(" %s %s", m.GetId(), s.assignmentText(m.GetAssignment()))
+		}
+		if k.GetRebalance() {
+			text += " is over"
 		}
 		add("%s", text)
 	}

@@ -8,8 +8,9 @@ import (
 	"github.com/rustmq/rustmq/mq"
 )
 
-// simClassic is a process that consumes with the classic protocol, eagerly: it gives up everything before it joins again.
+// simClassic is a process that consumes with the classic protocol: eagerly, when it gives up everything before it joins again, or cooperatively.
 type simClassic struct {
+	group            string
 	name, instance   string
 	id               string // given by the coordinator
 	generation       int32
@@ -31,7 +32,7 @@ type simClassic struct {
 
 func (l *life) newClassic() *simClassic {
 	l.made++
-	m := &simClassic{name: fmt.Sprintf("c%03d", l.made), positions: make(map[partition]int64), next: l.now, rejoin: true}
+	m := &simClassic{group: l.oneOf(classicGroup), name: fmt.Sprintf("c%03d", l.made), positions: make(map[partition]int64), next: l.now, rejoin: true}
 	if l.chance(0.3) {
 		m.instance = m.name
 	}
@@ -99,12 +100,14 @@ func (m *simClassic) failed(l *life, what string, err error) {
 }
 
 func (m *simClassic) join(l *life) {
-	clear(m.positions)
+	if !l.coop || m.id == "" {
+		clear(m.positions)
+	}
 	m.synced, m.other = false, 0 // what was asked about what it had is of no use
 	l.made++
 	m.send(l, &JoinRequest{
-		Group: classicGroup, Member: m.id, NewMember: fmt.Sprintf("%s-%d", m.name, l.made), RequireMember: true, SkipAssignment: true, Instance: m.instance,
-		SessionTimeout: 10 * time.Second, RebalanceTimeout: 5 * time.Second, ProtocolType: "sim", Protocols: []ClassicProtocol{{Name: "range"}},
+		Group: m.group, Member: m.id, NewMember: fmt.Sprintf("%s-%d", m.name, l.made), RequireMember: true, SkipAssignment: true, Instance: m.instance,
+		SessionTimeout: 10 * time.Second, RebalanceTimeout: 5 * time.Second, ProtocolType: consumerType, Protocols: m.protocols(l),
 	}, 15*time.Second, func(response Response, err error) {
 		if mq.CodeOf(err) == mq.MemberIDRequired {
 			m.id, m.next = response.(*JoinResponse).Member, l.now
@@ -123,19 +126,9 @@ func (m *simClassic) join(l *life) {
 }
 
 func (m *simClassic) sync(l *life) {
-	r := &SyncRequest{Group: classicGroup, Member: m.id, Instance: m.instance, Generation: m.generation}
+	r := &SyncRequest{Group: m.group, Member: m.id, Instance: m.instance, Generation: m.generation}
 	if len(m.leader) > 0 {
-		parts := make([][]byte, len(m.leader))
-		n := 0
-		for i, t := range l.topics {
-			for index := range t.Partitions {
-				parts[n%len(parts)] = append(parts[n%len(parts)], byte(i), byte(index))
-				n++
-			}
-		}
-		for i, other := range m.leader {
-			r.Assignments = append(r.Assignments, ClassicAssignment{Member: other.Member, Assignment: parts[i]})
-		}
+		r.Assignments = m.assign(l)
 	}
 	m.send(l, r, 15*time.Second, func(response Response, err error) {
 		if err != nil {
@@ -143,21 +136,76 @@ func (m *simClassic) sync(l *life) {
 			return
 		}
 		m.synced = true
-		for _, p := range readAssignment(l, response.(*SyncResponse).Assignment) {
-			m.positions[p] = -1
+		assigned := readAssignment(l, response.(*SyncResponse).Assignment)
+		for p := range m.positions {
+			if !slices.Contains(assigned, p) {
+				delete(m.positions, p)
+				m.rejoin, m.next = true, l.now // somebody waits for it
+			}
+		}
+		for _, p := range assigned {
+			if _, ok := m.positions[p]; !ok {
+				m.positions[p] = -1
+			}
 		}
 	})
 }
 
-func readAssignment(l *life, b []byte) (all []partition) {
-	for i := 0; i+1 < len(b); i += 2 {
-		all = append(all, partition{l.topics[b[i]].ID, int32(b[i+1])})
+// protocols is what it brings.
+func (m *simClassic) protocols(l *life) []ClassicProtocol {
+	var topics []string
+	owned := make(map[string][]int32)
+	for _, t := range l.topics {
+		topics = append(topics, t.Name)
+		for index := range t.Partitions {
+			if _, ok := m.positions[partition{t.ID, index}]; ok {
+				owned[t.Name] = append(owned[t.Name], index)
+			}
+		}
+	}
+	return []ClassicProtocol{{Name: "sim", Metadata: subscriptionOf(topics, owned)}}
+}
+
+// assign gives everybody a share. What another one still has goes to nobody for now.
+func (m *simClassic) assign(l *life) (all []ClassicAssignment) {
+	holders := make(map[partition]int)
+	for i, other := range m.leader {
+		sub, err := l.shard.readSubscription(other.Metadata)
+		if err != nil {
+			l.failf("%v", err)
+		}
+		for _, p := range sub.owned.list() {
+			holders[p] = i
+		}
+	}
+	sets := make([][]partition, len(m.leader))
+	n := 0
+	for _, t := range l.topics {
+		for index := range t.Partitions {
+			p, to := partition{t.ID, index}, n%len(sets)
+			n++
+			if holder, held := holders[p]; !held || holder == to {
+				sets[to] = append(sets[to], p)
+			}
+		}
+	}
+	for i, other := range m.leader {
+		slices.SortFunc(sets[i], comparePartitions)
+		all = append(all, ClassicAssignment{Member: other.Member, Assignment: l.shard.writeAssignment(fromSorted(sets[i]))})
 	}
 	return all
 }
 
+func readAssignment(l *life, b []byte) []partition {
+	set, err := l.shard.readAssignment(b)
+	if err != nil {
+		l.failf("%v", err)
+	}
+	return set.list()
+}
+
 func (m *simClassic) heartbeat(l *life) {
-	m.send(l, &ClassicHeartbeatRequest{Group: classicGroup, Member: m.id, Instance: m.instance, Generation: m.generation}, 2*time.Second,
+	m.send(l, &ClassicHeartbeatRequest{Group: m.group, Member: m.id, Instance: m.instance, Generation: m.generation}, 2*time.Second,
 		func(_ Response, err error) {
 			if err != nil {
 				m.failed(l, "a heartbeat", err)
@@ -170,9 +218,9 @@ func (m *simClassic) heartbeat(l *life) {
 // lookAtTopics is how a leader notices partitions that came.
 func (m *simClassic) lookAtTopics(l *life) {
 	assigned := 0
-	if g := l.shard.groups[classicGroup]; g != nil && g.classic != nil {
+	if g := l.shard.groups[m.group]; g != nil && g.classic != nil {
 		for _, other := range g.classic.members {
-			assigned += len(other.assignment) / 2
+			assigned += len(readAssignment(l, other.assignment))
 		}
 	}
 	there := 0
@@ -200,13 +248,13 @@ func (m *simClassic) consume(l *life) {
 	m.otherUntil = l.now.Add(2 * time.Second)
 	var token Token
 	if len(unknown) > 0 {
-		token = l.ask(l.fetchRequest(classicGroup, "", NoGeneration, unknown), func(response Response, err error) {
+		token = l.ask(l.fetchRequest(m.group, "", NoGeneration, unknown), func(response Response, err error) {
 			if m.stopped(l) || m.other != token {
 				return
 			}
 			m.other = 0
 			if err == nil && m.synced && !m.rejoin {
-				begin(l, classicGroup, m.positions, response)
+				begin(l, m.group, m.positions, response)
 			}
 		})
 		m.other = token
@@ -217,9 +265,12 @@ func (m *simClassic) consume(l *life) {
 	}
 	move(l, m.positions, offsets)
 	id := m.id
-	token = l.commit(classicGroup, m.id, m.generation, offsets, func(p partition) bool {
-		mine := l.shard.groups[classicGroup].classic.members[id]
-		return slices.Contains(readAssignment(l, mine.assignment), p)
+	token = l.commit(m.group, m.id, m.generation, offsets, func(p partition) bool {
+		g := l.shard.groups[m.group]
+		if g.protocol == ProtocolConsumer {
+			return g.owners[p] != nil && g.owners[p].id == id
+		}
+		return slices.Contains(readAssignment(l, g.classic.members[id].assignment), p)
 	}, func(token Token) {
 		if m.commits == token {
 			m.commits = 0
@@ -234,12 +285,12 @@ func (m *simClassic) leave(l *life) {
 	}
 	l.classics = slices.DeleteFunc(l.classics, func(other *simClassic) bool { return other == m })
 	if !m.stopped(l) && m.id != "" && m.instance == "" && l.chance(0.6) {
-		l.ask(&LeaveRequest{Group: classicGroup, Members: []LeavingMember{{Member: m.id}}}, func(Response, error) {})
+		l.ask(&LeaveRequest{Group: m.group, Members: []LeavingMember{{Member: m.id}}}, func(Response, error) {})
 	}
 	m.gone = true
 	if m.instance != "" && l.chance(0.7) { // another life of the same
 		next := l.newClassic()
-		next.name, next.instance = m.instance, m.instance
+		next.group, next.name, next.instance = m.group, m.instance, m.instance
 		next.next = l.now.Add(time.Duration(l.rand.IntN(15)) * time.Second)
 		l.classics = append(l.classics, next)
 	}

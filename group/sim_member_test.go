@@ -10,6 +10,7 @@ import (
 
 // simMember is a process that consumes with the consumer protocol.
 type simMember struct {
+	group        string
 	id, instance string
 	rack         string
 	topics       []string
@@ -35,7 +36,7 @@ type simMember struct {
 
 func (l *life) newMember() *simMember {
 	l.made++
-	m := &simMember{id: fmt.Sprintf("m%03d", l.made), positions: make(map[partition]int64), next: l.now, mustSay: true}
+	m := &simMember{group: l.oneOf(consumerGroup), id: fmt.Sprintf("m%03d", l.made), positions: make(map[partition]int64), next: l.now, mustSay: true}
 	if l.chance(0.3) {
 		m.instance = fmt.Sprintf("i%03d", l.made)
 	}
@@ -52,6 +53,14 @@ func (l *life) newMember() *simMember {
 	}
 	m.assignor = []string{"", AssignorUniform, AssignorRange}[l.rand.IntN(3)]
 	return m
+}
+
+// oneOf gives a group, or seldom the one in which both protocols are spoken.
+func (l *life) oneOf(group string) string {
+	if l.chance(0.3) {
+		return mixedGroup
+	}
+	return group
 }
 
 func (m *simMember) stopped(l *life) bool { return m.gone || l.now.Before(m.pausedUntil) }
@@ -94,7 +103,7 @@ func (m *simMember) act(l *life) {
 }
 
 func (m *simMember) heartbeat(l *life) {
-	r := &HeartbeatRequest{Group: consumerGroup, Member: m.id, Epoch: m.epoch, Instance: m.instance}
+	r := &HeartbeatRequest{Group: m.group, Member: m.id, Epoch: m.epoch, Instance: m.instance}
 	if m.epoch == EpochJoin {
 		clear(m.positions)
 		m.assigned, m.revokeAt = nil, time.Time{}
@@ -134,7 +143,7 @@ func (m *simMember) heard(l *life, r *HeartbeatRequest, response Response, err e
 		clear(m.positions)
 		m.assigned = nil
 		return
-	case mq.NotCoordinator, mq.UnreleasedInstanceID:
+	case mq.NotCoordinator, mq.UnreleasedInstanceID, mq.InconsistentGroupProtocol:
 		m.mustSay, m.next = true, l.now.Add(100*time.Millisecond)
 		return
 	default:
@@ -180,13 +189,13 @@ func (m *simMember) consume(l *life) {
 	m.otherUntil = l.now.Add(2 * time.Second)
 	var token Token
 	if len(unknown) > 0 {
-		token = l.ask(l.fetchRequest(consumerGroup, m.id, m.epoch, unknown), func(response Response, err error) {
+		token = l.ask(l.fetchRequest(m.group, m.id, m.epoch, unknown), func(response Response, err error) {
 			if m.stopped(l) || m.other != token {
 				return
 			}
 			m.other = 0
 			if err == nil {
-				begin(l, consumerGroup, m.positions, response)
+				begin(l, m.group, m.positions, response)
 			}
 		})
 		m.other = token
@@ -197,9 +206,9 @@ func (m *simMember) consume(l *life) {
 	}
 	move(l, m.positions, offsets)
 	epoch := m.epoch
-	token = l.commit(consumerGroup, m.id, epoch, offsets, func(p partition) bool {
-		g := l.shard.groups[consumerGroup]
-		return g != nil && g.owners[p] != nil && g.owners[p].id == m.id
+	token = l.commit(m.group, m.id, epoch, offsets, func(p partition) bool {
+		g := l.shard.groups[m.group]
+		return g != nil && g.protocol == ProtocolConsumer && g.owners[p] != nil && g.owners[p].id == m.id
 	}, func(token Token) {
 		if m.commits == token {
 			m.commits = 0
@@ -282,14 +291,14 @@ func (m *simMember) leave(l *life) {
 	case m.stopped(l) || m.epoch == EpochJoin || l.chance(0.4): // it crashes
 	case m.instance != "" && l.chance(0.7):
 		away = true
-		l.ask(&HeartbeatRequest{Group: consumerGroup, Member: m.id, Instance: m.instance, Epoch: EpochLeaveStatic}, func(Response, error) {})
+		l.ask(&HeartbeatRequest{Group: m.group, Member: m.id, Instance: m.instance, Epoch: EpochLeaveStatic}, func(Response, error) {})
 	default:
-		l.ask(&HeartbeatRequest{Group: consumerGroup, Member: m.id, Instance: m.instance, Epoch: EpochLeave}, func(Response, error) {})
+		l.ask(&HeartbeatRequest{Group: m.group, Member: m.id, Instance: m.instance, Epoch: EpochLeave}, func(Response, error) {})
 	}
 	m.gone = true
 	if m.instance != "" && (away || l.chance(0.5)) { // another life of the same
 		next := l.newMember()
-		next.instance, next.topics, next.pattern, next.rack, next.assignor = m.instance, m.topics, m.pattern, m.rack, m.assignor
+		next.group, next.instance, next.topics, next.pattern, next.rack, next.assignor = m.group, m.instance, m.topics, m.pattern, m.rack, m.assignor
 		next.next = l.now.Add(time.Duration(l.rand.IntN(15)) * time.Second)
 		l.members = append(l.members, next)
 	}

@@ -42,6 +42,8 @@ type life struct {
 	fail      string
 	churn     bool
 	failovers int
+	coop      bool // the members with the classic protocol give up only what they must
+	mixed     int  // steps in which the mixed group had members of both
 }
 
 type place struct {
@@ -68,6 +70,7 @@ type lateCommit struct {
 const (
 	consumerGroup = "consumers"
 	classicGroup  = "classics"
+	mixedGroup    = "both"
 )
 
 func newLife(seed uint64, plant planted) *life {
@@ -84,6 +87,7 @@ func newLife(seed uint64, plant planted) *life {
 		}
 		l.topics = append(l.topics, t)
 	}
+	l.coop = l.chance(0.5)
 	l.elect()
 	for range 1 + l.rand.IntN(1+l.rand.IntN(25)) {
 		l.members = append(l.members, l.newMember())
@@ -389,27 +393,45 @@ func (l *life) harm() {
 
 // checkOwners holds that a member which was not fenced owns, by the shard, all that it consumes.
 func (l *life) checkOwners() {
-	g := l.shard.groups[consumerGroup]
-	if g == nil || g.protocol != ProtocolConsumer {
-		return
-	}
-	owners := make(map[partition]string)
-	for _, m := range g.byID() {
-		for _, p := range m.assigned.plus(m.revoking).list() {
-			if other, ok := owners[p]; ok {
-				l.failf("%s-%d has two owners: %s and %s", l.name(p.topic), p.index, other, m.id)
+	for _, id := range []string{consumerGroup, mixedGroup} {
+		g := l.shard.groups[id]
+		if g == nil || g.protocol != ProtocolConsumer {
+			continue
+		}
+		owners := make(map[partition]string)
+		kinds := make(map[bool]bool)
+		for _, m := range g.byID() {
+			kinds[m.classic != nil] = true
+			for _, p := range m.assigned.plus(m.revoking).list() {
+				if other, ok := owners[p]; ok {
+					l.failf("%s-%d of %s has two owners: %s and %s", l.name(p.topic), p.index, id, other, m.id)
+				}
+				owners[p] = m.id
 			}
-			owners[p] = m.id
+		}
+		if len(kinds) == 2 {
+			l.mixed++
+		}
+		l.checkConsumed(g, owners)
+	}
+}
+
+func (l *life) checkConsumed(g *group, owners map[partition]string) {
+	check := func(id string, epoch int32, positions map[partition]int64) {
+		for p := range positions {
+			if owners[p] != id {
+				l.failf("%s consumes %s-%d of %s in epoch %d, whose owner is %q", id, l.name(p.topic), p.index, g.id, epoch, owners[p])
+			}
 		}
 	}
 	for _, c := range l.members {
-		if c.gone || g.members[c.id] == nil || c.epoch == EpochJoin {
-			continue
+		if !c.gone && c.group == g.id && g.members[c.id] != nil && c.epoch != EpochJoin {
+			check(c.id, c.epoch, c.positions)
 		}
-		for p := range c.positions {
-			if owners[p] != c.id {
-				l.failf("%s consumes %s-%d in epoch %d, whose owner is %q", c.id, l.name(p.topic), p.index, c.epoch, owners[p])
-			}
+	}
+	for _, c := range l.classics {
+		if m := g.members[c.id]; !c.gone && c.group == g.id && m != nil && c.generation == m.epoch {
+			check(c.id, c.generation, c.positions)
 		}
 	}
 }
@@ -482,33 +504,37 @@ func (l *life) calm() {
 	if l.fail != "" {
 		return
 	}
-	l.checkRest(consumerGroup, func(yield func(string, map[partition]int64)) {
-		for _, m := range l.members {
-			yield(m.id, m.positions)
-		}
-	}, len(l.members))
-	l.checkRest(classicGroup, func(yield func(string, map[partition]int64)) {
-		for _, m := range l.classics {
-			yield(m.id, m.positions)
-		}
-	}, len(l.classics))
+	for _, group := range []string{consumerGroup, classicGroup, mixedGroup} {
+		l.checkRest(group)
+	}
 	l.checkReplay()
 }
 
 // checkRest wants each partition consumed by exactly one member.
-func (l *life) checkRest(group string, each func(func(string, map[partition]int64)), members int) {
-	if members == 0 {
-		return
-	}
-	owner := make(map[partition]string)
-	each(func(id string, positions map[partition]int64) {
+func (l *life) checkRest(group string) {
+	owner, members := make(map[partition]string), 0
+	consumes := func(id string, positions map[partition]int64) {
+		members++
 		for p := range positions {
 			if other, ok := owner[p]; ok {
 				l.failf("at rest both %s and %s consume %s-%d", other, id, l.name(p.topic), p.index)
 			}
 			owner[p] = id
 		}
-	})
+	}
+	for _, m := range l.members {
+		if m.group == group {
+			consumes(m.id, m.positions)
+		}
+	}
+	for _, m := range l.classics {
+		if m.group == group {
+			consumes(m.id, m.positions)
+		}
+	}
+	if members == 0 {
+		return
+	}
 	for _, t := range l.topics {
 		for index := range t.Partitions {
 			if _, ok := owner[partition{t.ID, index}]; !ok {
@@ -536,15 +562,15 @@ func TestGroupsLiveThroughAnything(t *testing.T) {
 	if *lives > 0 {
 		n = *lives
 	}
-	failovers := 0
+	failovers, mixed := 0, 0
 	for seed := *firstLife; seed < *firstLife+n; seed++ {
 		l := newLife(seed, planted{})
 		if fail := l.run(lifeSteps); fail != "" {
 			t.Fatalf("seed %d: %s", seed, fail)
 		}
-		failovers += l.failovers
+		failovers, mixed = failovers+l.failovers, mixed+l.mixed
 	}
-	t.Logf("%d lives, %d failovers", n, failovers)
+	t.Logf("%d lives, %d failovers, %d steps with a mixed group", n, failovers, mixed)
 }
 
 // lifeSteps is how long a life is before it comes to rest: about a minute.
@@ -556,22 +582,24 @@ func TestPlantedBugsAreFoundInLivesOfGroups(t *testing.T) {
 		name   string
 		plant  planted
 		within uint64
+		from   uint64 // the first life that is looked at
 	}{
-		{"epoch ignored", planted{epochIgnored: true}, 20},
-		{"taken at once", planted{takenAtOnce: true}, 20},
-		{"owners ignored", planted{ownersIgnored: true}, 20},
-		{"epoch kept", planted{epochKept: true}, 20},
-		{"generation again", planted{generationAgain: true}, 100},
-		{"removal not written", planted{removalNotWritten: true}, 20},
-		{"snapshot without revoking", planted{snapshotForgets: true}, 50},
-		{"offsets of members expire", planted{membersExpire: true}, 50},
-		{"topics not looked at", planted{topicsIgnored: true}, 100},
-		{"sessions for ever", planted{sessionsForEver: true}, 20},
+		{"epoch ignored", planted{epochIgnored: true}, 20, 0},
+		{"taken at once", planted{takenAtOnce: true}, 20, 0},
+		{"owners ignored", planted{ownersIgnored: true}, 20, 0},
+		{"epoch kept", planted{epochKept: true}, 20, 0},
+		{"generation again", planted{generationAgain: true}, 100, 0},
+		{"generation not written", planted{formedUnwritten: true}, 100, 130},
+		{"removal not written", planted{removalNotWritten: true}, 20, 0},
+		{"snapshot without revoking", planted{snapshotForgets: true}, 50, 0},
+		{"offsets of members expire", planted{membersExpire: true}, 50, 0},
+		{"topics not looked at", planted{topicsIgnored: true}, 100, 0},
+		{"sessions for ever", planted{sessionsForEver: true}, 20, 0},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			for seed := range c.within {
-				if fail := newLife(seed, c.plant).run(lifeSteps); fail != "" {
+				if fail := newLife(c.from+seed, c.plant).run(lifeSteps); fail != "" {
 					t.Logf("life %d: %s", seed+1, fail)
 					return
 				}

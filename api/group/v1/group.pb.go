@@ -840,12 +840,14 @@ func (x *TopicPartitions) GetPartitions() []int32 {
 
 // Classic is a group with the classic protocol, as of its last generation that was complete, or that left it empty.
 type Classic struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Generation    int32                  `protobuf:"varint,1,opt,name=generation,proto3" json:"generation,omitempty"`
-	ProtocolType  string                 `protobuf:"bytes,2,opt,name=protocol_type,json=protocolType,proto3" json:"protocol_type,omitempty"`
-	Protocol      string                 `protobuf:"bytes,3,opt,name=protocol,proto3" json:"protocol,omitempty"`
-	Leader        string                 `protobuf:"bytes,4,opt,name=leader,proto3" json:"leader,omitempty"`
-	Members       []*ClassicMember       `protobuf:"bytes,5,rep,name=members,proto3" json:"members,omitempty"`
+	state        protoimpl.MessageState `protogen:"open.v1"`
+	Generation   int32                  `protobuf:"varint,1,opt,name=generation,proto3" json:"generation,omitempty"`
+	ProtocolType string                 `protobuf:"bytes,2,opt,name=protocol_type,json=protocolType,proto3" json:"protocol_type,omitempty"`
+	Protocol     string                 `protobuf:"bytes,3,opt,name=protocol,proto3" json:"protocol,omitempty"`
+	Leader       string                 `protobuf:"bytes,4,opt,name=leader,proto3" json:"leader,omitempty"`
+	Members      []*ClassicMember       `protobuf:"bytes,5,rep,name=members,proto3" json:"members,omitempty"`
+	// The generation was over when it was written down: its members are to form another one.
+	Rebalance     bool `protobuf:"varint,6,opt,name=rebalance,proto3" json:"rebalance,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -913,6 +915,13 @@ func (x *Classic) GetMembers() []*ClassicMember {
 		return x.Members
 	}
 	return nil
+}
+
+func (x *Classic) GetRebalance() bool {
+	if x != nil {
+		return x.Rebalance
+	}
+	return false
 }
 
 // ClassicMember is a member of a generation. What it brought and what it got are opaque.
@@ -1328,7 +1337,7 @@ const file_group_v1_group_proto_rawDesc = "" +
 	"\btopic_id\x18\x01 \x01(\fR\atopicId\x12\x1e\n" +
 	"\n" +
 	"partitions\x18\x02 \x03(\x05R\n" +
-	"partitions\"\xbc\x01\n" +
+	"partitions\"\xda\x01\n" +
 	"\aClassic\x12\x1e\n" +
 	"\n" +
 	"generation\x18\x01 \x01(\x05R\n" +
@@ -1336,7 +1345,8 @@ const file_group_v1_group_proto_rawDesc = "" +
 	"\rprotocol_type\x18\x02 \x01(\tR\fprotocolType\x12\x1a\n" +
 	"\bprotocol\x18\x03 \x01(\tR\bprotocol\x12\x16\n" +
 	"\x06leader\x18\x04 \x01(\tR\x06leader\x128\n" +
-	"\amembers\x18\x05 \x03(\v2\x1e.rustmq.group.v1.ClassicMemberR\amembers\"\xb9\x02\n" +
+	"\amembers\x18\x05 \x03(\v2\x1e.rustmq.group.v1.ClassicMemberR\amembers\x12\x1c\n" +
+	"\trebalance\x18\x06 \x01(\bR\trebalance\"\xb9\x02\n" +
 	"\rClassicMember\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1a\n" +
 	"\binstance\x18\x02 \x01(\tR\binstance\x12\x1b\n" +
