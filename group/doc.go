@@ -36,7 +36,7 @@
 //   - The number of a classic generation is written down before anybody hears of it. Kafka writes the generation when it is complete; after a failover in between
 //     the next one has the same number, and who missed it may commit.
 //   - The target is made in the call that needs it, and who would get on by a heartbeat is told ([Wake]), so nobody waits for an interval.
-//   - A member that nobody knows and that owns partitions is not let into a mixed group: it must forget where it was.
+//   - A member of a mixed group that says that it owns what it does not must forget where it was (UNKNOWN_MEMBER_ID), be it known or not.
 //   - The host's view of topics may be behind when a classic group becomes a mixed one. What its members have of topics that are not known is not
 //     waited for; nobody can be assigned them before they are known.
 //

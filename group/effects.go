@@ -8,7 +8,7 @@ type Token uint64
 // Effects are what a call of a [Shard] has decided. The host does it all, in order of the calls.
 type Effects struct {
 	// Records are appended to the partition's log as one batch, with durability all. Everything that the shard says from now on,
-	// Replies of the same call included, must not be heard before they are replicated.
+	// Replies of the same call included, must not be heard before they are replicated. Together they are at most as long as a batch may be.
 	Records []Record
 	// Replies may answer requests of earlier calls. Every request has exactly one, at once or later, unless its shard is thrown away.
 	Replies []Reply

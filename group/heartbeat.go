@@ -17,6 +17,9 @@ func (s *Shard) heartbeat(r *HeartbeatRequest) (*HeartbeatResponse, error) {
 	if r.Epoch < 0 {
 		return s.leaveConsumer(r)
 	}
+	if s.topics.version == 0 {
+		return nil, notLoaded()
+	}
 	g, err := s.consumerGroup(r)
 	if err != nil {
 		return nil, err
@@ -41,6 +44,10 @@ func (s *Shard) heartbeat(r *HeartbeatRequest) (*HeartbeatResponse, error) {
 		response.Changed, response.Assigned = true, m.assigned
 	}
 	return response, nil
+}
+
+func notLoaded() error {
+	return mq.Errorf(mq.CoordinatorLoadInProgress, "it is not known yet what topics there are")
 }
 
 func (s *Shard) heartbeatInterval(g *group) time.Duration {

@@ -87,7 +87,7 @@ func (s *Shard) upgrade(g *group) error {
 		return mq.Errorf(mq.InconsistentGroupProtocol, "group %q has %d members with protocol type %q", g.id, g.size(), c.protocolType)
 	}
 	members := make([]*member, 0, len(c.members))
-	owned := make([]Partitions, 0, len(c.members))
+	assigned, owned := make([]Partitions, 0, len(c.members)), make([]Partitions, 0, len(c.members))
 	for _, id := range sortedKeys(c.members) {
 		old := c.members[id]
 		metadata := old.metadata(c.protocol)
@@ -98,7 +98,7 @@ func (s *Shard) upgrade(g *group) error {
 		if err != nil {
 			return mq.Wrapf(err, "member %q of group %q", id, g.id)
 		}
-		assigned, err := s.readAssignment(old.assignment)
+		has, err := s.readAssignment(old.assignment)
 		if err != nil {
 			return mq.Wrapf(err, "member %q of group %q", id, g.id)
 		}
@@ -106,20 +106,28 @@ func (s *Shard) upgrade(g *group) error {
 			id: id, instance: old.instance, rack: sub.rack, clientID: old.clientID, clientHost: old.clientHost, rebalanceTimeout: old.rebalanceTimeout,
 			topics: sub.topics, epoch: c.generation, previous: c.generation, classic: classicPart(old.sessionTimeout, old.protocols),
 		}
-		members, owned = append(members, m), append(owned, assigned)
+		members, assigned, owned = append(members, m), append(assigned, has), append(owned, sub.owned)
 	}
 	for _, old := range c.byOrder() {
 		s.answer(old, mq.Errorf(mq.RebalanceInProgress, "group %q has another protocol now", g.id))
 	}
 	g.become(s, ProtocolConsumer)
+	free := func(p partition) bool { return g.owners[p] == nil }
 	for i, m := range members {
 		g.add(m)
-		free := owned[i].filter(func(p partition) bool { return g.owners[p] == nil })
-		g.setOwned(m, free, nil)
-		m.target = free
+		m.target = assigned[i].filter(free)
+		g.setOwned(m, m.target, nil)
 		g.touchMember(s, m.id)
 		g.touchTarget(s, m.id)
 		g.alive(s, m)
+	}
+	// What a leader has taken from a member is the member's until it joins without it.
+	for i, m := range members {
+		if left := owned[i].minus(m.assigned).filter(free); len(left) > 0 {
+			m.toEpoch = g.epoch + 1 // of who joins now
+			g.setOwned(m, m.assigned, left)
+			g.mustRevoke(s, m)
+		}
 	}
 	return nil
 }
@@ -177,6 +185,9 @@ func (s *Shard) downgrade(g *group) bool {
 
 // joinMixed takes a member with the classic protocol into a mixed group, or on in it.
 func (s *Shard) joinMixed(token Token, g *group, r *JoinRequest) (Response, error) {
+	if s.topics.version == 0 {
+		return nil, notLoaded()
+	}
 	sub, err := s.checkMixed(g, r)
 	if err != nil {
 		return nil, err
@@ -247,6 +258,9 @@ func (g *group) findMixed(s *Shard, r *JoinRequest, id string, owned Partitions)
 		}
 	}
 	if m := g.members[id]; m != nil {
+		if !owned.within(m.assigned.plus(m.revoking)) {
+			return nil, g.unknown(id) // it did not hear what was taken from it, and must not go on where it was
+		}
 		return m, nil
 	}
 	if len(g.members) >= s.cfg.MaxSize {

@@ -61,7 +61,7 @@ func (s *Shard) Loaded(now time.Time) error {
 	return nil
 }
 
-// SetTopics tells what topics there are. Groups look at them with their next request, or when the next [Shard.Tick] is due, which is at once.
+// SetTopics tells what topics there are. Before the first time members whose coordinator assigns are answered COORDINATOR_LOAD_IN_PROGRESS. Groups look at them with their next request, or when the next [Shard.Tick] is due, which is at once.
 // What is not newer than what is known changes nothing.
 func (s *Shard) SetTopics(now time.Time, topics *Topics) {
 	if topics.version <= s.topics.version {

@@ -7,8 +7,11 @@ import (
 
 // lookAtTopics compares what members subscribe to with what was there when it was last looked at. A difference makes another group epoch.
 func (g *group) lookAtTopics(s *Shard) {
-	if g.protocol != ProtocolConsumer || s.planted.topicsIgnored && g.topicsHash != 0 || g.topicsVersion == s.topics.version && s.topics.version > 0 {
+	if g.protocol != ProtocolConsumer || s.topics.version == 0 || s.planted.topicsIgnored && g.topicsHash != 0 || g.topicsVersion == s.topics.version {
 		return
+	}
+	if g.epoch != g.targetEpoch {
+		g.later(s)
 	}
 	g.topicsVersion = s.topics.version
 	if hash := g.hashTopics(s.topics); hash != g.topicsHash {
@@ -63,14 +66,7 @@ func (g *group) subscribed(topics *Topics, m *member) []*Topic {
 		}
 		return found
 	}
-	pattern, ok := g.patterns[m.pattern]
-	if !ok {
-		pattern, _ = compile(m.pattern) // one that is none, which only another program may have taken, finds nothing
-		if len(g.patterns) > 2*len(g.members) {
-			clear(g.patterns)
-		}
-		g.patterns[m.pattern] = pattern
-	}
+	pattern := g.compiled(m.pattern)
 	named := make(map[string]bool, len(m.topics))
 	for _, name := range m.topics {
 		named[name] = true
@@ -82,6 +78,22 @@ func (g *group) subscribed(topics *Topics, m *member) []*Topic {
 		}
 	}
 	return found
+}
+
+// compiled is a member's pattern, or nil for one that is none, which only another program may have taken: it finds nothing.
+func (g *group) compiled(pattern string) *regexp.Regexp {
+	if known, ok := g.patterns[pattern]; ok {
+		return known
+	}
+	if len(g.patterns) > 2*len(g.members) {
+		clear(g.patterns)
+	}
+	made, err := compile(pattern)
+	if err != nil {
+		made = nil
+	}
+	g.patterns[pattern] = made
+	return made
 }
 
 func matches(pattern *regexp.Regexp, name string) bool {
@@ -99,16 +111,16 @@ func (g *group) subscribes(topic string) bool {
 		if m.pattern == "" {
 			continue
 		}
-		if pattern, err := compile(m.pattern); err == nil && pattern.MatchString(topic) {
+		if matches(g.compiled(m.pattern), topic) {
 			return true
 		}
 	}
 	return false
 }
 
-// retarget makes the target of the group epoch, when there is none.
+// retarget makes the target of the group epoch, when there is none. Without topics it would take everything from everybody.
 func (g *group) retarget(s *Shard) {
-	if g.epoch == g.targetEpoch {
+	if g.epoch == g.targetEpoch || s.topics.version == 0 {
 		return
 	}
 	members := g.byID()
