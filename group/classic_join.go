@@ -330,10 +330,8 @@ func (s *Shard) form(g *group) {
 	}
 	c.protocol = c.vote()
 	c.state = StateCompletingRebalance
-	if !s.planted.formedUnwritten {
-		c.save(s, g)
-		c.saved.Rebalance = true // its number must not come again, should its coordinator go before it has assigned
-	}
+	c.save(s, g)
+	c.saved.Rebalance = true // its number must not come again, should its coordinator go before it has assigned
 	for _, m := range members {
 		if m.join == nil {
 			continue

@@ -7,7 +7,6 @@ type planted struct {
 	ownersIgnored     bool // a partition is assigned though another member owns it
 	epochKept         bool // who gave up partitions stays in its epoch while it has to give up more
 	generationAgain   bool // the next generation has the number of the last one
-	formedUnwritten   bool // a generation is only written down when it is complete
 	removalNotWritten bool // that a member is out is not written down
 	snapshotForgets   bool // a snapshot does not have what members have yet to give up
 	membersExpire     bool // offsets are forgotten though the group has members
