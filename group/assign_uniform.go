@@ -78,7 +78,7 @@ func (u *uniform) keep() {
 				continue
 			}
 			for _, p := range has.Partitions {
-				if p < u.topics[t].Partitions && u.topics[t].has[p] < 0 {
+				if p >= 0 && p < u.topics[t].Partitions && u.topics[t].has[p] < 0 {
 					u.topics[t].had[p] = i
 					u.give(t, int(p), i)
 				}

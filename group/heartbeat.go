@@ -31,7 +31,7 @@ func (s *Shard) heartbeat(r *HeartbeatRequest) (*HeartbeatResponse, error) {
 	g.note(s, m, r)
 	g.lookAtTopics(s)
 	g.retarget(s)
-	owned := r.Owned.normal()
+	owned := r.Owned.normal() // to be compared only
 	if r.Epoch == EpochJoin {
 		owned = Partitions{} // it says so by joining
 	}

@@ -44,7 +44,7 @@ func (s *Shard) readSubscription(metadata []byte) (subscription, error) {
 			sub.owned = append(sub.owned, TopicPartitions{Topic: t.ID, Partitions: o.Partitions})
 		}
 	}
-	sub.owned = sub.owned.normal()
+	sub.owned = sub.owned.normal().filter(partition.possible)
 	return sub, nil
 }
 
@@ -63,7 +63,7 @@ func (s *Shard) readAssignment(assignment []byte) (Partitions, error) {
 			set = append(set, TopicPartitions{Topic: topic.ID, Partitions: t.Partitions})
 		}
 	}
-	return set.normal(), nil
+	return set.normal().filter(partition.possible), nil
 }
 
 // writeAssignment is an assignment as a leader would have made it.

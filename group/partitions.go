@@ -24,6 +24,9 @@ type partition struct {
 	index int32
 }
 
+// possible says whether it can be one: members say what they like.
+func (p partition) possible() bool { return p.index >= 0 }
+
 func compareTopics(a, b mq.TopicID) int { return bytes.Compare(a[:], b[:]) }
 
 func comparePartitions(a, b partition) int {
@@ -96,6 +99,9 @@ func (p Partitions) Has(topic mq.TopicID, index int32) bool {
 func (p Partitions) filter(keep func(partition) bool) Partitions {
 	all := p.list()
 	kept := slices.DeleteFunc(all, func(one partition) bool { return !keep(one) })
+	if len(kept) == 0 {
+		return Partitions{}
+	}
 	return fromSorted(kept)
 }
 

@@ -188,6 +188,9 @@ func partitionsFrom(all []*grouppb.TopicPartitions) (Partitions, error) {
 			return nil, err
 		}
 		p[i] = TopicPartitions{Topic: id, Partitions: t.GetPartitions()}
+		if len(t.GetPartitions()) > 0 && slices.Min(t.GetPartitions()) < 0 {
+			return nil, mq.Errorf(mq.Corrupt, "partition %d", slices.Min(t.GetPartitions()))
+		}
 	}
 	return p.normal(), nil
 }
