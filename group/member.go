@@ -52,6 +52,9 @@ func (g *group) loadMember(pb *grouppb.Member) error {
 	if err != nil {
 		return err
 	}
+	if pb.GetClassic() != nil && len(pb.GetClassic().GetProtocols()) == 0 {
+		return mq.Errorf(mq.Corrupt, "member %q without protocols", pb.GetId())
+	}
 	m := &member{
 		id: pb.GetId(), instance: pb.GetInstance(), rack: pb.GetRack(), clientID: pb.GetClientId(), clientHost: pb.GetClientHost(),
 		rebalanceTimeout: time.Duration(pb.GetRebalanceTimeoutMs()) * time.Millisecond, topics: pb.GetTopics(), pattern: pb.GetPattern(),

@@ -165,6 +165,15 @@ func TestRecordsOfANewerVersionAreUnsupportedAndOthersCorrupt(t *testing.T) {
 		{"too long", make([]byte, mq.MaxGroupRecordBytes+1), mq.Corrupt},
 		{"no group", value(&grouppb.Record{Version: 1, Kind: &grouppb.Record_Change{Change: &grouppb.Change{}}}), mq.Corrupt},
 		{"no protocol", value(&grouppb.Record{Version: 1, Kind: &grouppb.Record_Change{Change: &grouppb.Change{Group: "g", Head: &grouppb.Head{}}}}), mq.Corrupt},
+		{"a classic member without protocols", value(&grouppb.Record{Version: 1, Kind: &grouppb.Record_Change{Change: &grouppb.Change{
+			Group: "g", Classic: &grouppb.Classic{Members: []*grouppb.ClassicMember{{Id: "m"}}},
+		}}}), mq.Corrupt},
+		{"a mixed group's member without protocols", value(&grouppb.Record{Version: 1, Kind: &grouppb.Record_Change{Change: &grouppb.Change{
+			Group: "g", Members: []*grouppb.Member{{Id: "m", Classic: &grouppb.ClassicPart{}}},
+		}}}), mq.Corrupt},
+		{"a negative partition", value(&grouppb.Record{Version: 1, Kind: &grouppb.Record_Change{Change: &grouppb.Change{
+			Group: "g", Members: []*grouppb.Member{{Id: "m", Assigned: []*grouppb.TopicPartitions{{Partitions: []int32{-1}}}}},
+		}}}), mq.Corrupt},
 		{"half a topic id", value(&grouppb.Record{Version: 1, Kind: &grouppb.Record_Change{Change: &grouppb.Change{
 			Group: "g", Offsets: []*grouppb.Offsets{{Topic: "t", TopicId: []byte{1}}},
 		}}}), mq.Corrupt},
@@ -240,6 +249,16 @@ func FuzzReplay(f *testing.F) {
 		s.Tick(start.Add(time.Hour))
 		s.Handle(start.Add(time.Hour), 1, &HeartbeatRequest{Group: "g", Member: "n", Topics: []string{"t"}, RebalanceTimeout: time.Second})
 		s.Handle(start.Add(time.Hour), 2, &ListRequest{})
+		s.Handle(start.Add(time.Hour), 3, &DescribeRequest{Group: "g"})
+		s.Handle(start.Add(time.Hour), 4, &HeartbeatRequest{Group: "g", Member: "n", Epoch: EpochLeave})
+		for _, id := range []string{"m", "i", "n"} {
+			s.Handle(start.Add(time.Hour), 5, &JoinRequest{
+				Group: "g", Member: id, ProtocolType: consumerType, Protocols: []ClassicProtocol{{Name: "range", Metadata: subscriptionOf([]string{"t"}, nil)}},
+				SessionTimeout: time.Minute, RebalanceTimeout: time.Minute,
+			})
+			s.Handle(start.Add(time.Hour), 6, &SyncRequest{Group: "g", Member: id, Generation: 6})
+		}
+		s.Tick(start.Add(2 * time.Hour))
 		durable(s)
 	})
 }

@@ -112,6 +112,11 @@ func (s *Shard) applyChange(c *grouppb.Change) error {
 		}
 	}
 	if c.GetClassic() != nil {
+		for _, m := range c.GetClassic().GetMembers() {
+			if len(m.GetProtocols()) == 0 {
+				return mq.Errorf(mq.Corrupt, "group %q: member %q without protocols", g.id, m.GetId())
+			}
+		}
 		g.load(ProtocolClassic)
 		g.classic.restore(c.GetClassic())
 	}
