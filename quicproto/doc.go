@@ -16,6 +16,7 @@
 //	fetch     OpenFetch, (Assign | Unassign | Seek            (Assigned | Records | Status)*  any number, long-lived
 //	                     | Pause | Resume)*
 //	request   (Request)+                                      (Response)+                     any number, short
+//	group     OpenGroup, (Heartbeat)*                         (Assignment)*                   any number, one for each member, long-lived
 //	any                                                       Close                           in place of whatever would come next
 //
 // Either side ends a stream by ending its writing half. The client ends a produce stream when it has sent all, and still
@@ -46,6 +47,25 @@
 // With the feature bit 1 (tiered reads) an Assign says where records are to come from that only the object store has (origin: 0 the leader, 1 the leader, which stops
 // where these begin, 2 whoever is asked, who has nothing else). A Status with code NONE then says: what comes next is to be had elsewhere. Without the feature the
 // origin is zero.
+//
+// # Groups
+//
+// A group stream is a member of a consumer group, on a session with the node that FindCoordinator names. The coordinator assigns (KIP-848), and an Assignment comes as soon as
+// there is another one. The session is the member's liveness: while it lives, wherever its address moves to, nothing has to be said. The protocol of a member:
+//
+//   - OpenGroup says all of it, with epoch 0 to join. The answer is an Assignment.
+//   - Each Assignment is answered at once with a Heartbeat of its epoch. Commits bear that epoch from then on; until the coordinator has taken note of it, a commit may be refused
+//     with STALE_MEMBER_EPOCH, and is sent again with the epoch of the next Assignment.
+//   - Partitions that an Assignment has no more are given up: what was consumed is committed, then a Heartbeat says what is still owned. Within the time
+//     that OpenGroup named, or the member is put out. Partitions that it has anew are owned at once, and the next Heartbeat says so.
+//   - A Heartbeat with another subscription needs no answer.
+//   - A client that ends the stream leaves the group: a static member for the time being, others for good. When that is durable the server ends it, too. A session that is closed with the
+//     code NONE leaves likewise.
+//   - A stream or session that breaks has not left: within the session timeout the member goes on by an OpenGroup with its id and epoch, on any session, and
+//     nothing changes. The old stream, if the server still has it, ends with FENCED_MEMBER_EPOCH.
+//   - The server ends a stream by Close: NOT_COORDINATOR, COORDINATOR_NOT_AVAILABLE and COORDINATOR_LOAD_IN_PROGRESS (find the coordinator and go on), SHUTTING_DOWN (likewise),
+//     FENCED_MEMBER_EPOCH and UNKNOWN_MEMBER_ID (give up everything, and join), UNRELEASED_INSTANCE_ID (join later), and what cannot be helped, such as
+//     INVALID_REGULAR_EXPRESSION, GROUP_MAX_SIZE_REACHED, GROUP_AUTHORIZATION_FAILED.
 //
 // # Frames
 //
@@ -84,6 +104,11 @@
 //	30 Request      api u16 | version u8 | zero u8 | timeout u32 ms | body: the rest
 //	31 Response     code | message text | body: the rest
 //
+//	40 OpenGroup    zero u8 | epoch i32 | rebalance timeout u32 ms | group text | member text | instance text | rack text
+//	                | subscription | list of group partitions
+//	41 Heartbeat    flags u8: 1 subscription, 2 owned | epoch i32 | with flag 1: subscription | with flag 2: list of group partitions
+//	42 Assignment   flags u8: 2 changed | epoch i32 | with flag 2: list of group partitions
+//
 // # Request bodies, all of version 0
 //
 //	1 Metadata         flags u8: 1 all | list of topic text
@@ -99,10 +124,27 @@
 //	8 DescribeCluster  zero u8 -> cluster id 16 bytes | node id i32 | controller i32 | feature level u32 | software text | list of broker
 //	9 Operate          zero u8 | length u32 | a rustmq.admin.v1.Request -> length u32 | a rustmq.admin.v1.Response
 //
+//	10 FindCoordinator zero u8 | group text -> partition i32 | node i32 | leader epoch i32
+//	11 CommitOffsets   zero u8 | group text | member text | instance text | epoch i32 | list of topic offsets -> list of list of code
+//	12 FetchOffsets    flags u8: 1 all | group text | member text | epoch i32 | list of topic partitions -> list of topic offsets
+//	13 ListGroups      zero u8 -> list of listed group
+//	14 DescribeGroup   zero u8 | group text -> listed group | epoch i32 | assignor text | list of group member | list of group partition
+//	15 DeleteGroup     zero u8 | group text -> (empty)
+//	16 DeleteOffsets   zero u8 | group text | list of topic partitions -> list of code
+//	17 ResetOffsets    zero u8 | group text | list of topic offsets -> (empty)
+//
 //	broker             node id i32 | host:port text | rack text
 //	topic              name text | code | message text | topic id 16 bytes | flags u8: 1 internal | list of partition
 //	partition          index i32 | code | leader i32 | leader epoch i32 | list of replica i32 | list of in-sync i32
 //	partition detail   partition | log start | high watermark | log end | object end | bytes i64
+//	subscription       list of topic text | pattern text | assignor text
+//	group partitions   topic id 16 bytes | topic text | list of partition i32
+//	topic offsets      topic text | topic id 16 bytes | list of (partition i32 | offset | leader epoch i32 | metadata text)
+//	topic partitions   topic text | topic id 16 bytes | list of partition i32
+//	listed group       group text | protocol text | protocol type text | state text | members i32
+//	group member       member text | instance text | client id text | host text | rack text | epoch i32 | list of topic text | pattern text
+//	                   | list of group partitions
+//	group partition    topic text | partition i32 | committed offset | end offset | metadata text | member text
 //	config             key text | value text | flags u8: 1 default
 //
 // # Invariants

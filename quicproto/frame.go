@@ -40,6 +40,10 @@ const (
 
 	TypeRequest  Type = 0x30 // request, client to server: the first frame
 	TypeResponse Type = 0x31 // request, server to client
+
+	TypeOpenGroup  Type = 0x40 // group, client to server: the first frame
+	TypeHeartbeat  Type = 0x41 // group, client to server
+	TypeAssignment Type = 0x42 // group, server to client
 )
 
 // Frame is one protocol frame: a type and a payload.
@@ -111,6 +115,12 @@ func kindOfRest(t Type) frameKind {
 		return frameKind{"Request", requestPrefixSize + MaxRequestBytes, func() Frame { return new(Request) }}
 	case TypeResponse:
 		return frameKind{"Response", MaxResponseBytes, func() Frame { return new(Response) }}
+	case TypeOpenGroup:
+		return frameKind{"OpenGroup", MaxRequestBytes, func() Frame { return new(OpenGroup) }}
+	case TypeHeartbeat:
+		return frameKind{"Heartbeat", MaxRequestBytes, func() Frame { return new(Heartbeat) }}
+	case TypeAssignment:
+		return frameKind{"Assignment", MaxRequestBytes, func() Frame { return new(Assignment) }}
 	default:
 		return frameKind{}
 	}

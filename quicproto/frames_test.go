@@ -50,6 +50,16 @@ func sampleFrames() []Frame {
 		&Status{Handle: 1, Generation: 3, Code: mq.OffsetOutOfRange, Next: 900, LogStart: 50, LogEnd: 201, Msg: "beyond the end"},
 		&Request{API: APIMetadata, Version: 0, Timeout: 1500 * time.Millisecond, Body: []byte("body")},
 		&Response{Code: mq.None, Body: []byte("body")},
+		&OpenGroup{
+			Epoch: 3, Rebalance: 45 * time.Second, Group: "billing", Member: "m1", Instance: "i1", Rack: "a",
+			Subscription: Subscription{Topics: []string{"orders"}, Pattern: "logs.*", Assignor: "uniform"},
+			Owned:        []GroupPartitions{{TopicID: id, Topic: "orders", Partitions: []int32{1, 2}}},
+		},
+		&Heartbeat{
+			Epoch: 4, Subscribes: true, Subscription: Subscription{Topics: []string{"orders"}}, Owns: true,
+			Owned: []GroupPartitions{{TopicID: id, Partitions: []int32{1}}},
+		},
+		&Assignment{Epoch: 5, Changed: true, Partitions: []GroupPartitions{{TopicID: id, Topic: "orders", Partitions: []int32{1}}}},
 	}
 }
 
@@ -59,6 +69,9 @@ func sampleBodies() []Body {
 	brokers := []Broker{{ID: 1, Addr: "127.0.0.1:9092", Rack: "a"}, {ID: 2, Addr: "[::1]:9092"}}
 	partition := Partition{Index: 3, Code: mq.LeaderNotAvailable, Leader: 1, LeaderEpoch: 9, Replicas: []mq.NodeID{1, 2}, InSync: []mq.NodeID{1}}
 	configs := []Config{{Key: "retention.ms", Value: "1000"}, {Key: "cleanup.policy", Value: "delete", Default: true}}
+	offsets := []TopicOffsets{{Topic: "orders", TopicID: id, Offsets: []CommittedOffset{{Partition: 1, Offset: 10, LeaderEpoch: 2, Metadata: "note"}}}}
+	indexes := []TopicPartitions{{Topic: "orders", TopicID: id, Partitions: []int32{1, 2}}}
+	listed := ListedGroup{Group: "billing", Protocol: "classic", Type: "consumer", State: "Stable", Members: 2}
 	return []Body{
 		&MetadataRequest{All: true, Topics: []string{"orders", "logs"}},
 		&MetadataResponse{
@@ -87,6 +100,27 @@ func sampleBodies() []Body {
 		&OperateRequest{Message: []byte{10, 0}},
 		&OperateResponse{Message: []byte{10, 2, 24, 1}},
 		&DescribeClusterResponse{ClusterID: mq.ClusterID(id), NodeID: 2, Controller: 1, FeatureLevel: 1, Software: "rustmq 0.1", Brokers: brokers},
+		&FindCoordinatorRequest{Group: "billing"},
+		&FindCoordinatorResponse{Partition: 7, Node: 2, LeaderEpoch: 9},
+		&CommitOffsetsRequest{Group: "billing", Member: "m1", Instance: "i1", Epoch: 3, Topics: offsets},
+		&CommitOffsetsResponse{Topics: [][]mq.Code{{mq.None, mq.OffsetMetadataTooLarge}}},
+		&FetchOffsetsRequest{All: true, Group: "billing", Member: "m1", Epoch: 3, Topics: indexes},
+		&FetchOffsetsResponse{Topics: offsets},
+		&ListGroupsRequest{},
+		&ListGroupsResponse{Groups: []ListedGroup{listed}},
+		&DescribeGroupRequest{Group: "billing"},
+		&DescribeGroupResponse{
+			ListedGroup: listed, Epoch: 6, Assignor: "range",
+			Members: []GroupMember{{
+				Member: "m1", Instance: "i1", ClientID: "c1", Host: "10.0.0.1", Rack: "a", Epoch: 6, Topics: []string{"orders"}, Pattern: "logs.*",
+				Assigned: []GroupPartitions{{TopicID: id, Topic: "orders", Partitions: []int32{1, 2}}},
+			}},
+			Partitions: []GroupPartition{{Topic: "orders", Partition: 1, Committed: 10, End: 12, Metadata: "note", Member: "m1"}},
+		},
+		&DeleteGroupRequest{Group: "billing"},
+		&DeleteOffsetsRequest{Group: "billing", Topics: indexes},
+		&DeleteOffsetsResponse{Topics: []mq.Code{mq.None, mq.GroupSubscribedToTopic}},
+		&ResetOffsetsRequest{Group: "billing", Topics: offsets},
 	}
 }
 
@@ -209,7 +243,9 @@ func TestReservedBitsAreUnsupportedAndNotCorrupt(t *testing.T) {
 		"Assign": {8}, "Records": {8, 9, 10, 11}, "Request": {3},
 		"MetadataRequest": {0}, "CreateTopicRequest": {0}, "DeleteTopicRequest": {0}, "DescribeTopicRequest": {0},
 		"AlterTopicRequest": {0}, "ListOffsetsRequest": {0, 1}, "InitProducerIDRequest": {0}, "DescribeClusterRequest": {0},
-		"OperateRequest": {0},
+		"OperateRequest": {0}, "OpenGroup": {0}, "Heartbeat": {0}, "Assignment": {0}, "FindCoordinatorRequest": {0}, "CommitOffsetsRequest": {0},
+		"FetchOffsetsRequest": {0}, "ListGroupsRequest": {0}, "DescribeGroupRequest": {0}, "DeleteGroupRequest": {0}, "DeleteOffsetsRequest": {0},
+		"ResetOffsetsRequest": {0},
 	}
 	check := func(name string, payload []byte, decode func([]byte) error) {
 		for i := range payload {

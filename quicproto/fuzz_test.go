@@ -95,6 +95,40 @@ func FuzzOperateResponse(f *testing.F) { fuzzPayload(f, sampleOf[OperateResponse
 
 func FuzzDescribeClusterResponse(f *testing.F) { fuzzPayload(f, sampleOf[DescribeClusterResponse](f)) }
 
+func FuzzOpenGroup(f *testing.F) { fuzzPayload(f, sampleOf[OpenGroup](f)) }
+
+func FuzzHeartbeat(f *testing.F) { fuzzPayload(f, sampleOf[Heartbeat](f)) }
+
+func FuzzAssignment(f *testing.F) { fuzzPayload(f, sampleOf[Assignment](f)) }
+
+func FuzzFindCoordinatorRequest(f *testing.F) { fuzzPayload(f, sampleOf[FindCoordinatorRequest](f)) }
+
+func FuzzFindCoordinatorResponse(f *testing.F) { fuzzPayload(f, sampleOf[FindCoordinatorResponse](f)) }
+
+func FuzzCommitOffsetsRequest(f *testing.F) { fuzzPayload(f, sampleOf[CommitOffsetsRequest](f)) }
+
+func FuzzCommitOffsetsResponse(f *testing.F) { fuzzPayload(f, sampleOf[CommitOffsetsResponse](f)) }
+
+func FuzzFetchOffsetsRequest(f *testing.F) { fuzzPayload(f, sampleOf[FetchOffsetsRequest](f)) }
+
+func FuzzFetchOffsetsResponse(f *testing.F) { fuzzPayload(f, sampleOf[FetchOffsetsResponse](f)) }
+
+func FuzzListGroupsRequest(f *testing.F) { fuzzPayload(f, sampleOf[ListGroupsRequest](f)) }
+
+func FuzzListGroupsResponse(f *testing.F) { fuzzPayload(f, sampleOf[ListGroupsResponse](f)) }
+
+func FuzzDescribeGroupRequest(f *testing.F) { fuzzPayload(f, sampleOf[DescribeGroupRequest](f)) }
+
+func FuzzDescribeGroupResponse(f *testing.F) { fuzzPayload(f, sampleOf[DescribeGroupResponse](f)) }
+
+func FuzzDeleteGroupRequest(f *testing.F) { fuzzPayload(f, sampleOf[DeleteGroupRequest](f)) }
+
+func FuzzDeleteOffsetsRequest(f *testing.F) { fuzzPayload(f, sampleOf[DeleteOffsetsRequest](f)) }
+
+func FuzzDeleteOffsetsResponse(f *testing.F) { fuzzPayload(f, sampleOf[DeleteOffsetsResponse](f)) }
+
+func FuzzResetOffsetsRequest(f *testing.F) { fuzzPayload(f, sampleOf[ResetOffsetsRequest](f)) }
+
 // FuzzStream reads any bytes as a stream of frames.
 func FuzzStream(f *testing.F) {
 	var all []byte

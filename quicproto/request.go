@@ -20,6 +20,14 @@ const (
 	APIInitProducerID  API = 7
 	APIDescribeCluster API = 8
 	APIOperate         API = 9
+	APIFindCoordinator API = 10
+	APICommitOffsets   API = 11
+	APIFetchOffsets    API = 12
+	APIListGroups      API = 13
+	APIDescribeGroup   API = 14
+	APIDeleteGroup     API = 15
+	APIDeleteOffsets   API = 16
+	APIResetOffsets    API = 17
 )
 
 // RequestVersion is the version of every request body so far.
@@ -107,31 +115,61 @@ func ParseRequest(f *Request) (RequestBody, error) {
 	if f.Version != RequestVersion {
 		return nil, mq.Errorf(mq.UnsupportedVersion, "API %d has no version %d", f.API, f.Version)
 	}
-	var body RequestBody
-	switch f.API {
-	case APIMetadata:
-		body = new(MetadataRequest)
-	case APICreateTopic:
-		body = new(CreateTopicRequest)
-	case APIDeleteTopic:
-		body = new(DeleteTopicRequest)
-	case APIDescribeTopic:
-		body = new(DescribeTopicRequest)
-	case APIAlterTopic:
-		body = new(AlterTopicRequest)
-	case APIListOffsets:
-		body = new(ListOffsetsRequest)
-	case APIInitProducerID:
-		body = new(InitProducerIDRequest)
-	case APIDescribeCluster:
-		body = new(DescribeClusterRequest)
-	case APIOperate:
-		body = new(OperateRequest)
-	default:
+	body := newRequestBody(f.API)
+	if body == nil {
 		return nil, mq.Errorf(mq.UnsupportedVersion, "unknown API %d", f.API)
 	}
 	if err := body.Decode(f.Body); err != nil {
 		return nil, err
 	}
 	return body, nil
+}
+
+// newRequestBody is an empty body for api, nil if there is no such API.
+func newRequestBody(api API) RequestBody {
+	switch api {
+	case APIMetadata:
+		return new(MetadataRequest)
+	case APICreateTopic:
+		return new(CreateTopicRequest)
+	case APIDeleteTopic:
+		return new(DeleteTopicRequest)
+	case APIDescribeTopic:
+		return new(DescribeTopicRequest)
+	case APIAlterTopic:
+		return new(AlterTopicRequest)
+	case APIListOffsets:
+		return new(ListOffsetsRequest)
+	case APIInitProducerID:
+		return new(InitProducerIDRequest)
+	case APIDescribeCluster:
+		return new(DescribeClusterRequest)
+	case APIOperate:
+		return new(OperateRequest)
+	default:
+		return newGroupRequestBody(api)
+	}
+}
+
+func newGroupRequestBody(api API) RequestBody {
+	switch api {
+	case APIFindCoordinator:
+		return new(FindCoordinatorRequest)
+	case APICommitOffsets:
+		return new(CommitOffsetsRequest)
+	case APIFetchOffsets:
+		return new(FetchOffsetsRequest)
+	case APIListGroups:
+		return new(ListGroupsRequest)
+	case APIDescribeGroup:
+		return new(DescribeGroupRequest)
+	case APIDeleteGroup:
+		return new(DeleteGroupRequest)
+	case APIDeleteOffsets:
+		return new(DeleteOffsetsRequest)
+	case APIResetOffsets:
+		return new(ResetOffsetsRequest)
+	default:
+		return nil
+	}
 }
