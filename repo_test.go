@@ -39,6 +39,7 @@ var floors = []struct {
 	{"testdata/propose", 6, "speaks to the controllers as a program of another feature level"},
 	{"node", 5, "the only package that knows all others: composes, reconciles"},
 	{"broker", 4, "what a request means"},
+	{"broker/coordinator", 4, "hosts the coordinators of groups on the partitions that hold their state"},
 	{"replication", 4, "streams from leaders to followers, in-sync sets"},
 	{"admin", 4, "HTTP: health, metrics"},
 	{"control", 4, "between brokers and controllers: proposals, images, leases"},

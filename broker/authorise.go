@@ -43,9 +43,10 @@ func (o Operation) String() string {
 	}
 }
 
-// Resource is what an operation is about: a topic, or the cluster when Topic is empty.
+// Resource is what an operation is about: a topic, a consumer group, or the cluster when neither is named.
 type Resource struct {
 	Topic string
+	Group string
 }
 
 // Policy decides who may do what. Its methods are safe for concurrent use and
@@ -74,7 +75,10 @@ func (b *Broker) authorise(s *server.Session, op Operation, r Resource) error {
 		}
 		return nil
 	}
-	if r.Topic == "" {
+	switch {
+	case r.Group != "":
+		return mq.Errorf(mq.GroupAuthorizationFailed, "%s may not %s group %q", s.Principal, op, r.Group)
+	case r.Topic == "":
 		return mq.Errorf(mq.ClusterAuthorizationFailed, "%s may not %s on the cluster", s.Principal, op)
 	}
 	return mq.Errorf(mq.TopicAuthorizationFailed, "%s may not %s topic %q", s.Principal, op, r.Topic)

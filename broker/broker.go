@@ -7,6 +7,7 @@ import (
 	"time"
 
 	metadatapb "github.com/rustmq/rustmq/api/metadata/v1"
+	"github.com/rustmq/rustmq/broker/coordinator"
 	"github.com/rustmq/rustmq/metadata"
 	"github.com/rustmq/rustmq/mq"
 	"github.com/rustmq/rustmq/partition"
@@ -54,7 +55,7 @@ type Room interface {
 	Reserve(ctx context.Context, bytes int64) error
 }
 
-// Config is what a Broker works with. All fields are required but Mount, Cold and Counters; of a mount Cold, too, and neither Partitions nor Room.
+// Config is what a Broker works with. All fields are required but Groups, Mount, Cold and Counters; of a mount Cold, too, and neither Partitions nor Room.
 type Config struct {
 	Cluster    mq.ClusterID
 	Node       mq.NodeID
@@ -63,24 +64,28 @@ type Config struct {
 	Partitions Partitions
 	Room       Room
 	Policy     Policy
+	Groups     *coordinator.Coordinator // of the groups that this node coordinates; nil: none
 	Operations Operations
 	Mount      Mount               // the view that this broker is of; nil: it is of a cluster that writes
 	Cold       partition.Cold      // reads tiered records of partitions that other nodes lead; nil: none are
 	Counters   *partition.Counters // of the node; nil: nobody counts
 	Random     io.Reader           // for topic ids
-	Logger     *slog.Logger
+	// OffsetsPartitions is how many partitions the topic of the groups' state gets when it is made.
+	OffsetsPartitions int
+	Logger            *slog.Logger
 }
 
 // Broker answers requests. It is safe for concurrent use.
 type Broker struct {
 	cfg       Config
 	producers *producerIDs
-	views     views // of a mount
+	making    chan struct{} // has who makes the topic of the groups' state
+	views     views         // of a mount
 }
 
 // New makes a broker.
 func New(cfg Config) *Broker {
-	return &Broker{cfg: cfg, producers: newProducerIDs(cfg.Controller), views: views{waiting: make(map[*viewReader]server.Waiter)}}
+	return &Broker{cfg: cfg, producers: newProducerIDs(cfg.Controller), making: make(chan struct{}, 1), views: views{waiting: make(map[*viewReader]server.Waiter)}}
 }
 
 var _ server.Broker = (*Broker)(nil)

@@ -13,6 +13,8 @@ import (
 
 	metadatapb "github.com/rustmq/rustmq/api/metadata/v1"
 	"github.com/rustmq/rustmq/broker"
+	"github.com/rustmq/rustmq/broker/coordinator"
+	"github.com/rustmq/rustmq/group"
 	"github.com/rustmq/rustmq/metadata"
 	"github.com/rustmq/rustmq/mq"
 	"github.com/rustmq/rustmq/partition"
@@ -48,8 +50,10 @@ type fixture struct {
 	cold   cold
 	table  atomic.Pointer[broker.Table]
 	stale  time.Duration
-	bucket bucket
-	counts partition.Counters
+
+	reconciled atomic.Pointer[*coordinator.Coordinator] // what coordinates groups here; nil: nobody does
+	bucket     bucket
+	counts     partition.Counters
 
 	mu       sync.Mutex
 	index    uint64
@@ -188,6 +192,9 @@ func (f *fixture) reconcile() {
 		}
 	}
 	f.table.Store(broker.NewTable(next))
+	if c := f.reconciled.Load(); c != nil {
+		(*c).Reconcile()
+	}
 }
 
 func (f *fixture) open(t *metadata.Topic, id mq.PartitionID, wanted *metadata.Partition) *partition.Partition {
@@ -352,6 +359,7 @@ type policy struct {
 
 	mu     sync.Mutex
 	denies bool
+	refuse func(broker.Operation, broker.Resource) bool // beside what denies says; nil: nothing
 	all    []asked
 }
 
@@ -361,7 +369,14 @@ func (p *policy) Allow(principal string, op broker.Operation, r broker.Resource)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.all = append(p.all, asked{principal, op, r.Topic})
-	return !p.denies
+	return !p.denies && (p.refuse == nil || !p.refuse(op, r))
+}
+
+// refuses has some things denied from now on.
+func (p *policy) refuses(what func(broker.Operation, broker.Resource) bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.refuse = what
 }
 
 // deny sets what is answered from now on, without telling that it changed.
@@ -427,3 +442,66 @@ func (c *counter) Read(b []byte) (int, error) {
 	}
 	return len(b), nil
 }
+
+// coordinate has this broker coordinate groups, in a topic of so many partitions, and returns what it does that with.
+func (f *fixture) coordinate(partitions int, change ...func(*coordinator.Config)) *coordinator.Coordinator {
+	cfg := coordinator.Config{
+		Node: self, Image: f.Image, Partition: func(id mq.PartitionID) *partition.Partition { return f.Table().Get(id) },
+		Reserve: f.log.Reserve, Propose: f.Propose, Groups: group.DefaultConfig(),
+	}
+	for _, c := range change {
+		c(&cfg)
+	}
+	groups := coordinator.Open(cfg)
+	f.t.Cleanup(groups.Close)
+	f.reconciled.Store(&groups)
+	f.Broker = broker.New(broker.Config{
+		Cluster: clusterID, Node: self, Controller: f, Partitions: f, Room: f.room, Policy: f.policy, Operations: f, Groups: groups, OffsetsPartitions: partitions,
+		Random: &counter{}, Logger: slog.New(slog.DiscardHandler),
+	})
+	return groups
+}
+
+// groups is what coordinate made.
+func (f *fixture) groups() *coordinator.Coordinator { return *f.reconciled.Load() }
+
+// must2 is must for a call that gives something that is not looked at.
+func (f *fixture) must2(_ any, err error) {
+	f.t.Helper()
+	f.must(err)
+}
+
+func replicasOf(nodes ...mq.NodeID) (all []partition.Replica) {
+	for _, n := range nodes {
+		all = append(all, partitionReplica(n))
+	}
+	return all
+}
+
+func partitionReplica(n mq.NodeID) partition.Replica {
+	return partition.Replica{Node: n, Incarnation: 1}
+}
+
+func logEnd(p *partition.Partition) mq.Offset {
+	_, _, end, _ := p.Offsets()
+	return end
+}
+
+// atomicCounter counts how often it is asked.
+type atomicCounter struct{ n atomic.Uint64 }
+
+// createCommand is one that makes a topic whose partitions all have one replica.
+func createCommand(name string, partitions int, on mq.NodeID) *metadatapb.Command {
+	create := &metadatapb.CreateTopic{Name: name, Id: bytes.Repeat([]byte{0xaa}, 16)}
+	for range partitions {
+		create.Assignments = append(create.Assignments, &metadatapb.ReplicaAssignment{Replicas: []int32{int32(on)}})
+	}
+	return &metadatapb.Command{Kind: &metadatapb.Command_CreateTopic{CreateTopic: create}}
+}
+
+// fence is a command that fences a broker.
+func fence(node mq.NodeID, img *metadata.Image) *metadatapb.Command {
+	return &metadatapb.Command{Kind: &metadatapb.Command_FenceBroker{FenceBroker: &metadatapb.FenceBroker{NodeId: int32(node), BrokerEpoch: img.Broker(node).Epoch}}}
+}
+
+func (c *atomicCounter) next() uint64 { return c.n.Add(1) }

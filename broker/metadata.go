@@ -64,7 +64,7 @@ func clientBrokers(img *metadata.Image) []quicproto.Broker {
 }
 
 func clientTopic(t *metadata.Topic) quicproto.Topic {
-	out := quicproto.Topic{Name: t.Name, ID: t.ID, Partitions: make([]quicproto.Partition, 0, t.Partitions())}
+	out := quicproto.Topic{Name: t.Name, ID: t.ID, Internal: mq.InternalTopic(t.Name), Partitions: make([]quicproto.Partition, 0, t.Partitions())}
 	for i, p := range t.All() {
 		out.Partitions = append(out.Partitions, clientPartition(i, p))
 	}

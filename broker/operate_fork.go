@@ -74,6 +74,9 @@ func (b *Broker) forkTopic(ctx context.Context, s *server.Session, req *adminpb.
 	if err := b.authorise(s, OpCreate, Resource{Topic: req.GetName()}); err != nil {
 		return nil, err
 	}
+	if err := notInternal(req.GetName()); err != nil {
+		return nil, err
+	}
 	img := b.cfg.Controller.Image()
 	source, err := b.topic(req.GetSource())
 	if err != nil {

@@ -15,6 +15,9 @@ func (b *Broker) trimPartition(ctx context.Context, s *server.Session, req *admi
 	if err := b.authorise(s, OpAlter, Resource{Topic: req.GetTopic()}); err != nil {
 		return nil, err
 	}
+	if err := notInternal(req.GetTopic()); err != nil {
+		return nil, err
+	}
 	id, part, err := b.running(req.GetTopic(), req.GetPartition())
 	if err != nil {
 		return nil, err

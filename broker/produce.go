@@ -16,6 +16,9 @@ func (b *Broker) OpenProduce(_ context.Context, s *server.Session, topic string)
 	if err != nil {
 		return nil, err
 	}
+	if err := notInternal(topic); err != nil {
+		return nil, err
+	}
 	t, err := b.topic(topic)
 	if err != nil {
 		return nil, err

@@ -17,6 +17,9 @@ func (b *Broker) CreateTopic(ctx context.Context, s *server.Session, req *quicpr
 	if err := b.authorise(s, OpCreate, Resource{Topic: req.Name}); err != nil {
 		return nil, err
 	}
+	if err := notInternal(req.Name); err != nil {
+		return nil, err
+	}
 	img := b.cfg.Controller.Image()
 	create, err := b.planTopic(img, req)
 	if err != nil {
@@ -119,6 +122,9 @@ func (b *Broker) DeleteTopic(ctx context.Context, s *server.Session, name string
 	if err := b.authorise(s, OpDelete, Resource{Topic: name}); err != nil {
 		return err
 	}
+	if err := notInternal(name); err != nil {
+		return err
+	}
 	t, err := b.topic(name)
 	if err != nil {
 		return err
@@ -133,6 +139,9 @@ func (b *Broker) DeleteTopic(ctx context.Context, s *server.Session, name string
 // are checked before either is done.
 func (b *Broker) AlterTopic(ctx context.Context, s *server.Session, req *quicproto.AlterTopicRequest) error {
 	if err := b.authorise(s, OpAlter, Resource{Topic: req.Name}); err != nil {
+		return err
+	}
+	if err := notInternal(req.Name); err != nil {
 		return err
 	}
 	t, err := b.topic(req.Name)

@@ -27,3 +27,9 @@ func isTopicNameByte(c byte) bool {
 	}
 	return c == '.' || c == '_' || c == '-'
 }
+
+// OffsetsTopic is the internal topic in which coordinators of consumer groups keep what they know.
+const OffsetsTopic = "__consumer_offsets"
+
+// InternalTopic says whether a topic is one of the cluster's own: clients can read it, and nothing else.
+func InternalTopic(name string) bool { return name == OffsetsTopic }

@@ -23,6 +23,7 @@ type Config struct {
 	WAL         WALConfig         `koanf:"wal"          doc:"The write-ahead log, where every record is first made durable."`
 	Raft        RaftConfig        `koanf:"raft"         doc:"The controller's replicated log."`
 	Memory      MemoryConfig      `koanf:"memory"       doc:"Bounds of what is kept in memory for reading."`
+	Groups      GroupsConfig      `koanf:"groups"       doc:"Consumer groups, as far as this node coordinates them: the same on every node."`
 	ObjectStore ObjectStoreConfig `koanf:"object_store" doc:"The bucket that records move on to, and when."`
 	Price       PriceConfig       `koanf:"object_store.price" doc:"What the object store costs, for the estimates in metrics: nothing else goes by it. The defaults are Amazon's list prices of S3 Standard in us-east-1; docs/costs.md computes with them."`
 	Log         LogConfig         `koanf:"log"          doc:"What the node says about itself, on stderr."`
@@ -144,6 +145,7 @@ func Default() Config {
 		WAL:    WALConfig{SegmentSize: 128 * MiB, MaxSize: 16 * GiB, QueueSize: 64 * MiB},
 		Raft:   RaftConfig{Tick: 100 * time.Millisecond, SegmentSize: 16 * MiB, MaxSize: 256 * MiB},
 		Memory: MemoryConfig{TailSize: 256 * MiB, CacheSize: 256 * MiB},
+		Groups: defaultGroups(),
 		ObjectStore: ObjectStoreConfig{
 			FlushSize: 32 * MiB, FlushAge: 10 * time.Second, AckSize: 8 * MiB, AckAge: 250 * time.Millisecond,
 			RetentionInterval: 5 * time.Minute, CheckpointInterval: 5 * time.Minute, DeleteDelay: 15 * time.Minute, MountInterval: time.Minute,

@@ -46,6 +46,7 @@ func (c *Config) Validate() error {
 
 		sizeBetween("memory.tail_size", c.Memory.TailSize, MiB, TiB),
 		sizeBetween("memory.cache_size", c.Memory.CacheSize, MiB, TiB),
+		c.Groups.validate(),
 		c.validateObjectStore(),
 		sizeBetween("object_store.flush_size", c.ObjectStore.FlushSize, 64*KiB, 4*GiB),
 		between("object_store.flush_age", c.ObjectStore.FlushAge, 10*time.Millisecond, 24*time.Hour),

@@ -20,6 +20,7 @@ import (
 
 	"github.com/rustmq/rustmq/admin"
 	"github.com/rustmq/rustmq/broker"
+	"github.com/rustmq/rustmq/broker/coordinator"
 	"github.com/rustmq/rustmq/control"
 	"github.com/rustmq/rustmq/metadata"
 	"github.com/rustmq/rustmq/mq"
@@ -86,8 +87,9 @@ type Node struct {
 	storeTrouble atomic.Pointer[error] // of the object store's check; nil, or of nil: none
 	reader       *tier.Reader
 	uploader     *tier.Uploader
-	keeper       atomic.Pointer[keeper] // nil without the role controller, and before it is open
-	compactor    *tier.Compactor        // nil when it is turned off
+	keeper       atomic.Pointer[keeper]   // nil without the role controller, and before it is open
+	compactor    *tier.Compactor          // nil when it is turned off
+	groups       *coordinator.Coordinator // nil on a node that is no broker, and on a mount
 	pressure     chan struct{}
 	broker       *broker.Broker
 	socket       net.PacketConn
@@ -429,6 +431,7 @@ func (n *Node) openPartitions(ctx context.Context) error {
 		n.openReplication()
 	}
 	n.openRegain()
+	n.openGroups()
 	n.onClose(func(context.Context) error {
 		n.partitions.closeAll()
 		return nil
@@ -540,6 +543,7 @@ func (n *Node) openBroker(context.Context) error {
 		cfg.Mount = n.mount
 	} else {
 		cfg.Partitions, cfg.Room, cfg.Counters = n.partitions, n.dataLog, n.partitions.counters
+		cfg.Groups, cfg.OffsetsPartitions = n.groups, n.cfg.Groups.OffsetsPartitions
 	}
 	n.broker = broker.New(cfg)
 	if n.seams.Headless {

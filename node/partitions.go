@@ -59,6 +59,7 @@ type partitionsConfig struct {
 	logger    *slog.Logger
 
 	replicator *replicator // nil on a node that is alone
+	reconciled func()      // is told when partitions have their roles of an image; nil: nobody is
 	regain     *regain
 	aside      *setAside // nil: nothing is ever set aside
 }
@@ -179,6 +180,9 @@ func (p *partitions) reconcile(ctx context.Context, img *metadata.Image) {
 	p.dropUnknown()
 	p.keep(img)
 	p.last, p.begun = img, true
+	if p.reconciled != nil {
+		p.reconciled()
+	}
 	p.mu.Lock()
 	p.applied = img.Index
 	close(p.moved)

@@ -46,6 +46,39 @@ type Broker interface {
 	AlterTopic(ctx context.Context, s *Session, req *quicproto.AlterTopicRequest) error
 	ListOffsets(ctx context.Context, s *Session, req *quicproto.ListOffsetsRequest) (*quicproto.ListOffsetsResponse, error)
 	InitProducerID(ctx context.Context, s *Session, req *quicproto.InitProducerIDRequest) (*quicproto.InitProducerIDResponse, error)
+
+	// OpenGroup has a member join a group that this node coordinates, or go on. It does not wait: w is told what comes of it, maybe before OpenGroup returns. An
+	// error is one that is known at once, and then w is told nothing.
+	OpenGroup(ctx context.Context, s *Session, open *quicproto.OpenGroup, w MemberWatcher) (Member, error)
+
+	FindCoordinator(ctx context.Context, s *Session, group string) (*quicproto.FindCoordinatorResponse, error)
+	CommitOffsets(ctx context.Context, s *Session, req *quicproto.CommitOffsetsRequest) (*quicproto.CommitOffsetsResponse, error)
+	FetchOffsets(ctx context.Context, s *Session, req *quicproto.FetchOffsetsRequest) (*quicproto.FetchOffsetsResponse, error)
+	ListGroups(ctx context.Context, s *Session) (*quicproto.ListGroupsResponse, error)
+	DescribeGroup(ctx context.Context, s *Session, group string) (*quicproto.DescribeGroupResponse, error)
+	DeleteGroup(ctx context.Context, s *Session, group string) error
+	DeleteOffsets(ctx context.Context, s *Session, req *quicproto.DeleteOffsetsRequest) (*quicproto.DeleteOffsetsResponse, error)
+	ResetOffsets(ctx context.Context, s *Session, req *quicproto.ResetOffsetsRequest) error
+}
+
+// Member is a member of a consumer group on its stream. Its methods are called from one goroutine at a time, and nothing after Leave or Detach.
+type Member interface {
+	// Heartbeat takes what the member says. It does not wait.
+	Heartbeat(h *quicproto.Heartbeat)
+	// Leave has the member leave: a static one for the time being, others for good. It waits until that is durable, or ctx ends. The watcher is told nothing any more.
+	Leave(ctx context.Context) error
+	// Detach ends the stream and not the member, which has its session timeout to come back. The watcher is told nothing any more.
+	Detach()
+}
+
+// MemberWatcher is told what concerns a member. Its methods never block and are cheap.
+type MemberWatcher interface {
+	// Assigned tells a new epoch or assignment, which takes the place of one that the client has not been sent yet. It is not changed.
+	Assigned(a *quicproto.Assignment)
+	// Ended tells why the broker is done with the member's stream. Nothing comes after it.
+	Ended(err error)
+	// Heard counts what came from the client, so that it moves while the client lives.
+	Heard() uint64
 }
 
 // Producer is a topic opened for writing by one stream. It holds the decision that the principal may, and re-checks it when

@@ -21,6 +21,7 @@ type fakeBroker struct {
 	deny        func(s *server.Session) error                                                          // refuse requests
 	metadata    func(context.Context, *quicproto.MetadataRequest) (*quicproto.MetadataResponse, error) // instead of an empty answer
 	readers     int                                                                                    // open
+	member      *fakeMember                                                                            // that OpenGroup gives
 }
 
 type fakeTopic struct {

@@ -99,6 +99,31 @@ func (ss *session) ask(ctx context.Context, req *quicproto.Request) (quicproto.B
 	case *quicproto.InitProducerIDRequest:
 		return b.InitProducerID(ctx, s, r)
 	default:
-		return nil, mq.Errorf(mq.Internal, "API %d is parsed and not served", req.API)
+		return ss.askGroups(ctx, body)
+	}
+}
+
+// askGroups is ask for requests about consumer groups.
+func (ss *session) askGroups(ctx context.Context, body quicproto.RequestBody) (quicproto.Body, error) {
+	b, s := ss.srv.cfg.Broker, &ss.Session
+	switch r := body.(type) {
+	case *quicproto.FindCoordinatorRequest:
+		return b.FindCoordinator(ctx, s, r.Group)
+	case *quicproto.CommitOffsetsRequest:
+		return b.CommitOffsets(ctx, s, r)
+	case *quicproto.FetchOffsetsRequest:
+		return b.FetchOffsets(ctx, s, r)
+	case *quicproto.ListGroupsRequest:
+		return b.ListGroups(ctx, s)
+	case *quicproto.DescribeGroupRequest:
+		return b.DescribeGroup(ctx, s, r.Group)
+	case *quicproto.DeleteGroupRequest:
+		return nil, b.DeleteGroup(ctx, s, r.Group)
+	case *quicproto.DeleteOffsetsRequest:
+		return b.DeleteOffsets(ctx, s, r)
+	case *quicproto.ResetOffsetsRequest:
+		return nil, b.ResetOffsets(ctx, s, r)
+	default:
+		return nil, mq.Errorf(mq.Internal, "API %d is parsed and not served", body.API())
 	}
 }

@@ -84,6 +84,12 @@ func (ss *session) dispatch(st stream, in *quicproto.FrameReader) error {
 		return ss.serveFetch(st, in, &open)
 	case quicproto.TypeRequest:
 		return ss.serveRequests(st, in, payload)
+	case quicproto.TypeOpenGroup:
+		var open quicproto.OpenGroup
+		if err := open.Decode(payload); err != nil {
+			return err
+		}
+		return ss.serveGroup(st, in, &open)
 	default:
 		return mq.Errorf(mq.ProtocolViolation, "%v is no first frame of a stream", t)
 	}

@@ -1,0 +1,231 @@
+package coordinator
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/rustmq/rustmq/group"
+	"github.com/rustmq/rustmq/mq"
+)
+
+// Watcher is told what concerns a member that is attached. Its methods never block and are cheap.
+type Watcher interface {
+	// Assigned tells the member's epoch, and what it may consume unless that is as it was told last.
+	Assigned(epoch int32, changed bool, assigned group.Partitions)
+	// Ended tells why the member is attached no more. Nothing comes after it.
+	Ended(err error)
+	// Heard counts what came from the client, so that it moves while the client lives.
+	Heard() uint64
+}
+
+// Member is a member of a group whose session is its liveness.
+type Member struct {
+	shard    *shard
+	key      group.Wake
+	instance string
+	watcher  Watcher
+
+	mu       sync.Mutex
+	over     bool // detached, left or ended
+	busy     bool // a heartbeat is under way
+	due      bool // another one is to follow
+	told     bool // the watcher was told of an epoch
+	epoch    int32
+	assigned group.Partitions        // as the watcher was told
+	noted    int32                   // the epoch that the client has taken note of
+	say      *group.HeartbeatRequest // what the next heartbeat has to say beside the epoch; nil: nothing
+	interval time.Duration
+	beaten   time.Time // when the last heartbeat was answered
+	heard    uint64    // by the watcher, at that time
+}
+
+// Attach has a member join its group, or go on in it, by a first heartbeat that says everything. A member that is attached already goes on here, and its old watcher is told
+// FENCED_MEMBER_EPOCH. An error is one that is known at once; w is told nothing then.
+func (c *Coordinator) Attach(first *group.HeartbeatRequest, w Watcher) (*Member, error) {
+	s, err := c.find(first.Group)
+	if err != nil {
+		return nil, err
+	}
+	m := &Member{shard: s, key: group.Wake{Group: first.Group, Member: first.Member}, instance: first.Instance, watcher: w, busy: true}
+	m.noted = first.Epoch
+	s.mu.Lock()
+	if err := s.refusal(); err != nil {
+		s.mu.Unlock()
+		return nil, err
+	}
+	old := s.members[m.key]
+	s.members[m.key] = m
+	s.mu.Unlock()
+	if old != nil {
+		old.end(mq.Errorf(mq.FencedMemberEpoch, "member %q of group %q goes on elsewhere", first.Member, first.Group))
+	}
+	if err := s.handle(first, m.answered); err != nil {
+		m.detach()
+		return nil, err
+	}
+	return m, nil
+}
+
+// Say takes what a client says: the epoch that it has taken note of, and in h what has changed beside; only the fields for topics, pattern, assignor and
+// what is owned are looked at.
+func (m *Member) Say(epoch int32, h group.HeartbeatRequest) {
+	m.mu.Lock()
+	m.noted = epoch
+	if m.say == nil {
+		m.say = &group.HeartbeatRequest{}
+	}
+	if h.Topics != nil {
+		m.say.Topics, m.say.Pattern, m.say.Assignor = h.Topics, h.Pattern, h.Assignor
+	}
+	if h.Owned != nil {
+		m.say.Owned = h.Owned
+	}
+	m.mu.Unlock()
+	m.beat()
+}
+
+// beat sends a heartbeat unless one is under way, or the client has not taken note of the last assignment: then it follows.
+func (m *Member) beat() {
+	m.mu.Lock()
+	if m.over {
+		m.mu.Unlock()
+		return
+	}
+	if m.busy || !m.told || m.noted != m.epoch {
+		m.due = true
+		m.mu.Unlock()
+		return
+	}
+	r := m.say
+	if r == nil {
+		r = &group.HeartbeatRequest{}
+	}
+	r.Group, r.Member, r.Instance, r.Epoch = m.key.Group, m.key.Member, m.instance, m.epoch
+	m.say, m.busy, m.due = nil, true, false
+	m.mu.Unlock()
+	if err := m.shard.handle(r, m.answered); err != nil {
+		m.answered(nil, err)
+	}
+}
+
+// answered takes the answer to a heartbeat.
+func (m *Member) answered(response group.Response, err error) {
+	if err != nil {
+		m.end(err)
+		return
+	}
+	r, ok := response.(*group.HeartbeatResponse)
+	if !ok {
+		m.end(mq.Errorf(mq.Internal, "a heartbeat was answered by a %T", response))
+		return
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.over {
+		return
+	}
+	m.busy, m.interval, m.beaten, m.heard = false, r.HeartbeatInterval, time.Now(), m.watcher.Heard()
+	changed := r.Changed && !(m.told && r.Assigned.Equal(m.assigned))
+	if !m.told || changed || r.Epoch != m.epoch {
+		if r.Changed {
+			m.assigned = r.Assigned
+		}
+		m.told, m.epoch = true, r.Epoch
+		m.watcher.Assigned(r.Epoch, changed, m.assigned)
+		m.noted = min(m.noted, r.Epoch-1) // also of one that is told again: it takes note of that
+	}
+	if m.due && m.noted == m.epoch {
+		m.shard.c.poke(m.shard, m.key) // not from here: this may be the log's writer
+	}
+}
+
+// end tells the watcher that it is over.
+func (m *Member) end(err error) {
+	if m.detach() {
+		m.watcher.Ended(err)
+	}
+}
+
+// detach ends what comes from and goes to the client, and reports whether there was any.
+func (m *Member) detach() bool {
+	m.mu.Lock()
+	was := !m.over
+	m.over = true
+	m.mu.Unlock()
+	s := m.shard
+	s.mu.Lock()
+	if s.members[m.key] == m {
+		delete(s.members, m.key)
+	}
+	s.mu.Unlock()
+	return was
+}
+
+// Detach ends the stream of a member that has its session timeout to come back. The watcher is told nothing any more.
+func (m *Member) Detach() { m.detach() }
+
+// Leave has a member leave: a static one for the time being, others for good. It waits until that is durable. The watcher is told nothing any more.
+func (m *Member) Leave(ctx context.Context) error {
+	if !m.detach() {
+		return nil
+	}
+	r := &group.HeartbeatRequest{Group: m.key.Group, Member: m.key.Member, Instance: m.instance, Epoch: group.EpochLeave}
+	if m.instance != "" {
+		r.Epoch = group.EpochLeaveStatic
+	}
+	_, err := m.shard.do(ctx, m.key.Group, r)
+	return err
+}
+
+// poke has a member heartbeat soon, if it is attached. Any goroutine may call it, the log's writer too.
+func (c *Coordinator) poke(s *shard, who group.Wake) {
+	c.mu.Lock()
+	c.poked = append(c.poked, poke{s, who})
+	c.mu.Unlock()
+	signal(c.wake)
+}
+
+// poke names a member that is to heartbeat.
+type poke struct {
+	shard  *shard
+	member group.Wake
+}
+
+// beatPoked sends the heartbeats that members were found to be due.
+func (l *loop) beatPoked() {
+	l.c.mu.Lock()
+	poked := l.c.poked
+	l.c.poked = nil
+	l.c.mu.Unlock()
+	for _, p := range poked {
+		p.shard.mu.Lock()
+		m := p.shard.members[p.member]
+		p.shard.mu.Unlock()
+		if m != nil {
+			m.beat()
+		}
+	}
+}
+
+// beatLiving heartbeats for those members of which something was heard since the last time.
+func (s *shard) beatLiving(now time.Time) {
+	s.mu.Lock()
+	all := make([]*Member, 0, len(s.members))
+	for _, m := range s.members {
+		all = append(all, m)
+	}
+	s.mu.Unlock()
+	for _, m := range all {
+		if m.isDue(now) {
+			m.beat()
+		}
+	}
+}
+
+// isDue says whether a heartbeat is to be sent for a member, because its client lives.
+func (m *Member) isDue(now time.Time) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return !m.over && !m.busy && m.told && m.noted == m.epoch && now.Sub(m.beaten) >= m.interval && m.watcher.Heard() != m.heard
+}

@@ -1,0 +1,342 @@
+package coordinator
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/rustmq/rustmq/group"
+	"github.com/rustmq/rustmq/mq"
+	"github.com/rustmq/rustmq/partition"
+)
+
+// maxOutbox is how many bytes of records of a shard wait for room in the log before it takes no more requests.
+const maxOutbox = 8 << 20
+
+// shard hosts one group.Shard: that of a partition which this node leads in one epoch.
+type shard struct {
+	c     *Coordinator
+	index int32
+	part  *partition.Partition
+	epoch mq.Epoch
+
+	mu       sync.Mutex
+	serving  bool  // it is loaded, and not dead
+	why      error // while it does not serve
+	groups   *group.Shard
+	token    group.Token
+	waiting  map[group.Token]func(group.Response, error)
+	outbox   []*entry // to be appended
+	bytes    int      // of their records
+	flushing bool     // somebody appends them
+	members  map[group.Wake]*Member
+
+	snapshot snapshot
+	dead     atomic.Bool // set once, under ack
+
+	ack   sync.Mutex
+	queue []*entry // of which not all may be told yet, in the order of their making
+	cause error    // of death
+}
+
+// entry is what one call of the group.Shard has decided.
+type entry struct {
+	shard   *shard
+	records []group.Record
+	bytes   int
+	tells   []tell
+	wakes   []group.Wake
+	base    mq.Offset            // of the batch, once it is replicated
+	settled bool                 // its records are replicated, or it has none
+	then    func(base mq.Offset) // is called when it is told, with where its batch is; nil for none
+}
+
+// tell is an answer for somebody.
+type tell struct {
+	done     func(group.Response, error)
+	response group.Response
+	err      error
+}
+
+func newShard(c *Coordinator, index int32, part *partition.Partition, epoch mq.Epoch) *shard {
+	return &shard{
+		c: c, index: index, part: part, epoch: epoch, groups: group.NewShard(c.cfg.Groups, nil),
+		why:     mq.Errorf(mq.CoordinatorLoadInProgress, "partition %d of %s is being read", index, mq.OffsetsTopic),
+		waiting: make(map[group.Token]func(group.Response, error)), members: make(map[group.Wake]*Member),
+	}
+}
+
+// do handles a request and waits for the answer.
+func (s *shard) do(ctx context.Context, name string, request group.Request) (group.Response, error) {
+	type answer struct {
+		response group.Response
+		err      error
+	}
+	got := make(chan answer, 1)
+	if err := s.handle(request, func(response group.Response, err error) { got <- answer{response, err} }); err != nil {
+		return nil, err
+	}
+	select {
+	case a := <-got:
+		return a.response, a.err
+	case <-ctx.Done():
+		return nil, mq.Errorf(mq.RequestTimedOut, "wait for the coordinator of group %q: %w", name, context.Cause(ctx))
+	}
+}
+
+// handle has the group.Shard handle a request.
+func (s *shard) handle(request group.Request, done func(group.Response, error)) error {
+	return s.run(func(now time.Time) group.Effects {
+		s.token++
+		s.waiting[s.token] = done
+		return s.groups.Handle(now, s.token, request)
+	}, nil)
+}
+
+// run has the group.Shard decide something, and sees to it that it is done. then, if not nil, is called when it is certain.
+func (s *shard) run(decide func(now time.Time) group.Effects, then func(base mq.Offset)) error {
+	s.mu.Lock()
+	if err := s.refusal(); err != nil {
+		s.mu.Unlock()
+		return err
+	}
+	e := s.entry(decide(time.Now()))
+	e.then = then
+	if at, ok := s.groups.Deadline(); ok {
+		s.c.rouse(at)
+	}
+	ready := s.submit(e)
+	s.flush()
+	s.mu.Unlock()
+	s.deliver(ready)
+	return nil
+}
+
+// refusal is why no request is taken now. The caller holds mu.
+func (s *shard) refusal() error {
+	switch {
+	case s.dead.Load():
+		return s.causeOfDeath()
+	case !s.serving:
+		return s.why
+	case s.bytes > maxOutbox:
+		return mq.Errorf(mq.CoordinatorNotAvailable, "partition %d of %s waits for room in the log", s.index, mq.OffsetsTopic)
+	}
+	return nil
+}
+
+// entry makes one of effects. The caller holds mu.
+func (s *shard) entry(effects group.Effects) *entry {
+	e := &entry{shard: s, records: effects.Records, wakes: effects.Wakes, settled: len(effects.Records) == 0}
+	for _, r := range effects.Records {
+		e.bytes += len(r.Key) + len(r.Value)
+	}
+	for _, r := range effects.Replies {
+		done := s.waiting[r.Token]
+		delete(s.waiting, r.Token)
+		t := tell{done: done, response: r.Response}
+		if r.Err != nil {
+			t.err = r.Err
+		}
+		e.tells = append(e.tells, t)
+	}
+	return e
+}
+
+// submit puts e in its place, and gives what can be told at once. The caller holds mu.
+func (s *shard) submit(e *entry) (ready []*entry) {
+	s.ack.Lock()
+	defer s.ack.Unlock()
+	if s.cause != nil { // it died meanwhile
+		e.fail(s.cause)
+		return []*entry{e}
+	}
+	if e.settled && len(s.queue) == 0 {
+		return []*entry{e}
+	}
+	s.queue = append(s.queue, e)
+	if !e.settled {
+		s.outbox = append(s.outbox, e)
+		s.bytes += e.bytes
+	}
+	return nil
+}
+
+// flush appends what is in the outbox, unless somebody does. The caller holds mu, which is let go of meanwhile.
+func (s *shard) flush() {
+	if s.flushing {
+		return
+	}
+	s.flushing = true
+	for len(s.outbox) > 0 && !s.dead.Load() {
+		e := s.outbox[0]
+		s.mu.Unlock()
+		appended := e.append()
+		s.mu.Lock()
+		if s.dead.Load() {
+			break
+		}
+		if !appended { // the loop tries again
+			s.c.rouse(time.Now().Add(roomEvery))
+			break
+		}
+		s.outbox[0] = nil
+		s.outbox = s.outbox[1:]
+		s.bytes -= e.bytes
+	}
+	if len(s.outbox) == 0 {
+		s.outbox = nil
+	}
+	s.flushing = false
+}
+
+// append hands the entry's records to the partition as one batch; false: the log has no room.
+func (e *entry) append() bool {
+	s := e.shard
+	batch, err := batchOf(e.records)
+	if err != nil {
+		s.die(mq.Wrapf(err, "write records of groups"))
+		return true
+	}
+	switch err := s.c.cfg.Reserve(overContext(), partition.LogBytes(batch)); mq.CodeOf(err) {
+	case mq.None:
+	case mq.Canceled, mq.StorageFull:
+		return false
+	default: // the log has failed, or takes no batch of this length
+		s.die(err)
+		return true
+	}
+	e.records = nil
+	s.part.Append(batch, mq.DurabilityAll, e)
+	return true
+}
+
+// overContext is one that is over: who asks with it does not wait.
+func overContext() context.Context {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	return ctx
+}
+
+// batchOf makes a batch of records.
+func batchOf(records []group.Record) (mq.Batch, error) {
+	b, err := mq.NewBatchBuilder(mq.CompressionNone, 0)
+	if err != nil {
+		return nil, err
+	}
+	now := time.Now().UnixMilli()
+	for _, r := range records {
+		if err := b.Append(mq.Record{Key: r.Key, Value: r.Value, Timestamp: now}); err != nil {
+			return nil, err
+		}
+	}
+	return b.Build(nil, mq.NoProducerID, mq.NoProducerEpoch, mq.NoSequence)
+}
+
+// Complete implements partition.Completion.
+func (e *entry) Complete(r partition.AppendResult) {
+	s := e.shard
+	if r.Err != nil {
+		s.die(r.Err)
+		return
+	}
+	s.ack.Lock()
+	e.base, e.settled = r.Base, true
+	n := 0
+	for n < len(s.queue) && s.queue[n].settled {
+		n++
+	}
+	ready := s.queue[:n:n]
+	s.queue = s.queue[n:]
+	s.ack.Unlock()
+	s.deliver(ready)
+}
+
+// deliver tells what is certain.
+func (s *shard) deliver(ready []*entry) {
+	for _, e := range ready {
+		if len(e.tells) > 0 && !s.dead.Load() {
+			// Whoever was replaced, or may have been, tells nothing: the next one may have decided otherwise.
+			if _, err := s.part.VisibleEnd(mq.IsolationCommitted); err != nil || s.part.LeaderEpoch() != s.epoch {
+				s.die(mq.Errorf(mq.NotLeaderOrFollower, "node %d leads partition %d of %s in epoch %d no more", s.c.cfg.Node, s.index, mq.OffsetsTopic, s.epoch))
+			}
+		}
+		if s.dead.Load() {
+			e.fail(s.causeOfDeath())
+		}
+		e.tell()
+	}
+}
+
+// fail has all that e tells be an error.
+func (e *entry) fail(err error) {
+	for i := range e.tells {
+		e.tells[i].response, e.tells[i].err = nil, err
+	}
+	e.wakes, e.then = nil, nil
+}
+
+func (e *entry) tell() {
+	for _, t := range e.tells {
+		if t.done != nil {
+			t.done(t.response, t.err)
+		}
+	}
+	for _, w := range e.wakes {
+		e.shard.c.poke(e.shard, w)
+	}
+	if e.then != nil {
+		e.then(e.base)
+	}
+}
+
+// die throws the shard away. What is not certain yet fails; the loop does the rest.
+func (s *shard) die(err error) {
+	s.ack.Lock()
+	if s.cause != nil {
+		s.ack.Unlock()
+		return
+	}
+	s.cause = mq.Errorf(mq.NotCoordinator, "partition %d of %s: %w", s.index, mq.OffsetsTopic, err)
+	queue := s.queue
+	s.queue = nil
+	s.dead.Store(true)
+	s.ack.Unlock()
+	for _, e := range queue {
+		e.fail(s.cause)
+		e.tell()
+	}
+	signal(s.c.wake)
+}
+
+func (s *shard) causeOfDeath() error {
+	s.ack.Lock()
+	defer s.ack.Unlock()
+	return s.cause
+}
+
+// bury has those who wait for a dead shard hear of it, and reports whether another one may take its place: its last append was handed over.
+func (s *shard) bury() bool {
+	cause := s.causeOfDeath()
+	s.mu.Lock()
+	waiting, members, idle := s.waiting, s.members, !s.flushing
+	s.waiting, s.members, s.outbox, s.serving = nil, nil, nil, false
+	s.mu.Unlock()
+	for _, done := range waiting {
+		done(nil, cause)
+	}
+	for _, m := range members {
+		m.end(cause)
+	}
+	return idle
+}
+
+func (s *shard) figures() (group.Figures, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.serving || s.dead.Load() {
+		return group.Figures{}, false
+	}
+	return s.groups.Figures(), true
+}

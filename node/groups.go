@@ -1,0 +1,76 @@
+package node
+
+import (
+	"context"
+	"time"
+
+	"github.com/rustmq/rustmq/broker/coordinator"
+	consumers "github.com/rustmq/rustmq/group"
+	"github.com/rustmq/rustmq/mq"
+	"github.com/rustmq/rustmq/partition"
+)
+
+// GroupsConfig is about consumer groups.
+type GroupsConfig struct {
+	OffsetsPartitions int           `koanf:"offsets_partitions" doc:"Partitions of __consumer_offsets, where coordinators keep what they know, when it is made: with the first group of the cluster. Each group belongs to one of them, whose leader coordinates it."`
+	SessionTimeout    time.Duration `koanf:"session_timeout"    doc:"Time after which a member is put out of its group that has vanished."`
+	HeartbeatInterval time.Duration `koanf:"heartbeat_interval" doc:"How often a member with Kafka's consumer protocol is told to heartbeat. One with the native protocol need not: its connection is heard."`
+	Assignor          string        `koanf:"assignor"           doc:"How partitions are assigned where no member of a group says: uniform (as even as can be, moving as few as can be) or range (topic by topic)."`
+	MaxSize           int           `koanf:"max_size"           doc:"Members of one group."`
+	OffsetsRetention  time.Duration `koanf:"offsets_retention"  doc:"How long committed offsets are kept when their group has no members any more, or none that wants the topic."`
+
+	MinSessionTimeout     time.Duration `koanf:"min_session_timeout"     doc:"Shortest session timeout that a member with Kafka's classic protocol may ask for."`
+	MaxSessionTimeout     time.Duration `koanf:"max_session_timeout"     doc:"Longest session timeout that a member with Kafka's classic protocol may ask for."`
+	InitialRebalanceDelay time.Duration `koanf:"initial_rebalance_delay" doc:"How long the first generation of a group with Kafka's classic protocol waits for more members."`
+}
+
+func defaultGroups() GroupsConfig {
+	d := consumers.DefaultConfig()
+	return GroupsConfig{
+		OffsetsPartitions: 50, SessionTimeout: d.SessionTimeout, HeartbeatInterval: d.HeartbeatInterval, Assignor: d.Assignor, MaxSize: d.MaxSize,
+		OffsetsRetention: d.OffsetsRetention, MinSessionTimeout: d.MinSessionTimeout, MaxSessionTimeout: d.MaxSessionTimeout,
+		InitialRebalanceDelay: d.InitialRebalanceDelay,
+	}
+}
+
+// shards is the configuration as coordinators take it.
+func (c *GroupsConfig) shards() consumers.Config {
+	d := consumers.DefaultConfig()
+	d.SessionTimeout, d.HeartbeatInterval, d.Assignor, d.MaxSize = c.SessionTimeout, c.HeartbeatInterval, c.Assignor, c.MaxSize
+	d.OffsetsRetention, d.MinSessionTimeout, d.MaxSessionTimeout = c.OffsetsRetention, c.MinSessionTimeout, c.MaxSessionTimeout
+	d.InitialRebalanceDelay = c.InitialRebalanceDelay
+	return d
+}
+
+func (c *GroupsConfig) validate() error {
+	for _, check := range []error{
+		countBetween("groups.offsets_partitions", c.OffsetsPartitions, 1, 1000),
+		between("groups.session_timeout", c.SessionTimeout, time.Second, time.Hour),
+		between("groups.heartbeat_interval", c.HeartbeatInterval, 100*time.Millisecond, c.SessionTimeout/2),
+		oneOf("groups.assignor", c.Assignor, consumers.AssignorUniform, consumers.AssignorRange),
+		countBetween("groups.max_size", c.MaxSize, 1, mq.MaxGroupSize),
+		between("groups.offsets_retention", c.OffsetsRetention, time.Minute, 10*365*24*time.Hour),
+		between("groups.min_session_timeout", c.MinSessionTimeout, 100*time.Millisecond, c.MaxSessionTimeout),
+		between("groups.max_session_timeout", c.MaxSessionTimeout, time.Second, 24*time.Hour),
+		between("groups.initial_rebalance_delay", c.InitialRebalanceDelay, 0, time.Hour),
+	} {
+		if check != nil {
+			return check
+		}
+	}
+	return nil
+}
+
+// openGroups hosts the coordinators of the groups whose partitions this node leads.
+func (n *Node) openGroups() {
+	n.groups = coordinator.Open(coordinator.Config{
+		Node: n.id.Node, Image: n.cluster.Image,
+		Partition: func(id mq.PartitionID) *partition.Partition { return n.partitions.Table().Get(id) },
+		Reserve:   n.dataLog.Reserve, Propose: n.cluster.decide, Groups: n.cfg.Groups.shards(), Logger: n.logger,
+	})
+	n.onClose(func(context.Context) error {
+		n.groups.Close()
+		return nil
+	})
+	n.partitions.reconciled = n.groups.Reconcile
+}
