@@ -436,6 +436,7 @@ func (p *partitions) open(ctx context.Context, t *metadata.Topic, id mq.Partitio
 		Settings:   func() partition.Settings { return *settings.Load() },
 		Checkpoint: p.checkpoint, Committed: p.committed, Lease: p.lease, Logger: p.logger, Now: p.now,
 	}
+	cfg.KeepLocal = mq.InternalTopic(t.Name)
 	if p.adjust != nil {
 		p.adjust(&cfg)
 	}

@@ -21,6 +21,9 @@ type Config struct {
 	// Checkpoint fetches the checkpoint of the partition's last tier commit from the metadata. A leader that was a follower
 	// before needs it, once, before it uploads. nil: only what Open was given.
 	Checkpoint func(ctx context.Context, id mq.PartitionID) (Checkpoint, error)
+	// KeepLocal has the log hold everything from the log start on, whatever the object store has: what needs the partition does not need the object store. A
+	// replica that is behind goes on at the leader's log start, which is a boundary of batches, and not at the tiered end.
+	KeepLocal bool
 	// Tail bounds the memory of the hot tails of all partitions together.
 	Tail *TailBudget
 	// Settings are the topic's as of now. Called for each append, from many goroutines: a load, not a lookup.

@@ -25,11 +25,15 @@ func Open(cfg Config, found *Recovered, tiered Checkpoint) (*Partition, error) {
 	}
 	p := &Partition{cfg: cfg, stream: wal.StreamID(cfg.ID.Key()), epoch: found.state.epoch, durableEpoch: found.state.epoch, leader: mq.NoNode}
 	p.leadingEpoch.Store(int32(mq.NoEpoch))
+	parted := found.parted(tiered)
+	if cfg.KeepLocal {
+		tiered = found.below(tiered)
+	}
 	p.mu.Lock()
 	defer p.unlock()
 	p.epochs, p.producers, p.index = found.epochs, found.producers, found.index
 	p.setMarks(found, tiered)
-	if err := p.resume(found, tiered); err != nil {
+	if err := p.resume(found, tiered, parted); err != nil {
 		p.quarantine(err)
 		p.damaged = true
 		return p, nil
@@ -38,6 +42,17 @@ func Open(cfg Config, found *Recovered, tiered Checkpoint) (*Partition, error) {
 		p.epoch = max(p.epoch, p.epochs[n-1].Epoch)
 	}
 	return p, nil
+}
+
+// below is the checkpoint as far as the log goes: what is tiered beyond that, or is another log, is had from the leader.
+func (s *Recovered) below(tiered Checkpoint) Checkpoint {
+	switch {
+	case s.parted(tiered):
+		return Checkpoint{}
+	case s.end < tiered.End:
+		return Checkpoint{End: s.end, Epochs: tiered.Epochs.TruncateEnd(s.end)} // nobody is a producer there whose state could be missed
+	}
+	return tiered
 }
 
 // setMarks sets what can be known before the log is judged. The caller holds mu.
@@ -55,8 +70,8 @@ func (p *Partition) setEnds(end mq.Offset) {
 	p.marks.setHigh(min(p.marks.high(), end))
 }
 
-// resume puts checkpoint and log together, and says why that can not be done. The caller holds mu.
-func (p *Partition) resume(found *Recovered, tiered Checkpoint) error {
+// resume puts checkpoint and log together, and says why that can not be done. parted says that they do not fit. The caller holds mu.
+func (p *Partition) resume(found *Recovered, tiered Checkpoint, parted bool) error {
 	restored, err := decodeProducers(tiered.Producers, p.cfg.ProducerTTL, p.cfg.MaxProducers)
 	if err != nil {
 		return mq.Wrapf(err, "checkpoint at %d", tiered.End)
@@ -70,10 +85,9 @@ func (p *Partition) resume(found *Recovered, tiered Checkpoint) error {
 	}
 	p.uploads.rebase(tiered)
 	first := p.firstHeld()
-	parted := found.parted(tiered)
 	if !parted {
 		// Whatever is wrong below this is in the object store, or not wanted any more.
-		p.cfg.Log.Release(p.stream, uint64(first))
+		p.cfg.Log.Release(p.stream, uint64(p.firstKept()))
 	}
 	switch {
 	case found.doubt:

@@ -102,6 +102,9 @@ func (p *Partition) ReadReplica(ctx context.Context, epoch mq.Epoch, from mq.Off
 	}
 	res := ReadResult{Next: from, LogStart: p.marks.logStart(), HighWatermark: p.marks.high(), End: p.marks.logEnd(), LogEnd: p.marks.logEnd()}
 	first := p.firstHeld()
+	if p.cfg.KeepLocal {
+		first = min(first, p.firstInLog())
+	}
 	p.mu.Unlock()
 	switch {
 	case err != nil:
@@ -115,6 +118,14 @@ func (p *Partition) ReadReplica(ctx context.Context, epoch mq.Epoch, from mq.Off
 		return res, nil
 	}
 	return p.readLog(ctx, res, maxBytes, buf)
+}
+
+// firstInLog is where what the log has begins. The caller holds mu.
+func (p *Partition) firstInLog() mq.Offset {
+	if first, _, ok := p.cfg.Log.Bounds(p.stream); ok {
+		return mq.Offset(first)
+	}
+	return p.marks.logEnd()
 }
 
 // notServing is why reads are refused.

@@ -105,7 +105,7 @@ func (p *Partition) Reset(epoch mq.Epoch, tiered Checkpoint) error {
 	if err := p.mustFollow(epoch); err != nil {
 		return err
 	}
-	if tiered.End < p.marks.object() {
+	if tiered.End < p.marks.object() && !p.cfg.KeepLocal {
 		return mq.Errorf(mq.InvalidRequest, "partition %s: reset to %d, but it is tiered up to %d", p.name(), tiered.End, p.marks.object())
 	}
 	p.logger().Warn("reset to the tiered end", "to", tiered.End, "log_end", p.marks.logEnd(), "leader_epoch", p.epoch)
@@ -163,8 +163,8 @@ func parting(a, b mq.EpochHistory, end mq.Offset) mq.Offset {
 }
 
 // ResetToTiered is Reset to what the metadata says now, which it fetches. tieredEnd and logStart are the leader's: with metadata that is behind that
-// tiered end it fails with OffsetNotAvailable, and may be tried again. Without an object store the log goes on at the leader's log start,
-// with nothing known of what lies below.
+// tiered end it fails with OffsetNotAvailable, and may be tried again. Without an object store, and with KeepLocal where the tiered end is
+// beyond it, the log goes on at the leader's log start, with nothing known of what lies below.
 func (p *Partition) ResetToTiered(ctx context.Context, epoch mq.Epoch, tieredEnd, logStart mq.Offset) error {
 	var tiered Checkpoint
 	if p.cfg.Checkpoint != nil {
@@ -176,7 +176,7 @@ func (p *Partition) ResetToTiered(ctx context.Context, epoch mq.Epoch, tieredEnd
 	switch {
 	case tiered.End < tieredEnd:
 		return mq.Errorf(mq.OffsetNotAvailable, "partition %s: the leader's tiered end is %d, the metadata here is at %d", p.name(), tieredEnd, tiered.End)
-	case p.cfg.Cold == nil && tiered.End < logStart:
+	case p.cfg.Cold == nil && tiered.End < logStart, p.cfg.KeepLocal && tiered.End > logStart:
 		tiered = Checkpoint{End: logStart}
 	}
 	return p.Reset(epoch, tiered)
@@ -249,9 +249,16 @@ func (p *Partition) historyStart() mq.Offset {
 
 // releaseLog lets the log free what this replica needs no more. The caller holds mu.
 func (p *Partition) releaseLog() {
-	first := p.firstHeld()
-	p.index.release(first)
-	p.cfg.Log.Release(p.stream, uint64(first))
+	p.index.release(p.firstHeld())
+	p.cfg.Log.Release(p.stream, uint64(p.firstKept()))
+}
+
+// firstKept is the offset from which on the log is not let go of, as far as it has it. The caller holds mu.
+func (p *Partition) firstKept() mq.Offset {
+	if p.cfg.KeepLocal {
+		return min(p.firstHeld(), p.marks.logStart())
+	}
+	return p.firstHeld()
 }
 
 // SetLogStart raises the log start (retention, deletion of records): what lies below can not be read any more. It never goes
