@@ -89,6 +89,7 @@ func (a *app) commands() *cli.App {
 		Commands: []*cli.Command{
 			a.serveCommand(),
 			a.topicCommand(),
+			a.groupCommand(),
 			a.produceCommand(),
 			a.consumeCommand(),
 			a.benchCommand(),

@@ -15,6 +15,7 @@ import (
 
 // fakeBroker keeps topics in memory. It survives the servers in front of it, as a disk survives a process.
 type fakeBroker struct {
+	noGroups
 	node  mq.NodeID
 	group *group        // of which it is one, nil for one alone
 	delay time.Duration // from append to acknowledgement
