@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/rustmq/rustmq/mq"
 	"github.com/rustmq/rustmq/quicproto"
@@ -229,7 +230,7 @@ func (c *Client) insist(ctx context.Context, req quicproto.RequestBody, resp qui
 	for {
 		node, err := find(ctx)
 		if err == nil {
-			err = c.askNode(ctx, node, req, resp)
+			err = c.askWhile(ctx, node, req, resp, find)
 		}
 		code := mq.CodeOf(err)
 		if err == nil || !code.Retriable() || code == mq.UnknownTopicOrPartition || code == mq.UnknownTopicID || hopeless(err) || !sleep(ctx, wait.NextBackOff()) {
@@ -238,20 +239,59 @@ func (c *Client) insist(ctx context.Context, req quicproto.RequestBody, resp qui
 	}
 }
 
+// overdue is after which time it is asked whether a node that does not answer is still the one to ask. It doubles with each time.
+const overdue = time.Second
+
+// askWhile asks one node once, and waits for its answer while find names that node.
+func (c *Client) askWhile(ctx context.Context, node mq.NodeID, req quicproto.RequestBody, resp quicproto.Body, find func(context.Context) (mq.NodeID, error)) error {
+	within, cancel := context.WithCancel(ctx)
+	defer cancel()
+	type answer struct {
+		body []byte
+		err  error
+	}
+	got := make(chan answer, 1)
+	asking := c.spawn(func() {
+		body, err := c.askNode(within, node, req)
+		got <- answer{body, err}
+	})
+	if !asking {
+		return ErrClosed
+	}
+	patience := overdue
+	look := time.NewTimer(patience)
+	defer look.Stop()
+	for {
+		select {
+		case a := <-got:
+			if a.err != nil || resp == nil {
+				return a.err
+			}
+			return resp.Decode(a.body)
+		case <-look.C:
+			looking, done := context.WithTimeout(within, patience)
+			if now, err := find(looking); err == nil && now != node {
+				done()
+				return mq.Errorf(mq.NotCoordinator, "node %d does not answer, and node %d coordinates by now", node, now)
+			}
+			done()
+			patience *= 2
+			look.Reset(patience)
+		}
+	}
+}
+
 // askNode asks one node once.
-func (c *Client) askNode(ctx context.Context, node mq.NodeID, req quicproto.RequestBody, resp quicproto.Body) error {
+func (c *Client) askNode(ctx context.Context, node mq.NodeID, req quicproto.RequestBody) ([]byte, error) {
 	if _, err := c.metadata(ctx, &quicproto.MetadataRequest{}); err != nil { // where it is
-		return err
+		return nil, err
 	}
 	sess, err := c.pool.get(ctx, slotKey{node: node}, controlWindow)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	body, _, err := sess.exchange(ctx, req)
-	if err != nil || resp == nil {
-		return err
-	}
-	return resp.Decode(body)
+	return body, err
 }
 
 func groupListing(g *quicproto.ListedGroup) GroupListing {
