@@ -41,6 +41,7 @@ type sample struct {
 	stored        stored
 	price         PriceConfig
 	mount         mountSample
+	groups        groupSample
 }
 
 func (n *Node) sample() *sample {
@@ -75,6 +76,7 @@ func (n *Node) sample() *sample {
 		return s
 	}
 	s.data, s.uploader = n.dataLog.Stats(), n.uploader.Stats()
+	s.groups = n.groupSample()
 	s.tailBytes, s.counters = n.partitions.tail.Used(), n.partitions.counters
 	if n.compactor != nil {
 		s.compactor = n.compactor.Stats()
@@ -163,6 +165,7 @@ func catalogue() []metric {
 	}
 	metrics = append(metrics, compactionMetrics()...)
 	metrics = append(metrics, clusterMetrics()...)
+	metrics = append(metrics, groupMetrics()...)
 	metrics = append(metrics, readMetrics()...)
 	metrics = append(metrics, keeperMetrics()...)
 	metrics = append(metrics, costMetrics()...)

@@ -203,3 +203,25 @@ func TestCoordinatorFailsOverWhileTheObjectStoreIsAway(t *testing.T) {
 		awaitBrokers(t, c, 3)
 	}
 }
+
+func TestLagOfAGroupIsAMetric(t *testing.T) {
+	c, ctx := newCluster(t, 1, fewPartitions)
+	if err := c.Start(ctx); err != nil {
+		t.Fatal(err)
+	}
+	awaitBrokers(t, c, 1)
+	cl, _ := groupsOf(ctx, t, c, 0)
+	l := &Ledger{Topic: "orders", Partitions: 1}
+	l.Produce(ctx, cl, 50, 10)
+	if err := l.allAcked(); err != nil {
+		t.Fatal(err)
+	}
+	if err := cl.CommitOffsets(ctx, "billing", "orders", map[int32]mq.Offset{0: 20}); err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]float64{`rustmq_group_lag_records{group="billing"}`: 30, "rustmq_groups": 1, "rustmq_group_members": 0, "rustmq_group_offsets": 1} {
+		if got := c.Nodes[0].metric(t, name); got != want {
+			t.Errorf("%s is %v, want %v", name, got, want)
+		}
+	}
+}
