@@ -3,6 +3,7 @@ package broker_test
 import (
 	"context"
 	"fmt"
+	"maps"
 	"reflect"
 	"slices"
 	"testing"
@@ -80,20 +81,26 @@ func operations() map[string]operation {
 
 func TestNoOperationIsLeftOutOfTheseTests(t *testing.T) {
 	known := operations()
+	maps.Copy(known, groupOperations())
 	methods := reflect.TypeFor[server.Broker]()
 	for i := range methods.NumMethod() {
-		// Identity is what Welcome says of the node, before anybody asks for anything.
-		if name := methods.Method(i).Name; name != "Identity" && known[name].do == nil {
+		name := methods.Method(i).Name
+		if name == "Identity" || name == "ListGroups" {
+			// Identity is what Welcome says of the node, before anybody asks for anything. ListGroups refuses nobody, and leaves groups out: see TestGroupsNeedPermission.
+			continue
+		}
+		if known[name].do == nil {
 			t.Errorf("server.Broker has a method %s: the tests of authorisation do not know it", name)
 		}
 	}
-	if got := methods.NumMethod() - 1; got != len(known) {
+	if got := methods.NumMethod() - 2; got != len(known) {
 		t.Errorf("%d operations are known, server.Broker has %d", len(known), got)
 	}
 	// What a handle holds is decided again by the one method that does something, see TestHandlesAskAgainWhenThePolicyMoved.
 	for handle, want := range map[reflect.Type][]string{
 		reflect.TypeFor[server.Producer](): {"Append", "Topic"},
 		reflect.TypeFor[server.Reader]():   {"Await", "Close", "Offsets", "Read", "Source"},
+		reflect.TypeFor[server.Member]():   {"Detach", "Heartbeat", "Leave"}, // what it wants anew is asked for in Heartbeat
 	} {
 		var got []string
 		for i := range handle.NumMethod() {
@@ -102,6 +109,62 @@ func TestNoOperationIsLeftOutOfTheseTests(t *testing.T) {
 		if !slices.Equal(got, want) {
 			t.Errorf("%v has the methods %v, known are %v", handle, got, want)
 		}
+	}
+}
+
+// groupOperations is likewise every method that is about a group, whose name is in the place of a topic's.
+func groupOperations() map[string]operation {
+	return map[string]operation{
+		"OpenGroup": {func(ctx context.Context, f *fixture, s *server.Session, group string) error {
+			_, err := f.OpenGroup(ctx, s, &quicproto.OpenGroup{Group: group, Member: "m"}, nil)
+			return err
+		}, broker.OpRead, false},
+		"FindCoordinator": {func(ctx context.Context, f *fixture, s *server.Session, group string) error {
+			_, err := f.FindCoordinator(ctx, s, group)
+			return err
+		}, broker.OpDescribe, false},
+		"CommitOffsets": {func(ctx context.Context, f *fixture, s *server.Session, group string) error {
+			_, err := f.CommitOffsets(ctx, s, &quicproto.CommitOffsetsRequest{Group: group, Topics: []quicproto.TopicOffsets{{Topic: "orders"}}})
+			return err
+		}, broker.OpRead, false},
+		"FetchOffsets": {func(ctx context.Context, f *fixture, s *server.Session, group string) error {
+			_, err := f.FetchOffsets(ctx, s, &quicproto.FetchOffsetsRequest{Group: group})
+			return err
+		}, broker.OpDescribe, false},
+		"DescribeGroup": {func(ctx context.Context, f *fixture, s *server.Session, group string) error {
+			_, err := f.DescribeGroup(ctx, s, group)
+			return err
+		}, broker.OpDescribe, false},
+		"DeleteGroup": {func(ctx context.Context, f *fixture, s *server.Session, group string) error {
+			return f.DeleteGroup(ctx, s, group)
+		}, broker.OpDelete, false},
+		"DeleteOffsets": {func(ctx context.Context, f *fixture, s *server.Session, group string) error {
+			_, err := f.DeleteOffsets(ctx, s, &quicproto.DeleteOffsetsRequest{Group: group, Topics: []quicproto.TopicPartitions{{Topic: "orders"}}})
+			return err
+		}, broker.OpDelete, false},
+		"ResetOffsets": {func(ctx context.Context, f *fixture, s *server.Session, group string) error {
+			return f.ResetOffsets(ctx, s, &quicproto.ResetOffsetsRequest{Group: group, Topics: []quicproto.TopicOffsets{{Topic: "orders"}}})
+		}, broker.OpRead, false},
+	}
+}
+
+func TestEveryOperationOnAGroupAsksThePolicyForTheSessionsPrincipal(t *testing.T) {
+	for name, o := range groupOperations() {
+		t.Run(name, func(t *testing.T) {
+			f := newFixture(t, 1)
+			f.coordinate(1)
+			f.create("orders", 1)
+			f.policy.questions()
+			f.policy.deny(true)
+			err := o.do(t.Context(), f, &server.Session{Principal: "mallory"}, "billing")
+			wantCode(t, name, err, mq.GroupAuthorizationFailed, "mallory", o.op.String(), "billing")
+			if got, want := f.policy.questions(), []asked{{"mallory", o.op, "group billing"}}; !slices.Equal(got, want) {
+				t.Errorf("the policy was asked %v, want %v", got, want)
+			}
+			if f.Image().TopicByName(mq.OffsetsTopic) != nil {
+				t.Error("it was refused and did something all the same")
+			}
+		})
 	}
 }
 

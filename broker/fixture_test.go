@@ -368,7 +368,11 @@ func (p *policy) Epoch() uint64 { return p.epoch.Load() }
 func (p *policy) Allow(principal string, op broker.Operation, r broker.Resource) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.all = append(p.all, asked{principal, op, r.Topic})
+	about := r.Topic
+	if r.Group != "" {
+		about = "group " + r.Group
+	}
+	p.all = append(p.all, asked{principal, op, about})
 	return !p.denies && (p.refuse == nil || !p.refuse(op, r))
 }
 

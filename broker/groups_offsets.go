@@ -127,6 +127,9 @@ func (b *Broker) indexes(topics []quicproto.TopicPartitions) []group.TopicIndexe
 
 // DeleteOffsets implements server.Broker.
 func (b *Broker) DeleteOffsets(ctx context.Context, s *server.Session, req *quicproto.DeleteOffsetsRequest) (*quicproto.DeleteOffsetsResponse, error) {
+	if err := b.authorise(s, OpDelete, Resource{Group: req.Group}); err != nil {
+		return nil, err
+	}
 	for _, t := range req.Topics {
 		if err := b.authorise(s, OpRead, Resource{Topic: t.Topic}); err != nil {
 			return nil, err

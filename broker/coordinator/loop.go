@@ -13,8 +13,11 @@ const (
 	lookEvery = time.Second
 	// roomEvery is how often it is tried again to append what the log had no room for.
 	roomEvery = 10 * time.Millisecond
-	// loadAgain is after which time a shard is loaded again that could not be, or died while this node goes on to lead.
-	loadAgain = 200 * time.Millisecond
+	// loadAgain is after which time a shard is loaded again that could not be, or died while this node goes on to lead. It doubles up to loadAgainMost with each that dies
+	// young: below min.insync.replicas each dies of its first append.
+	loadAgain     = 200 * time.Millisecond
+	loadAgainMost = 5 * time.Second
+	young         = 10 * time.Second
 )
 
 // loop is the one goroutine that looks after all shards: it makes them, has them do what time has made due, and buries them.
@@ -30,6 +33,8 @@ type hosted struct {
 	*shard
 	load  load
 	again time.Time // of a dead one: when the next one may be made
+	born  time.Time
+	fails int       // how many before it have died young, in this epoch
 	look  time.Time // when its members and its log are looked at
 }
 
@@ -134,7 +139,7 @@ func (l *loop) lookAtPartition(index int32, now time.Time) (changed bool) {
 		h, changed = nil, true
 	}
 	if h == nil && epoch != mq.NoEpoch {
-		l.shards[index] = &hosted{shard: newShard(l.c, index, part, epoch)}
+		l.shards[index] = &hosted{shard: newShard(l.c, index, part, epoch), born: now}
 		changed = true
 	}
 	return changed
@@ -144,7 +149,10 @@ func (l *loop) lookAtPartition(index int32, now time.Time) (changed bool) {
 func (l *loop) bury(h *hosted, now time.Time) {
 	idle := h.bury()
 	if h.again.IsZero() {
-		h.again = now.Add(loadAgain)
+		if now.Sub(h.born) > young {
+			h.fails = 0
+		}
+		h.again = now.Add(min(loadAgain<<min(h.fails, 8), loadAgainMost))
 		l.c.cfg.Logger.Warn("the groups of a partition are read again", "partition", h.index, "leader_epoch", int32(h.epoch), "err", h.causeOfDeath())
 	}
 	if !idle || now.Before(h.again) {
@@ -153,7 +161,7 @@ func (l *loop) bury(h *hosted, now time.Time) {
 		}
 		return
 	}
-	l.shards[h.index] = &hosted{shard: newShard(l.c, h.index, h.part, h.epoch)}
+	l.shards[h.index] = &hosted{shard: newShard(l.c, h.index, h.part, h.epoch), born: now, fails: h.fails + 1}
 	l.publish()
 	signal(l.c.wake)
 }

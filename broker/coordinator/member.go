@@ -37,8 +37,13 @@ type Member struct {
 	say      *group.HeartbeatRequest // what the next heartbeat has to say beside the epoch; nil: nothing
 	interval time.Duration
 	beaten   time.Time // when the last heartbeat was answered
-	heard    uint64    // by the watcher, at that time
+	heard    uint64    // by the watcher, when that was looked at last
+	heardAt  time.Time // when something more had been heard
 }
+
+// quietTime is for how long nothing need come from a client that lives: half the time after which its session is given up. Where sessions of members are shorter than
+// some of it, who is quiet for so long still lives.
+const quietTime = 15 * time.Second
 
 // Attach has a member join its group, or go on in it, by a first heartbeat that says everything. A member that is attached already goes on here, and its old watcher is told
 // FENCED_MEMBER_EPOCH. An error is one that is known at once; w is told nothing then.
@@ -125,7 +130,7 @@ func (m *Member) answered(response group.Response, err error) {
 	if m.over {
 		return
 	}
-	m.busy, m.interval, m.beaten, m.heard = false, r.HeartbeatInterval, time.Now(), m.watcher.Heard()
+	m.busy, m.interval, m.beaten = false, r.HeartbeatInterval, time.Now()
 	changed := r.Changed && !(m.told && r.Assigned.Equal(m.assigned))
 	if !m.told || changed || r.Epoch != m.epoch {
 		if r.Changed {
@@ -227,5 +232,12 @@ func (s *shard) beatLiving(now time.Time) {
 func (m *Member) isDue(now time.Time) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return !m.over && !m.busy && m.told && m.noted == m.epoch && now.Sub(m.beaten) >= m.interval && m.watcher.Heard() != m.heard
+	if m.over || m.busy || !m.told || m.noted != m.epoch || now.Sub(m.beaten) < m.interval {
+		return false
+	}
+	if heard := m.watcher.Heard(); heard != m.heard || m.heardAt.IsZero() {
+		m.heard, m.heardAt = heard, now
+		return true
+	}
+	return m.shard.c.cfg.Groups.SessionTimeout < 2*quietTime && now.Sub(m.heardAt) < quietTime
 }
