@@ -110,6 +110,7 @@ type Compactor struct {
 	// The rest belongs to the goroutine.
 	states         map[mq.PartitionID]*compactState
 	nextID, lastID uint64 // of the lease
+	buf            []byte // the memory of the last object, for the next one of the same look
 }
 
 // compactState is what is remembered of a partition between looks.
@@ -221,6 +222,7 @@ func (c *Compactor) look() {
 		}
 	}
 	c.merge(pack.take())
+	c.buf = nil
 	for id, s := range c.states {
 		if !s.current {
 			delete(c.states, id)

@@ -98,6 +98,29 @@ func TestMergedRangesHoldTheSame(t *testing.T) {
 	})
 }
 
+// TestMergedObjectIsMadeInMemoryOfItsSize sees that the memory is there before: who grows into it copies all of it again and again.
+func TestMergedObjectIsMadeInMemoryOfItsSize(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, 5)
+		r.flushed(10)
+		c := r.compact(nil)
+		defer c.Close() // before it looks by itself
+		var runs []run
+		for _, p := range c.cfg.Partitions() {
+			runs = append(runs, must[[]run](t)(c.find(p, &compactState{}))...)
+		}
+		memory := c.room(runs)
+		c.buf = memory
+		m, _, err := c.rewrite(runs)
+		if err != nil || m.Size == 0 || m.Size > int64(cap(memory)) {
+			t.Fatalf("an object of %d bytes where there was room for %d, error %v", m.Size, cap(memory), err)
+		}
+		if kept := c.buf; cap(kept) != cap(memory) || &kept[:1][0] != &memory[:1][0] {
+			t.Errorf("the memory of %d bytes was left for another one of %d", cap(memory), cap(kept))
+		}
+	})
+}
+
 // TestSmallSectionsAreReadTogether has 40 partitions flushed into the same objects.
 func TestSmallSectionsAreReadTogether(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -15,6 +15,9 @@ import (
 // mergeTries is how often the store and the catalogue are tried before a merge is given up: nobody waits for it, and the next look finds it again.
 const mergeTries = 5
 
+// roomEach is how many bytes a range of an object takes beside its batches and their index, about: what the footer says of it, a few producers and epochs.
+const roomEach = 4 << 10
+
 // merge makes one object of runs, sorted by partition and offset, and has it take their place. It gives up when something fails: whatever was done by
 // then, what is in the catalogue is whole. done says that all of it is, or was, as it should be.
 func (c *Compactor) merge(runs []run) (done bool) {
@@ -46,7 +49,7 @@ func (c *Compactor) rewrite(runs []run) (m ObjectMerge, all bool, err error) {
 	all = true
 	in := newMergeInput(c.cfg.Store, runs)
 	defer func() { c.counters.readBytes.Add(in.sections.read + in.footerBytes) }()
-	out := &objectBuffer{}
+	out := &objectBuffer{b: c.room(runs)}
 	enc := NewEncoder(out, ObjectInfo{ID: m.ID, Cluster: c.cfg.Cluster, Node: c.cfg.Node, Created: time.Now().UnixMilli()})
 	for _, r := range runs {
 		info, err := c.rewriteRun(enc, in, r)
@@ -83,7 +86,25 @@ func (c *Compactor) rewrite(runs []run) (m ObjectMerge, all bool, err error) {
 		return err
 	})
 	c.counters.writtenBytes.Add(m.Size)
+	if err == nil {
+		c.buf = out.b[:0] // after a failure somebody may still read it
+	}
 	return m, all, err
+}
+
+// room is memory for the object that is made of runs, of length 0: as much as it takes, about. To grow into it piece by piece would cost more than
+// everything else that a merge does, and so does memory that the process has not had before.
+func (c *Compactor) room(runs []run) []byte {
+	size := int64(headerSize + footerFixed + trailerSize)
+	for i := range runs {
+		size += runs[i].bytes + runs[i].bytes/IndexInterval*indexEntrySize + roomEach
+	}
+	buf := c.buf
+	c.buf = nil
+	if int64(cap(buf)) < size {
+		buf = make([]byte, 0, size)
+	}
+	return buf
 }
 
 // leave notes that a run could not be read. When it is damaged, others of its partition wait too.
