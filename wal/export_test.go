@@ -91,3 +91,6 @@ func Enlarges(l *Log, size, least, wanted int64) bool {
 	set(ready, starved, before, want)
 	return n.enlarge != nil
 }
+
+// GathersInHugePage says whether what a closed log wrote lay in a huge page.
+func GathersInHugePage(l *Log) bool { return l.writer.tail.huge }

@@ -19,3 +19,9 @@ func allocate(fd int, size int64) error {
 // syncData needs no journal commit for a file that was zeroed in advance: only
 // its data is dirty.
 func syncData(fd int) error { return unix.Fdatasync(fd) }
+
+// adviseHuge asks for huge pages, for what is in memory already, too. It is as well without them.
+func adviseHuge(memory []byte) {
+	_ = unix.Madvise(memory, unix.MADV_HUGEPAGE)
+	_ = unix.Madvise(memory, unix.MADV_COLLAPSE)
+}

@@ -1,5 +1,7 @@
 package wal
 
+import "unsafe"
+
 // tail appends bytes to one segment, in whole blocks: what does not fill its
 // last block is written again with what follows, padded with zeros. Those that
 // were written before are the same bytes, so tearing the write cannot harm them.
@@ -10,19 +12,44 @@ type tail struct {
 	n       int
 	base    int64 // position of buf[0], a multiple of blockSize
 	clean   int   // bytes of buf that were written before
+	large   bool  // there was much to write at once
+	huge    bool  // buf and other lie in a huge page
 	written func(bytes int)
 }
+
+const (
+	// hugeBytes is the size of the processor's larger pages, in bytes.
+	hugeBytes = 2 << 20
+	// largeWrite is from how many bytes on a write gains by a huge page.
+	largeWrite = 64 << 10
+)
+
+const _ uint = hugeBytes - 2*writeBytes // both buffers lie in one
 
 // open makes seg the tail, to be continued at pos; block is what is in the
 // file from the start of pos's block up to pos.
 func (t *tail) open(seg *segment, pos int64, block []byte) {
-	if n := min(writeBytes, seg.size); int64(len(t.buf)) < n {
+	switch n := min(writeBytes, seg.size); {
+	case t.large && !t.huge && n == writeBytes:
+		t.buf, t.other = hugeBuffers()
+		t.huge = true
+	case int64(len(t.buf)) < n:
 		t.buf, t.other = make([]byte, n), make([]byte, n)
 	}
 	t.seg = seg
 	t.n = copy(t.buf, block)
 	t.clean = t.n
 	t.base = pos - int64(t.n)
+}
+
+// hugeBuffers are two buffers of writeBytes in one huge page, if the system has one. Of small pages a direct write is as many pieces for the kernel to
+// find, to pin and to describe to the device. A log in which little is written does without: a huge page is in memory as a whole.
+func hugeBuffers() (one, other []byte) {
+	memory := make([]byte, 2*hugeBytes) // what is not touched of it takes no memory
+	from := int(-uintptr(unsafe.Pointer(unsafe.SliceData(memory))) & (hugeBytes - 1))
+	page := memory[from:][:hugeBytes]
+	adviseHuge(page)
+	return page[:writeBytes:writeBytes], page[writeBytes : 2*writeBytes : 2*writeBytes]
 }
 
 func (t *tail) pos() int64 { return t.base + int64(t.n) }
@@ -57,6 +84,7 @@ func (t *tail) cut() (blocks []byte, at int64) {
 		return nil, t.base
 	}
 	whole := int(roundUp(int64(t.n), blockSize))
+	t.large = t.large || whole >= largeWrite
 	clear(t.buf[t.n:whole])
 	blocks, at = t.buf[:whole], t.base
 	rest := t.n % blockSize
