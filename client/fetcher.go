@@ -148,9 +148,9 @@ func (f *fetcher) tell(ctx context.Context, stream *quic.Stream) error {
 }
 
 const (
-	// framesAhead is how many Records frames of usual size fit into a receive window: many, so that one is read while it is in the processor's
-	// cache.
-	framesAhead = 64
+	// framesAhead is how many Records frames of usual size fit into a receive window: so many that one is read while it is in the processor's
+	// cache, and so few that the server reads several batches at once from its disk: what it does for each read is then little.
+	framesAhead = 16
 	// leastFrame is the least that a Records frame is asked to hold, bytes, however small the window.
 	leastFrame = 16 << 10
 )

@@ -8,6 +8,9 @@
 // multiples of [Align]; what is otherwise goes through the page cache, by another
 // open file.
 //
+// A [Queue] transfers several pieces of a file by one request. Who reads one partition of a log that has many wants a piece here and a piece there: one by one
+// each costs a call, a notice to the device, an interrupt, a thread that sleeps and, what costs most where processors are few, its way back to one.
+//
 // # What it does not do
 //
 // It makes nothing durable: a device keeps what it was given in memory of its
@@ -17,4 +20,5 @@
 //
 // Where [Flag] is 0 the system knows no direct I/O, and nothing is [Aligned].
 // A file system may know none all the same: opening then fails, or the first transfer, with an error that [Refused] tells from others.
+// Memory that a Queue was given is nobody's but the device's until its Read returns.
 package directio

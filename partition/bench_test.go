@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/rustmq/rustmq/directio"
 	"github.com/rustmq/rustmq/mq"
 	"github.com/rustmq/rustmq/wal"
 )
@@ -89,7 +90,8 @@ func (m *memoryFile) ReadAt(p []byte, off int64) (int, error) {
 	return n, nil
 }
 
-func (m *memoryFile) ReadPast(p []byte, off int64) (int, error) { return m.ReadAt(p, off) }
+func (m *memoryFile) ReadPast(p []byte, off int64) (int, error)       { return m.ReadAt(p, off) }
+func (m *memoryFile) ReadEach(*directio.Queue, []directio.Piece) bool { return false }
 
 func (m *memoryFile) WriteAt(p []byte, off int64) (int, error) {
 	m.mu.RLock()

@@ -3,6 +3,8 @@ package wal
 import (
 	"errors"
 	"io"
+
+	"github.com/rustmq/rustmq/directio"
 )
 
 // FS is what the log needs of a file system, and the seam at which tests put a
@@ -40,6 +42,9 @@ type File interface {
 	// ReadPast is ReadAt for what will not be read again soon: past the page
 	// cache where p, at and the file system allow it.
 	ReadPast(p []byte, at int64) (int, error)
+	// ReadEach is ReadPast of several pieces together, each as far as that succeeds.
+	// It is false where they have to be read one by one: nothing was read. The queue is the caller's alone.
+	ReadEach(q *directio.Queue, pieces []directio.Piece) bool
 	io.WriterAt
 	io.Closer
 	// Allocate makes the file size bytes long, with room on the disk for all

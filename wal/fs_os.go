@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"runtime"
 	"sync/atomic"
 	"syscall"
 
@@ -88,7 +89,8 @@ type osFile struct {
 	*os.File
 	fd       int
 	direct   *os.File // the same file, for direct I/O; nil where there is none
-	noWrites bool     // of them directly: they were refused
+	directFD uintptr
+	noWrites bool // of them directly: they were refused
 	noReads  atomic.Bool
 }
 
@@ -104,7 +106,9 @@ func openOS(path string, flags int) (File, error) {
 	o := &osFile{File: f, fd: int(f.Fd())}
 	if flags&os.O_RDWR != 0 && directio.Flag != 0 {
 		// Not every file system has it. One that only fails to open the file twice has it the next time.
-		o.direct, _ = os.OpenFile(path, os.O_RDWR|directio.Flag, 0)
+		if o.direct, _ = os.OpenFile(path, os.O_RDWR|directio.Flag, 0); o.direct != nil {
+			o.directFD = o.direct.Fd()
+		}
 	}
 	return o, nil
 }
@@ -134,6 +138,21 @@ func (f *osFile) ReadPast(p []byte, at int64) (int, error) {
 	}
 	f.noReads.Store(true)
 	return f.ReadAt(p, at)
+}
+
+// ReadEach implements [File].
+func (f *osFile) ReadEach(q *directio.Queue, pieces []directio.Piece) bool {
+	if f.direct == nil || f.noReads.Load() {
+		return false
+	}
+	for i := range pieces {
+		if !directio.Aligned(pieces[i].Bytes, pieces[i].At) {
+			return false
+		}
+	}
+	done := q.Read(f.directFD, pieces)
+	runtime.KeepAlive(f)
+	return done
 }
 
 // Close implements [File].

@@ -32,6 +32,7 @@ func TestDirectAndOtherWritesMakeOneFile(t *testing.T) {
 				t.Fatal(err)
 			}
 			rng := rand.New(rand.NewPCG(1, 2))
+			var queue directio.Queue
 			want, got, past, buf := make([]byte, size), make([]byte, size), make([]byte, size), make([]byte, 128<<10)
 			for i := range 400 {
 				at, n := rng.IntN(size-len(buf)), 1+rng.IntN(len(buf))
@@ -52,6 +53,16 @@ func TestDirectAndOtherWritesMakeOneFile(t *testing.T) {
 				to := min(size, from+max(directRead, n)+directio.Align)
 				if m, err := f.ReadPast(past[:to-from], int64(from)); err != nil || m != to-from || !bytes.Equal(past[:m], want[from:to]) {
 					t.Fatalf("after the write of %d at %d others are read past the page cache: %d, %v", n, at, m, err)
+				}
+				half := (to - from) / 2 &^ (directio.Align - 1)
+				pieces := []directio.Piece{{Bytes: past[half : to-from], At: int64(from + half)}, {Bytes: past[:half], At: int64(from)}}
+				clear(past)
+				if f.ReadEach(&queue, pieces) {
+					if pieces[0].N != to-from-half || pieces[1].N != half || !bytes.Equal(past[:to-from], want[from:to]) {
+						t.Fatalf("after the write of %d at %d others are read together: %d and %d of %d bytes", n, at, pieces[1].N, pieces[0].N, to-from)
+					}
+				} else if o.direct != nil && !refused && !queue.Refused() && to%directio.Align == 0 {
+					t.Fatal("nothing was read together")
 				}
 				if i%16 == 0 {
 					if err := f.Sync(); err != nil {

@@ -60,6 +60,10 @@ const (
 	// in the processor's cache when the kernel copies them.
 	writeBytes = 1 << 20
 
+	// readQueues is how many readers have what they want from several places read by one request at a time. The system has some
+	// 1,000 such queues for all its processes. Who finds none reads one place after the other.
+	readQueues = 16
+
 	// extentSpan is the stretch of a segment, in bytes, in which all entries of
 	// one stream share one element of the index: it bounds the index to 24
 	// bytes per stream and stretch, and what a read may have to skip.

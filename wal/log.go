@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/rustmq/rustmq/directio"
 	"github.com/rustmq/rustmq/mq"
 )
 
@@ -22,7 +23,8 @@ type Log struct {
 	queue    *queue
 	room     *room
 	writer   *writer
-	frames   *sync.Pool // of *frameReader
+	frames   *sync.Pool           // of *frameReader
+	queues   chan *directio.Queue // that are free, nil for one to be made
 
 	mu      sync.Mutex // guards what follows, and is never held across I/O
 	*index             // what is durable
@@ -94,6 +96,7 @@ func newLog(opts Options, found *recovered) *Log {
 		counters: newCounters(),
 		queue:    newQueue(),
 		frames:   newFramePool(),
+		queues:   make(chan *directio.Queue, readQueues),
 		index:    found.index,
 		ready:    found.ready,
 		retired:  found.leftover,
@@ -102,6 +105,9 @@ func newLog(opts Options, found *recovered) *Log {
 		kick:     make(chan struct{}, 1),
 		stop:     make(chan struct{}),
 		failed:   make(chan struct{}),
+	}
+	for range cap(l.queues) {
+		l.queues <- nil
 	}
 	l.room = newRoom(opts.QueueBytes, opts.FullDelay, l.kick)
 	var newest int64

@@ -125,6 +125,9 @@ func (l *Log) scanBy(r, keep *frameReader, stream StreamID, from uint64, maxByte
 		before := cur
 		for i := 0; i < n && !room.full && err == nil; i++ {
 			by := r
+			if keep != nil && (i == 0 || steps[i].in != steps[i-1].in) {
+				l.fetch(keep, steps[i:n])
+			}
 			if steps[i].past && keep != nil {
 				by = keep
 			}
@@ -247,13 +250,15 @@ type frameReader struct {
 	keep bool // what was found stays valid while the reader reads on
 	used int  // so this much of buf is not written to any more
 	room int  // for how many bytes memory is made when there is none
+
+	fetched []window // of buf, below used
 }
 
 func newFramePool() *sync.Pool { return &sync.Pool{New: func() any { return &frameReader{} }} }
 
 // release makes the reader forget what it holds.
 func (r *frameReader) release() *frameReader {
-	r.in, r.n = nil, 0
+	r.in, r.n, r.fetched = nil, 0, nil
 	if len(r.buf) > keepBytes {
 		r.buf = nil
 	}
@@ -268,6 +273,9 @@ func (r *frameReader) at(in *segment, pos int64, n int, until int64, past bool) 
 	if r.in == in && pos >= r.base && pos+int64(n) <= r.base+int64(r.n) {
 		return r.buf[r.off+int(pos-r.base):][:n:n], nil
 	}
+	if r.turnTo(in, pos, n) {
+		return r.buf[r.off+int(pos-r.base):][:n:n], nil
+	}
 	// Whole blocks, so that they can be read directly.
 	base := pos &^ (blockSize - 1)
 	want := int(roundUp(pos+max(int64(n), min(until-pos, readBytes)), blockSize) - base)
@@ -275,7 +283,7 @@ func (r *frameReader) at(in *segment, pos int64, n int, until int64, past bool) 
 	r.off = int(roundUp(int64(r.used), blockSize))
 	if r.off+want > len(r.buf) {
 		r.buf = make([]byte, max(want, min(int(roundUp(int64(r.room), blockSize)), readBytes, 2*want)))
-		r.off, r.used = 0, 0
+		r.off, r.used, r.fetched = 0, 0, nil
 	}
 	read := in.file.ReadAt
 	if past {
@@ -297,7 +305,7 @@ func (r *frameReader) at(in *segment, pos int64, n int, until int64, past bool) 
 // hold keeps what the last at returned.
 func (r *frameReader) hold() {
 	if r.keep {
-		r.used = r.off + r.n
+		r.used = max(r.used, r.off+r.n)
 	}
 }
 

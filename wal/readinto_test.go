@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/rustmq/rustmq/directio"
 	"github.com/rustmq/rustmq/mq"
 	"github.com/rustmq/rustmq/wal"
 	"github.com/rustmq/rustmq/wal/crashfs"
@@ -69,7 +70,8 @@ func TestReadIntoIsReadWithoutTheCopy(t *testing.T) {
 // countingFS counts the bytes that are read.
 type countingFS struct {
 	wal.FS
-	read, past atomic.Int64 // all, and those past the page cache
+	read, past     atomic.Int64 // all, and those past the page cache
+	requests, each atomic.Int64 // that read past the page cache, and of them those for several pieces
 }
 
 type countingFile struct {
@@ -91,7 +93,18 @@ func (f *countingFile) ReadAt(p []byte, at int64) (int, error) {
 func (f *countingFile) ReadPast(p []byte, at int64) (int, error) {
 	f.fs.read.Add(int64(len(p)))
 	f.fs.past.Add(int64(len(p)))
+	f.fs.requests.Add(1)
 	return f.File.ReadPast(p, at)
+}
+
+func (f *countingFile) ReadEach(q *directio.Queue, pieces []directio.Piece) bool {
+	for _, p := range pieces {
+		f.fs.read.Add(int64(len(p.Bytes)))
+		f.fs.past.Add(int64(len(p.Bytes)))
+	}
+	f.fs.requests.Add(1)
+	f.fs.each.Add(1)
+	return f.File.ReadEach(q, pieces)
 }
 
 func TestReadLooksAtLittleMoreThanItGives(t *testing.T) {
@@ -111,31 +124,69 @@ func TestReadLooksAtLittleMoreThanItGives(t *testing.T) {
 			if err := last.wait(t); err != nil {
 				t.Fatal(err)
 			}
-			fs.read.Store(0)
-			var buf wal.ReadBuffer
-			var given, reads int64
-			for at := uint64(0); at < n; reads++ {
-				var err error
-				if at, err = l.ReadInto(id(1), at, 128<<10, &buf); err != nil {
-					t.Fatal(err)
+			for _, atOnce := range []int{128 << 10, 512 << 10} {
+				fs.read.Store(0)
+				fs.past.Store(0)
+				var buf wal.ReadBuffer
+				var given, reads int64
+				for at := uint64(0); at < n; reads++ {
+					var err error
+					if at, err = l.ReadInto(id(1), at, atOnce, &buf); err != nil {
+						t.Fatal(err)
+					}
+					for _, p := range buf.Pieces {
+						given += int64(len(p))
+					}
 				}
-				for _, p := range buf.Pieces {
-					given += int64(len(p))
+				// Entries of others lie between those that are small, and each read may begin and end inside a stretch of them.
+				most := given + given/8
+				if size < 64<<10 {
+					most = 3*given + reads*(64<<10)
 				}
-			}
-			// Entries of others lie between those that are small, and each read may begin and end inside a stretch of them.
-			most := given + given/8
-			if size < 64<<10 {
-				most = 3*given + reads*(64<<10)
-			}
-			if got := fs.read.Load(); got > most {
-				t.Errorf("%d bytes were read to give %d in %d reads", got, given, reads)
-			}
-			// Those who share a stretch share the page cache, too.
-			if got, want := fs.past.Load(), fs.read.Load(); size >= 60_000 && got != want || size < 60_000 && got != 0 {
-				t.Errorf("%d of %d bytes were read past the page cache", got, want)
+				if got := fs.read.Load(); got > most {
+					t.Errorf("%d bytes were read to give %d in %d reads", got, given, reads)
+				}
+				// Those who share a stretch share the page cache, too.
+				if got, want := fs.past.Load(), fs.read.Load(); size >= 60_000 && got != want || size < 60_000 && got != 0 {
+					t.Errorf("%d of %d bytes were read past the page cache", got, want)
+				}
 			}
 		})
+	}
+}
+
+// What a reader wants lies between what others want: the device is told of all of it at once, and not when the piece before has come.
+func TestDistantPiecesAreReadTogether(t *testing.T) {
+	fs := &countingFS{FS: crashfs.New(1)}
+	o := options(fs)
+	o.SegmentBytes = 64 << 20
+	l := mustOpen(t, o)
+	const n, size = 32, 100_000
+	var last result
+	for i := range uint64(n) {
+		for s := 1; s <= 3; s++ {
+			last = add(t, l, data(s, i, i+1, size))
+		}
+	}
+	if err := last.wait(t); err != nil {
+		t.Fatal(err)
+	}
+	var buf wal.ReadBuffer
+	var requests int64
+	for at := uint64(0); at < n; at += 8 {
+		before, each := fs.requests.Load(), fs.each.Load()
+		next, err := l.ReadInto(id(2), at, 8*size+size/2, &buf)
+		if err != nil || next != at+8 || len(buf.Pieces) != 8 {
+			t.Fatalf("%d pieces up to %d, %v", len(buf.Pieces), next, err)
+		}
+		got, together := fs.requests.Load()-before, fs.each.Load()-each
+		if got > 2 || together == 0 { // for each segment one
+			t.Errorf("8 entries at %d were read by %d requests, %d of them for several", at, got, together)
+		}
+		requests += got
+	}
+	if requests > n/8+3 {
+		t.Errorf("%d entries were read by %d requests", n, requests)
 	}
 }
 

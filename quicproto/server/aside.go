@@ -94,6 +94,7 @@ func (c *asideRead) run(buf []byte) {
 	c.of.mu.Lock()
 	abandoned := c.state == asideAbandoned
 	if abandoned {
+		c.got.Buf = nil // nobody comes to forget it
 		c.free()
 	} else {
 		c.state = asideFinished
@@ -155,9 +156,11 @@ func (c *asideRead) drop(abandon bool) (free bool) {
 	return true
 }
 
-// forget gives up the memory that no read uses.
+// forget gives up the memory that no read uses, unless one is under way: then there is about to be something to send, and more to read.
 func (r *asideReads) forget() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.spare = nil
+	if r.held == 0 {
+		r.spare = nil
+	}
 }

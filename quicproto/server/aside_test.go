@@ -56,3 +56,54 @@ func TestReadsDroppedBeforeTheirTurnAreForgotten(t *testing.T) {
 		t.Errorf("%d turns are held", sub.logReads.held)
 	}
 }
+
+// keptReader gives back the memory that it reads into, which it makes when there is none.
+type keptReader struct {
+	Reader
+	made int
+}
+
+func (r *keptReader) Read(_ context.Context, _ mq.Offset, _ int, dst []byte) (Fetched, error) {
+	if dst == nil {
+		dst = make([]byte, 1)
+		r.made++
+	}
+	return Fetched{Buf: dst}, nil
+}
+
+func (r *keptReader) Close() {}
+
+// Who has sent everything and waits for the next read goes on with the memory that there is; who waits for nothing keeps none.
+func TestMemoryOfReadsIsKeptWhileOneIsUnderWay(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	sub := &subscription{ctx: ctx, wake: make(chan struct{}, 1)}
+	r := &sub.logReads
+	r.limit = 2
+	running := &assignment{sub: sub, reader: &stuckReader{}}
+	running.readAside(FromLog)
+	kept := &keptReader{}
+	a := &assignment{sub: sub, reader: kept}
+	read := func() {
+		a.readAside(FromLog)
+		for !a.aside.finished() {
+			<-sub.wake
+		}
+		a.aside.release()
+		sub.next()
+	}
+	for range 3 {
+		read()
+		r.forget()
+	}
+	if kept.made != 1 {
+		t.Errorf("memory was made %d times while another read was under way", kept.made)
+	}
+	running.aside.drop(true)
+	cancel()
+	r.wg.Wait()
+	r.forget()
+	if r.held != 0 || len(r.spare) != 0 {
+		t.Errorf("%d pieces of memory are kept for nothing, %d turns are held", len(r.spare), r.held)
+	}
+}

@@ -5,6 +5,8 @@ import (
 	"os"
 	"slices"
 	"syscall"
+
+	"github.com/rustmq/rustmq/directio"
 )
 
 // handle is an open file.
@@ -59,6 +61,14 @@ func (h *handle) ReadAt(p []byte, off int64) (int, error) {
 
 // ReadPast is ReadAt: there is no cache.
 func (h *handle) ReadPast(p []byte, off int64) (int, error) { return h.ReadAt(p, off) }
+
+// ReadEach is ReadAt of each.
+func (h *handle) ReadEach(_ *directio.Queue, pieces []directio.Piece) bool {
+	for i := range pieces {
+		pieces[i].N, _ = h.ReadAt(pieces[i].Bytes, pieces[i].At)
+	}
+	return true
+}
 
 // WriteAt, when it is made to fail, has written some of the bytes, and when
 // the power is cut in it, any of them.
