@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"iter"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -14,8 +15,8 @@ import (
 	"github.com/rustmq/rustmq/quicproto"
 )
 
-// Consumer reads partitions that it was told to read, each in offset order without gaps or duplicates, also over
-// reconnections. It belongs to no group and stores no offsets.
+// Consumer reads partitions, each in offset order without gaps or duplicates, also over reconnections: those that it was told to read ([Assign]), and then it stores
+// no offsets; or, as a member of a consumer group ([Group]), those that the group's coordinator assigns to it, from the offsets that the group has committed.
 //
 // One goroutine at a time may be in Records, Batches or Poll; all other methods are for any goroutine at any time.
 type Consumer struct {
@@ -29,6 +30,9 @@ type Consumer struct {
 
 	mu       sync.Mutex
 	closed   bool
+	sealed   bool    // no goroutine may be started any more
+	member   *member // of a group, nil if it is none
+	hand     hand    // what the application has got last
 	parts    map[TopicPartition]*assignment
 	fetchers map[slotKey]*fetcher
 	queue    queue[*fetched]
@@ -75,10 +79,20 @@ type assignment struct {
 	fetcher    *fetcher // nil while there is none
 	handle     uint32   // on its stream
 	generation uint32   // of the last Assign that it sent, unique in the consumer; 0: Assign has to be sent
+
+	claim *claim // of a member of a group on the partition, else nil
+}
+
+// hand is what the application has got last and may still be working on: the records of a partition from an offset on.
+type hand struct {
+	part *assignment // nil: nothing
+	from mq.Offset
 }
 
 // idle reports whether nothing is to be fetched for the partition.
-func (a *assignment) idle() bool { return a.paused || a.failed || a.ended() }
+func (a *assignment) idle() bool {
+	return a.paused || a.failed || a.ended() || a.claim != nil && a.claim.revoking
+}
 
 // ended reports whether the partition has come to where StopAt ends it.
 func (a *assignment) ended() bool { return a.stop >= 0 && a.position >= a.stop }
@@ -109,6 +123,14 @@ func (c *Client) NewConsumer(opts ...ConsumerOption) (*Consumer, error) {
 		c: c, cfg: cfg, wake: make(chan struct{}, 1), room: make(chan struct{}),
 		parts: make(map[TopicPartition]*assignment), fetchers: make(map[slotKey]*fetcher), absences: make(map[mq.NodeID]*absence),
 	}
+	lanes := c.cfg.connections
+	if cfg.group != nil {
+		if err := cfg.checkGroup(); err != nil {
+			return nil, err
+		}
+		k.member = newMember(k, cfg.group)
+		lanes++
+	}
 	k.ctx, k.cancel = context.WithCancel(c.ctx)
 	for _, a := range cfg.assign {
 		k.place(a)
@@ -119,7 +141,7 @@ func (c *Client) NewConsumer(opts ...ConsumerOption) (*Consumer, error) {
 		k.cancel()
 		return nil, ErrClosed
 	}
-	c.lanes += c.cfg.connections
+	c.lanes += lanes
 	k.lane = -c.lanes
 	c.consumers[k] = struct{}{}
 	return k, nil
@@ -139,6 +161,12 @@ func (k *Consumer) place(n Assignment) {
 		a.next, a.floor, a.position = n.From.offset, n.From.offset, n.From.offset
 	}
 	a.failed, a.unknown = false, 0
+	if a.claim != nil {
+		a.claim.sent, a.claim.acked = -1, -1 // whoever moves it wants that committed, also where it is lower
+	}
+	if k.hand.part == a {
+		k.hand = hand{}
+	}
 	k.moved(a)
 }
 
@@ -155,8 +183,12 @@ func (k *Consumer) moved(a *assignment) {
 	}
 }
 
-// Assign adds partitions to read. A partition that is assigned already goes on from its new position.
+// Assign adds partitions to read. A partition that is assigned already goes on from its new position. A member of a group gets INVALID_REQUEST: its
+// coordinator assigns.
 func (k *Consumer) Assign(assignments ...Assignment) error {
+	if k.member != nil {
+		return mq.Errorf(mq.InvalidRequest, "assign: the coordinator of group %q assigns", k.member.cfg.name)
+	}
 	for _, a := range assignments {
 		if err := a.check(); err != nil {
 			return err
@@ -174,8 +206,12 @@ func (k *Consumer) Assign(assignments ...Assignment) error {
 	return nil
 }
 
-// Unassign stops reading partitions and forgets them, also what was fetched ahead.
+// Unassign stops reading partitions and forgets them, also what was fetched ahead. It does nothing for a member of a group, which gives partitions up when its
+// coordinator wants it, and all of them when it is closed.
 func (k *Consumer) Unassign(partitions ...TopicPartition) {
+	if k.member != nil {
+		return
+	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	for _, tp := range partitions {
@@ -299,10 +335,14 @@ func (k *Consumer) EndOffsets(ctx context.Context) (map[TopicPartition]mq.Offset
 
 // StopAt ends the reading of partitions before the given offsets: records at and above them are not delivered, and when
 // each partition assigned has come to its end, Poll returns [io.EOF] and iterations end. Together with
-// EndOffsets this reads all that there is at a moment. A partition without an offset here never ends.
+// EndOffsets this reads all that there is at a moment. A partition without an offset here never ends. For a member of a group it is said of
+// all partitions that it may come to be assigned.
 func (k *Consumer) StopAt(ends map[TopicPartition]mq.Offset) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	if k.member != nil {
+		k.member.stops = maps.Clone(ends)
+	}
 	for tp, end := range ends {
 		if a := k.parts[tp]; a != nil {
 			a.stop = max(end, 0)
@@ -338,6 +378,11 @@ func (k *Consumer) Poll(ctx context.Context) ([]Record, error) {
 
 // poll sees to it that there are records in k.rest.
 func (k *Consumer) poll(ctx context.Context) error {
+	if k.member != nil {
+		if err := k.member.attend(ctx); err != nil {
+			return err
+		}
+	}
 	for len(k.rest) == 0 {
 		b, err := k.nextBatch(ctx)
 		if err != nil {
@@ -368,7 +413,9 @@ func (k *Consumer) advance(to mq.Offset) bool {
 	if !k.current.fresh() || k.closed {
 		return false
 	}
-	k.current.part.position = to
+	part := k.current.part
+	k.hand = hand{part, part.position}
+	part.position = to
 	return true
 }
 
@@ -436,6 +483,9 @@ func (k *Consumer) Batches(ctx context.Context) iter.Seq2[*Batch, error] {
 
 // Close stops reading and closes the consumer's connections. Whoever waits in Poll gets [ErrClosed]. When it returns no goroutine of the
 // consumer is left.
+//
+// A member of a group leaves it, so that others go on with its partitions at once. Before it does, it commits what was processed, if it commits by itself
+// ([AutoCommit]), and runs the [OnRevoked] callback. That takes a few round trips; when the coordinator does not answer, ten seconds at most.
 func (k *Consumer) Close() error {
 	k.c.mu.Lock()
 	delete(k.c.consumers, k)
@@ -446,8 +496,15 @@ func (k *Consumer) Close() error {
 
 func (k *Consumer) stop() {
 	k.mu.Lock()
+	first := !k.closed
 	k.closed = true
 	k.signal()
+	k.mu.Unlock()
+	if first && k.member != nil {
+		k.member.leave()
+	}
+	k.mu.Lock()
+	k.sealed = k.sealed || first
 	k.mu.Unlock()
 	k.cancel()
 	k.dropLanes()
@@ -462,7 +519,7 @@ func (k *Consumer) stop() {
 
 // spawn runs f on a goroutine that Close waits for; false if the consumer is closed. The mutex is held.
 func (k *Consumer) spawn(f func()) bool {
-	if k.closed {
+	if k.sealed {
 		return false
 	}
 	k.wg.Go(f)
@@ -482,5 +539,8 @@ func (k *Consumer) pauseRetry() time.Duration {
 func (k *Consumer) dropLanes() {
 	for i := range k.c.cfg.connections {
 		k.c.pool.drop(k.lane + i)
+	}
+	if k.member != nil {
+		k.c.pool.drop(k.member.lane())
 	}
 }

@@ -10,6 +10,7 @@ type consumerConfig struct {
 	isolation mq.Isolation
 	prefetch  int
 	reset     *Position
+	group     *groupConfig // nil: of no group
 }
 
 // Assignment is a partition to read and where to start.
@@ -70,6 +71,9 @@ func PrefetchBytes(n int) ConsumerOption {
 
 // ResetTo is where a partition goes on whose position is out of range, because retention has deleted the records or the log is
 // shorter than that. Default: the partition fails with OFFSET_OUT_OF_RANGE, and waits for a [Consumer.Seek].
+//
+// For a member of a group it is also where a partition starts of which the group has committed nothing (Kafka's auto.offset.reset); by default that is
+// [Start], or nowhere with [RequireCommitted]. With [End], records are not seen that come into a new partition before it is assigned for the first time.
 func ResetTo(p Position) ConsumerOption {
 	return func(c *consumerConfig) error {
 		if p.kind == atOffset {

@@ -32,6 +32,8 @@ type fakeBroker struct {
 	noIDs   error // what InitProducerID answers instead of an id
 	discard bool  // keep nothing: for benchmarks
 	shelf   shelf
+	// coordinator, if set, coordinates groups at one of the brokers that have it.
+	coordinator *fakeCoordinator
 }
 
 // fault is what happens to one append.

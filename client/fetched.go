@@ -24,6 +24,11 @@ func (f *fetched) fresh() bool { return f.version == f.part.version }
 // nextBatch waits for the next batch and takes it off the line; it stays k.current's. Errors are those of Poll.
 func (k *Consumer) nextBatch(ctx context.Context) (*Batch, error) {
 	for {
+		if k.member != nil {
+			if err := k.member.attend(ctx); err != nil {
+				return nil, err
+			}
+		}
 		k.mu.Lock()
 		b, err := k.take()
 		k.mu.Unlock()
@@ -42,6 +47,12 @@ func (k *Consumer) nextBatch(ctx context.Context) (*Batch, error) {
 func (k *Consumer) take() (*Batch, error) {
 	if k.closed {
 		return nil, ErrClosed
+	}
+	k.hand = hand{}
+	if k.member != nil {
+		if waits, err := k.member.waits(); waits || err != nil {
+			return nil, err
+		}
 	}
 	for k.queue.len() > 0 {
 		f := k.queue.all()[0]
