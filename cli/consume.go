@@ -37,6 +37,7 @@ func (a *app) consumeCommand() *cli.Command {
 		Flags: append([]cli.Flag{
 			&cli.StringFlag{Name: "from", Value: "start", Usage: "`PLACE` of the first record: start, end, an OFFSET, a TIMESTAMP (RFC 3339 or @ms), or a time ago such as -1h"},
 			&cli.StringFlag{Name: "to", DefaultText: "the end when it starts", Usage: "`PLACE` to stop before, as of --from"},
+			&cli.StringFlag{Name: "group", Usage: "read as a member of consumer group `G`: where it has committed, and from --from where it has not; what is written is committed"},
 			&cli.IntSliceFlag{Name: "partition", Aliases: []string{"p"}, Usage: "`NUMBER` of a partition to read, may be repeated (default: all)"},
 			&cli.Int64Flag{Name: "count", Aliases: []string{"n"}, Usage: "stop after `COUNT` records, and wait for them"},
 			&cli.BoolFlag{Name: "follow", Usage: "go on with what is produced later"},
@@ -50,6 +51,7 @@ func (a *app) consumeCommand() *cli.Command {
 // reading is one run of the command.
 type reading struct {
 	topic     string
+	group     string // empty for none
 	chosen    []int
 	from, to  place
 	limit     int64 // of records, 0 for none
@@ -58,6 +60,8 @@ type reading struct {
 	isolation mq.Isolation
 	format    format
 	conn      connection
+
+	enough bool // records were written, and the rest of the last batch was not
 }
 
 func (a *app) readingOf(c *cli.Context) (*reading, error) {
@@ -65,7 +69,7 @@ func (a *app) readingOf(c *cli.Context) (*reading, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &reading{topic: topic, chosen: c.IntSlice("partition"), limit: c.Int64("count"), follow: c.Bool("follow")}
+	r := &reading{topic: topic, group: c.String("group"), chosen: c.IntSlice("partition"), limit: c.Int64("count"), follow: c.Bool("follow")}
 	if c.IsSet("count") && r.limit < 1 {
 		return nil, usagef("consume: -n %d: it must be at least 1", r.limit)
 	}
@@ -77,6 +81,12 @@ func (a *app) readingOf(c *cli.Context) (*reading, error) {
 	if r.format, err = parseFormat(c.String("format")); err != nil {
 		return nil, err
 	}
+	if c.IsSet("group") && r.group == "" {
+		return nil, usagef("consume: --group is empty")
+	}
+	if r.group != "" && len(r.chosen) > 0 {
+		return nil, usagef("consume: --partition does not go with --group: the group's coordinator assigns partitions")
+	}
 	if r.isolation, err = mq.ParseIsolation(c.String("isolation")); err != nil {
 		return nil, usagef("consume: --isolation %q: it may be committed or object", c.String("isolation"))
 	}
@@ -86,6 +96,9 @@ func (a *app) readingOf(c *cli.Context) (*reading, error) {
 	}
 	if r.to, err = parsePlace("to", or(c.String("to"), "end"), now); err != nil {
 		return nil, err
+	}
+	if r.group != "" && r.from.isOffset {
+		return nil, usagef("consume: --from %s does not go with --group: an offset may be there in one partition only", c.String("from"))
 	}
 	r.stopAtEnd = c.IsSet("to") || !r.follow && r.limit == 0
 	r.conn, err = a.connection(c, defaultTimeout)
@@ -110,6 +123,9 @@ func (a *app) consume(c *cli.Context) (err error) {
 	}
 	out := newOutput(a.stdout)
 	err = r.copy(ctx, consumer, out)
+	if r.group != "" && !r.enough && (err == nil || ctx.Err() != nil) {
+		err = errors.Join(err, r.settle(consumer))
+	}
 	err = errors.Join(err, out.close(), consumer.Close())
 	if ctx.Err() != nil && mq.CodeOf(err) == mq.Canceled {
 		return nil // interrupted: what was read is written
@@ -130,6 +146,10 @@ func (r *reading) open(ctx context.Context, cl *client.Client) (*client.Consumer
 		return nil, err
 	}
 	opts := []client.ConsumerOption{client.ReadIsolation(r.isolation)}
+	if r.group != "" {
+		opts = append(opts, client.Group(r.group), client.Topics(r.topic), client.AutoCommit(0), client.ResetTo(r.from.Position))
+		partitions = nil
+	}
 	for _, p := range partitions {
 		opts = append(opts, client.Assign(r.topic, p, r.from.Position))
 	}
@@ -245,6 +265,11 @@ func (r *reading) copy(ctx context.Context, consumer *client.Consumer, out *outp
 		if err != nil {
 			return err
 		}
+		if r.group != "" {
+			if err := r.commit(ctx, consumer, out, batch, r.limit > 0 && n == left); err != nil {
+				return err
+			}
+		}
 		if left -= n; r.limit > 0 && left <= 0 {
 			return nil
 		}
@@ -255,12 +280,35 @@ func (r *reading) copy(ctx context.Context, consumer *client.Consumer, out *outp
 	return nil
 }
 
+// commit commits what was written of a batch, once it is out of this process: at once, or, as the last one, and waits for it.
+func (r *reading) commit(ctx context.Context, consumer *client.Consumer, out *output, batch *client.Batch, last bool) error {
+	out.flush()
+	if out.err != nil {
+		return out.err
+	}
+	at := client.CommitOffset{Topic: batch.Topic, Partition: batch.Partition, Offset: batch.To}
+	if !last {
+		consumer.CommitAsync(nil, at) // what fails is committed with what follows
+		return nil
+	}
+	r.enough, at.Offset = true, out.next
+	return consumer.CommitSync(ctx, at)
+}
+
+// settle waits until all that was written is committed, also when the command was interrupted.
+func (r *reading) settle(consumer *client.Consumer) error {
+	ctx, cancel := context.WithTimeout(context.Background(), r.conn.timeout)
+	defer cancel()
+	return mq.Wrapf(consumer.CommitSync(ctx), "commit for group %s", r.group)
+}
+
 // output is stdout behind a buffer that is never old.
 type output struct {
 	mu      sync.Mutex
 	w       *bufio.Writer
 	err     error
 	line    []byte
+	next    mq.Offset // behind the last record of a batch that was written
 	stop    chan struct{}
 	stopped chan struct{}
 }
@@ -322,6 +370,7 @@ func (o *output) batch(r *reading, batch *client.Batch, buf *mq.DecodeBuffer, li
 		if _, err := o.w.Write(o.line); err != nil {
 			return n, fmt.Errorf("write output: %w", err)
 		}
+		o.next = rec.Offset + 1
 		if n++; n == limit {
 			break
 		}

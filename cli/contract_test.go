@@ -34,7 +34,7 @@ func TestFlagsOfTheContractAreThere(t *testing.T) {
 		"group delete":            "key " + connection,
 		"group reset":             "topic to dry-run partition o=table key " + connection,
 		"produce":                 "key-separator key H partition acks=all compression=none rate key-file " + connection,
-		"consume":                 "from=start to partition n follow f isolation=committed key " + connection,
+		"consume":                 "from=start to group partition n follow f isolation=committed key " + connection,
 		"bench":                   "limits size=1KiB producers=16 window=256 records duration topic o=table key " + connection,
 		"wal dump":                "o=table",
 		"wal check":               "o=table",

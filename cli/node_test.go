@@ -262,6 +262,25 @@ func TestFollowSeesWhatComesLater(t *testing.T) {
 	}
 }
 
+func TestConsumeAsAMemberOfAGroupGoesOnWhereItStopped(t *testing.T) {
+	n := startNode(t)
+	n.must("", "topic", "create", "grouped", "--partitions", "1")
+	n.must("one\ntwo\nthree\n", "produce", "grouped")
+	if got := n.must("", "consume", "grouped", "--group", "g", "-n", "2"); got != "one\ntwo\n" {
+		t.Errorf("first %q", got)
+	}
+	if got := n.must("", "consume", "grouped", "--group", "g"); got != "three\n" {
+		t.Errorf("then %q", got)
+	}
+	n.must("four\n", "produce", "grouped")
+	if got := n.must("", "consume", "grouped", "--group", "g", "--from", "end"); got != "four\n" {
+		t.Errorf("at last %q", got)
+	}
+	if status, _, stderr := n.run("", "consume", "grouped", "--group", "g", "-p", "0"); status != exitUsage || !strings.Contains(stderr, "--partition does not go with --group") {
+		t.Errorf("status %d: %s", status, stderr)
+	}
+}
+
 func TestServeStopsCleanlyAndKeepsEverything(t *testing.T) {
 	n := startNode(t)
 	n.must("", "topic", "create", "kept")

@@ -61,6 +61,30 @@
 //
 // With a [Rack] it reads what only the object store has from brokers of that rack, and everything else from the leaders. It goes to and fro by itself.
 //
+// # Consuming as a group
+//
+// Many consumers share topics as members of a group: each partition is one member's at a time, and goes on where the group has committed.
+//
+//	k, err := c.NewConsumer(client.Group("billing"), client.Topics("orders"))
+//	if err != nil { ... }
+//	defer k.Close()
+//	for rec, err := range k.Records(ctx) {
+//		if err != nil { ... }
+//		process(rec)
+//	}
+//
+// That is all: every five seconds ([AutoCommit]), before partitions are given up and in Close, what was processed is committed. Asking for the next record says that the one
+// before is processed; so whoever leaves the loop in the middle of a record gets it again. With AutoCommit(0) the application commits: [Consumer.CommitSync] and
+// [Consumer.CommitAsync] commit all that was handed out, or what they are given, such as [After] a record. Each record is processed at least once; and exactly
+// once as long as no member dies, loses its partitions or fails to commit.
+//
+// Members come and go while others go on: only the partitions that move are stopped. They move when the application next asks for a record, within [RebalanceTimeout];
+// [OnAssigned], [OnRevoked] and [OnLost] tell of it. A member's connection is its sign of life: it may be stopped in the middle of a record for as long as it likes, and a
+// broken connection or another coordinator costs nothing if it is back within the group's session timeout. Close leaves the group at once. Where nothing is committed a group starts at
+// the oldest record; see [ResetTo] and [RequireCommitted]. A member with an [InstanceID] may restart without any partition moving.
+//
+// A member may Seek, Pause and Resume what it is assigned. [Consumer.Committed] and [Consumer.Lag] tell how far it is.
+//
 // # When a leader goes
 //
 // A leader that dies, or is cut off from the others, says nothing: the client notices that acknowledgements are overdue (100 ms and two round trips),
@@ -76,9 +100,9 @@
 // # Goroutines
 //
 // A connection has two goroutines beside those of QUIC, a produce stream two more, a fetch stream two, a question one; one looks after timeouts while
-// a client produces. None belongs to a partition or a record. Close waits for all of them.
+// a client produces; a member of a group has two, and two more while it asks for offsets or commits. None belongs to a partition or a record. Close waits for all of them.
 //
 // # Not here
 //
-// Consumer groups, and everything that servers do among themselves.
+// Everything that servers do among themselves.
 package client

@@ -100,6 +100,93 @@ func ExampleConsumer_Records() {
 	}
 }
 
+// Share the partitions of topics with the other members of a group, and go on where the group stopped.
+func ExampleGroup() {
+	c, err := client.New()
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer c.Close()
+	k, err := c.NewConsumer(client.Group("billing"), client.Topics("orders"), client.TopicPattern(`orders\..*`))
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer k.Close() // commits what was processed, and leaves the group
+	for rec, err := range k.Records(context.Background()) {
+		var failed *client.PartitionError
+		switch {
+		case errors.As(err, &failed):
+			log.Printf("partition %d: %v", failed.Partition, failed.Err) // the others go on
+		case err != nil:
+			log.Fatal(err)
+		default:
+			fmt.Printf("%s=%s\n", rec.Key, rec.Value)
+		}
+	}
+}
+
+// Commit by hand, when what was made of the records is safe.
+func ExampleConsumer_CommitSync() {
+	c, err := client.New()
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer c.Close()
+	k, err := c.NewConsumer(client.Group("archive"), client.Topics("orders"), client.AutoCommit(0))
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer k.Close()
+	ctx := context.Background()
+	for {
+		recs, err := k.Poll(ctx)
+		if err != nil {
+			log.Fatal(err)
+		}
+		fmt.Println(len(recs), "records written to the archive")
+		if err := k.CommitSync(ctx, client.After(&recs[len(recs)-1])); err != nil {
+			log.Print(err) // they will come again
+		}
+	}
+}
+
+// Keep something for each partition that the member has.
+func ExampleOnRevoked() {
+	c, err := client.New()
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer c.Close()
+	counts := map[client.TopicPartition]int{}
+	k, err := c.NewConsumer(client.Group("counters"), client.Topics("clicks"),
+		client.OnAssigned(func(_ context.Context, _ *client.Consumer, partitions []client.TopicPartition) {
+			for _, tp := range partitions {
+				counts[tp] = 0
+			}
+		}),
+		client.OnRevoked(func(_ context.Context, _ *client.Consumer, partitions []client.TopicPartition) {
+			for _, tp := range partitions {
+				fmt.Println(tp, counts[tp]) // the last moment to write it down
+				delete(counts, tp)
+			}
+		}),
+		client.OnLost(func(_ context.Context, _ *client.Consumer, partitions []client.TopicPartition) {
+			for _, tp := range partitions {
+				delete(counts, tp) // it is another member's to count
+			}
+		}))
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer k.Close()
+	for rec, err := range k.Records(context.Background()) {
+		if err != nil {
+			log.Fatal(err)
+		}
+		counts[client.TopicPartition{Topic: rec.Topic, Partition: rec.Partition}]++
+	}
+}
+
 // Read everything that there is now, of all partitions, and stop.
 func ExampleConsumer_StopAt() {
 	c, err := client.New()

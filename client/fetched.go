@@ -96,6 +96,9 @@ func (k *Consumer) take() (*Batch, error) {
 
 // over reports whether all partitions have come to their end. The mutex is held.
 func (k *Consumer) over() bool {
+	if k.member != nil && (k.member.epoch == 0 || len(k.member.unlocated()) > 0) {
+		return false // there is more to come
+	}
 	for _, a := range k.parts {
 		if !a.ended() {
 			return false
