@@ -5,7 +5,6 @@ import (
 	"context"
 	"maps"
 	"slices"
-	"time"
 
 	"github.com/rustmq/rustmq/mq"
 	"github.com/rustmq/rustmq/quicproto"
@@ -184,12 +183,10 @@ func (m *member) locate() {
 		}
 		k.mu.Unlock()
 		if sess == nil {
-			select {
-			case <-changed:
-				continue
-			case <-k.ctx.Done():
+			if !await(k.ctx, changed, 0) {
 				return
 			}
+			continue
 		}
 		found, err := m.fetch(k.ctx, sess, epoch, list)
 		if err == nil {
@@ -198,13 +195,7 @@ func (m *member) locate() {
 			continue
 		}
 		k.c.noteTrouble(err)
-		pause := time.NewTimer(wait.next())
-		select {
-		case <-pause.C:
-		case <-k.ctx.Done():
-		}
-		pause.Stop()
-		if k.ctx.Err() != nil {
+		if !sleep(k.ctx, wait.next()) {
 			return
 		}
 	}

@@ -78,7 +78,7 @@ func New(opts ...Option) (*Client, error) {
 	return c, nil
 }
 
-// Close closes all connections and consumers, and fails what is still buffered with [ErrClosed] (whether it was delivered is then
+// Close closes all consumers, each as [Consumer.Close] does, and connections, and fails what is still buffered with [ErrClosed] (whether it was delivered is then
 // unknown, if it had been sent): call [Client.Flush] before. When Close returns, all promises have been called and no goroutine of the client is left.
 // It must not be called from a promise.
 func (c *Client) Close() error {
@@ -90,9 +90,11 @@ func (c *Client) Close() error {
 	c.mu.Unlock()
 	if first {
 		c.budget.close()
+		var stopping sync.WaitGroup // members of groups take leave, each of its coordinator
 		for k := range consumers {
-			k.stop()
+			stopping.Go(k.stop)
 		}
+		stopping.Wait()
 		c.eachPartition(func(p *partition) { p.fail(ErrClosed, true) })
 		c.cancel()
 		c.pool.close()

@@ -228,7 +228,7 @@ func (m *member) commitBatch(offsets map[*claim]quicproto.CommittedOffset) map[*
 		if len(left) == 0 {
 			return failed
 		}
-		var pause <-chan time.Time
+		pause := time.Duration(0)
 		if sess != nil {
 			err := m.commitOnce(ctx, sess, epoch, left, failed)
 			if err == nil {
@@ -238,18 +238,30 @@ func (m *member) commitBatch(offsets map[*claim]quicproto.CommittedOffset) map[*
 				failRest(left, failed, err)
 				return failed
 			}
-			trouble = err
-			timer := time.NewTimer(wait.NextBackOff())
-			defer timer.Stop()
-			pause = timer.C
+			trouble, pause = err, wait.NextBackOff()
 		}
-		select {
-		case <-changed:
-		case <-pause:
-		case <-ctx.Done():
+		if !await(ctx, changed, pause) {
 			failRest(left, failed, outOfTime(ctx, transportError(ctx, ctx.Err()), trouble))
 			return failed
 		}
+	}
+}
+
+// await waits until something has changed or, unless it is zero, pause has passed; false if ctx ended first.
+func await(ctx context.Context, changed <-chan struct{}, pause time.Duration) bool {
+	var passed <-chan time.Time
+	if pause > 0 {
+		timer := time.NewTimer(pause)
+		defer timer.Stop()
+		passed = timer.C
+	}
+	select {
+	case <-changed:
+		return true
+	case <-passed:
+		return true
+	case <-ctx.Done():
+		return false
 	}
 }
 
@@ -340,6 +352,7 @@ func (k *Consumer) Committed(ctx context.Context, partitions ...TopicPartition) 
 	}
 	ctx, cancel := context.WithTimeout(ctx, k.c.cfg.requestTimeout)
 	defer cancel()
+	defer context.AfterFunc(k.ctx, cancel)()
 	wait := newBackoff()
 	var trouble error
 	for {
@@ -353,7 +366,7 @@ func (k *Consumer) Committed(ctx context.Context, partitions ...TopicPartition) 
 		if fatal != nil {
 			return nil, fatal
 		}
-		var pause <-chan time.Time
+		pause := time.Duration(0)
 		if sess != nil {
 			found, err := m.fetch(ctx, sess, epoch, list)
 			if err == nil {
@@ -365,17 +378,12 @@ func (k *Consumer) Committed(ctx context.Context, partitions ...TopicPartition) 
 			if !passes(err) {
 				return nil, err
 			}
-			trouble = err
-			timer := time.NewTimer(wait.NextBackOff())
-			defer timer.Stop()
-			pause = timer.C
+			trouble, pause = err, wait.NextBackOff()
 		}
-		select {
-		case <-changed:
-		case <-pause:
-		case <-k.ctx.Done():
-			return nil, ErrClosed
-		case <-ctx.Done():
+		if !await(ctx, changed, pause) {
+			if k.ctx.Err() != nil {
+				return nil, ErrClosed
+			}
 			return nil, outOfTime(ctx, transportError(ctx, ctx.Err()), trouble)
 		}
 	}

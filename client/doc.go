@@ -85,6 +85,21 @@
 //
 // A member may Seek, Pause and Resume what it is assigned. [Consumer.Committed] and [Consumer.Lag] tell how far it is.
 //
+// # Consume, transform, produce
+//
+// [Process] does that as a member of a group, and commits input only when all that came of it is durable:
+//
+//	err := client.Process(ctx, c, client.Processor{
+//		Consume: []client.ConsumerOption{client.Group("prices"), client.Topics("orders")},
+//		Handle: client.EachRecord(func(ctx context.Context, rec *client.Record) ([]*client.Record, error) {
+//			return []*client.Record{{Topic: "prices", Key: rec.Key, Value: price(rec.Value)}}, nil
+//		}),
+//		Poison: client.Poison{Retries: 3, DeadLetter: "orders.dead"},
+//	})
+//
+// Handlers get single records ([EachRecord]), batches ([EachBatch]), or all records of a stretch of time ([EachWindow]). [Poison] says what becomes of records on which a handler fails: it is
+// tried again with growing pauses; then the record goes to a dead-letter topic with the cause in its headers, is left out, or ends the processing.
+//
 // # When a leader goes
 //
 // A leader that dies, or is cut off from the others, says nothing: the client notices that acknowledgements are overdue (100 ms and two round trips),

@@ -1,6 +1,7 @@
 package client_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -148,6 +149,40 @@ func ExampleConsumer_CommitSync() {
 			log.Print(err) // they will come again
 		}
 	}
+}
+
+// Consume, transform, produce: input is committed when what came of it is durable.
+func ExampleProcess() {
+	c, err := client.New()
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer c.Close()
+	err = client.Process(context.Background(), c, client.Processor{
+		Consume: []client.ConsumerOption{client.Group("shouting"), client.Topics("words")},
+		Handle: client.EachRecord(func(_ context.Context, rec *client.Record) ([]*client.Record, error) {
+			return []*client.Record{{Topic: "shouts", Key: rec.Key, Value: bytes.ToUpper(rec.Value)}}, nil
+		}),
+		Poison: client.Poison{Retries: 3, DeadLetter: "words.dead"},
+	})
+	log.Fatal(err)
+}
+
+// Count the records of each minute in each partition.
+func ExampleEachWindow() {
+	c, err := client.New()
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer c.Close()
+	count := func(_ context.Context, w *client.TimeWindow) ([]*client.Record, error) {
+		return []*client.Record{{Topic: "clicks.minutes", Value: fmt.Append(nil, w.Start.Unix(), " ", len(w.Records))}}, nil
+	}
+	err = client.Process(context.Background(), c, client.Processor{
+		Consume: []client.ConsumerOption{client.Group("minutes"), client.Topics("clicks")},
+		Handle:  client.EachWindow(time.Minute, 10*time.Second, count),
+	})
+	log.Fatal(err)
 }
 
 // Keep something for each partition that the member has.

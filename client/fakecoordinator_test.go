@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"slices"
 	"sync"
@@ -27,6 +28,9 @@ type fakeCoordinator struct {
 	before, after func(what string) error
 	opened        int
 }
+
+// errMute has a member taken in, and nothing ever said to it.
+var errMute = errors.New("mute")
 
 // fakeGroupMember is a member on a stream.
 type fakeGroupMember struct {
@@ -107,7 +111,7 @@ func (c *fakeCoordinator) expel() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, m := range slices.Collect(maps.Values(c.members)) {
-		c.handle(&groups.HeartbeatRequest{Group: m.key.Group, Member: m.key.Member, Instance: m.instance, Epoch: groups.EpochLeave})
+		_, _ = c.handle(&groups.HeartbeatRequest{Group: m.key.Group, Member: m.key.Member, Instance: m.instance, Epoch: groups.EpochLeave})
 		m.w.Ended(mq.Errorf(mq.UnknownMemberID, "put out"))
 		delete(c.members, m.key)
 	}
@@ -239,7 +243,9 @@ func (f *fakeBroker) OpenGroup(_ context.Context, s *server.Session, open *quicp
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if err := c.allow(f.node, "open"); err != nil {
+	if err := c.allow(f.node, "open"); errors.Is(err, errMute) {
+		return &fakeGroupMember{c: c, w: w}, nil
+	} else if err != nil {
 		return nil, err
 	}
 	c.refresh()

@@ -106,7 +106,7 @@ func TopicPattern(pattern string) ConsumerOption {
 }
 
 // InstanceID makes the member a static one: when it is closed its partitions stay its own until the group's session timeout (45 s by default) is over, and
-// whoever joins under the same instance id by then gets them without any rebalance. One instance at a time: a second one waits until the first has left. At most 256 bytes.
+// whoever joins under the same instance id by then gets them without any rebalance. One instance at a time: a second one waits until the first has left. At most 1,024 bytes.
 func InstanceID(id string) ConsumerOption {
 	return func(c *consumerConfig) error {
 		if id == "" || len(id) > mq.MaxMemberIDBytes {

@@ -124,7 +124,7 @@ func (m *member) run() {
 		}
 		m.sess, m.stream, m.cause = nil, nil, nil
 		m.told()
-		over := m.leaving || k.sealed || k.ctx.Err() != nil
+		over := m.leaving || k.sealed || k.ctx.Err() != nil || errors.Is(err, ErrClosed)
 		if !over {
 			m.judge(err)
 			over = m.fatal != nil
@@ -278,13 +278,12 @@ func (m *member) tell(ctx context.Context, sess *session, stream *quic.Stream) e
 			switch {
 			case m.attached(sess):
 				look.Stop()
-			case sess.doubt(packets):
+			case looks == 1 && sess.doubt(packets): // not even what was sent was acknowledged
 				sess.close(mq.Canceled, "the coordinator has fallen silent")
 				return mq.Errorf(mq.NetworkException, "the coordinator has fallen silent")
 			case looks > answerLooks:
 				return mq.Errorf(mq.CoordinatorNotAvailable, "the coordinator does not answer")
 			}
-			packets = sess.packets()
 		case <-ctx.Done():
 			return nil
 		}
@@ -378,6 +377,25 @@ func (m *member) exchange(ctx context.Context, sess *session, req quicproto.Requ
 	return err
 }
 
+// awaitAttached waits, if the coordinator knows the member, until it is attached to it; false if it is not, or will not be.
+func (m *member) awaitAttached(ctx context.Context) bool {
+	for {
+		m.k.mu.Lock()
+		attached, known, changed := m.sess != nil, m.started && m.epoch > 0, m.changed
+		m.k.mu.Unlock()
+		if attached || !known {
+			return attached
+		}
+		select {
+		case <-changed:
+		case <-m.left:
+			return false
+		case <-ctx.Done():
+			return false
+		}
+	}
+}
+
 // leave gives up everything and leaves the group: after the last commit, and at once.
 func (m *member) leave() {
 	k := m.k
@@ -397,15 +415,15 @@ func (m *member) leave() {
 	for _, cl := range list {
 		m.stop(cl)
 	}
-	attached := m.sess != nil
 	k.mu.Unlock()
-	if attached && turn {
+	if m.awaitAttached(ctx) && turn {
 		m.release(ctx, list)
+		m.awaitAttached(ctx)
 	}
 	k.mu.Lock()
 	m.leaving = true
 	close(m.quit)
-	attached = m.stream != nil
+	attached := m.stream != nil
 	k.mu.Unlock()
 	m.kick()
 	if attached {

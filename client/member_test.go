@@ -39,7 +39,8 @@ func inParty(t *testing.T, partitions int, f func(p *party)) {
 // join has a member join on a client of its own; leave has it stop and close.
 func (p *party) join(name string, opts ...ConsumerOption) (leave func()) {
 	c := p.g.client(ClientID(name))
-	k, err := c.NewConsumer(append([]ConsumerOption{Group("g"), Topics("t"), AutoCommit(time.Second),
+	k, err := c.NewConsumer(append([]ConsumerOption{
+		Group("g"), Topics("t"), AutoCommit(time.Second),
 		OnAssigned(func(_ context.Context, _ *Consumer, list []TopicPartition) { p.take(name, list) }),
 		OnRevoked(func(_ context.Context, _ *Consumer, list []TopicPartition) { p.drop(name, list, &p.revoked) }),
 		OnLost(func(_ context.Context, _ *Consumer, list []TopicPartition) { p.drop(name, list, &p.lost) }),
@@ -143,7 +144,9 @@ func (p *party) produce(n int) {
 	}
 	for i := range n {
 		b.Reset()
-		b.Append(mq.Record{Timestamp: time.Now().UnixMilli(), Value: fmt.Append(nil, i)})
+		if err := b.Append(mq.Record{Timestamp: time.Now().UnixMilli(), Value: fmt.Append(nil, i)}); err != nil {
+			p.t.Fatal(err)
+		}
 		batch, err := b.Build(nil, mq.NoProducerID, mq.NoProducerEpoch, mq.NoSequence)
 		if err != nil {
 			p.t.Fatal(err)
@@ -222,9 +225,9 @@ func TestChurnOfMembersAndCoordinatorsLosesAndDoublesNothing(t *testing.T) {
 	for seed := range uint64(4) {
 		inParty(t, 8, func(p *party) {
 			p.work = time.Millisecond
-			rng := rand.New(rand.NewPCG(seed, 1))
+			rng, faults := rand.New(rand.NewPCG(seed, 1)), rand.New(rand.NewPCG(seed, 2)) // the latter is the coordinator's
 			p.coord.before = func(what string) error {
-				switch r := rng.IntN(20); {
+				switch r := faults.IntN(20); {
 				case r == 0:
 					return mq.Errorf(mq.CoordinatorLoadInProgress, "planted at %s", what)
 				case r == 1 && what != "open":
@@ -233,7 +236,7 @@ func TestChurnOfMembersAndCoordinatorsLosesAndDoublesNothing(t *testing.T) {
 				return nil
 			}
 			p.coord.after = func(string) error {
-				if rng.IntN(10) == 0 {
+				if faults.IntN(10) == 0 {
 					return mq.Errorf(mq.NotCoordinator, "planted: carried out, and the answer lost")
 				}
 				return nil
@@ -311,4 +314,250 @@ func TestStaticMemberComesBackToItsPartitions(t *testing.T) {
 		leaveB()
 		p.once()
 	})
+}
+
+// soon is a context of the bubble.
+func (p *party) soon() context.Context { return soon(p.t) }
+
+// inGroupOfOne runs f with one member of a group on a topic of one partition with so many records.
+func inGroupOfOne(t *testing.T, records int, f func(p *party, k *Consumer, next func() *Record), opts ...ConsumerOption) {
+	inParty(t, 1, func(p *party) {
+		t := p.t
+		p.produce(records)
+		c := p.g.client(RequestTimeout(20 * time.Second))
+		defer c.Close()
+		k, err := c.NewConsumer(append([]ConsumerOption{Group("g"), Topics("t"), AutoCommit(time.Second)}, opts...)...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer k.Close()
+		f(p, k, func() *Record {
+			t.Helper()
+			for rec, err := range k.Records(p.soon()) {
+				if err != nil {
+					t.Fatal(err)
+				}
+				return rec
+			}
+			return nil
+		})
+	})
+}
+
+// committed are the commits of the one partition.
+func (p *party) committed() []mq.Offset {
+	p.coord.mu.Lock()
+	defer p.coord.mu.Unlock()
+	return slices.Clone(p.coord.commits[TopicPartition{"t", 0}])
+}
+
+func TestRecordInHandIsNotCommittedByItself(t *testing.T) {
+	inGroupOfOne(t, 10, func(p *party, k *Consumer, next func() *Record) {
+		next()
+		next()
+		next()
+		time.Sleep(5 * time.Second)
+		if got := p.committed(); !slices.Equal(got, []mq.Offset{2}) {
+			t.Errorf("committed %v with the third in hand", got)
+		}
+		if err := k.CommitSync(p.soon()); err != nil {
+			t.Fatal(err)
+		}
+		next()
+		if err := k.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if got := p.committed(); !slices.Equal(got, []mq.Offset{2, 3}) {
+			t.Errorf("committed %v, closed with the fourth in hand", got)
+		}
+	})
+}
+
+func TestCommitsAreCarriedOutInOrder(t *testing.T) {
+	inGroupOfOne(t, 100, func(p *party, k *Consumer, next func() *Record) {
+		rng := rand.New(rand.NewPCG(7, 0))
+		p.coord.mu.Lock()
+		p.coord.after = func(string) error {
+			switch rng.IntN(3) {
+			case 0:
+				return mq.Errorf(mq.StaleMemberEpoch, "planted")
+			case 1:
+				return mq.Errorf(mq.CoordinatorLoadInProgress, "planted")
+			}
+			return nil
+		}
+		p.coord.mu.Unlock()
+		told := 0
+		for i := range 50 {
+			rec := next()
+			k.CommitAsync(func(err error) {
+				if err != nil {
+					t.Error(err)
+				}
+				told++
+			}, After(rec))
+			if i%10 == 0 {
+				time.Sleep(20 * time.Millisecond)
+			}
+		}
+		at := CommitOffset{Topic: "t", Offset: 50, Metadata: "note"}
+		if err := k.CommitSync(p.soon(), at); err != nil {
+			t.Fatal(err)
+		}
+		got := p.committed()
+		if !slices.IsSorted(got) || got[len(got)-1] != 50 || told != 50 {
+			t.Errorf("%d were told; committed %v", told, got)
+		}
+		p.coord.mu.Lock()
+		p.coord.after = nil
+		p.coord.mu.Unlock()
+		found, err := k.Committed(p.soon())
+		if err != nil || found[TopicPartition{"t", 0}] != at {
+			t.Errorf("%+v, %v", found, err)
+		}
+		lag, err := k.Lag(p.soon())
+		if err != nil || lag[TopicPartition{"t", 0}] != 50 {
+			t.Errorf("lag %v, %v", lag, err)
+		}
+	})
+}
+
+func TestSeekBackIsCommittedAndConsumedAgain(t *testing.T) {
+	inGroupOfOne(t, 10, func(p *party, k *Consumer, next func() *Record) {
+		for range 6 {
+			next()
+		}
+		time.Sleep(3 * time.Second)
+		if err := k.Seek(TopicPartition{"t", 0}, At(2)); err != nil {
+			t.Fatal(err)
+		}
+		if rec := next(); rec.Offset != 2 {
+			t.Errorf("offset %d after Seek", rec.Offset)
+		}
+		next()
+		time.Sleep(3 * time.Second)
+		if got := p.committed(); got[len(got)-1] != 3 {
+			t.Errorf("committed %v", got)
+		}
+	})
+}
+
+func TestCommitOfWhatIsNotAssignedIsRefused(t *testing.T) {
+	inGroupOfOne(t, 1, func(p *party, k *Consumer, next func() *Record) {
+		next()
+		err := k.CommitSync(p.soon(), CommitOffset{Topic: "t", Partition: 7, Offset: 1})
+		wantCode(t, err, mq.InvalidRequest)
+		wantCode(t, k.Assign(Assignment{Topic: "t"}), mq.InvalidRequest)
+	})
+}
+
+func TestPartitionWithoutACommittedOffset(t *testing.T) {
+	inGroupOfOne(t, 3, func(_ *party, _ *Consumer, next func() *Record) {
+		if rec := next(); rec.Offset != 0 {
+			t.Errorf("by default: %d", rec.Offset)
+		}
+	})
+	inGroupOfOne(t, 3, func(p *party, _ *Consumer, next func() *Record) {
+		time.AfterFunc(5*time.Second, func() { p.produce(1) })
+		if rec := next(); rec.Offset != 3 {
+			t.Errorf("from the end: %d", rec.Offset)
+		}
+	}, ResetTo(End()))
+	inGroupOfOne(t, 3, func(p *party, k *Consumer, next func() *Record) {
+		_, err := k.Poll(p.soon())
+		wantCode(t, err, mq.OffsetOutOfRange)
+		if err := k.Seek(TopicPartition{"t", 0}, At(1)); err != nil {
+			t.Fatal(err)
+		}
+		if rec := next(); rec.Offset != 1 {
+			t.Errorf("after Seek: %d", rec.Offset)
+		}
+	}, RequireCommitted())
+}
+
+func TestMemberThatIsRefusedForGoodSaysWhy(t *testing.T) {
+	inGroupOfOne(t, 1, func(p *party, k *Consumer, _ func() *Record) {
+		p.coord.before = func(string) error { return mq.Errorf(mq.GroupMaxSizeReached, "planted") }
+		for range 2 {
+			_, err := k.Poll(p.soon())
+			wantCode(t, err, mq.GroupMaxSizeReached)
+		}
+	})
+}
+
+// A coordinator that dies says nothing: the next commit finds out, and the member goes on at the next one, with its partitions.
+func TestCoordinatorThatDiesIsReplaced(t *testing.T) {
+	inGroupOfOne(t, 100, func(p *party, k *Consumer, next func() *Record) {
+		next()
+		p.g.elect(1, 2) // it leads the partition, too
+		p.g.kill(1)
+		p.coord.move(2)
+		next()
+		began := time.Now()
+		if err := k.CommitSync(p.soon()); err != nil {
+			t.Fatal(err)
+		}
+		if took := time.Since(began); took > 5*time.Second {
+			t.Errorf("it took %v", took)
+		}
+		p.coord.mu.Lock()
+		opened := p.coord.opened
+		p.coord.mu.Unlock()
+		if rec := next(); rec.Offset != 2 || opened != 2 {
+			t.Errorf("record %d after %d streams", rec.Offset, opened)
+		}
+	}, AutoCommit(0))
+}
+
+// One that takes a member in, and then says nothing while it is there, is asked again.
+func TestCoordinatorThatDoesNotAnswerIsAskedAgain(t *testing.T) {
+	inGroupOfOne(t, 1, func(p *party, _ *Consumer, next func() *Record) {
+		asked := 0
+		p.coord.before = func(what string) error {
+			if what != "open" {
+				return nil
+			}
+			if asked++; asked == 1 {
+				return errMute
+			}
+			return nil
+		}
+		began := time.Now()
+		next()
+		if took := time.Since(began); took < 10*time.Second || took > 30*time.Second {
+			t.Errorf("it took %v", took)
+		}
+	})
+}
+
+func TestConsumerOptionsOfAGroupAreChecked(t *testing.T) {
+	c, err := New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	for i, opts := range [][]ConsumerOption{
+		{Topics("t")},
+		{Group("g")},
+		{Group("")},
+		{Group("g"), Topics("t"), Assign("t", 0, Start())},
+		{Group("g"), Topics("a b")},
+		{Group("g"), Topics("t"), RequireCommitted(), ResetTo(End())},
+		{Group("g"), TopicPattern("(")},
+		{Group("g"), Topics("t"), Assignor("fair")},
+		{Group("g"), Topics("t"), InstanceID("")},
+		{Group("g"), Topics("t"), RebalanceTimeout(0)},
+		{Group("g"), Topics("t"), AutoCommit(-1)},
+	} {
+		if k, err := c.NewConsumer(opts...); err == nil {
+			t.Errorf("options %d are taken", i)
+			k.Close()
+		}
+	}
+	k, err := c.NewConsumer(Assign("t", 0, Start()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer k.Close()
+	wantCode(t, k.CommitSync(context.Background()), mq.InvalidRequest)
 }
