@@ -10,15 +10,21 @@ import (
 
 // fakeMember notes what the server does with it.
 type fakeMember struct {
+	opened chan opening
+	said   chan string
+	beats  chan *quicproto.Heartbeat
+	refuse error // that it is opened
+	leave  error // what it gets when it leaves
+}
+
+// opening is what a member was opened with.
+type opening struct {
 	open    *quicproto.OpenGroup
 	watcher server.MemberWatcher
-	said    chan string
-	beats   chan *quicproto.Heartbeat
-	leave   error
 }
 
 func newFakeMember() *fakeMember {
-	return &fakeMember{said: make(chan string, 16), beats: make(chan *quicproto.Heartbeat, 16)}
+	return &fakeMember{opened: make(chan opening, 1), said: make(chan string, 16), beats: make(chan *quicproto.Heartbeat, 16)}
 }
 
 func (m *fakeMember) Heartbeat(h *quicproto.Heartbeat) { m.beats <- h }
@@ -34,12 +40,15 @@ func (m *fakeMember) Leave(ctx context.Context) error {
 func (m *fakeMember) Detach() { m.said <- "detached" }
 
 func (b *fakeBroker) OpenGroup(_ context.Context, s *server.Session, open *quicproto.OpenGroup, w server.MemberWatcher) (server.Member, error) {
-	if err := b.allowed(s); err != nil {
-		return nil, err
+	b.mu.Lock()
+	m := b.member
+	b.mu.Unlock()
+	if m.refuse != nil {
+		return nil, m.refuse
 	}
-	b.member.open, b.member.watcher = open, w
+	m.opened <- opening{open, w}
 	w.Assigned(&quicproto.Assignment{Epoch: 1, Changed: true})
-	return b.member, nil
+	return m, b.allowed(s)
 }
 
 func (b *fakeBroker) FindCoordinator(_ context.Context, s *server.Session, group string) (*quicproto.FindCoordinatorResponse, error) {

@@ -25,30 +25,37 @@ func (m *fakeMember) wantSaid(t *testing.T, want string) {
 	}
 }
 
-func openGroup(f *fixture, c *client) *channel {
-	f.broker.member = newFakeMember()
-	return c.open(&quicproto.OpenGroup{Group: "g", Member: "m"})
+// openGroup opens a group stream as a fake member, which change may prepare.
+func openGroup(f *fixture, c *client, change ...func(*fakeMember)) (*channel, *fakeMember) {
+	m := newFakeMember()
+	for _, prepare := range change {
+		prepare(m)
+	}
+	f.broker.mu.Lock()
+	f.broker.member = m
+	f.broker.mu.Unlock()
+	return c.open(&quicproto.OpenGroup{Group: "g", Member: "m"}), m
 }
 
 func TestMemberIsPushedItsAssignments(t *testing.T) {
 	f := start(t, server.Limits{})
-	s := openGroup(f, f.dial(t))
+	s, m := openGroup(f, f.dial(t))
 	if a := recv[*quicproto.Assignment](s); a.Epoch != 1 || !a.Changed {
 		t.Errorf("%+v", a)
 	}
-	m := f.broker.member
-	if m.open.Group != "g" || m.open.Member != "m" {
-		t.Errorf("opened %+v", m.open)
+	with := <-m.opened
+	if with.open.Group != "g" || with.open.Member != "m" {
+		t.Errorf("opened %+v", with.open)
 	}
-	before := m.watcher.Heard()
+	before := with.watcher.Heard()
 	s.send(&quicproto.Heartbeat{Epoch: 1, Owns: true})
 	if h := <-m.beats; h.Epoch != 1 || !h.Owns {
 		t.Errorf("%+v", h)
 	}
-	if m.watcher.Heard() == before {
+	if with.watcher.Heard() == before {
 		t.Error("nothing was heard of a client that spoke")
 	}
-	m.watcher.Assigned(&quicproto.Assignment{Epoch: 2})
+	with.watcher.Assigned(&quicproto.Assignment{Epoch: 2})
 	if a := recv[*quicproto.Assignment](s); a.Epoch != 2 {
 		t.Errorf("%+v", a)
 	}
@@ -58,77 +65,79 @@ func TestMemberIsPushedItsAssignments(t *testing.T) {
 func TestWhoEndsInOrderHasLeft(t *testing.T) {
 	f := start(t, server.Limits{})
 	t.Run("stream", func(t *testing.T) {
-		s := openGroup(f, f.dial(t))
+		s, m := openGroup(f, f.dial(t))
 		recv[*quicproto.Assignment](s)
 		must(t, s.st.Close())
-		f.broker.member.wantSaid(t, "left")
+		m.wantSaid(t, "left")
 		if _, err := s.next(); !errors.Is(err, io.EOF) {
 			t.Errorf("then %v", err)
 		}
 	})
 	t.Run("session", func(t *testing.T) {
 		c := f.dial(t)
-		recv[*quicproto.Assignment](openGroup(f, c))
+		s, m := openGroup(f, c)
+		recv[*quicproto.Assignment](s)
 		must(t, c.conn.CloseWithError(0, "done"))
-		f.broker.member.wantSaid(t, "left")
+		m.wantSaid(t, "left")
 	})
 	t.Run("control stream", func(t *testing.T) {
 		c := f.dial(t)
-		recv[*quicproto.Assignment](openGroup(f, c))
+		s, m := openGroup(f, c)
+		recv[*quicproto.Assignment](s)
 		must(t, c.control.st.Close())
-		f.broker.member.wantSaid(t, "left")
+		m.wantSaid(t, "left")
 	})
 	t.Run("reset", func(t *testing.T) {
-		s := openGroup(f, f.dial(t))
+		s, m := openGroup(f, f.dial(t))
 		recv[*quicproto.Assignment](s)
 		s.st.CancelWrite(quic.StreamErrorCode(quicproto.ErrorCode(mq.Canceled)))
-		f.broker.member.wantSaid(t, "detached")
+		m.wantSaid(t, "detached")
 	})
 	t.Run("broken session", func(t *testing.T) {
 		c := f.dial(t)
-		recv[*quicproto.Assignment](openGroup(f, c))
+		s, m := openGroup(f, c)
+		recv[*quicproto.Assignment](s)
 		must(t, c.conn.CloseWithError(quic.ApplicationErrorCode(quicproto.ErrorCode(mq.Canceled)), "lost"))
-		f.broker.member.wantSaid(t, "detached")
+		m.wantSaid(t, "detached")
 	})
 	t.Run("violation", func(t *testing.T) {
 		c := f.dial(t)
-		s := openGroup(f, c)
+		s, m := openGroup(f, c)
 		recv[*quicproto.Assignment](s)
 		s.send(&quicproto.Pause{})
-		f.broker.member.wantSaid(t, "detached")
+		m.wantSaid(t, "detached")
 		if code, _ := c.closedWith(); code != mq.ProtocolViolation {
 			t.Errorf("closed with %v", code)
 		}
 	})
 	t.Run("server closes", func(t *testing.T) {
 		f := start(t, server.Limits{})
-		s := openGroup(f, f.dial(t))
+		s, m := openGroup(f, f.dial(t))
 		recv[*quicproto.Assignment](s)
 		f.Close()
-		f.broker.member.wantSaid(t, "detached")
+		m.wantSaid(t, "detached")
 	})
 }
 
 func TestMemberHearsWhyItsStreamEnds(t *testing.T) {
 	f := start(t, server.Limits{})
 	c := f.dial(t)
-	s := openGroup(f, c)
+	s, m := openGroup(f, c)
 	recv[*quicproto.Assignment](s)
-	f.broker.member.watcher.Ended(mq.Errorf(mq.FencedMemberEpoch, "another"))
+	(<-m.opened).watcher.Ended(mq.Errorf(mq.FencedMemberEpoch, "another"))
 	if e := recv[*quicproto.Close](s); e.Code != mq.FencedMemberEpoch || e.Msg != "another" {
 		t.Errorf("%+v", e)
 	}
-	f.broker.member.wantSaid(t, "detached")
+	m.wantSaid(t, "detached")
 	// The session goes on.
-	s = openGroup(f, c)
+	s, _ = openGroup(f, c, func(m *fakeMember) { m.leave = mq.Errorf(mq.NotCoordinator, "elsewhere") })
 	recv[*quicproto.Assignment](s)
-	f.broker.member.leave = mq.Errorf(mq.NotCoordinator, "elsewhere")
 	must(t, s.st.Close())
 	if e := recv[*quicproto.Close](s); e.Code != mq.NotCoordinator {
 		t.Errorf("%+v", e)
 	}
-	f.broker.deny = func(*server.Session) error { return mq.Errorf(mq.GroupAuthorizationFailed, "no") }
-	if e := recv[*quicproto.Close](openGroup(f, c)); e.Code != mq.GroupAuthorizationFailed {
+	s, _ = openGroup(f, c, func(m *fakeMember) { m.refuse = mq.Errorf(mq.GroupAuthorizationFailed, "no") })
+	if e := recv[*quicproto.Close](s); e.Code != mq.GroupAuthorizationFailed {
 		t.Errorf("%+v", e)
 	}
 }
