@@ -37,8 +37,8 @@ func catchUp(t testing.TB, l, f *node, epoch mq.Epoch) {
 	_, _, from, _ := f.p.Offsets()
 	_, err := l.p.ReadReplica(context.Background(), epoch, from, 3000, &ReadBuffer{})
 	if mq.CodeOf(err) == mq.OffsetOutOfRange {
-		start, _, _, tiered := l.p.Offsets()
-		err = f.p.ResetToTiered(context.Background(), epoch, tiered, start)
+		_, _, _, tiered := l.p.Offsets()
+		err = f.p.ResetToTiered(context.Background(), epoch, tiered, l.p.ResetStart())
 	}
 	if err != nil {
 		t.Fatal(err)
@@ -163,6 +163,39 @@ func TestKeptLogThatPartedBeginsAnew(t *testing.T) {
 		t.Fatal(err)
 	}
 	if !bytes.Equal(f.read(0), l.read(0)) {
+		t.Error("it is another log")
+	}
+}
+
+// A leader that has lost its disk has nothing in its log of what was tiered: a replica that follows it begins where that log does, and not at the log start again and again.
+func TestReplicaOfAKeptPartitionThatHasLostItsLogBeginsWhereThatDoes(t *testing.T) {
+	store, l, f := keepers(t)
+	for range 6 {
+		l.must(plain(2))
+	}
+	store.upload(t, l.p, 12)
+	lost := newNode(t, 3, store)
+	lost.cfg.KeepLocal = true
+	lost.restart(store.checkpoint)
+	if from, rebased, err := lost.p.Rebase(store.checkpoint); err != nil || !rebased {
+		t.Fatalf("it goes on at %d, %v", from, err)
+	}
+	if err := lost.p.Lead(2, 0, []Replica{{3, 1}}); err != nil {
+		t.Fatal(err)
+	}
+	lost.must(plain(2))
+	lost.evict()
+	if err := f.p.Follow(2, 3); err != nil {
+		t.Fatal(err)
+	}
+	catchUp(t, lost, f, 2)
+	if _, _, end, _ := f.p.Offsets(); end != 14 || f.first() != 12 {
+		t.Errorf("the log of the replica is [%d, %d)", f.first(), end)
+	}
+	if err := f.p.Lead(3, 0, []Replica{{2, 1}}); err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(f.read(0), lost.read(0)) {
 		t.Error("it is another log")
 	}
 }

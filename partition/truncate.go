@@ -162,7 +162,7 @@ func parting(a, b mq.EpochHistory, end mq.Offset) mq.Offset {
 	return end
 }
 
-// ResetToTiered is Reset to what the metadata says now, which it fetches. tieredEnd and logStart are the leader's: with metadata that is behind that
+// ResetToTiered is Reset to what the metadata says now, which it fetches. tieredEnd and logStart are the leader's, the latter by its ResetStart: with metadata that is behind that
 // tiered end it fails with OffsetNotAvailable, and may be tried again. Without an object store, and with KeepLocal where the tiered end is
 // beyond it, the log goes on at the leader's log start, with nothing known of what lies below.
 func (p *Partition) ResetToTiered(ctx context.Context, epoch mq.Epoch, tieredEnd, logStart mq.Offset) error {
@@ -180,6 +180,17 @@ func (p *Partition) ResetToTiered(ctx context.Context, epoch mq.Epoch, tieredEnd
 		tiered = Checkpoint{End: logStart}
 	}
 	return p.Reset(epoch, tiered)
+}
+
+// ResetStart is the log start that this leader tells to a follower that is to begin anew, for its ResetToTiered. With KeepLocal it is where this node's own log begins if that is later, as
+// after a Rebase: from further below nothing can be replicated.
+func (p *Partition) ResetStart() mq.Offset {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.cfg.KeepLocal {
+		return max(p.marks.logStart(), p.firstInLog())
+	}
+	return p.marks.logStart()
 }
 
 // restart empties the log and has it go on at the checkpoint. The caller holds mu.

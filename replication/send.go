@@ -149,8 +149,8 @@ func (s *sender) say(ctx context.Context, c *cursor, now time.Time, room int64) 
 		epoch, end := c.partition.EndOffsetForEpoch(asked)
 		m.Truncates = append(m.Truncates, &replicationpb.Truncate{Handle: c.handle, Round: round, Epoch: int32(epoch), End: int64(end)})
 	case phaseReset:
-		start, _, _, tiered := c.partition.Offsets()
-		m.Resets = append(m.Resets, &replicationpb.Reset{Handle: c.handle, Round: round, TieredEnd: int64(tiered), LogStart: int64(start)})
+		_, _, _, tiered := c.partition.Offsets()
+		m.Resets = append(m.Resets, &replicationpb.Reset{Handle: c.handle, Round: round, TieredEnd: int64(tiered), LogStart: int64(c.partition.ResetStart())})
 	case phaseStream:
 		if room <= 0 {
 			p.block(c)
