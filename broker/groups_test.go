@@ -451,6 +451,30 @@ func TestMembersGoOnAtTheNextCoordinator(t *testing.T) {
 	m.Detach()
 }
 
+// A coordinator that has not noticed yet that another one was in its place, and that its node leads again, writes nothing of what it knew before.
+func TestCoordinatorWritesInItsOwnEpochOnly(t *testing.T) {
+	f := newFixture(t, 1)
+	f.coordinate(1)
+	f.create("orders", 1)
+	f.must2(f.FindCoordinator(t.Context(), alice, "billing"))
+	f.commitFor("billing", "orders", 7, 0)
+	part := f.partition(mq.OffsetsTopic, 0)
+	f.must(part.Follow(part.Epoch()+1, other))
+	f.must(part.Lead(part.Epoch()+1, 1000, replicasOf(self)))
+	end := logEnd(part)
+	_, err := f.CommitOffsets(t.Context(), alice, &quicproto.CommitOffsetsRequest{Group: "billing", Epoch: -1, Topics: []quicproto.TopicOffsets{{
+		Topic: "orders", Offsets: []quicproto.CommittedOffset{{Offset: 3}},
+	}}})
+	wantCode(t, "commit", err, mq.NotCoordinator, mq.OffsetsTopic)
+	if got := logEnd(part); got != end {
+		t.Errorf("the log goes on from %d to %d", end, got)
+	}
+	f.groups().Reconcile()
+	if got := f.committed("billing", "orders", 0); got != 7 {
+		t.Errorf("committed: %d", got)
+	}
+}
+
 // Who lives stays, though it says nothing; who is not heard of any more is put out after the session timeout.
 func TestSessionIsTheMembersLiveness(t *testing.T) { synctest.Test(t, sessionIsTheMembersLiveness) }
 

@@ -26,6 +26,17 @@ func LogBytes(b mq.Batch) int64 { return int64(len(b)) }
 // UnknownProducerID, InvalidRequest (overlaps a batch without being it). After it was appended, so that whether
 // it survives is not known: NotLeaderOrFollower, KafkaStorageError, ShuttingDown, PartitionQuarantined.
 func (p *Partition) Append(b mq.Batch, want mq.Durability, done Completion) {
+	p.appendIn(mq.NoEpoch, b, want, done)
+}
+
+// AppendIn is Append for one whose batch is of use in one leader epoch only, for it was made of what had been read in that one: FencedLeaderEpoch when this node leads in another
+// one by now.
+func (p *Partition) AppendIn(epoch mq.Epoch, b mq.Batch, want mq.Durability, done Completion) {
+	p.appendIn(epoch, b, want, done)
+}
+
+// appendIn is both; NoEpoch is any.
+func (p *Partition) appendIn(epoch mq.Epoch, b mq.Batch, want mq.Durability, done Completion) {
 	now := p.cfg.Now()
 	settings := p.cfg.Settings()
 	timestamp := int64(-1)
@@ -38,7 +49,10 @@ func (p *Partition) Append(b mq.Batch, want mq.Durability, done Completion) {
 		keys = checkKeys(b) // outside the lock, too
 	}
 	p.mu.Lock()
-	appended, err := p.append(b, want, settings, keys, timestamp, now, done)
+	appended, err := false, p.mustLeadIn(epoch)
+	if err == nil {
+		appended, err = p.append(b, want, settings, keys, timestamp, now, done)
+	}
 	if err != nil {
 		p.count(func(c *Counters) { c.Refused.Add(1) })
 		p.outcomes = append(p.outcomes, outcome{done, AppendResult{Err: err, Timestamp: -1, LogStart: p.marks.logStart()}})
@@ -49,6 +63,17 @@ func (p *Partition) Append(b mq.Batch, want mq.Durability, done Completion) {
 		return
 	}
 	p.cfg.Tail.reclaim()
+}
+
+// mustLeadIn is nil when this node leads in epoch. The caller holds mu.
+func (p *Partition) mustLeadIn(epoch mq.Epoch) error {
+	if err := p.mustLead(); err != nil {
+		return err
+	}
+	if epoch != mq.NoEpoch && epoch != p.epoch {
+		return mq.Errorf(mq.FencedLeaderEpoch, "partition %s: append in leader epoch %d, but it is led in epoch %d", p.name(), epoch, p.epoch)
+	}
+	return nil
 }
 
 // checkKeys wants a key in each record: compaction by key could not keep the others.
@@ -115,9 +140,6 @@ func (p *Partition) entry(b mq.Batch, e *tailEntry) wal.Entry {
 
 // admit refuses what this partition can not or may not take now. The caller holds mu.
 func (p *Partition) admit(b mq.Batch, want mq.Durability, settings Settings) error {
-	if err := p.mustLead(); err != nil {
-		return err
-	}
 	if err := p.lease(); err != nil && want != mq.DurabilityNone {
 		return err
 	}

@@ -31,5 +31,6 @@
 //
 //  1. One mutex per shard, held for memory work only: never while an append is handed over, and never while anybody is told anything.
 //  2. Batches of a shard go to the partition in the order of its decisions, from one goroutine at a time.
-//  3. A shard that is dead appends nothing and tells nothing; the next one of its partition is made when its last append was handed over.
+//  3. What a shard appends is in the log in its own leader epoch or not at all: whatever was decided in between by others is not overwritten by what it knew before.
+//  4. A shard that is dead appends nothing and tells nothing; the next one of its partition is made when its last append was handed over.
 package coordinator

@@ -208,7 +208,7 @@ func (e *entry) append() bool {
 		return true
 	}
 	e.records = nil
-	s.part.Append(batch, mq.DurabilityAll, e)
+	s.part.AppendIn(s.epoch, batch, mq.DurabilityAll, e) // this node may lead again by now, after another one has changed what this was decided by
 	return true
 }
 
