@@ -29,9 +29,12 @@ type groupStream struct {
 
 var _ MemberWatcher = (*groupStream)(nil)
 
-// Assigned implements MemberWatcher.
+// Assigned implements MemberWatcher. What was not written yet need not be, but for the partitions where they are as in that.
 func (g *groupStream) Assigned(a *quicproto.Assignment) {
 	g.mu.Lock()
+	if g.next != nil && g.next.Changed && !a.Changed {
+		a = &quicproto.Assignment{Epoch: a.Epoch, Changed: true, Partitions: g.next.Partitions}
+	}
 	g.next = a
 	g.mu.Unlock()
 	signal(g.wake)
