@@ -82,13 +82,18 @@ func newFixture(t testing.TB, brokers int) *fixture {
 		FormCluster: &metadatapb.FormCluster{ClusterId: clusterID[:], FeatureLevel: 1},
 	}})
 	for node := self; int(node) <= brokers; node++ {
-		f.decide(&metadatapb.Command{Kind: &metadatapb.Command_RegisterBroker{RegisterBroker: &metadatapb.RegisterBroker{
-			ClusterId: clusterID[:], NodeId: int32(node), Incarnation: 1, DirId: bytes.Repeat([]byte{byte(node)}, 16), MaxFeatureLevel: 1,
-			Endpoints: []*metadatapb.Endpoint{{Listener: broker.ListenerQUIC, Host: "::1", Port: uint32(9000 + node)}},
-		}}})
+		f.register(int32(node))
 	}
 	f.proposed = 0
 	return f
+}
+
+// register has a broker come.
+func (f *fixture) register(node int32) {
+	f.decide(&metadatapb.Command{Kind: &metadatapb.Command_RegisterBroker{RegisterBroker: &metadatapb.RegisterBroker{
+		ClusterId: clusterID[:], NodeId: node, Incarnation: 1, DirId: bytes.Repeat([]byte{byte(node)}, 16), MaxFeatureLevel: 1,
+		Endpoints: []*metadatapb.Endpoint{{Listener: broker.ListenerQUIC, Host: "::1", Port: uint32(9000 + node)}},
+	}}})
 }
 
 // again is a broker as the next run of the node makes it.

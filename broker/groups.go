@@ -94,12 +94,14 @@ func (b *Broker) offsetsTopic(ctx context.Context) (*metadata.Topic, error) {
 	return nil, mq.Errorf(mq.CoordinatorNotAvailable, "topic %s is being made", mq.OffsetsTopic)
 }
 
-// makeOffsetsTopic makes it with as many replicas as new topics get by default: it is not made with fewer because some of the brokers are away, for it would stay like that.
+// makeOffsetsTopic makes it with as many replicas as new topics get by default: it is not made with fewer because some of the brokers are away, or were never there yet, for it would
+// stay like that.
 func (b *Broker) makeOffsetsTopic(ctx context.Context) error {
 	img := b.cfg.Controller.Image()
-	placed, err := metadata.PlaceTopic(img, b.cfg.OffsetsPartitions, img.Defaults.Replicas(len(img.Brokers())))
+	replicas := img.Defaults.Replicas(max(len(img.Brokers()), controllerNodes(img)))
+	placed, err := metadata.PlaceTopic(img, b.cfg.OffsetsPartitions, replicas)
 	if err != nil {
-		return err
+		return mq.Wrapf(err, "it is to have %d replicas (default.replication.factor)", replicas)
 	}
 	id, err := mq.NewTopicID(b.cfg.Random)
 	if err != nil {
@@ -109,6 +111,15 @@ func (b *Broker) makeOffsetsTopic(ctx context.Context) error {
 		Id: id[:], Name: mq.OffsetsTopic, Assignments: assignments(placed), Configs: offsetsConfigs(img),
 	}}})
 	return err
+}
+
+// controllerNodes is how many nodes are controllers. They are known from the beginning: a cluster that has several is not one of a single broker because the others have only just been started.
+func controllerNodes(img *metadata.Image) int {
+	nodes := make(map[mq.NodeID]bool)
+	for _, c := range img.Controllers() {
+		nodes[c.Node] = true
+	}
+	return len(nodes)
 }
 
 // offsetsConfigs are the settings of the topic of the groups' state, whatever the cluster's defaults are: its log is trimmed by the coordinators and by nothing else, and

@@ -1,6 +1,7 @@
 package broker_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	metadatapb "github.com/rustmq/rustmq/api/metadata/v1"
 	"github.com/rustmq/rustmq/broker"
 	"github.com/rustmq/rustmq/broker/coordinator"
 	"github.com/rustmq/rustmq/group"
@@ -168,6 +170,27 @@ func TestTopicOfOffsetsIsNotMadeWithFewerReplicasBecauseBrokersAreAway(t *testin
 	f.decide(fence(other, f.Image()))
 	_, err := f.FindCoordinator(t.Context(), alice, "billing")
 	wantCode(t, "find", err, mq.CoordinatorNotAvailable, mq.OffsetsTopic)
+}
+
+// Of the three nodes that formed the cluster one is a broker already.
+func TestTopicOfOffsetsWaitsForBrokersThatHaveNotComeYet(t *testing.T) {
+	f := newFixture(t, 1)
+	f.coordinate(2)
+	for node := int32(1); node <= 3; node++ {
+		f.decide(&metadatapb.Command{Kind: &metadatapb.Command_AddController{AddController: &metadatapb.AddController{
+			NodeId: node, DirId: bytes.Repeat([]byte{byte(node)}, 16), MaxFeatureLevel: 1,
+			Endpoint: &metadatapb.Endpoint{Listener: "rpc", Host: "::1", Port: uint32(9100 + node)},
+		}}})
+	}
+	_, err := f.FindCoordinator(t.Context(), alice, "billing")
+	wantCode(t, "find", err, mq.CoordinatorNotAvailable, mq.OffsetsTopic, "3 replicas", "default.replication.factor")
+	for node := int32(2); node <= 3; node++ {
+		f.register(node)
+	}
+	f.must2(f.FindCoordinator(t.Context(), alice, "billing"))
+	if got := len(f.Image().TopicByName(mq.OffsetsTopic).Partition(0).Replicas); got != 3 {
+		t.Errorf("%d replicas", got)
+	}
 }
 
 func TestGroupsNeedPermission(t *testing.T) {
