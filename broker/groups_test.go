@@ -298,6 +298,7 @@ func TestLogOfGroupsIsCutAtItsSnapshots(t *testing.T) {
 	began := time.Now()
 	for i := mq.Offset(0); ; i++ {
 		f.commitFor("billing", "orders", i, all...)
+		part.TieredTo(logEnd(part))
 		now := f.Image().Partition(part.ID())
 		if now.LogStart > 0 {
 			f.must(part.SetLogStart(now.LogStart))
@@ -320,6 +321,36 @@ func TestLogOfGroupsIsCutAtItsSnapshots(t *testing.T) {
 			t.Fatalf("no snapshot after %d commits", i)
 		}
 	}
+}
+
+// The log start waits for the object store to have a whole snapshot: what a cluster is restored from begins with one.
+func TestLogOfGroupsIsNotCutBeforeItsSnapshotIsTiered(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFixture(t, 1)
+		f.coordinate(1, func(c *coordinator.Config) { c.SnapshotBytes = 1 << 10 })
+		f.create("orders", 1)
+		f.must2(f.FindCoordinator(t.Context(), alice, "billing"))
+		part := f.partition(mq.OffsetsTopic, 0)
+		for i := range mq.Offset(50) {
+			f.commitFor("billing", "orders", i, 0)
+		}
+		committed := logEnd(part)
+		time.Sleep(time.Minute)
+		end := logEnd(part)
+		if end < committed+2 {
+			t.Fatalf("there is no snapshot in [%d, %d)", committed, end)
+		}
+		part.TieredTo(committed + 1) // with its begin
+		time.Sleep(time.Minute)
+		if start := f.Image().Partition(part.ID()).LogStart; start != 0 {
+			t.Errorf("the log start is %d, and the end of the snapshot is not tiered", start)
+		}
+		part.TieredTo(end)
+		time.Sleep(time.Minute)
+		if start := f.Image().Partition(part.ID()).LogStart; start != committed {
+			t.Errorf("the log start is %d, want %d", start, committed)
+		}
+	})
 }
 
 // memberWatcher hands on what a member is told.

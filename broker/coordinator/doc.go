@@ -20,7 +20,7 @@
 // # Loading and snapshots
 //
 // A shard is loaded from the log start to the log end, once the watermark has passed that; a few are read at a time. When the log behind the
-// last snapshot is many times what a snapshot takes, the shard writes one, in pieces between requests. When its end is replicated, the log start is moved to its begin.
+// last snapshot is many times what a snapshot takes, the shard writes one, in pieces between requests. When its end is replicated and in the object store, the log start is moved to its begin.
 //
 // # Members
 //

@@ -17,8 +17,9 @@ const snapshotPiece = 256 << 10
 type snapshot struct {
 	running bool        // the loop's own
 	busy    atomic.Bool // a piece is on its way
-	ended   atomic.Bool // the last piece is replicated
-	begin   mq.Offset   // where it begins; written before busy ends
+	ended   atomic.Bool // the last piece is replicated; the object store is waited for
+	begin   mq.Offset   // where it begins, and where its last piece does; written before busy ends
+	end     mq.Offset
 }
 
 // beginSnapshot begins a snapshot if the log behind the last one is long enough: longer than the snapshot itself, so that all snapshots together are no more than is
@@ -38,6 +39,10 @@ func (s *shard) goOn() {
 		return
 	}
 	if n.ended.Load() {
+		// A cluster may have to be restored from what the object store has by then: that is to begin with a whole snapshot, too.
+		if _, _, _, tiered := s.part.Offsets(); tiered <= n.end { // which is whole batches
+			return
+		}
 		n.running = false
 		n.ended.Store(false)
 		s.trim(n.begin)
@@ -53,6 +58,7 @@ func (s *shard) goOn() {
 		case group.SnapshotBegun:
 			n.begin = base
 		case group.SnapshotEnded:
+			n.end = base
 			n.ended.Store(true)
 		case group.SnapshotWrites:
 		}
