@@ -1,7 +1,6 @@
 package group
 
 import (
-	"regexp"
 	"slices"
 	"time"
 
@@ -102,14 +101,6 @@ func (s *Shard) checkHeartbeat(r *HeartbeatRequest) error {
 
 // maxTimeout is the longest of a member's timeouts: what 32 bits of milliseconds hold.
 const maxTimeout = (1<<31 - 1) * time.Millisecond
-
-// compile makes a pattern of whole names.
-func compile(pattern string) (*regexp.Regexp, error) {
-	if _, err := regexp.Compile(pattern); err != nil {
-		return nil, err // also what is one in parentheses only
-	}
-	return regexp.Compile("^(?:" + pattern + ")$")
-}
 
 // consumerGroup gives the group that a heartbeat is for, as one of the consumer protocol.
 func (s *Shard) consumerGroup(r *HeartbeatRequest) (*group, error) {

@@ -73,7 +73,9 @@ const (
 	// subscribes to. What is more is a pattern.
 	MaxSubscribedTopics = 10_000
 
-	// MaxPatternBytes is the longest pattern of topic names.
+	// MaxPatternBytes is the longest pattern of topic names, in bytes and,
+	// with what it repeats written out, about in steps of its program: it
+	// is held against each character of each topic's name.
 	MaxPatternBytes = 4096
 
 	// MaxOffsetsPerCommit is the most partitions of one commit: with the
