@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -15,6 +16,7 @@ import (
 	"github.com/rustmq/rustmq/broker"
 	"github.com/rustmq/rustmq/broker/coordinator"
 	"github.com/rustmq/rustmq/group"
+	"github.com/rustmq/rustmq/metadata"
 	"github.com/rustmq/rustmq/mq"
 	"github.com/rustmq/rustmq/quicproto"
 	"github.com/rustmq/rustmq/quicproto/server"
@@ -558,6 +560,77 @@ func sessionIsTheMembersLiveness(t *testing.T) {
 	case <-time.After(5 * time.Second):
 	}
 	m1.Detach()
+}
+
+// A coordinator that was held up for longer than sessions last puts nobody out for what it did not hear meanwhile.
+func TestCoordinatorThatWasHeldUpPutsNobodyOut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFixture(t, 1)
+		var holdUp atomic.Bool
+		f.coordinate(1, func(c *coordinator.Config) {
+			c.Groups.SessionTimeout, c.Groups.HeartbeatInterval = 40*time.Second, 5*time.Second
+			image := c.Image
+			c.Image = func() *metadata.Image {
+				if holdUp.Swap(false) {
+					time.Sleep(5 * time.Minute)
+				}
+				return image()
+			}
+		})
+		f.create("orders", 4)
+		f.must2(f.FindCoordinator(t.Context(), alice, "billing"))
+		w, m := f.join("billing", "m1")
+		a := w.next(t, m)
+		m.Heartbeat(&quicproto.Heartbeat{Epoch: a.Epoch, Owns: true, Owned: a.Partitions})
+		time.Sleep(10 * time.Second)
+		holdUp.Store(true) // the next one to look at the image is the loop
+		time.Sleep(5*time.Minute + 10*time.Second)
+		for _, want := range []int{1, 0} {
+			d, err := f.DescribeGroup(t.Context(), alice, "billing")
+			f.must(err)
+			if len(d.Members) != want {
+				t.Errorf("%d members, want %d", len(d.Members), want)
+			}
+			time.Sleep(time.Minute) // in which nothing is heard of it
+		}
+	})
+}
+
+// While the log has no room nobody is answered, and so nobody is heard: nobody is put out for that.
+func TestCoordinatorWithoutRoomPutsNobodyOut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFixture(t, 1)
+		var full atomic.Bool
+		f.coordinate(1, func(c *coordinator.Config) {
+			c.Groups.SessionTimeout, c.Groups.HeartbeatInterval = 40*time.Second, 5*time.Second
+			reserve := c.Reserve
+			c.Reserve = func(ctx context.Context, bytes int64) error {
+				if full.Load() {
+					return mq.Errorf(mq.StorageFull, "full")
+				}
+				return reserve(ctx, bytes)
+			}
+		})
+		f.create("orders", 4)
+		f.must2(f.FindCoordinator(t.Context(), alice, "billing"))
+		w, m := f.join("billing", "m1")
+		var packets atomicCounter
+		w.heard = packets.next
+		a := w.next(t, m)
+		m.Heartbeat(&quicproto.Heartbeat{Epoch: a.Epoch, Owns: true, Owned: a.Partitions})
+		time.Sleep(10 * time.Second)
+		full.Store(true)
+		go f.commitFor("other", "orders", 7, 0)
+		time.Sleep(5 * time.Minute)
+		full.Store(false)
+		time.Sleep(time.Minute)
+		d, err := f.DescribeGroup(t.Context(), alice, "billing")
+		f.must(err)
+		if len(d.Members) != 1 || d.Members[0].Epoch != a.Epoch {
+			t.Errorf("%+v", d.Members)
+		}
+		m.Detach()
+	})
 }
 
 // What is decided and not replicated is not told, and is forgotten with the leadership.

@@ -206,6 +206,22 @@ func (g *group) revive(s *Shard) {
 	s.timers.set(timer{at: s.now, kind: timerTopics, group: g})
 }
 
+// spare gives everybody the whole time again.
+func (g *group) spare(s *Shard) {
+	if g.protocol == ProtocolClassic {
+		for _, m := range g.classic.byOrder() {
+			g.classic.alive(s, g, m)
+		}
+		return
+	}
+	for _, m := range g.byID() {
+		g.alive(s, m)
+		if len(m.revoking) > 0 || m.mustJoin {
+			g.mustRevoke(s, m)
+		}
+	}
+}
+
 // mayConsume says whether a request is of a member as it is now.
 func (g *group) mayConsume(s *Shard, id, instance string, epoch int32) error {
 	m := g.members[id]

@@ -61,6 +61,14 @@ func (s *Shard) Loaded(now time.Time) error {
 	return nil
 }
 
+// Spare gives every member its whole session timeout from now on, and its whole rebalance timeout: for a host that could not hear of its members for a while, or not answer them.
+func (s *Shard) Spare(now time.Time) {
+	s.now = now
+	for _, id := range sortedKeys(s.groups) {
+		s.groups[id].spare(s)
+	}
+}
+
 // SetTopics tells what topics there are. Before the first time members whose coordinator assigns are answered COORDINATOR_LOAD_IN_PROGRESS. Groups look at them with their next request, or when the next [Shard.Tick] is due, which is at once.
 // What is not newer than what is known changes nothing.
 func (s *Shard) SetTopics(now time.Time, topics *Topics) {

@@ -26,6 +26,7 @@
 //
 // A member on a stream says nothing while nothing changes: its session is its liveness. The shard only knows heartbeats, and gets them from here in its place, as long
 // as something comes from its client. Nothing is said for a member that has not taken note of its last assignment.
+// While this process stands still, or the log takes or replicates nothing, nobody is heard, or answered: nobody is put out for that, and then all have their whole sessions again.
 //
 // # Invariants
 //

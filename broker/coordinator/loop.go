@@ -36,6 +36,7 @@ type hosted struct {
 	born  time.Time
 	fails int       // how many before it have died young, in this epoch
 	look  time.Time // when its members and its log are looked at
+	held  bool      // it was held up: its members could not be heard, or not be answered
 }
 
 func newLoop(c *Coordinator) *loop {
@@ -78,7 +79,7 @@ func (l *loop) step(now time.Time) (next time.Time) {
 		case !h.load.done:
 			soonest(l.load(h, now))
 		default:
-			soonest(h.tick(now))
+			soonest(h.judge(now))
 			if !now.Before(h.look) {
 				h.look = now.Add(lookEvery)
 				h.beatLiving(now)
@@ -182,6 +183,34 @@ func (l *loop) end() {
 		h.bury()
 	}
 	l.c.table.Store(&shardTable{})
+}
+
+// judge is tick, unless the shard is held up: as long as what was decided is not replicated members get no answers, and so are not heard; nor are they while this process
+// stands still. Nobody is put out for that.
+func (h *hosted) judge(now time.Time) time.Time {
+	much := h.c.cfg.Groups.SessionTimeout / 4
+	if !h.look.IsZero() && now.Sub(h.look) > much {
+		h.held = true
+	}
+	if since, waits := h.waitsSince(); waits && now.Sub(since) > much {
+		h.held = true
+		h.retry()
+		return now.Add(roomEvery)
+	}
+	if h.held {
+		h.held = false
+		h.mu.Lock()
+		h.groups.Spare(time.Now())
+		h.mu.Unlock()
+	}
+	return h.tick(now)
+}
+
+// retry appends what the log had no room for, if it has by now.
+func (s *shard) retry() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.flush()
 }
 
 // tick has the group.Shard do what time has made due, and says when to look again.

@@ -47,6 +47,7 @@ type entry struct {
 	bytes   int
 	tells   []tell
 	wakes   []group.Wake
+	made    time.Time
 	base    mq.Offset            // of the batch, once it is replicated
 	settled bool                 // its records are replicated, or it has none
 	then    func(base mq.Offset) // is called when it is told, with where its batch is; nil for none
@@ -128,7 +129,7 @@ func (s *shard) refusal() error {
 
 // entry makes one of effects. The caller holds mu.
 func (s *shard) entry(effects group.Effects) *entry {
-	e := &entry{shard: s, records: effects.Records, wakes: effects.Wakes, settled: len(effects.Records) == 0}
+	e := &entry{shard: s, made: time.Now(), records: effects.Records, wakes: effects.Wakes, settled: len(effects.Records) == 0}
 	for _, r := range effects.Records {
 		e.bytes += len(r.Key) + len(r.Value)
 	}
@@ -308,6 +309,16 @@ func (s *shard) die(err error) {
 		e.tell()
 	}
 	signal(s.c.wake)
+}
+
+// waitsSince is how long the oldest decision has not been told.
+func (s *shard) waitsSince() (since time.Time, waits bool) {
+	s.ack.Lock()
+	defer s.ack.Unlock()
+	if len(s.queue) == 0 {
+		return since, false
+	}
+	return s.queue[0].made, true
 }
 
 func (s *shard) causeOfDeath() error {
