@@ -59,6 +59,7 @@ var floors = []struct {
 	{"pki/join", 2, "a new node's certificate, for a token"},
 	{"quicproto", 1, "frames of the native protocol: below both of their ends"},
 	{"quicproto/udp", 1, "sockets for both ends of the native protocol"},
+	{"quicproto/transport", 1, "what sessions go over: QUIC, or TLS on TCP"},
 	{"quicproto/server", 2, "listener and sessions: declares the broker it needs"},
 	{"mq", 0, "the vocabulary: imports nothing of ours"},
 	{"history", 1, "what clients did and were told, and what of it is wrong"},

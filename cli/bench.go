@@ -32,7 +32,7 @@ const benchHelp = "produce: producers keep a window of records in flight; record
 	"of RustMQ left out, done by two processes as RustMQ's is:\n" +
 	"  quic_bulk_N (produce, consume): N connections of bare quic-go, each on a socket of its own with one stream, 64 KiB writes, in the " +
 	"direction of the figure. N is --connections.\n" +
-	"  tls_bulk (beside it, for comparison): one TLS 1.3 connection over TCP.\n" +
+	"  tls_bulk (beside it, for comparison; with --transport tcp in its place): one TLS 1.3 connection over TCP.\n" +
 	"  store_get_N (consume --from store with --object-store): N ranged reads of the server's bucket at a time, as large as the server's. The figure is " +
 	"given as a ratio to the smaller one of this and quic_bulk_N.\n" +
 	"  quic_floor_N (latency): the composed floor. N producers, one record in flight each, on QUIC streams that stay open, into a file by group " +
@@ -87,7 +87,7 @@ func (a *app) bench(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	o.Client, o.Spawn = conn.options(), a.spawn
+	o.Client, o.Spawn, o.OverTCP = conn.options(), a.spawn, conn.over == client.TCP
 	results, err := bench.Run(c.Context, o)
 	if err != nil {
 		return conn.explain(err)

@@ -26,6 +26,7 @@ func connectFlags(keyNames ...string) []cli.Flag {
 		&cli.StringFlag{Name: "cert", Category: category, Usage: "PEM `FILE` of the certificate to show [$RUSTMQ_CERT]"},
 		&cli.StringFlag{Name: keyNames[0], Aliases: keyNames[1:], Category: category, Usage: "PEM `FILE` of its key [$RUSTMQ_KEY]"},
 		&cli.StringFlag{Name: "rack", Category: category, Usage: "`NAME` of the rack where this client stands: what only the object store has is read from brokers of that rack [$RUSTMQ_RACK]"},
+		&cli.StringFlag{Name: "transport", Category: category, Usage: "`KIND`: auto (QUIC, and TCP where UDP does not get through), quic or tcp (default auto) [$RUSTMQ_TRANSPORT]"},
 		&cli.DurationFlag{Name: "timeout", Category: category, Usage: "`TIME` after which a request, or a record's delivery, has failed (default 30s; 2m for produce) [$RUSTMQ_TIMEOUT]"},
 	}
 }
@@ -34,6 +35,7 @@ func connectFlags(keyNames ...string) []cli.Flag {
 type connection struct {
 	profile
 	timeout time.Duration
+	over    client.TransportKind
 }
 
 // connection resolves: a flag is stronger than the environment, which is stronger than the profile. Without a
@@ -75,6 +77,12 @@ func (a *app) connection(c *cli.Context, fallback time.Duration) (connection, er
 	conn.Cert = or(c.String("cert"), a.env("RUSTMQ_CERT"), conn.Cert)
 	conn.Key = or(c.String("key-file"), a.env("RUSTMQ_KEY"), conn.Key)
 	conn.Rack = or(c.String("rack"), a.env("RUSTMQ_RACK"), conn.Rack)
+	conn.Transport = or(c.String("transport"), a.env("RUSTMQ_TRANSPORT"), conn.Transport)
+	if conn.Transport != "" {
+		if conn.over, err = client.ParseTransport(conn.Transport); err != nil {
+			return conn, usagef("%v", err)
+		}
+	}
 	if (conn.Cert == "") != (conn.Key == "") {
 		return conn, usagef("a certificate and its key go together: --cert and --key-file")
 	}
@@ -96,7 +104,7 @@ func (p *profiles) choose(name string, servers []string) (profile, error) {
 
 // options are the client's.
 func (conn connection) options() []client.Option {
-	opts := []client.Option{client.Servers(conn.Server...), client.ClientID("rustmq-cli"), client.RequestTimeout(conn.timeout)}
+	opts := []client.Option{client.Servers(conn.Server...), client.ClientID("rustmq-cli"), client.RequestTimeout(conn.timeout), client.Transport(conn.over)}
 	if conn.Rack != "" {
 		opts = append(opts, client.Rack(conn.Rack))
 	}

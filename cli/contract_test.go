@@ -89,27 +89,27 @@ func TestConnectionIsFlagThenEnvironmentThenProfile(t *testing.T) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	text := "[mine]\nserver = [\"p:1\"]\nca = \"/p/ca\"\ncert = \"/p/cert\"\nkey = \"/p/key\"\nrack = \"p\"\n"
+	text := "[mine]\nserver = [\"p:1\"]\nca = \"/p/ca\"\ncert = \"/p/cert\"\nkey = \"/p/key\"\nrack = \"p\"\ntransport = \"quic\"\n"
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	environ := []string{"RUSTMQ_SERVER=e:1,e:2", "RUSTMQ_CA=/e/ca", "RUSTMQ_CERT=/e/cert", "RUSTMQ_KEY=/e/key", "RUSTMQ_RACK=e", "RUSTMQ_TIMEOUT=7s"}
-	flags := "--server f:1 --server f:2 --ca /f/ca --cert /f/cert --rack f --timeout 9s "
+	environ := []string{"RUSTMQ_SERVER=e:1,e:2", "RUSTMQ_CA=/e/ca", "RUSTMQ_CERT=/e/cert", "RUSTMQ_KEY=/e/key", "RUSTMQ_RACK=e", "RUSTMQ_TRANSPORT=tcp", "RUSTMQ_TIMEOUT=7s"}
+	flags := "--server f:1 --server f:2 --ca /f/ca --cert /f/cert --rack f --transport auto --timeout 9s "
 	for _, tc := range []struct {
 		environ []string
 		args    string
 		want    string
 	}{
-		{nil, "topic list", "127.0.0.1:9092 - - - - 30s"},
-		{nil, "topic list --profile mine", "p:1 /p/ca /p/cert /p/key p 30s"},
-		{[]string{"RUSTMQ_PROFILE=mine"}, "topic list", "p:1 /p/ca /p/cert /p/key p 30s"},
-		{[]string{"RUSTMQ_PROFILE=other"}, "topic list --profile mine", "p:1 /p/ca /p/cert /p/key p 30s"},
-		{[]string{"RUSTMQ_PROFILE=mine", "RUSTMQ_CA=/e/ca"}, "topic list", "p:1 /e/ca /p/cert /p/key p 30s"},
-		{append([]string{"RUSTMQ_PROFILE=mine"}, environ...), "topic list", "e:1,e:2 /e/ca /e/cert /e/key e 7s"},
-		{environ, "topic list " + flags + "--key /f/key", "f:1,f:2 /f/ca /f/cert /f/key f 9s"},
-		{environ, "consume orders " + flags + "--key-file /f/key", "f:1,f:2 /f/ca /f/cert /f/key f 9s"},
-		{environ, "produce orders --key a " + flags + "--key-file /f/key", "f:1,f:2 /f/ca /f/cert /f/key f 9s"},
-		{environ, "bench latency --key /f/key " + flags, "f:1,f:2 /f/ca /f/cert /f/key f 9s"},
+		{nil, "topic list", "127.0.0.1:9092 - - - - auto 30s"},
+		{nil, "topic list --profile mine", "p:1 /p/ca /p/cert /p/key p quic 30s"},
+		{[]string{"RUSTMQ_PROFILE=mine"}, "topic list", "p:1 /p/ca /p/cert /p/key p quic 30s"},
+		{[]string{"RUSTMQ_PROFILE=other"}, "topic list --profile mine", "p:1 /p/ca /p/cert /p/key p quic 30s"},
+		{[]string{"RUSTMQ_PROFILE=mine", "RUSTMQ_CA=/e/ca"}, "topic list", "p:1 /e/ca /p/cert /p/key p quic 30s"},
+		{append([]string{"RUSTMQ_PROFILE=mine"}, environ...), "topic list", "e:1,e:2 /e/ca /e/cert /e/key e tcp 7s"},
+		{environ, "topic list " + flags + "--key /f/key", "f:1,f:2 /f/ca /f/cert /f/key f auto 9s"},
+		{environ, "consume orders " + flags + "--key-file /f/key", "f:1,f:2 /f/ca /f/cert /f/key f auto 9s"},
+		{environ, "produce orders --key a " + flags + "--key-file /f/key", "f:1,f:2 /f/ca /f/cert /f/key f auto 9s"},
+		{environ, "bench latency --key /f/key " + flags, "f:1,f:2 /f/ca /f/cert /f/key f auto 9s"},
 	} {
 		a, _, _ := testApp(append([]string{"XDG_CONFIG_HOME=" + home}, tc.environ...)...)
 		root := a.commands()
@@ -117,7 +117,7 @@ func TestConnectionIsFlagThenEnvironmentThenProfile(t *testing.T) {
 		leaves(nil, root.Commands, func(_ []string, c *cli.Command) {
 			c.Action = func(ctx *cli.Context) error {
 				conn, err := a.connection(ctx, defaultTimeout)
-				got = strings.Join([]string{strings.Join(conn.Server, ","), or(conn.CA, "-"), or(conn.Cert, "-"), or(conn.Key, "-"), or(conn.Rack, "-"), conn.timeout.String()}, " ")
+				got = strings.Join([]string{strings.Join(conn.Server, ","), or(conn.CA, "-"), or(conn.Cert, "-"), or(conn.Key, "-"), or(conn.Rack, "-"), conn.over.String(), conn.timeout.String()}, " ")
 				return err
 			}
 		})

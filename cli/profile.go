@@ -23,6 +23,8 @@ type profile struct {
 	Cert   string   `toml:"cert"`
 	Key    string   `toml:"key"`
 	Rack   string   `toml:"rack"`
+	// Transport is auto, quic or tcp.
+	Transport string `toml:"transport"`
 }
 
 // profiles is the file: tables by name, and which holds when nothing is said.
@@ -66,7 +68,7 @@ func (a *app) readProfiles() (*profiles, error) {
 		}
 		var parsed profile
 		if err := toml.NewDecoder(strings.NewReader(string(one))).DisallowUnknownFields().Decode(&parsed); err != nil {
-			return nil, mq.Errorf(mq.InvalidConfig, "profiles %s: [%s] may have server, ca, cert, key and rack: %w", p.path, name, err)
+			return nil, mq.Errorf(mq.InvalidConfig, "profiles %s: [%s] may have server, ca, cert, key, rack and transport: %w", p.path, name, err)
 		}
 		p.byName[name] = parsed
 		p.inOrder = append(p.inOrder, name)

@@ -7,10 +7,9 @@ import (
 	"slices"
 	"time"
 
-	"github.com/quic-go/quic-go"
-
 	"github.com/rustmq/rustmq/mq"
 	"github.com/rustmq/rustmq/quicproto"
+	"github.com/rustmq/rustmq/quicproto/transport"
 )
 
 // fetcher is one fetch stream: the subscription of a consumer to partitions that one node leads, or of which it reads what the object store has, on a connection of its own. It lives as long as its stream; then the partitions go
@@ -100,7 +99,7 @@ func (f *fetcher) subscribe() error {
 	f.refers = sess.welcome.Features&quicproto.FeatureTieredReads != 0
 	k.mu.Unlock()
 	ctx, cancel := context.WithTimeout(k.ctx, k.c.cfg.dialTimeout)
-	stream, err := sess.conn.OpenStreamSync(ctx)
+	stream, err := sess.conn.OpenStream(ctx)
 	cancel()
 	if err != nil {
 		return transportError(ctx, err)
@@ -110,7 +109,7 @@ func (f *fetcher) subscribe() error {
 	go func() { // joined below
 		defer close(done)
 		if err := f.tell(ctx, stream); err != nil {
-			abort(stream)
+			stream.Abort(mq.Canceled)
 		}
 	}()
 	frames := quicproto.NewFrameReader(stream, quicproto.MaxRecordsBytes)
@@ -118,7 +117,7 @@ func (f *fetcher) subscribe() error {
 		err = f.read(ctx, frames)
 	}
 	cancel()
-	abort(stream)
+	stream.Abort(mq.Canceled)
 	<-done
 	if errors.Is(err, io.EOF) {
 		return mq.Errorf(mq.NetworkException, "the server closed the fetch stream")
@@ -127,7 +126,7 @@ func (f *fetcher) subscribe() error {
 }
 
 // tell sends what is wanted, and again whenever that changes.
-func (f *fetcher) tell(ctx context.Context, stream *quic.Stream) error {
+func (f *fetcher) tell(ctx context.Context, stream transport.Stream) error {
 	buf := quicproto.AppendFrame(nil, &quicproto.OpenFetch{
 		Isolation: f.k.cfg.isolation, RecordsBytes: uint32(max(f.k.window()/framesAhead, leastFrame)),
 	})

@@ -8,7 +8,10 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"flag"
+	"fmt"
 	"math/big"
+	mathrand "math/rand/v2"
 	"net"
 	"sync"
 	"testing"
@@ -20,7 +23,24 @@ import (
 	"github.com/rustmq/rustmq/quicproto/server"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { goleak.VerifyTestMain(bothTransports{m}) }
+
+// overTCP says that clients of clusters on the machine's network speak TCP. It changes between two runs of all tests.
+var overTCP bool
+
+// bothTransports runs all tests twice: what they say holds over QUIC and over TCP.
+type bothTransports struct{ *testing.M }
+
+// Run implements goleak.TestingM.
+func (m bothTransports) Run() int {
+	code := m.M.Run()
+	if b := flag.Lookup("test.bench"); code == 0 && (b == nil || b.Value.String() == "") {
+		fmt.Println("the same over TCP:")
+		overTCP = true
+		code = m.M.Run()
+	}
+	return code
+}
 
 // cluster is one fake broker behind a real server on loopback that can be killed and started again on the same port.
 type cluster struct {
@@ -39,18 +59,24 @@ func startCluster(t testing.TB) *cluster {
 	t.Helper()
 	h := &cluster{t: t, broker: newFakeBroker(), key: [32]byte{1}}
 	h.cert, h.roots = selfSigned(t)
-	h.listen("127.0.0.1:0")
-	h.addr = h.srv.Addr().String()
+	h.addr = freeAddress(t)
+	h.listen(h.addr)
 	h.broker.addr = h.addr
 	t.Cleanup(h.kill)
 	return h
 }
 
 func (h *cluster) listen(addr string) {
+	tcp, err := net.Listen("tcp", addr)
+	if err != nil {
+		h.t.Error(err)
+		return
+	}
 	srv, err := server.Listen(addr, server.Config{
-		TLS: &tls.Config{Certificates: []tls.Certificate{h.cert}}, Broker: h.broker, ResetKey: &h.key,
+		TLS: &tls.Config{Certificates: []tls.Certificate{h.cert}}, Broker: h.broker, ResetKey: &h.key, Listener: tcp,
 	})
 	if err != nil {
+		tcp.Close()
 		h.t.Error(err)
 		return
 	}
@@ -83,7 +109,11 @@ func (h *cluster) restart() {
 
 func (h *cluster) client(opts ...Option) *Client {
 	h.t.Helper()
-	c, err := New(append([]Option{Servers(h.addr), TLSConfig(&tls.Config{RootCAs: h.roots})}, opts...)...)
+	own := []Option{Servers(h.addr), TLSConfig(&tls.Config{RootCAs: h.roots})}
+	if overTCP {
+		own = append(own, Transport(TCP))
+	}
+	c, err := New(append(own, opts...)...)
 	if err != nil {
 		h.t.Fatal(err)
 	}
@@ -93,6 +123,28 @@ func (h *cluster) client(opts ...Option) *Client {
 		}
 	})
 	return c
+}
+
+// freeAddress is a loopback address whose port is below those that the system gives to connections: a server that is started again finds it free.
+func freeAddress(t testing.TB) string {
+	t.Helper()
+	for range 1000 {
+		addr := fmt.Sprintf("127.0.0.1:%d", 10_000+mathrand.IntN(20_000))
+		tcp, err := net.Listen("tcp", addr)
+		if err != nil {
+			continue
+		}
+		udp, err := net.ListenPacket("udp", addr)
+		if err == nil {
+			udp.Close()
+		}
+		tcp.Close()
+		if err == nil {
+			return addr
+		}
+	}
+	t.Fatal("no port is free")
+	return ""
 }
 
 func selfSigned(t testing.TB) (tls.Certificate, *x509.CertPool) {

@@ -83,19 +83,19 @@ func (l *link) open() (*produceStream, error) {
 	}
 	ctx, cancel := context.WithTimeout(l.c.ctx, l.c.cfg.dialTimeout)
 	defer cancel()
-	stream, err := sess.conn.OpenStreamSync(ctx)
+	stream, err := sess.conn.OpenStream(ctx)
 	if err != nil {
 		return nil, mq.Wrapf(transportError(ctx, err), "open a produce stream to node %d", l.key.node)
 	}
 	// At once, and not with the first batch, which may have to wait for a producer id: any later stream that is written to opens this
 	// one at the server too, and a stream that does not say what it is soon costs the session.
-	stop := context.AfterFunc(ctx, func() { abort(stream) }) // a server that grants no bytes would hold it up for as long as it likes
+	stop := context.AfterFunc(ctx, func() { stream.Abort(mq.Canceled) }) // a server that grants no bytes would hold it up for as long as it likes
 	if _, err = stream.Write(quicproto.AppendFrame(nil, &quicproto.OpenProduce{})); err == nil && !stop() {
 		err = ctx.Err()
 	}
 	if err != nil {
 		stop()
-		abort(stream)
+		stream.Abort(mq.Canceled)
 		return nil, mq.Wrapf(transportError(ctx, err), "open a produce stream to node %d", l.key.node)
 	}
 	return newProduceStream(l.c, l, sess, stream), nil

@@ -8,10 +8,9 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/quic-go/quic-go"
-
 	"github.com/rustmq/rustmq/mq"
 	"github.com/rustmq/rustmq/quicproto"
+	"github.com/rustmq/rustmq/quicproto/transport"
 )
 
 const (
@@ -50,12 +49,12 @@ type member struct {
 	due      atomic.Bool                  // the application is to be told something; changed with the mutex held
 	locating bool                         // a goroutine asks for committed offsets
 
-	sess    *session      // with the coordinator, once it has answered
-	stream  *quic.Stream  // nil while there is none
-	cause   error         // why the stream was given up
-	changed chan struct{} // closed, and made anew, when sess, epoch or claims have changed
-	noted   bool          // the coordinator has to be told that the last Assignment is noted
-	owns    bool          // and what is owned
+	sess    *session         // with the coordinator, once it has answered
+	stream  transport.Stream // nil while there is none
+	cause   error            // why the stream was given up
+	changed chan struct{}    // closed, and made anew, when sess, epoch or claims have changed
+	noted   bool             // the coordinator has to be told that the last Assignment is noted
+	owns    bool             // and what is owned
 
 	pending    *commits // to be sent next
 	committing bool     // a goroutine commits
@@ -177,7 +176,7 @@ func (m *member) attach() error {
 	}
 	k := m.k
 	ctx, cancel := context.WithTimeout(k.ctx, k.c.cfg.dialTimeout)
-	stream, err := sess.conn.OpenStreamSync(ctx)
+	stream, err := sess.conn.OpenStream(ctx)
 	cancel()
 	if err != nil {
 		return transportError(k.ctx, err)
@@ -198,7 +197,7 @@ func (m *member) attach() error {
 		err = m.read(sess, frames)
 	}
 	cancel()
-	abort(stream)
+	stream.Abort(mq.Canceled)
 	<-done
 	if errors.Is(err, io.EOF) {
 		return mq.Errorf(mq.NetworkException, "the coordinator closed the group stream")
@@ -242,17 +241,17 @@ func (m *member) find() (mq.NodeID, error) {
 }
 
 // giveUpOn ends the present stream for a reason that judge is to hear of.
-func (m *member) giveUpOn(stream *quic.Stream, cause error) {
+func (m *member) giveUpOn(stream transport.Stream, cause error) {
 	m.k.mu.Lock()
 	if m.stream == stream && m.cause == nil {
 		m.cause = transportError(m.k.ctx, cause)
 	}
 	m.k.mu.Unlock()
-	abort(stream)
+	stream.Abort(mq.Canceled)
 }
 
 // tell sends what the coordinator has to know: everything at first, and then what changes.
-func (m *member) tell(ctx context.Context, sess *session, stream *quic.Stream) error {
+func (m *member) tell(ctx context.Context, sess *session, stream transport.Stream) error {
 	buf := quicproto.AppendFrame(nil, m.open())
 	look := time.NewTicker(silenceTime)
 	defer look.Stop()

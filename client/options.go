@@ -1,6 +1,7 @@
 package client
 
 import (
+	"context"
 	"crypto/tls"
 	"fmt"
 	"log/slog"
@@ -60,6 +61,9 @@ type config struct {
 	rack           string
 	logger         *slog.Logger
 	listen         ListenPacket
+	transport      TransportKind
+	dialTCP        DialStream // nil for the machine's
+	simulated      bool       // listen was replaced
 	dialTimeout    time.Duration
 	requestTimeout time.Duration
 	idleTimeout    time.Duration
@@ -189,7 +193,68 @@ func Listen(listen ListenPacket) Option {
 		if listen == nil {
 			return invalid("Listen: nil")
 		}
-		c.listen = listen
+		c.listen, c.simulated = listen, true
+		return nil
+	}
+}
+
+// DialStream connects to addr ("host:port") by what stands for TCP.
+type DialStream func(ctx context.Context, addr string) (net.Conn, error)
+
+// TransportKind is what connections go over; see [Transport].
+type TransportKind int
+
+// What connections may go over.
+const (
+	// Auto is QUIC, and TCP where UDP does not get through.
+	Auto TransportKind = iota
+	// QUIC is UDP: streams do not wait for each other's losses, and a connection outlives a change of the client's address.
+	QUIC
+	// TCP is TLS on TCP, a connection for each stream: several times more bytes for the same CPU.
+	TCP
+)
+
+// String is "auto", "quic" or "tcp".
+func (k TransportKind) String() string {
+	switch k {
+	case QUIC:
+		return "quic"
+	case TCP:
+		return "tcp"
+	default:
+		return "auto"
+	}
+}
+
+// ParseTransport is the reverse of [TransportKind.String].
+func ParseTransport(name string) (TransportKind, error) {
+	for _, k := range []TransportKind{Auto, QUIC, TCP} {
+		if name == k.String() {
+			return k, nil
+		}
+	}
+	return Auto, invalid("transport %q is none of auto, quic and tcp", name)
+}
+
+// Transport chooses what connections go over. All that the client does is the same over both. Default: [Auto].
+func Transport(k TransportKind) Option {
+	return func(c *config) error {
+		if k < Auto || k > TCP {
+			return invalid("Transport: %d is none of Auto, QUIC and TCP", k)
+		}
+		c.transport = k
+		return nil
+	}
+}
+
+// Dial replaces how the client connects over TCP; tests run it over a simulated network. Default: the machine's TCP, and none if only [Listen] is replaced: then
+// [Auto] is [QUIC].
+func Dial(dial DialStream) Option {
+	return func(c *config) error {
+		if dial == nil {
+			return invalid("Dial: nil")
+		}
+		c.dialTCP = dial
 		return nil
 	}
 }

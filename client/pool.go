@@ -37,9 +37,10 @@ type pool struct {
 	addrs   map[mq.NodeID]string // where metadata says that nodes listen
 	good    map[mq.NodeID]string // where a node answered last
 	failed  map[string]struct{}  // addresses at which nobody answered last
-	behind  map[mq.NodeID]bool   // whose metadata was older than another's when it was last asked
-	version uint64               // of the newest metadata that came
-	cluster mq.ClusterID         // that of the first server that answered
+	paths   paths
+	behind  map[mq.NodeID]bool // whose metadata was older than another's when it was last asked
+	version uint64             // of the newest metadata that came
+	cluster mq.ClusterID       // that of the first server that answered
 }
 
 // slot holds the present session of one key. It is guarded by its pool's mutex.
@@ -59,7 +60,7 @@ func newPool(cfg *config, count *counters, leaving func(*session)) *pool {
 	p := &pool{
 		cfg: cfg, leaving: leaving, log: cfg.logger, count: count,
 		slots: make(map[slotKey]*slot), addrs: make(map[mq.NodeID]string), good: make(map[mq.NodeID]string),
-		failed: make(map[string]struct{}), behind: make(map[mq.NodeID]bool),
+		failed: make(map[string]struct{}), paths: paths{first: firstRetry, blocked: make(map[string]*blockage)}, behind: make(map[mq.NodeID]bool),
 	}
 	p.ctx, p.stop = context.WithCancel(context.Background())
 	return p
@@ -263,8 +264,7 @@ func (p *pool) outrun(addrs []string, turn int) {
 func closeLate(outcomes <-chan dialed, n int) {
 	for range n {
 		if o := <-outcomes; o.sess != nil {
-			o.sess.close(mq.Canceled, "another server was quicker")
-			o.sess.release()
+			o.sess.discard("another server was quicker")
 		}
 	}
 }
@@ -284,6 +284,9 @@ func (p *pool) settle(key slotKey, s *slot, d *dialing) {
 		return
 	}
 	s.sess = sess
+	if sess.fallback {
+		p.wg.Go(func() { p.returnToQUIC(key, sess) })
+	}
 	node := sess.welcome.NodeID
 	p.good[node] = sess.addr
 	if key.node == mq.NoNode {
@@ -298,7 +301,7 @@ func (p *pool) settle(key slotKey, s *slot, d *dialing) {
 
 // dialNode connects to addr and checks that who answers is the node (if one is wanted) and of the cluster that it should be.
 func (p *pool) dialNode(ctx context.Context, addr string, node mq.NodeID, window int) (*session, error) {
-	sess, err := dial(ctx, p.cfg, addr, window)
+	sess, err := p.dialPath(ctx, addr, window)
 	if err != nil {
 		if ctx.Err() == nil {
 			p.count.connectFailures.Add(1)
@@ -320,12 +323,11 @@ func (p *pool) dialNode(ctx context.Context, addr string, node mq.NodeID, window
 	case node != mq.NoNode && w.NodeID != node:
 		err = mq.Errorf(mq.NetworkException, "connect to %s: node %d answers, not %d", addr, w.NodeID, node)
 	default:
-		p.log.Info("connected", "addr", addr, "node", w.NodeID, "cluster", w.ClusterID.String())
+		p.log.Info("connected", "addr", addr, "over", sess.over.String(), "node", w.NodeID, "cluster", w.ClusterID.String())
 		return sess, nil
 	}
 	p.count.connectFailures.Add(1)
-	sess.close(mq.Canceled, "not who was wanted")
-	sess.release()
+	sess.discard("not who was wanted")
 	return nil, err
 }
 
@@ -424,6 +426,7 @@ func (p *pool) ended(sess *session) {
 	}
 	p.mu.Unlock()
 	cause := sess.cause()
+	p.suspectPath(sess, context.Cause(sess.conn.Context()))
 	if closed || mq.CodeOf(cause) == mq.Canceled || sess.closedHere() {
 		return
 	}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/rustmq/rustmq/mq"
 	"github.com/rustmq/rustmq/quicproto"
+	"github.com/rustmq/rustmq/quicproto/transport"
 )
 
 const (
@@ -30,7 +31,7 @@ type produceStream struct {
 	c      *Client
 	link   *link
 	sess   *session
-	stream *quic.Stream
+	stream transport.Stream
 	limit  int // batches in flight that the server allows
 
 	mu       sync.Mutex
@@ -68,7 +69,7 @@ type flying struct {
 	bytes int64 // on the wire
 }
 
-func newProduceStream(c *Client, l *link, sess *session, stream *quic.Stream) *produceStream {
+func newProduceStream(c *Client, l *link, sess *session, stream transport.Stream) *produceStream {
 	limit := int(sess.welcome.Limits.WindowCount)
 	if limit == 0 {
 		limit = 1
@@ -130,13 +131,21 @@ func (st *produceStream) drain(inline bool) {
 			st.handover <- struct{}{}
 			return
 		}
-		err := st.stream.TryWriteAll(st.buf)
+		err := st.tryWrite()
 		if errors.Is(err, quic.ErrWouldBlock) {
 			st.handover <- struct{}{}
 			return
 		}
 		st.written(err)
 	}
+}
+
+// tryWrite writes the buffer if the stream takes it without waiting.
+func (st *produceStream) tryWrite() error {
+	if s, ok := st.stream.(interface{ TryWriteAll([]byte) error }); ok {
+		return s.TryWriteAll(st.buf)
+	}
+	return quic.ErrWouldBlock
 }
 
 // yield gives up the writer's part unless there is more to write.
@@ -171,7 +180,7 @@ func (st *produceStream) isDead() bool {
 }
 
 // abandon makes the reader end, which then cleans up. Later writes fail.
-func (st *produceStream) abandon() { abort(st.stream) }
+func (st *produceStream) abandon() { st.stream.Abort(mq.Canceled) }
 
 // write is the writer goroutine.
 func (st *produceStream) write() {
@@ -406,7 +415,7 @@ func (st *produceStream) end(err error) {
 		close(st.idle)
 	}
 	st.mu.Unlock()
-	abort(st.stream)
+	st.stream.Abort(mq.Canceled)
 	<-st.idle
 	close(st.handover)
 	for _, flown := range st.flight { // nobody writes or reads any more

@@ -108,6 +108,7 @@ func (w *wire) fault(partition int32, b mq.Batch, kill func()) fault {
 		s.unsure = true
 		return fault{refuse: mq.Errorf(mq.NotLeaderOrFollower, "injected")}
 	case n%61 == 20:
+		delete(w.sent, s.name) // for certain, and for good: if nothing was sent behind it, its number is the next batch's
 		return fault{refuse: mq.Errorf(mq.InvalidRecord, "injected")}
 	case n%90 == 40 && w.kills < 4:
 		w.kills++

@@ -14,6 +14,7 @@ import (
 
 	"github.com/rustmq/rustmq/mq"
 	"github.com/rustmq/rustmq/quicproto"
+	"github.com/rustmq/rustmq/quicproto/transport"
 	"github.com/rustmq/rustmq/quicproto/udp"
 )
 
@@ -26,14 +27,16 @@ const (
 	keepAlives = 3
 )
 
-// session is one QUIC connection on a socket of its own, after Hello and Welcome. Its one goroutine reads the control
+// session is one connection, after Hello and Welcome: over QUIC on a socket of its own, or over TCP. Its one goroutine reads the control
 // stream; it ends, and everything is released, when the connection does.
 type session struct {
 	addr     string
-	conn     *quic.Conn
-	pc       net.PacketConn
-	tr       *quic.Transport
-	control  *quic.Stream
+	over     TransportKind // QUIC or TCP
+	fallback bool          // over TCP because QUIC does not get through
+	made     time.Time
+	conn     transport.Conn
+	release  func() // frees what the ended connection held
+	control  transport.Stream
 	welcome  quicproto.Welcome
 	gone     chan struct{} // closed when draining or dead: make a new one
 	goneOnce sync.Once
@@ -41,28 +44,48 @@ type session struct {
 	silent   atomic.Uint64 // packets that had come when it was found silent, plus one; 0 for never
 }
 
-// dial connects and shakes hands. window is the receive window in bytes of each stream and of the connection.
-func dial(parent context.Context, cfg *config, addr string, window int) (_ *session, err error) {
+// dial connects over QUIC or TCP and shakes hands. window is the receive window in bytes of each stream and of the connection, over QUIC.
+func dial(parent context.Context, cfg *config, over TransportKind, addr string, window int) (_ *session, err error) {
 	ctx, cancel := context.WithTimeout(parent, cfg.dialTimeout)
 	defer cancel()
-	pc, remote, err := cfg.listen(addr)
-	if err != nil {
-		return nil, mq.Errorf(mq.NetworkException, "connect to %s: %w", addr, err)
-	}
-	s := &session{
-		addr: addr, pc: pc, tr: &quic.Transport{Conn: pc},
-		gone: make(chan struct{}), done: make(chan struct{}),
-	}
 	defer func() {
 		if err != nil {
-			s.release()
 			if ctx.Err() != nil && parent.Err() == nil {
 				err = mq.Errorf(mq.NetworkException, "no answer within %v", cfg.dialTimeout)
 			}
 			err = mq.Wrapf(transportError(parent, err), "connect to %s", addr)
 		}
 	}()
-	s.conn, err = s.tr.Dial(ctx, remote, cfg.tlsFor(addr), &quic.Config{
+	s := &session{addr: addr, over: over, made: time.Now(), gone: make(chan struct{}), done: make(chan struct{})}
+	if over == TCP {
+		s.conn, err = transport.DialTCP(ctx, transport.Dialer{Dial: cfg.dialTCP, TLS: cfg.tlsFor(addr), IdleTimeout: cfg.idleTimeout}, addr)
+		s.release = func() { s.conn.Wait() }
+	} else {
+		err = s.dialQUIC(ctx, cfg, window)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if err := s.hello(ctx, cfg); err != nil {
+		s.close(mq.Canceled, "no welcome")
+		s.release()
+		return nil, err
+	}
+	return s, nil
+}
+
+// dialQUIC makes a QUIC connection on a socket of its own.
+func (s *session) dialQUIC(ctx context.Context, cfg *config, window int) error {
+	pc, remote, err := cfg.listen(s.addr)
+	if err != nil {
+		return err
+	}
+	tr := &quic.Transport{Conn: pc}
+	s.release = func() {
+		_ = tr.Close()
+		_ = pc.Close()
+	}
+	conn, err := tr.Dial(ctx, remote, cfg.tlsFor(s.addr), &quic.Config{
 		HandshakeIdleTimeout:           cfg.dialTimeout,
 		MaxIdleTimeout:                 cfg.idleTimeout,
 		KeepAlivePeriod:                cfg.idleTimeout / keepAlives,
@@ -74,23 +97,21 @@ func dial(parent context.Context, cfg *config, addr string, window int) (_ *sess
 		MaxIncomingUniStreams:          -1,
 	})
 	if err != nil {
-		return nil, err
+		s.release()
+		return err
 	}
-	if err := s.hello(ctx, cfg); err != nil {
-		_ = s.conn.CloseWithError(quic.ApplicationErrorCode(quicproto.ErrorCode(mq.Canceled)), "no welcome")
-		return nil, err
-	}
-	return s, nil
+	s.conn = transport.QUIC(conn)
+	return nil
 }
 
 // hello opens the control stream and waits for the server's Welcome.
 func (s *session) hello(ctx context.Context, cfg *config) error {
-	control, err := s.conn.OpenStreamSync(ctx)
+	control, err := s.conn.OpenStream(ctx)
 	if err != nil {
 		return err
 	}
 	s.control = control
-	stop := context.AfterFunc(ctx, func() { abort(control) })
+	stop := context.AfterFunc(ctx, func() { control.Abort(mq.Canceled) })
 	defer stop()
 	hello := quicproto.Hello{
 		MinVersion: quicproto.MinVersion, MaxVersion: quicproto.MaxVersion, Features: quicproto.AllFeatures,
@@ -166,7 +187,7 @@ func (s *session) usable() bool {
 
 // close ends the connection; run then releases the rest. It is safe to call many times.
 func (s *session) close(code mq.Code, why string) {
-	_ = s.conn.CloseWithError(quic.ApplicationErrorCode(quicproto.ErrorCode(code)), why)
+	s.conn.Close(code, why)
 }
 
 // closedHere says whether the connection ended because it was not needed any more.
@@ -180,14 +201,8 @@ func (s *session) cause() error {
 	return transportError(context.Background(), context.Cause(s.conn.Context()))
 }
 
-// release frees socket and transport.
-func (s *session) release() {
-	_ = s.tr.Close()
-	_ = s.pc.Close()
-}
-
-// packets is how many packets have come.
-func (s *session) packets() uint64 { return s.conn.ConnectionStats().PacketsReceived }
+// packets is how many packets have come, over TCP what stands for them: it grows while the server is there.
+func (s *session) packets() uint64 { return s.conn.Received() }
 
 // doubt makes the session suspect if no packet has come since there were that many, and reports whether that is so. Others are used
 // rather than a suspect one, until a packet comes.
@@ -217,26 +232,27 @@ func (s *session) request(ctx context.Context, body quicproto.RequestBody, resp 
 // exchange asks one question on a stream of its own and returns the body of the answer. Whether a request
 // that failed with NETWORK_EXCEPTION or the context's error was carried out is not known, unless its stream could not be opened (then sent is false).
 func (s *session) exchange(ctx context.Context, body quicproto.RequestBody) (answer []byte, sent bool, err error) {
-	stream, err := s.conn.OpenStreamSync(ctx)
+	stream, err := s.conn.OpenStream(ctx)
 	if err != nil {
 		return nil, false, transportError(ctx, err)
 	}
-	stop := context.AfterFunc(ctx, func() { abort(stream) })
+	stop := context.AfterFunc(ctx, func() { stream.Abort(mq.Canceled) })
 	defer stop()
 	var timeout time.Duration
 	if deadline, ok := ctx.Deadline(); ok {
 		timeout = max(time.Until(deadline), time.Millisecond)
 	}
 	if _, err := stream.Write(quicproto.AppendFrame(nil, quicproto.NewRequest(body, timeout))); err != nil {
-		abort(stream)
+		stream.Abort(mq.Canceled)
 		return nil, true, transportError(ctx, err)
 	}
 	if err := stream.Close(); err != nil {
-		abort(stream)
+		stream.Abort(mq.Canceled)
 		return nil, true, transportError(ctx, err)
 	}
+	s.conn.Probe() // an answer may take its time, and who is there be known before
 	f, err := quicproto.NewFrameReader(stream, 0).Read()
-	stream.CancelRead(quic.StreamErrorCode(quicproto.ErrorCode(mq.None)))
+	stream.StopReading(mq.None)
 	if err != nil {
 		return nil, true, transportError(ctx, err)
 	}
@@ -254,13 +270,6 @@ func (s *session) exchange(ctx context.Context, body quicproto.RequestBody) (ans
 	default:
 		return nil, true, violation("%v for an answer to a request", f.Type())
 	}
-}
-
-// abort gives up both directions of a stream.
-func abort(stream *quic.Stream) {
-	code := quic.StreamErrorCode(quicproto.ErrorCode(mq.Canceled))
-	stream.CancelRead(code)
-	stream.CancelWrite(code)
 }
 
 func violation(format string, args ...any) error {

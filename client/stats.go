@@ -26,6 +26,7 @@ type Stats struct {
 	ConnectFailures int64 // attempts that failed
 	Disconnects     int64 // connections lost, other than by closing them here
 	Connections     int64 // now
+	Fallbacks       int64 // connections made over TCP because QUIC did not get through; see Transport
 
 	RTT time.Duration // smoothed round trip time of one of the present connections, 0 if not known
 }
@@ -37,6 +38,7 @@ type counters struct {
 	recordsBuffered, bufferWaits                           atomic.Int64
 	recordsConsumed, bytesConsumed, bytesPrefetched        atomic.Int64
 	connects, connectFailures, disconnects, connections    atomic.Int64
+	fallbacks                                              atomic.Int64
 }
 
 // Stats takes a snapshot. The counts are each exact, but not of one moment. It costs about a microsecond.
@@ -49,10 +51,10 @@ func (c *Client) Stats() Stats {
 		RecordsBuffered: n.recordsBuffered.Load(), BytesBuffered: c.budget.used.Load(),
 		RecordsConsumed: n.recordsConsumed.Load(), BytesConsumed: n.bytesConsumed.Load(), BytesPrefetched: n.bytesPrefetched.Load(),
 		Connects: n.connects.Load(), ConnectFailures: n.connectFailures.Load(),
-		Disconnects: n.disconnects.Load(), Connections: n.connections.Load(),
+		Disconnects: n.disconnects.Load(), Connections: n.connections.Load(), Fallbacks: n.fallbacks.Load(),
 	}
 	if sess := c.pool.some(); sess != nil {
-		s.RTT = sess.conn.ConnectionStats().SmoothedRTT
+		s.RTT = sess.conn.RTT()
 	}
 	return s
 }

@@ -25,7 +25,7 @@ const (
 // and later gives up the connection. It returns the topics whose metadata is to be fetched, for their acknowledgements are overdue: their leader may
 // be dead, or cut off from the controllers, and another one elected.
 func (st *produceStream) watch() []*topic {
-	stats := st.sess.conn.ConnectionStats()
+	packets := st.sess.packets()
 	st.mu.Lock()
 	if st.dead {
 		st.mu.Unlock()
@@ -33,16 +33,17 @@ func (st *produceStream) watch() []*topic {
 	}
 	st.looks++
 	st.silent++
-	if stats.PacketsReceived != st.packets || len(st.flight) == 0 {
-		st.packets, st.silent = stats.PacketsReceived, 0
+	if packets != st.packets || len(st.flight) == 0 {
+		st.packets, st.silent = packets, 0
 	}
 	if st.silent == askAfter {
 		st.probe = true
 	}
-	topics, patient := st.overdue(patience(stats.SmoothedRTT))
+	topics, patient := st.overdue(patience(st.sess.conn.RTT()))
 	claimed := st.claim()
 	st.mu.Unlock()
 	if st.silent >= askAfter {
+		st.sess.conn.Probe() // the stream's own may wait behind what the server has no room for
 		st.sess.doubt(st.packets)
 	}
 	if st.silent >= giveUpAfter {
@@ -104,8 +105,7 @@ func (st *produceStream) overdue(after int) (topics []*topic, patient bool) {
 // overtaken is called when another node leads p now, in a newer epoch. If this one still acknowledges, it will say so itself. If not, all that is in
 // flight goes elsewhere: nobody can know of it whether it was appended, and the new leader knows what it has.
 func (st *produceStream) overtaken(p *partition) {
-	stats := st.sess.conn.ConnectionStats()
-	after := patience(stats.SmoothedRTT)
+	after := patience(st.sess.conn.RTT())
 	st.mu.Lock()
 	stuck := false
 	for _, b := range st.flight {

@@ -16,7 +16,7 @@ import (
 // Field types: string, int, bool, [Size], [Price], time.Duration and []string.
 type Config struct {
 	Node        NodeConfig        `koanf:"node"         doc:"Who this node is and where it keeps its data."`
-	Server      ServerConfig      `koanf:"server"       doc:"The front door for clients: QUIC on UDP, TLS 1.3 always."`
+	Server      ServerConfig      `koanf:"server"       doc:"The front door for clients: QUIC on UDP, and on the same port of TCP the same protocol over TLS; TLS 1.3 always."`
 	RPC         RPCConfig         `koanf:"rpc"          doc:"The door between nodes, for which certificates have to be issued: a node that made its own is alone in its cluster and does not open it."`
 	Admin       AdminConfig       `koanf:"admin"        doc:"The HTTP listener: health, metrics and console."`
 	PKI         PKIConfig         `koanf:"pki"          doc:"Certificates."`

@@ -15,6 +15,8 @@ type Network interface {
 	Dial(ctx context.Context, addr string) (net.Conn, error)
 	// ListenPacket opens the clients' socket.
 	ListenPacket(addr *net.UDPAddr) (net.PacketConn, error)
+	// ListenClients opens the clients' listener for TCP, host:port: that of their socket. Nil without an error is a network that has none.
+	ListenClients(addr string) (net.Listener, error)
 }
 
 // machineNetwork is that of the machine.
@@ -22,6 +24,11 @@ type machineNetwork struct{}
 
 // Listen implements Network.
 func (machineNetwork) Listen(addr string) (net.Listener, error) { return net.Listen("tcp", addr) }
+
+// ListenClients implements Network.
+func (machineNetwork) ListenClients(addr string) (net.Listener, error) {
+	return net.Listen("tcp", addr)
+}
 
 // Dial implements Network.
 func (machineNetwork) Dial(ctx context.Context, addr string) (net.Conn, error) {

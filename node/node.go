@@ -93,6 +93,7 @@ type Node struct {
 	pressure     chan struct{}
 	broker       *broker.Broker
 	socket       net.PacketConn
+	listener     net.Listener // of the clients, for TCP; nil on a network without
 	server       *server.Server
 	admin        *admin.Server
 	certs        *pki.Identity
@@ -410,15 +411,45 @@ func (n *Node) bindSocket(context.Context) error {
 	if err != nil {
 		return mq.Errorf(mq.InvalidConfig, "server.listen %q is not a host:port: %w", n.cfg.Server.Listen, err)
 	}
-	if n.socket, err = n.seams.Network.ListenPacket(addr); err != nil {
+	for try := 0; ; try++ {
+		if err = n.listenForClients(addr); err == nil || addr.Port != 0 || try == portTries {
+			break
+		}
+	}
+	if err != nil {
+		return err
+	}
+	n.onClose(func(context.Context) error { return closeOnce(n.socket) })
+	if n.listener != nil {
+		n.onClose(func(context.Context) error { return closeOnce(n.listener) })
+	}
+	return nil
+}
+
+// portTries is how often another port is taken, where any will do, because TCP has not the one that UDP has.
+const portTries = 20
+
+// listenForClients opens the clients' socket, and on the same port their listener for TCP.
+func (n *Node) listenForClients(addr *net.UDPAddr) error {
+	socket, err := n.seams.Network.ListenPacket(addr)
+	if err != nil {
 		return mq.Errorf(mq.InvalidConfig, "listen for clients on udp %s: %w", addr, err)
 	}
-	n.onClose(func(context.Context) error {
-		if err := n.socket.Close(); !errors.Is(err, net.ErrClosed) {
-			return err
-		}
-		return nil
-	})
+	own := socket.LocalAddr().String() // the port may have been chosen just now
+	listener, err := n.seams.Network.ListenClients(own)
+	if err != nil {
+		_ = socket.Close()
+		return mq.Errorf(mq.InvalidConfig, "listen for clients on tcp %s: %w", own, err)
+	}
+	n.socket, n.listener = socket, listener
+	return nil
+}
+
+// closeOnce closes what may be closed already.
+func closeOnce(c io.Closer) error {
+	if err := c.Close(); !errors.Is(err, net.ErrClosed) {
+		return err
+	}
 	return nil
 }
 
@@ -559,7 +590,7 @@ func (n *Node) openBroker(context.Context) error {
 		return err
 	}
 	n.server, err = server.Serve(n.socket, server.Config{
-		TLS: n.certs.ServerTLS(), Broker: n.broker, ResetKey: &resetKey, Limits: limits, Logger: n.logger,
+		TLS: n.certs.ServerTLS(), Broker: n.broker, ResetKey: &resetKey, Listener: n.listener, Limits: limits, Logger: n.logger,
 	})
 	if err != nil {
 		return err

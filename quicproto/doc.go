@@ -8,7 +8,7 @@
 //
 // A client opens a QUIC connection (TLS 1.3, ALPN "rustmq/1", no 0-RTT, no datagrams, no unidirectional streams). All streams are
 // bidirectional and opened by the client; the first frame on each says what the stream is. A client sends nothing on a second stream
-// before Welcome.
+// before Welcome. Package quicproto/transport has the same over TLS on TCP: what is said here of QUIC holds there of what stands for it.
 //
 //	stream    client to server                                server to client
 //	control   Hello                                           Welcome, GoAway?                first stream, open as long as the session

@@ -39,6 +39,7 @@ type Options struct {
 	Kind        Kind
 	From        Source          // for Consume; default FromTail
 	Client      []client.Option // how to reach the cluster
+	OverTCP     bool            // which it is reached by: its bound is that of TLS on TCP
 	Admin       string          // host:port of the server's admin listener; "": the server is not looked at, and Consume fails
 	Limits      bool            // measure the machine's own bounds in the same run
 	Spawn       Spawn           // starts the other process of the bounds
@@ -159,7 +160,8 @@ func (b *bench) entrants(ctx context.Context) ([]entrant, error) {
 	return nil, mq.Errorf(mq.InvalidRequest, "there is no benchmark %q: produce, consume or latency", b.Kind)
 }
 
-// againstBulk has the QUIC bulk rate for its bound, at as many connections as the client opens; TLS is beside it for comparison.
+// againstBulk has the QUIC bulk rate for its bound, at as many connections as the client opens; TLS is beside it for comparison. Over TCP the bound is TLS, and
+// QUIC is left out.
 func (b *bench) againstBulk(ctx context.Context, way direction, e entrant) ([]entrant, error) {
 	if !b.Limits {
 		return []entrant{e}, nil
@@ -169,11 +171,12 @@ func (b *bench) againstBulk(ctx context.Context, way direction, e entrant) ([]en
 		return nil, err
 	}
 	e.bounds = []int{0}
-	return []entrant{
-		{measure: func(ctx context.Context, d time.Duration) (Result, error) { return quicBulk(ctx, link, way, b.Size, d) }},
-		e,
-		{measure: func(ctx context.Context, d time.Duration) (Result, error) { return tlsBulk(ctx, link, way, b.Size, d) }},
-	}, nil
+	quicBound := entrant{measure: func(ctx context.Context, d time.Duration) (Result, error) { return quicBulk(ctx, link, way, b.Size, d) }}
+	tlsBound := entrant{measure: func(ctx context.Context, d time.Duration) (Result, error) { return tlsBulk(ctx, link, way, b.Size, d) }}
+	if b.OverTCP {
+		return []entrant{tlsBound, e}, nil
+	}
+	return []entrant{quicBound, e, tlsBound}, nil
 }
 
 // againstStore has plain reads of the object store for a bound beside those that there are. They come last: the first round of the figure says how large the ranges are.

@@ -226,6 +226,11 @@ func (l *loopback) Dial(ctx context.Context, addr string) (net.Conn, error) {
 	return (&net.Dialer{}).DialContext(ctx, "tcp", addr)
 }
 
+// ListenClients implements node.Network: a port that was given up may be one of some connection's when the node starts again.
+func (l *loopback) ListenClients(string) (net.Listener, error) {
+	return nil, nil //nolint:nilnil // there is none, and that is no error
+}
+
 // ListenPacket implements node.Network.
 func (l *loopback) ListenPacket(addr *net.UDPAddr) (net.PacketConn, error) {
 	if l.client != "" {

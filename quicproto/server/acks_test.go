@@ -33,6 +33,8 @@ func (s *ackStream) Write(p []byte) (int, error) {
 	return s.buf.Write(p)
 }
 
+func (s *ackStream) StopReading(mq.Code) {}
+
 func (s *ackStream) TryWriteAll(p []byte) error {
 	if rand.IntN(4) == 0 || !s.writing.TryLock() {
 		return errNoRoom

@@ -37,14 +37,22 @@ type ticket struct {
 
 type ticketKey struct{}
 
-// connContext is called for the first packet of each connection, before anything is kept for it.
-func (a *admission) connContext(ctx context.Context, _ *quic.ClientInfo) (context.Context, error) {
+// knock takes a place among the half-open connections.
+func (a *admission) knock() (*ticket, error) {
 	if a.halfOpen.Add(1) > int64(a.limits.HalfOpen) {
 		a.halfOpen.Add(-1)
 		a.refused.Add(1)
 		return nil, mq.Errorf(mq.TooManyRequests, "too many handshakes at a time")
 	}
-	t := &ticket{admission: a}
+	return &ticket{admission: a}, nil
+}
+
+// connContext is called for the first packet of each connection, before anything is kept for it.
+func (a *admission) connContext(ctx context.Context, _ *quic.ClientInfo) (context.Context, error) {
+	t, err := a.knock()
+	if err != nil {
+		return nil, err
+	}
 	context.AfterFunc(ctx, func() {
 		if t.finish() {
 			a.failed.Add(1)
@@ -84,11 +92,15 @@ func (a *admission) enter(t *ticket) error {
 	return nil
 }
 
-// leave undoes enter and forgets conn.
-func (a *admission) leave(conn *quic.Conn, t *ticket) {
+// leave undoes enter.
+func (a *admission) leave(t *ticket) {
 	if t.entered {
 		a.sessions.Add(-1)
 	}
+}
+
+// forget gives back what conn's receive window had grown by.
+func (a *admission) forget(conn *quic.Conn) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.grown -= a.growth[conn]

@@ -3,6 +3,7 @@ package server
 import (
 	"crypto/tls"
 	"log/slog"
+	"net"
 	"time"
 
 	"github.com/rustmq/rustmq/mq"
@@ -24,6 +25,8 @@ type Config struct {
 	// ResetKey lets clients find out at once, and not by a timeout, that the process they were connected to is gone. It is a
 	// secret, and only of use if it stays the same from one process to the next. Nil does without.
 	ResetKey *[32]byte
+	// Listener accepts TCP connections for the same protocol, which Serve closes in the end. Nil does without.
+	Listener net.Listener
 	// Limits bounds everything. Zero fields take their value from DefaultLimits.
 	Limits Limits
 	// Logger takes one line per trouble of a session; none per frame. Nil discards.
@@ -32,8 +35,8 @@ type Config struct {
 
 // Limits bounds what clients can make a Server hold or do. What happens at each is said beside it.
 type Limits struct {
-	HandshakeTimeout time.Duration // without a packet before the handshake is done (twice that in all): forgotten
-	HelloTimeout     time.Duration // from the handshake to a whole Hello: the session is closed
+	HandshakeTimeout time.Duration // without a packet before the handshake is done (twice that in all): forgotten. Over TCP that in all: closed
+	HelloTimeout     time.Duration // from the handshake to a whole Hello: the session is closed. Over TCP from the handshake to a connection's first record, too
 	FirstFrame       time.Duration // from a stream's opening to its first whole frame: the session is closed
 	FrameTimeout     time.Duration // from the header of a frame that takes memory (over 4 KiB) to its last byte: the session is closed
 	IdleTimeout      time.Duration // without a packet from the client: the session is forgotten
@@ -43,8 +46,10 @@ type Limits struct {
 
 	HalfOpen int // handshakes at a time: refused; above half of it addresses have to prove themselves (Retry)
 	Sessions int // refused with TOO_MANY_REQUESTS
-	Streams  int // of one session, at a time: QUIC lets the client wait
-	Handles  int // of one stream: the session is closed
+	Streams  int // of one session, at a time: QUIC lets the client wait. Over TCP they are connections, and one more is closed
+	// Connections are those over TCP, of all sessions, at a time: one more is closed. Each is a file of the process.
+	Connections int
+	Handles     int // of one stream: the session is closed
 
 	WindowCount  int // batches in flight on one produce stream: the server reads no further
 	WindowBytes  int // batches in flight in one session, bytes: the server reads no further
@@ -74,7 +79,10 @@ func DefaultLimits() Limits {
 		HalfOpen: 512,
 		Sessions: 20_000,
 		Streams:  64,
-		Handles:  quicproto.MaxHandles,
+
+		Connections: 40_000,
+
+		Handles: quicproto.MaxHandles,
 
 		WindowCount:  mq.MaxProducerWindow,
 		WindowBytes:  32 << 20, // a larger batch travels alone
@@ -111,6 +119,7 @@ func (l Limits) withDefaults() Limits {
 		{&l.HalfOpen, &d.HalfOpen},
 		{&l.Sessions, &d.Sessions},
 		{&l.Streams, &d.Streams},
+		{&l.Connections, &d.Connections},
 		{&l.Handles, &d.Handles},
 		{&l.WindowCount, &d.WindowCount},
 		{&l.WindowBytes, &d.WindowBytes},

@@ -1,4 +1,4 @@
-// Package server is the QUIC front door: it accepts sessions, reads frames, asks a Broker what they mean, and writes what
+// Package server is the front door of the native protocol, over QUIC and over TLS on TCP: it accepts sessions, reads frames, asks a Broker what they mean, and writes what
 // comes of it. What the frames are is in package quicproto.
 //
 // It does not know what a topic is, does not look into batches beyond checking each one once at the door (mq.CheckBatch), authorises
@@ -6,11 +6,12 @@
 //
 // # Goroutines
 //
-//	accept loop       one per Server; ends with the socket
+//	accept loop       one per Server; ends with the socket; and one for TCP, with the listener
 //	session           one per session: accepts its streams; and one that watches its control stream; end with the connection
 //	produce stream    two: one reads batches and submits them, one writes acks; end with the stream
 //	fetch stream      two: one reads commands, one does the rest; and up to Limits.LogReads and ColdReads while log and object store are read
 //	request stream    one
+//	TCP connection    one beside those of its stream, which waits for the next one; ends with the connection
 //
 // There is none for a partition, a batch, or anything that waits. QUIC has two more for each connection.
 //

@@ -214,10 +214,7 @@ func TestPartitionsAreServedInTurn(t *testing.T) {
 	for _, p := range topic.partitions {
 		fill(p, 100, 5000)
 	}
-	s := f.dial(t).open(&quicproto.OpenFetch{})
-	for i := range uint32(4) {
-		s.send(assign(i, 1, "t", int32(i), 0))
-	}
+	s := f.dial(t).open(&quicproto.OpenFetch{}, assign(0, 1, "t", 0, 0), assign(1, 1, "t", 1, 0), assign(2, 1, "t", 2, 0), assign(3, 1, "t", 3, 0))
 	next := make(map[uint32]mq.Offset)
 	for done := 0; done < 4; {
 		fr, err := s.next()

@@ -51,7 +51,7 @@ func (g *groupStream) Ended(err error) {
 }
 
 // Heard implements MemberWatcher.
-func (g *groupStream) Heard() uint64 { return g.ss.conn.ConnectionStats().PacketsReceived }
+func (g *groupStream) Heard() uint64 { return g.ss.conn.Received() }
 
 // take is what is to be written next.
 func (g *groupStream) take() (next *quicproto.Assignment, ended error) {

@@ -6,8 +6,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/quic-go/quic-go"
-
 	"github.com/rustmq/rustmq/mq"
 	"github.com/rustmq/rustmq/quicproto"
 	"github.com/rustmq/rustmq/quicproto/server"
@@ -77,7 +75,7 @@ func TestWhoEndsInOrderHasLeft(t *testing.T) {
 		c := f.dial(t)
 		s, m := openGroup(f, c)
 		recv[*quicproto.Assignment](s)
-		must(t, c.conn.CloseWithError(0, "done"))
+		c.conn.Close(mq.None, "done")
 		m.wantSaid(t, "left")
 	})
 	t.Run("control stream", func(t *testing.T) {
@@ -90,14 +88,14 @@ func TestWhoEndsInOrderHasLeft(t *testing.T) {
 	t.Run("reset", func(t *testing.T) {
 		s, m := openGroup(f, f.dial(t))
 		recv[*quicproto.Assignment](s)
-		s.st.CancelWrite(quic.StreamErrorCode(quicproto.ErrorCode(mq.Canceled)))
+		s.st.Abort(mq.Canceled)
 		m.wantSaid(t, "detached")
 	})
 	t.Run("broken session", func(t *testing.T) {
 		c := f.dial(t)
 		s, m := openGroup(f, c)
 		recv[*quicproto.Assignment](s)
-		must(t, c.conn.CloseWithError(quic.ApplicationErrorCode(quicproto.ErrorCode(mq.Canceled)), "lost"))
+		c.conn.Close(mq.Canceled, "lost")
 		m.wantSaid(t, "detached")
 	})
 	t.Run("violation", func(t *testing.T) {

@@ -11,7 +11,10 @@ import (
 	"crypto/x509/pkix"
 	"encoding/binary"
 	"errors"
+	"flag"
+	"fmt"
 	"hash/crc32"
+	"io"
 	"log/slog"
 	"math/big"
 	"net"
@@ -28,6 +31,7 @@ import (
 	"github.com/rustmq/rustmq/mq"
 	"github.com/rustmq/rustmq/quicproto"
 	"github.com/rustmq/rustmq/quicproto/server"
+	"github.com/rustmq/rustmq/quicproto/transport"
 )
 
 func TestMain(m *testing.M) {
@@ -35,7 +39,34 @@ func TestMain(m *testing.M) {
 		idleClients(addr)
 		return
 	}
-	goleak.VerifyTestMain(m)
+	goleak.VerifyTestMain(bothTransports{m})
+}
+
+// overTCP says that sessions of fixtures on the machine's network go over TCP. It changes between two runs of all tests.
+var overTCP bool
+
+// bothTransports runs all tests twice: what they say of sessions and streams holds over QUIC and over TCP.
+type bothTransports struct{ *testing.M }
+
+// Run implements goleak.TestingM.
+func (m bothTransports) Run() int {
+	code := m.M.Run()
+	if code == 0 && !benchmarking() {
+		fmt.Println("the same over TCP:")
+		overTCP = true
+		code = m.M.Run()
+	}
+	return code
+}
+
+// benchmarking says whether benchmarks or a fuzz target run, which have a transport of their own or none.
+func benchmarking() bool {
+	for _, name := range []string{"test.bench", "test.fuzz"} {
+		if f := flag.Lookup(name); f != nil && f.Value.String() != "" {
+			return true
+		}
+	}
+	return false
 }
 
 // authority is a certificate authority for one test.
@@ -93,13 +124,16 @@ type fixture struct {
 	ca     *authority
 	log    *logBuffer
 	socket func() net.PacketConn // a new one for a client
+	tcp    string                // where it listens for TCP; "" on a simulated network
 }
 
 func start(t testing.TB, limits server.Limits, change ...func(*server.Config)) *fixture {
 	t.Helper()
 	f := &fixture{broker: newFakeBroker(), ca: newAuthority(t), log: &logBuffer{}}
-	var err error
-	f.Server, err = server.Listen("127.0.0.1:0", f.config(t, limits, change...))
+	tcp, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	f.tcp = tcp.Addr().String()
+	f.Server, err = server.Listen("127.0.0.1:0", f.config(t, limits, append(change, func(c *server.Config) { c.Listener = tcp })...))
 	must(t, err)
 	t.Cleanup(f.Close)
 	f.socket = func() net.PacketConn {
@@ -165,13 +199,71 @@ func (f *fixture) config(t testing.TB, limits server.Limits, change ...func(*ser
 // client is one session seen from the client.
 type client struct {
 	t       testing.TB
-	conn    *quic.Conn
+	conn    transport.Conn
 	control *channel
 	welcome *quicproto.Welcome
 }
 
-// dialRaw makes a connection without a Hello, on a socket of its own.
-func (f *fixture) dialRaw(t testing.TB, tlsConf *tls.Config) (*quic.Conn, error) {
+// dialRaw makes a connection without a Hello.
+func (f *fixture) dialRaw(t testing.TB, tlsConf *tls.Config) (transport.Conn, error) {
+	t.Helper()
+	if overTCP && f.tcp != "" {
+		return f.dialTCP(t, tlsConf)
+	}
+	conn, err := f.dialQUIC(t, tlsConf)
+	if err != nil {
+		return nil, err
+	}
+	return transport.QUIC(conn), nil
+}
+
+// dialTCP is dialRaw over TCP.
+func (f *fixture) dialTCP(t testing.TB, tlsConf *tls.Config) (transport.Conn, error) {
+	t.Helper()
+	if tlsConf == nil {
+		tlsConf = f.ca.clientTLS()
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), testTimeout)
+	defer cancel()
+	conn, err := transport.DialTCP(ctx, transport.Dialer{TLS: tlsConf, IdleTimeout: time.Minute}, f.tcp)
+	if err != nil {
+		return nil, err
+	}
+	t.Cleanup(func() {
+		conn.Close(mq.None, "")
+		conn.Wait()
+	})
+	return &tcpConn{Session: conn}, nil
+}
+
+// tcpConn is a client's session over TCP, which notices its end only while somebody reads the control stream.
+type tcpConn struct {
+	*transport.Session
+	control transport.Stream // nil until it is opened
+}
+
+// OpenStream implements transport.Conn.
+func (c *tcpConn) OpenStream(ctx context.Context) (transport.Stream, error) {
+	st, err := c.Session.OpenStream(ctx)
+	if c.control == nil {
+		c.control = st
+	}
+	return st, err
+}
+
+// awaitEnd reads what comes on the control stream until the session ends.
+func (c *tcpConn) awaitEnd(t testing.TB) {
+	if c.control == nil {
+		_, err := c.OpenStream(t.Context())
+		must(t, err)
+		c.Probe() // a session begins with the first thing that is said
+	}
+	must(t, c.control.SetReadDeadline(time.Now().Add(testTimeout)))
+	_, _ = io.Copy(io.Discard, c.control)
+}
+
+// dialQUIC is dialRaw over QUIC, on a socket of its own.
+func (f *fixture) dialQUIC(t testing.TB, tlsConf *tls.Config) (*quic.Conn, error) {
 	t.Helper()
 	sock := f.socket()
 	tr := &quic.Transport{Conn: sock}
@@ -206,11 +298,19 @@ func (f *fixture) dialWith(t testing.TB, features quicproto.Features) *client {
 	return hello(t, conn, features)
 }
 
+// overQUIC is dial over QUIC, whatever others go over.
+func (f *fixture) overQUIC(t testing.TB) (*client, *quic.Conn) {
+	t.Helper()
+	conn, err := f.dialQUIC(t, nil)
+	must(t, err)
+	return hello(t, transport.QUIC(conn)), conn
+}
+
 // hello does the beginning of a session.
-func hello(t testing.TB, conn *quic.Conn, features ...quicproto.Features) *client {
+func hello(t testing.TB, conn transport.Conn, features ...quicproto.Features) *client {
 	t.Helper()
 	c := &client{t: t, conn: conn}
-	t.Cleanup(func() { conn.CloseWithError(0, "") })
+	t.Cleanup(func() { conn.Close(mq.None, "") })
 	c.control = c.open()
 	h := &quicproto.Hello{MinVersion: quicproto.MinVersion, MaxVersion: quicproto.MaxVersion, ClientID: "test", Software: "go test"}
 	for _, feature := range features {
@@ -224,7 +324,7 @@ func hello(t testing.TB, conn *quic.Conn, features ...quicproto.Features) *clien
 // channel is a stream of frames seen from the client.
 type channel struct {
 	t   testing.TB
-	st  *quic.Stream
+	st  transport.Stream
 	in  *quicproto.FrameReader
 	out *quicproto.FrameWriter
 }
@@ -233,7 +333,7 @@ func (c *client) open(first ...quicproto.Frame) *channel {
 	c.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), testTimeout)
 	defer cancel()
-	st, err := c.conn.OpenStreamSync(ctx)
+	st, err := c.conn.OpenStream(ctx)
 	must(c.t, err)
 	s := &channel{c.t, st, quicproto.NewFrameReader(st, quicproto.MaxBatchBytes), quicproto.NewFrameWriter(st)}
 	s.send(first...)
@@ -313,8 +413,11 @@ func (c *client) closedWith() (mq.Code, string) {
 	return closedWith(c.t, c.conn)
 }
 
-func closedWith(t testing.TB, conn *quic.Conn) (mq.Code, string) {
+func closedWith(t testing.TB, conn transport.Conn) (mq.Code, string) {
 	t.Helper()
+	if c, ok := conn.(*tcpConn); ok {
+		c.awaitEnd(t)
+	}
 	select {
 	case <-conn.Context().Done():
 	case <-time.After(testTimeout):

@@ -255,7 +255,7 @@ func TestAClientThatReadsNoAcksIsReadNoFurther(t *testing.T) {
 	}
 	s := f.dial(t).open(&quicproto.OpenProduce{})
 	s.bind(1, "t")
-	must(t, s.st.SetWriteDeadline(time.Now().Add(2*time.Second)))
+	defer time.AfterFunc(2*time.Second, func() { s.st.Abort(mq.Canceled) }).Stop()
 	var err error
 	for i := uint64(0); err == nil && i < 100_000; i++ {
 		err = s.out.WriteProduce(produce(i, 1, 0, batch(200)))
@@ -295,7 +295,7 @@ func TestCompletionsAfterTheEndOfTheirSessionDoNoHarm(t *testing.T) {
 	s.bind(1, "t")
 	s.send(produce(1, 1, 0, batch(6000)), produce(2, 1, 0, batch(6000)))
 	eventually(t, "one is appended, the other waits", func() bool { return h.len() == 1 })
-	c.conn.CloseWithError(0, "")
+	c.conn.Close(mq.None, "")
 	eventually(t, "the session is gone", func() bool { return f.Stats().Sessions == 0 })
 	h.take()[0].done.Complete(server.Appended{})
 	if n := f.Stats().InFlightBytes; n != 0 {

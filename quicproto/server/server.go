@@ -15,6 +15,7 @@ import (
 
 	"github.com/rustmq/rustmq/mq"
 	"github.com/rustmq/rustmq/quicproto"
+	"github.com/rustmq/rustmq/quicproto/transport"
 	"github.com/rustmq/rustmq/quicproto/udp"
 )
 
@@ -26,10 +27,14 @@ type Server struct {
 	conn      net.PacketConn
 	transport *quic.Transport
 	listener  *quic.Listener
+	acceptor  *transport.Acceptor // nil without a listener for TCP
+	stopping  context.Context     // ends when no more connections are taken
+	stop      context.CancelFunc
 	admission *admission
 	inFlight  *semaphore.Weighted // bytes of batches, all sessions
 	// inFlightBatches is how many batches are with the broker, all sessions.
 	inFlightBatches atomic.Int64
+	connections     atomic.Int64 // over TCP
 	counters        counters
 
 	draining atomic.Bool
@@ -82,6 +87,7 @@ func Serve(conn net.PacketConn, cfg Config) (*Server, error) {
 		done:      make(chan struct{}),
 		sessions:  make(map[*session]struct{}),
 	}
+	s.stopping, s.stop = context.WithCancel(context.Background())
 	s.transport = &quic.Transport{
 		Conn:                conn,
 		ConnContext:         s.admission.connContext,
@@ -98,6 +104,10 @@ func Serve(conn net.PacketConn, cfg Config) (*Server, error) {
 	}
 	s.wg.Add(1)
 	go s.accept()
+	if cfg.Listener != nil {
+		s.acceptor = transport.NewAcceptor(tlsConfig(cfg.TLS), limits.IdleTimeout, limits.Streams)
+		s.wg.Go(s.acceptTCP)
+	}
 	return s, nil
 }
 
@@ -167,20 +177,24 @@ func (s *Server) accept() {
 			}
 			return
 		}
-		s.wg.Go(func() { s.serve(conn) })
+		a := admissionOf(conn)
+		s.wg.Go(func() {
+			defer s.admission.forget(conn)
+			s.serve(transport.QUIC(conn), a)
+		})
 	}
 }
 
 // serve runs one session from the end of its handshake on.
-func (s *Server) serve(conn *quic.Conn) {
-	a := admissionOf(conn)
-	defer s.admission.leave(conn, a)
+func (s *Server) serve(conn transport.Conn, a *ticket) {
+	defer s.admission.leave(a)
+	defer conn.Wait()
 	if err := s.admission.enter(a); err != nil {
 		s.counters.refused.Add(1)
 		closeConn(conn, err)
 		return
 	}
-	principal, err := s.cfg.Principal(conn.ConnectionState().TLS)
+	principal, err := s.cfg.Principal(conn.TLS())
 	if err != nil {
 		s.counters.refused.Add(1)
 		s.log.Warn("session refused", "remote", conn.RemoteAddr(), "error", err)
@@ -236,9 +250,13 @@ func (s *Server) Shutdown(ctx context.Context) error {
 		if deadline, ok := ctx.Deadline(); ok {
 			drain = max(0, time.Until(deadline))
 		}
+		var told sync.WaitGroup
+		defer told.Wait()
 		for _, ss := range s.all() {
-			ss.goAway(&quicproto.GoAway{
-				Code: mq.ShuttingDown, Drain: uint32(min(drain.Milliseconds(), 1<<31)), Msg: "the server is shutting down",
+			told.Go(func() {
+				ss.goAway(&quicproto.GoAway{
+					Code: mq.ShuttingDown, Drain: uint32(min(drain.Milliseconds(), 1<<31)), Msg: "the server is shutting down",
+				})
 			})
 		}
 	}
@@ -269,6 +287,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 func (s *Server) Close() {
 	s.draining.Store(true)
 	_ = s.listener.Close()
+	s.closeTCP()
 	for _, ss := range s.all() {
 		ss.fail(mq.Errorf(mq.ShuttingDown, "the server is shutting down"))
 	}

@@ -8,18 +8,18 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/quic-go/quic-go"
 	"golang.org/x/sync/semaphore"
 
 	"github.com/rustmq/rustmq/mq"
 	"github.com/rustmq/rustmq/quicproto"
+	"github.com/rustmq/rustmq/quicproto/transport"
 )
 
 // session is one client connection.
 type session struct {
 	Session
 	srv      *Server
-	conn     *quic.Conn
+	conn     transport.Conn
 	ctx      context.Context     // ends with the connection
 	inFlight *semaphore.Weighted // bytes of batches
 	wg       sync.WaitGroup      // its streams
@@ -31,7 +31,7 @@ type session struct {
 	control   stream     // nil before Welcome is written
 }
 
-func newSession(s *Server, conn *quic.Conn, principal string) *session {
+func newSession(s *Server, conn transport.Conn, principal string) *session {
 	return &session{
 		Session:  Session{ID: s.nextID.Add(1), Principal: principal, Remote: conn.RemoteAddr()},
 		srv:      s,
@@ -44,7 +44,7 @@ func newSession(s *Server, conn *quic.Conn, principal string) *session {
 // run serves the session until its connection ends, and returns when all its goroutines have.
 func (ss *session) run() {
 	defer ss.wg.Wait()
-	defer ss.conn.CloseWithError(0, "")
+	defer ss.conn.Close(mq.None, "")
 	control, err := ss.hello()
 	if err != nil {
 		ss.fail(err)
@@ -56,7 +56,7 @@ func (ss *session) run() {
 		if err != nil {
 			return
 		}
-		ss.wg.Go(func() { ss.serveStream(quicStream{st}) })
+		ss.wg.Go(func() { ss.serveStream(st) })
 	}
 }
 
@@ -72,7 +72,7 @@ func (ss *session) hello() (*controlStream, error) {
 	if err := st.SetReadDeadline(deadline); err != nil {
 		return nil, mq.Wrapf(err, "limit the wait for Hello")
 	}
-	c := &controlStream{stream: quicStream{st}}
+	c := &controlStream{stream: st}
 	c.in = quicproto.NewFrameReader(c.stream, 0)
 	f, err := c.in.Read()
 	if err != nil {
@@ -131,7 +131,7 @@ func (ss *session) watchControl(c *controlStream) {
 	}
 }
 
-// goAway tells the client to go. It never waits: the frame fits into what QUIC buffers.
+// goAway tells the client to go. Over QUIC it never waits: the frame fits into what is buffered. Over TCP a client that reads nothing makes it wait.
 func (ss *session) goAway(g *quicproto.GoAway) {
 	ss.touch()
 	ss.controlMu.Lock()
@@ -183,11 +183,10 @@ func (ss *session) fail(err error) {
 // maxReason keeps a close's reason within one packet, in bytes.
 const maxReason = 512
 
-func closeConn(conn *quic.Conn, err error) {
+func closeConn(conn transport.Conn, err error) {
 	code, msg := quicproto.CodeAndText(err)
 	if len(msg) > maxReason {
 		msg = msg[:maxReason]
 	}
-	// The error says that it was closed already.
-	_ = conn.CloseWithError(quic.ApplicationErrorCode(quicproto.ErrorCode(code)), msg)
+	conn.Close(code, msg)
 }

@@ -34,7 +34,7 @@ func TestClientOfTheFutureIsSpokenToInOurVersion(t *testing.T) {
 	f := start(t, server.Limits{})
 	conn, err := f.dialRaw(t, nil)
 	must(t, err)
-	st, err := conn.OpenStream()
+	st, err := conn.OpenStream(t.Context())
 	must(t, err)
 	_, err = st.Write(quicproto.AppendFrame(nil, &quicproto.Hello{MinVersion: 1, MaxVersion: 900, Features: ^quicproto.Features(0)}))
 	must(t, err)
@@ -62,7 +62,7 @@ func TestWhatComesInPlaceOfHelloClosesTheSession(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			conn, err := f.dialRaw(t, nil)
 			must(t, err)
-			st, err := conn.OpenStream()
+			st, err := conn.OpenStream(t.Context())
 			must(t, err)
 			_, err = st.Write(c.first)
 			must(t, err)
@@ -157,7 +157,7 @@ func TestPrincipalComesFromTheVerifiedCertificate(t *testing.T) {
 	}
 	s, c := who()
 	if s.Principal != server.Anonymous || s.ClientID != "test" || s.Software != "go test" || s.Version != 1 ||
-		s.Remote.(*net.UDPAddr).Port != c.conn.LocalAddr().(*net.UDPAddr).Port {
+		s.Remote.Network() != c.conn.RemoteAddr().Network() {
 		t.Errorf("without one: %+v", s)
 	}
 	for name, cert := range map[string]tls.Certificate{
@@ -169,6 +169,9 @@ func TestPrincipalComesFromTheVerifiedCertificate(t *testing.T) {
 		conf.Certificates = []tls.Certificate{cert}
 		conn, err := f.dialRaw(t, conf)
 		if err == nil { // the server looks at it after the client is done with the handshake
+			if c, ok := conn.(*tcpConn); ok {
+				c.awaitEnd(t)
+			}
 			select {
 			case <-conn.Context().Done():
 			case <-time.After(testTimeout):
@@ -182,7 +185,7 @@ func TestClientsWithoutOurProtocolAreRefusedInTheHandshake(t *testing.T) {
 	f := start(t, server.Limits{})
 	conf := f.ca.clientTLS()
 	conf.NextProtos = []string{"h3"}
-	if _, err := f.dialRaw(t, conf); err == nil {
+	if _, err := f.dialQUIC(t, conf); err == nil {
 		t.Error("a client of another protocol got in")
 	}
 	f.dial(t)
@@ -253,7 +256,7 @@ func TestSessionsBeyondTheLimitAreRefusedWithAReason(t *testing.T) {
 	must(t, err)
 	third := &client{t: t, conn: conn}
 	third.wantClosed(mq.TooManyRequests, "2 sessions")
-	first.conn.CloseWithError(0, "")
+	first.conn.Close(mq.None, "")
 	eventually(t, "a place is free", func() bool { return f.Stats().Sessions == 1 })
 	f.dial(t)
 }
@@ -263,8 +266,10 @@ func TestStreamsBeyondTheLimitWaitAndCountAgainWhenOthersEnd(t *testing.T) {
 	c := f.dial(t)
 	first := c.open(&quicproto.OpenFetch{})
 	c.open(&quicproto.OpenFetch{})
-	if st, err := c.conn.OpenStream(); err == nil {
-		t.Fatalf("a fourth stream %v", st.StreamID())
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	if _, err := c.conn.OpenStream(ctx); err == nil {
+		t.Fatal("a fourth stream")
 	}
 	must(t, first.st.Close())
 	if _, err := first.next(); !errors.Is(err, io.EOF) {
@@ -280,12 +285,10 @@ func TestResettingAStreamLeavesTheSessionAlone(t *testing.T) {
 	for range 20 { // more than fit at a time
 		p := c.open(&quicproto.OpenProduce{})
 		p.bind(1, "t")
-		p.st.CancelRead(1)
-		p.st.CancelWrite(1)
+		p.st.Abort(1)
 		s := c.open(&quicproto.OpenFetch{}, &quicproto.Assign{Handle: 1, Topic: "t", LeaderEpoch: -1})
 		recv[*quicproto.Assigned](s)
-		s.st.CancelRead(1)
-		s.st.CancelWrite(1)
+		s.st.Abort(1)
 	}
 	eventually(t, "streams are gone", func() bool { return f.Stats().Streams == 0 })
 	if n := f.broker.openReaders(); n != 0 {

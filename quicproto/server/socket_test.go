@@ -20,7 +20,7 @@ func TestSessionsSendWithSegmentationOffload(t *testing.T) {
 		t.Skip("only Linux has it")
 	}
 	f := start(t, server.Limits{})
-	if c := f.dial(t); !c.conn.ConnectionState().GSO {
+	if _, conn := f.overQUIC(t); !conn.ConnectionState().GSO {
 		t.Skip("this kernel has it not")
 	}
 	if !f.GSO() {
@@ -30,7 +30,7 @@ func TestSessionsSendWithSegmentationOffload(t *testing.T) {
 
 func TestAFailedSocketIsToldAndEndsTheServer(t *testing.T) {
 	f := start(t, server.Limits{})
-	f.dial(t)
+	f.overQUIC(t)
 	f.Kill()
 	<-f.Done()
 	if mq.CodeOf(f.Err()) != mq.NetworkException {
@@ -40,24 +40,24 @@ func TestAFailedSocketIsToldAndEndsTheServer(t *testing.T) {
 
 func TestAClientOfADeadProcessLearnsOfItsDeathFromTheNext(t *testing.T) {
 	f := start(t, server.Limits{}, func(c *server.Config) { c.ResetKey = &[32]byte{1, 2, 3} })
-	c := f.dial(t)
+	_, conn := f.overQUIC(t)
 	addr := f.Addr().String()
 	f.Kill()
 	cfg := f.config(t, server.Limits{}, func(c *server.Config) { c.ResetKey = &[32]byte{1, 2, 3} })
 	next, err := server.Listen(addr, cfg)
 	must(t, err)
 	defer next.Close()
-	st, err := c.conn.OpenStream()
+	st, err := conn.OpenStream()
 	must(t, err)
 	_, err = st.Write(make([]byte, 1000))
 	must(t, err)
 	select {
-	case <-c.conn.Context().Done():
+	case <-conn.Context().Done():
 	case <-time.After(testTimeout):
 		t.Fatal("the client still believes in its connection")
 	}
 	var reset *quic.StatelessResetError
-	if err := context.Cause(c.conn.Context()); !errors.As(err, &reset) {
+	if err := context.Cause(conn.Context()); !errors.As(err, &reset) {
 		t.Errorf("ended with %v", err)
 	}
 }
@@ -85,9 +85,11 @@ func TestCertificatesMayBeChosenPerHandshake(t *testing.T) {
 		own.MinVersion, own.NextProtos = tls.VersionTLS12, nil // the server knows better
 		c.TLS = &tls.Config{GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) { return own, nil }}
 	})
-	cs := f.dial(t).conn.ConnectionState()
-	if cs.TLS.Version != tls.VersionTLS13 || cs.TLS.NegotiatedProtocol != quicproto.ALPN || cs.Used0RTT || cs.SupportsDatagrams.Remote {
+	if cs := f.dial(t).conn.TLS(); cs.Version != tls.VersionTLS13 || cs.NegotiatedProtocol != quicproto.ALPN {
 		t.Errorf("got %+v", cs)
+	}
+	if _, conn := f.overQUIC(t); conn.ConnectionState().Used0RTT || conn.ConnectionState().SupportsDatagrams.Remote {
+		t.Errorf("got %+v", conn.ConnectionState())
 	}
 }
 
@@ -95,7 +97,7 @@ func TestReceiveWindowsGrowOnlyWithinTheirBudget(t *testing.T) {
 	f := start(t, server.Limits{InitialWindowBytes: 32 << 10, TotalWindowGrowth: 100 << 10})
 	topic := f.broker.add("t", 1)
 	topic.partitions[0].discard = true
-	c := f.dial(t)
+	c, conn := f.overQUIC(t)
 	s := c.open(&quicproto.OpenProduce{})
 	s.bind(1, "t")
 	const n = 200
@@ -112,7 +114,7 @@ func TestReceiveWindowsGrowOnlyWithinTheirBudget(t *testing.T) {
 	if grown, _ := f.Growth(); grown > 100<<10 {
 		t.Errorf("windows grew by %d bytes", grown)
 	}
-	c.conn.CloseWithError(0, "")
+	conn.CloseWithError(0, "")
 	eventually(t, "growth is given back", func() bool {
 		grown, sessions := f.Growth()
 		return grown == 0 && sessions == 0

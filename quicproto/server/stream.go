@@ -6,29 +6,13 @@ import (
 	"io"
 	"time"
 
-	"github.com/quic-go/quic-go"
-
 	"github.com/rustmq/rustmq/mq"
 	"github.com/rustmq/rustmq/quicproto"
+	"github.com/rustmq/rustmq/quicproto/transport"
 )
 
-// stream is what the protocol needs of a transport: a QUIC stream, or later one TLS connection.
-type stream interface {
-	io.ReadWriter
-	SetReadDeadline(time.Time) error
-	// Close ends the writing side in order. What was written still arrives.
-	Close() error
-	// Abort gives up both sides.
-	Abort(mq.Code)
-}
-
-type quicStream struct{ *quic.Stream }
-
-func (s quicStream) Abort(code mq.Code) {
-	n := quic.StreamErrorCode(quicproto.ErrorCode(code))
-	s.CancelRead(n)
-	s.CancelWrite(n)
-}
+// stream is what the protocol needs of a transport: a QUIC stream, or a TLS connection.
+type stream = transport.Stream
 
 // serveStream reads a stream's first frame, which says what the stream is, and serves it until it ends.
 func (ss *session) serveStream(st stream) {
@@ -101,7 +85,5 @@ func refuse(st stream, err error) {
 	// If this fails the connection is gone, and the client knows.
 	_, _ = st.Write(quicproto.AppendFrame(nil, &quicproto.Close{Code: code, Msg: msg}))
 	_ = st.Close()
-	if q, ok := st.(quicStream); ok {
-		q.CancelRead(quic.StreamErrorCode(quicproto.ErrorCode(code)))
-	}
+	st.StopReading(code)
 }

@@ -14,10 +14,11 @@ import (
 	"github.com/rustmq/rustmq/mq"
 	"github.com/rustmq/rustmq/quicproto"
 	"github.com/rustmq/rustmq/quicproto/server"
+	"github.com/rustmq/rustmq/quicproto/transport"
 )
 
 // wantClosedAfter waits until the server closes the session for being too slow, and checks how long that took.
-func wantClosedAfter(t *testing.T, conn *quic.Conn, d time.Duration) {
+func wantClosedAfter(t *testing.T, conn transport.Conn, d time.Duration) {
 	t.Helper()
 	began := time.Now()
 	<-conn.Context().Done()
@@ -37,7 +38,7 @@ func TestASilentClientIsClosedWhenItsHelloIsDue(t *testing.T) {
 			conn, err := f.dialRaw(t, nil)
 			must(t, err)
 			if sent != nil { // nil opens no stream
-				st, err := conn.OpenStream()
+				st, err := conn.OpenStream(t.Context())
 				must(t, err)
 				_, err = st.Write(sent)
 				must(t, err)
@@ -56,7 +57,7 @@ func TestAStreamWithoutAFirstFrameClosesItsSession(t *testing.T) {
 		f := startSimulated(t, server.Limits{FirstFrame: 4 * time.Second}, nil)
 		c := f.dial(t)
 		time.Sleep(time.Second) // the control stream's time does not count
-		st, err := c.conn.OpenStream()
+		st, err := c.conn.OpenStream(t.Context())
 		must(t, err)
 		_, err = st.Write([]byte{0, 0, 0, 1})
 		must(t, err)

@@ -258,6 +258,11 @@ func (p *place) ListenPacket(addr *net.UDPAddr) (net.PacketConn, error) {
 	return &deadSocket{SimConn: p.m.c.packets.listen(&net.UDPAddr{IP: addr.IP.To4(), Port: addr.Port}), place: p}, nil
 }
 
+// ListenClients implements node.Network: clients speak QUIC here.
+func (p *place) ListenClients(string) (net.Listener, error) {
+	return nil, nil //nolint:nilnil // there is none, and that is no error
+}
+
 // deadSocket sends nothing for a node whose machine is off.
 type deadSocket struct {
 	*simnet.SimConn
