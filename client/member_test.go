@@ -125,6 +125,13 @@ func (p *party) total() (n int) {
 	return n
 }
 
+// gone is how many partitions were lost.
+func (p *party) gone() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.lost
+}
+
 // held is how many partitions each member has.
 func (p *party) held() map[string]int {
 	p.mu.Lock()
@@ -286,13 +293,15 @@ func TestMemberThatIsPutOutJoinsAgainAndLosesNothing(t *testing.T) {
 		p.coord.expel()
 		p.produce(400)
 		p.await("all of after", func() bool { return p.total() == 800 })
-		p.await("both are back", func() bool { h := p.held(); return h["a"] == 2 && h["b"] == 2 })
+		p.await("both are back", func() bool { h := p.held(); return h["a"] == 2 && h["b"] == 2 && p.gone() >= 4 })
 		if p.lost != 4 {
 			t.Errorf("%d partitions lost, want 4", p.lost)
 		}
+		p.produce(400) // what came before may have been seen by members that did not know yet that they were out
+		p.await("all of the end", func() bool { return p.total() == 1200 })
 		leaveA()
 		leaveB()
-		p.monotone(800)
+		p.monotone(1200)
 	})
 }
 

@@ -277,7 +277,9 @@ func TestTwoThousandIdlePartitionsTakeNoGoroutine(t *testing.T) {
 func TestAConsumerThatDoesNotReadHoldsUpNobody(t *testing.T) {
 	f := start(t, server.Limits{})
 	p := f.broker.add("t", 1).partitions[0]
+	p.mu.Lock()
 	p.loop, p.loopSize = batch(100_000), 1
+	p.mu.Unlock()
 	stuck := f.dial(t).open(&quicproto.OpenFetch{}, assign(1, 1, "t", 0, 0))
 	recv[*quicproto.Assigned](stuck)
 	q := f.broker.add("u", 1).partitions[0]
@@ -436,7 +438,9 @@ func TestAConsumerThatDoesNotReadHoldsFewReads(t *testing.T) {
 	topic := f.broker.add("t", partitions)
 	var reads atomic.Int32
 	for _, p := range topic.partitions {
+		p.mu.Lock()
 		p.loop, p.loopSize = batch(100_000), 1
+		p.mu.Unlock()
 		p.source = logBelow(1 << 40)
 		p.read = func(context.Context, mq.Offset) error {
 			reads.Add(1)
