@@ -702,8 +702,10 @@ func TestBrokerThatRanOnFollowsARecoveredController(t *testing.T) {
 		c.broker(5)
 		c.propose(createTopic(2, 4, 5))
 		third := c.group.stores[3]
-		delete(c.group.stores, 3)
 		c.kill(3)
+		c.group.mu.Lock()
+		delete(c.group.stores, 3)
+		c.group.mu.Unlock()
 		c.kill(5)
 		c.until("new leaders", func() bool { return leads(b.Image(), 4) == 2 })
 		for i := range byte(10) {
