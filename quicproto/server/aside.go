@@ -134,10 +134,10 @@ func (c *asideRead) finished() bool {
 // drop takes c back, whatever it may have found, and reports whether its reader is free. If not, c is still running; with abandon it then closes the
 // reader when it ends, else it wakes its assignment as ever.
 func (c *asideRead) drop(abandon bool) (free bool) {
-	c.cancel()
 	r := c.of
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	c.cancel() // a read that ends with this finds the state that is decided here
 	switch c.state {
 	case asideRunning:
 		if abandon {
