@@ -251,10 +251,10 @@ func TestFullDiskEndsWhatIsBeingPrepared(t *testing.T) {
 		l, fs, p := paced(t, 8*mib)
 		mustAdd(t, l, data(1, 0, 1, 100))
 		fs.SetSpace(6 * mib)
-		time.Sleep(2 * tick)
-		if p.look(t, fs); len(p.named) != 1 || len(fs.Files(dir)) != 1 {
-			t.Errorf("%+v; %q", p, fs.Files(dir))
-		}
+		until(t, "what was being prepared is gone", func() bool {
+			p.look(t, fs)
+			return len(p.named) == 1 && len(fs.Files(dir)) == 1
+		})
 		var end uint64 = 1
 		var err error
 		for end < 100 {
