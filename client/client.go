@@ -137,12 +137,17 @@ func (c *Client) tell(list []verdict) {
 func (c *Client) sleep(d time.Duration) bool { return sleep(c.ctx, d) }
 
 // sleep waits; false if ctx ended before d had passed.
-func sleep(ctx context.Context, d time.Duration) bool {
+func sleep(ctx context.Context, d time.Duration) bool { return sleepUnless(ctx, nil, d) }
+
+// sleepUnless waits; false if stop was closed, or ctx ended, before d had passed.
+func sleepUnless(ctx context.Context, stop <-chan struct{}, d time.Duration) bool {
 	t := time.NewTimer(d)
 	defer t.Stop()
 	select {
 	case <-t.C:
 		return true
+	case <-stop:
+		return false
 	case <-ctx.Done():
 		return false
 	}

@@ -142,12 +142,17 @@ func (c *Client) DeleteGroup(ctx context.Context, group string) error {
 func (c *Client) ResetOffsets(ctx context.Context, group, topic string, offsets map[int32]mq.Offset) error {
 	ctx, cancel := c.bounded(ctx)
 	defer cancel()
+	req := &quicproto.ResetOffsetsRequest{Group: group, Topics: []quicproto.TopicOffsets{offsetsOf(topic, offsets)}}
+	return mq.Wrapf(c.askCoordinator(ctx, group, req, nil), "reset group %s on topic %s", group, topic)
+}
+
+// offsetsOf is offsets of partitions of one topic as they are sent, by partition.
+func offsetsOf(topic string, offsets map[int32]mq.Offset) quicproto.TopicOffsets {
 	t := quicproto.TopicOffsets{Topic: topic}
 	for _, p := range slices.Sorted(maps.Keys(offsets)) {
 		t.Offsets = append(t.Offsets, quicproto.CommittedOffset{Partition: p, Offset: offsets[p], LeaderEpoch: mq.NoEpoch})
 	}
-	req := &quicproto.ResetOffsetsRequest{Group: group, Topics: []quicproto.TopicOffsets{t}}
-	return mq.Wrapf(c.askCoordinator(ctx, group, req, nil), "reset group %s on topic %s", group, topic)
+	return t
 }
 
 // DeleteOffsets has what a group has committed for partitions of a topic forgotten, durably. No member may subscribe to the topic. Errors: GROUP_ID_NOT_FOUND,
@@ -193,10 +198,7 @@ func (c *Client) CommittedOffsets(ctx context.Context, group, topic string, part
 func (c *Client) CommitOffsets(ctx context.Context, group, topic string, offsets map[int32]mq.Offset) error {
 	ctx, cancel := c.bounded(ctx)
 	defer cancel()
-	t := quicproto.TopicOffsets{Topic: topic}
-	for _, p := range slices.Sorted(maps.Keys(offsets)) {
-		t.Offsets = append(t.Offsets, quicproto.CommittedOffset{Partition: p, Offset: offsets[p], LeaderEpoch: mq.NoEpoch})
-	}
+	t := offsetsOf(topic, offsets)
 	var resp quicproto.CommitOffsetsResponse
 	err := c.askCoordinator(ctx, group, &quicproto.CommitOffsetsRequest{Group: group, Epoch: -1, Topics: []quicproto.TopicOffsets{t}}, &resp)
 	if err == nil && (len(resp.Topics) != 1 || len(resp.Topics[0]) != len(t.Offsets)) {

@@ -129,23 +129,10 @@ func (m *member) run() {
 			over = m.fatal != nil
 		}
 		k.mu.Unlock()
-		if over || !m.sleep(wait.next()) {
+		if over || !sleepUnless(k.ctx, m.quit, wait.next()) {
 			return
 		}
 	}
-}
-
-// sleep waits; false if the member is to leave.
-func (m *member) sleep(d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-m.quit:
-	case <-m.k.ctx.Done():
-	}
-	return false
 }
 
 // judge decides how to go on after the stream has ended with err, or was not made. The mutex is held.

@@ -265,7 +265,7 @@ func (p *pool) suspectPath(sess *session, cause error) {
 func (p *pool) returnToQUIC(key slotKey, sess *session) {
 	for {
 		wait, _ := p.paths.avoided(sess.addr, time.Now())
-		if !p.pause(max(wait, time.Second), sess) {
+		if !sleepUnless(p.ctx, sess.done, max(wait, time.Second)) {
 			return
 		}
 		due, gone := p.paths.probe(sess.addr, time.Now())
@@ -285,23 +285,9 @@ func (p *pool) returnToQUIC(key slotKey, sess *session) {
 	sess.leave()
 	if key.lane >= 0 {
 		p.leaving(sess)
-		if !p.pause(drainTime, sess) {
+		if !sleepUnless(p.ctx, sess.done, drainTime) {
 			return
 		}
 	}
 	sess.close(mq.None, "QUIC gets through again")
-}
-
-// pause waits; false if the session or the client has ended before.
-func (p *pool) pause(d time.Duration, sess *session) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-sess.done:
-		return false
-	case <-p.ctx.Done():
-		return false
-	}
 }

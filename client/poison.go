@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/cenkalti/backoff/v5"
+
 	"github.com/rustmq/rustmq/mq"
 )
 
@@ -49,19 +51,19 @@ func (p *Poison) check() error {
 
 // try calls f until it succeeds or has been tried often enough. The error is the last one of f, or ctx's.
 func (p *Poison) try(ctx context.Context, f func() error) (attempts int, err error) {
-	pause := p.Pause
-	if pause == 0 {
-		pause = DefaultRetryPause
+	wait := backoff.ExponentialBackOff{InitialInterval: p.Pause, MaxInterval: maxRetryPause, Multiplier: 2}
+	if p.Pause == 0 {
+		wait.InitialInterval = DefaultRetryPause
 	}
+	wait.Reset()
 	for {
 		attempts++
 		if err = f(); err == nil || p.Retries >= 0 && attempts > p.Retries {
 			return attempts, err
 		}
-		if !sleep(ctx, pause) {
+		if !sleep(ctx, wait.NextBackOff()) {
 			return attempts, err
 		}
-		pause = min(2*pause, maxRetryPause)
 	}
 }
 

@@ -63,25 +63,15 @@ func (l *loop) load(h *hosted, now time.Time) time.Time {
 
 // loaded has a shard serve that has been read.
 func (l *loop) loaded(h *hosted, later time.Time) time.Time {
+	var err error
 	select {
-	case err := <-h.load.result:
-		if err != nil {
-			l.c.cfg.Logger.Error("the groups of a partition cannot be read", "partition", h.index, "leader_epoch", int32(h.epoch), "err", err)
-			h.die(err)
-			signal(l.c.wake)
-			return later
-		}
+	case err = <-h.load.result:
 	default:
 		return later
 	}
-	now := time.Now()
-	h.mu.Lock()
-	err := h.groups.Loaded(now)
 	if err == nil {
-		h.groups.SetTopics(now, l.c.topics.Load())
-		h.serving = true
+		err = h.serve(l.c.topics.Load())
 	}
-	h.mu.Unlock()
 	if err != nil {
 		l.c.cfg.Logger.Error("the groups of a partition cannot be read", "partition", h.index, "leader_epoch", int32(h.epoch), "err", err)
 		h.die(err)
@@ -89,6 +79,19 @@ func (l *loop) loaded(h *hosted, later time.Time) time.Time {
 	h.load.done = err == nil
 	signal(l.c.wake)
 	return later
+}
+
+// serve begins to take requests, after everything was replayed.
+func (s *shard) serve(topics *group.Topics) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := time.Now()
+	if err := s.groups.Loaded(now); err != nil {
+		return err
+	}
+	s.groups.SetTopics(now, topics)
+	s.serving = true
+	return nil
 }
 
 // read replays the log of the shard's partition up to end. Nobody else has the group.Shard meanwhile.
