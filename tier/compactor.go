@@ -30,6 +30,10 @@ const (
 	damagedFor = time.Hour
 	// leaseMergeIDs is how many object ids are fetched at once.
 	leaseMergeIDs = 8
+	// readersShare is what merges leave to consumers that read from the store meanwhile: they take 1/readersShare of the time.
+	readersShare = 10
+	// readLull is for how long nobody reads when nobody has to be given way.
+	readLull = time.Second
 )
 
 // CompactorCatalog is the part of the metadata that a [Compactor] needs.
@@ -95,7 +99,7 @@ type CompactorConfig struct {
 }
 
 // Compactor merges small ranges of partitions into large ones. It has one goroutine, which looks for what to merge, and does one merge after the
-// other. It remembers nothing: what it was at when it ended is an object that nobody refers to, or one that was committed.
+// other; while consumers read from the store it rests for nine times as long as each took. It remembers nothing: what it was at when it ended is an object that nobody refers to, or one that was committed.
 type Compactor struct {
 	cfg    CompactorConfig
 	policy mergePolicy
@@ -109,8 +113,9 @@ type Compactor struct {
 
 	// The rest belongs to the goroutine.
 	states         map[mq.PartitionID]*compactState
-	nextID, lastID uint64 // of the lease
-	buf            []byte // the memory of the last object, for the next one of the same look
+	nextID, lastID uint64    // of the lease
+	buf            []byte    // the memory of the last object, for the next one of the same look
+	rested         time.Time // from when on a merge may begin though consumers read
 }
 
 // compactState is what is remembered of a partition between looks.

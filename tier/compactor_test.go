@@ -121,6 +121,53 @@ func TestMergedObjectIsMadeInMemoryOfItsSize(t *testing.T) {
 	})
 }
 
+// TestMergesGiveWayToReaders counts the merges of a minute while a consumer reads twice a second, and when it has stopped. A write to the store takes a second.
+func TestMergesGiveWayToReaders(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, 30)
+		r.flushed(4)
+		r.store.SetHook(func(op faultstore.Op) faultstore.Fault {
+			if op.Kind == faultstore.Write {
+				time.Sleep(time.Second)
+			}
+			return faultstore.Fault{}
+		})
+		c := r.compact(func(cfg *CompactorConfig) { cfg.CommitRanges = 4 }) // a merge for each partition
+		defer c.Close()
+		consumer, stop := c.cfg.Store.For(ClassRead), make(chan struct{})
+		key := r.store.Keys()[0]
+		var reading sync.WaitGroup
+		reading.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				case <-time.After(500 * time.Millisecond):
+					body, err := consumer.Open(t.Context(), key, 0, 1)
+					if err == nil {
+						err = body.Close()
+					}
+					if err != nil {
+						t.Error(err)
+						return
+					}
+				}
+			}
+		})
+		time.Sleep(2*time.Minute + 500*time.Millisecond) // the first look comes after one
+		if n := c.Stats().Objects; n < 5 || n > 8 {
+			t.Errorf("%d merges of a second in a minute in which a consumer read", n)
+		}
+		close(stop)
+		reading.Wait()
+		before := c.Stats().Objects
+		time.Sleep(20 * time.Second)
+		if n := c.Stats().Objects - before; n < 15 {
+			t.Errorf("%d merges of a second in 20 s in which nobody read", n)
+		}
+	})
+}
+
 // TestSmallSectionsAreReadTogether has 40 partitions flushed into the same objects.
 func TestSmallSectionsAreReadTogether(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -24,7 +24,13 @@ func (c *Compactor) merge(runs []run) (done bool) {
 	if len(runs) == 0 || c.ctx.Err() != nil {
 		return false
 	}
-	began := time.Now()
+	c.rest()
+	began, reads := time.Now(), c.cfg.Store.reads()
+	defer func() {
+		if c.cfg.Store.reads() != reads {
+			c.rested = time.Now().Add((readersShare - 1) * time.Since(began))
+		}
+	}()
 	m, done, err := c.rewrite(runs)
 	if err == nil && len(m.Replacements) > 0 {
 		var accepted bool
@@ -39,6 +45,21 @@ func (c *Compactor) merge(runs []run) (done bool) {
 		c.log.Debug("objects were merged", "object", m.Key, "bytes", m.Size, "partitions", len(m.Replacements), "took", time.Since(began))
 	}
 	return done && err == nil
+}
+
+// rest waits until a merge may begin: when the one before has cost the consumers that read from the store meanwhile enough, or none of them does any more.
+// For them a merge is bandwidth, processors and memory that they are short of, and it can wait.
+func (c *Compactor) rest() {
+	for wait := time.Until(c.rested); wait > 0 && c.ctx.Err() == nil; wait = time.Until(c.rested) {
+		reads := c.cfg.Store.reads()
+		select {
+		case <-time.After(min(wait, readLull)):
+		case <-c.ctx.Done():
+		}
+		if c.cfg.Store.reads() == reads {
+			return
+		}
+	}
 }
 
 // rewrite makes the object and brings it into the store. A run that cannot be read is left out; all says that there is none.

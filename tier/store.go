@@ -121,6 +121,9 @@ func (s *Store) Close() error {
 // could as well be left.
 func (s *Store) Idle() bool { return s.gate.idle() && s.down.idle() }
 
+// reads counts the reads that consumers and replicas waited for, since the start.
+func (s *Store) reads() int64 { return s.counters.requests[ClassRead][opRead].Load() }
+
 // String is the store's URL without its query, which nobody should see.
 func (s *Store) String() string { return s.name }
 
