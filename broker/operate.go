@@ -34,10 +34,16 @@ func (b *Broker) Operate(ctx context.Context, s *server.Session, message []byte)
 			*adminpb.Request_ElectLeaders, *adminpb.Request_ScrubObjects, *adminpb.Request_ReplicatePartitions:
 			op = OpAlter
 		}
-		switch r := req.GetKind().(type) { // those that are of a topic, not of the cluster
+		switch r := req.GetKind().(type) { // those that are of a topic or a group, not of the cluster
 		case *adminpb.Request_TrimPartition:
 			trimmed, err := b.trimPartition(ctx, s, r.TrimPartition)
 			return &adminpb.Response{Kind: &adminpb.Response_TrimPartition{TrimPartition: trimmed}}, err
+		case *adminpb.Request_GroupConfig:
+			settings, err := b.groupConfig(s, r.GroupConfig)
+			return &adminpb.Response{Kind: &adminpb.Response_GroupConfig{GroupConfig: settings}}, err
+		case *adminpb.Request_AlterGroupConfig:
+			err := b.alterGroupConfig(ctx, s, r.AlterGroupConfig)
+			return &adminpb.Response{Kind: &adminpb.Response_AlterGroupConfig{AlterGroupConfig: &adminpb.AlterGroupConfigResponse{}}}, err
 		case *adminpb.Request_ForkPoint:
 			point, err := b.forkPoint(ctx, s, r.ForkPoint)
 			return &adminpb.Response{Kind: &adminpb.Response_ForkPoint{ForkPoint: point}}, err
@@ -316,19 +322,28 @@ func clusterConfig(img *metadata.Image) *adminpb.ClusterConfigResponse {
 }
 
 func (b *Broker) alterClusterConfig(ctx context.Context, req *adminpb.AlterClusterConfigRequest) error {
-	command := &metadatapb.SetClusterConfigs{}
-	for _, key := range slices.Sorted(maps.Keys(req.GetSet())) {
-		command.Changes = append(command.Changes, &metadatapb.ConfigChange{Key: key, Value: req.GetSet()[key]})
+	changes, err := settingChanges(req.GetSet(), req.GetUnset())
+	if err != nil {
+		return err
 	}
-	for _, key := range req.GetUnset() {
-		if _, set := req.GetSet()[key]; set {
-			return mq.Errorf(mq.InvalidConfig, "setting %.60q is given twice", key)
-		}
-		command.Changes = append(command.Changes, &metadatapb.ConfigChange{Key: key, Delete: true})
-	}
-	if len(command.Changes) == 0 {
-		return mq.Errorf(mq.InvalidRequest, "there is nothing to change")
-	}
-	_, err := b.cfg.Controller.Propose(ctx, &metadatapb.Command{Kind: &metadatapb.Command_SetClusterConfigs{SetClusterConfigs: command}})
+	command := &metadatapb.SetClusterConfigs{Changes: changes}
+	_, err = b.cfg.Controller.Propose(ctx, &metadatapb.Command{Kind: &metadatapb.Command_SetClusterConfigs{SetClusterConfigs: command}})
 	return mq.Wrapf(err, "change the cluster's settings")
+}
+
+// settingChanges are those that an operator asks for: at least one, and each setting once.
+func settingChanges(set map[string]string, unset []string) (changes []*metadatapb.ConfigChange, err error) {
+	for _, key := range slices.Sorted(maps.Keys(set)) {
+		changes = append(changes, &metadatapb.ConfigChange{Key: key, Value: set[key]})
+	}
+	for _, key := range unset {
+		if _, twice := set[key]; twice {
+			return nil, mq.Errorf(mq.InvalidConfig, "setting %.60q is given twice", key)
+		}
+		changes = append(changes, &metadatapb.ConfigChange{Key: key, Delete: true})
+	}
+	if len(changes) == 0 {
+		return nil, mq.Errorf(mq.InvalidRequest, "there is nothing to change")
+	}
+	return changes, nil
 }

@@ -18,7 +18,7 @@ func (a *app) groupCommand() *cli.Command {
 	with := func(flags ...cli.Flag) []cli.Flag { return append(flags, connectFlags("key", "key-file")...) }
 	return &cli.Command{
 		Name:  "group",
-		Usage: "list, describe, reset and delete consumer groups",
+		Usage: "list, describe, alter, reset and delete consumer groups",
 		Subcommands: []*cli.Command{
 			{
 				Name: "list", Usage: "list all consumer groups", Action: a.groupList,
@@ -29,6 +29,14 @@ func (a *app) groupCommand() *cli.Command {
 				Name: "describe", ArgsUsage: "GROUP", Usage: "show a group's members, what they consume, and how far they have come", Action: a.groupDescribe,
 				Description: "Example: rustmq group describe billing -o json",
 				Flags:       with(outputFlag()),
+			},
+			{
+				Name: "alter", ArgsUsage: "GROUP", Usage: "change a group's settings, all or none", Action: a.groupAlter,
+				Description: "Example: rustmq group alter billing --config consumer.session.timeout.ms=10000",
+				Flags: with(
+					configFlag("`KEY=VALUE` to set; may be repeated"),
+					&cli.StringSliceFlag{Name: "unset", Usage: "`KEY` to put back to its default; may be repeated"},
+				),
 			},
 			{
 				Name: "reset", ArgsUsage: "GROUP", Usage: "set where a group goes on in a topic that none of its members consumes", Action: a.groupReset,
@@ -102,6 +110,7 @@ type groupText struct {
 	State      string               `json:"state"`
 	Epoch      int32                `json:"epoch"`
 	Assignor   string               `json:"assignor"`
+	Configs    []configLine         `json:"configs"`
 	Members    []groupMemberText    `json:"members"`
 	Partitions []groupPartitionText `json:"partitions"`
 }
@@ -149,6 +158,13 @@ func (a *app) groupDescribe(c *cli.Context) error {
 			return err
 		}
 		text := describedGroup(d)
+		configs, err := cl.GroupConfigs(ctx, name)
+		if err != nil && mq.CodeOf(err) != mq.UnsupportedVersion { // a node of before there were any
+			return err
+		}
+		for _, s := range configs {
+			text.Configs = append(text.Configs, configLine(s))
+		}
 		return a.show(c, text, func(w io.Writer) { text.table(w) })
 	})
 }
@@ -156,7 +172,7 @@ func (a *app) groupDescribe(c *cli.Context) error {
 func describedGroup(d *client.GroupDescription) groupText {
 	text := groupText{
 		Group: d.Group, Protocol: d.Protocol, State: d.State, Epoch: d.Epoch, Assignor: d.Assignor,
-		Members: []groupMemberText{}, Partitions: []groupPartitionText{},
+		Configs: []configLine{}, Members: []groupMemberText{}, Partitions: []groupPartitionText{},
 	}
 	for _, m := range d.Members {
 		line := groupMemberText{
@@ -193,6 +209,15 @@ func (t *groupText) table(w io.Writer) {
 	for _, p := range t.Partitions {
 		row(w, p.Topic, p.Partition, orDash(p.Committed), orDash(p.End), orDash(p.Lag), p.Member)
 	}
+	row(w)
+	row(w, "SETTING", "VALUE", "")
+	for _, l := range t.Configs {
+		note := ""
+		if l.Default {
+			note = "(default)"
+		}
+		row(w, l.Key, l.Value, note)
+	}
 }
 
 func orDash(n *int64) string {
@@ -200,6 +225,22 @@ func orDash(n *int64) string {
 		return "-"
 	}
 	return strconv.FormatInt(*n, 10)
+}
+
+func (a *app) groupAlter(c *cli.Context) error {
+	name, err := groupName(c)
+	if err != nil {
+		return err
+	}
+	set, err := pairs(c, "config")
+	if err != nil {
+		return err
+	}
+	unset := c.StringSlice("unset")
+	if len(set) == 0 && len(unset) == 0 {
+		return usagef("alter: nothing to change: give --config or --unset")
+	}
+	return a.withClient(c, func(ctx context.Context, cl *client.Client) error { return cl.AlterGroupConfigs(ctx, name, set, unset) })
 }
 
 // resetLine is where a group goes on, and where it would have.

@@ -46,3 +46,39 @@ func TestGroupIsResetDescribedAndDeleted(t *testing.T) {
 		t.Errorf("reset to nowhere: status %d", status)
 	}
 }
+
+// TestGroupIsAltered sets and unsets what a group has for itself.
+func TestGroupIsAltered(t *testing.T) {
+	n := startNode(t)
+	n.must("", "topic", "create", "orders")
+	n.must("", "group", "reset", "billing", "--topic", "orders", "--to", "end")
+	settings := func() map[string]configLine {
+		t.Helper()
+		var g groupText
+		if err := json.Unmarshal([]byte(n.must("", "group", "describe", "billing", "-o", "json")), &g); err != nil {
+			t.Fatal(err)
+		}
+		out := make(map[string]configLine)
+		for _, c := range g.Configs {
+			out[c.Key] = c
+		}
+		return out
+	}
+	if s := settings(); len(s) != 2 || s["consumer.session.timeout.ms"] != (configLine{"consumer.session.timeout.ms", "45000", true}) {
+		t.Errorf("%v", s)
+	}
+	n.must("", "group", "alter", "billing", "--config", "consumer.session.timeout.ms=10000", "--config", "consumer.heartbeat.interval.ms=2000")
+	n.must("", "group", "alter", "billing", "--unset", "consumer.heartbeat.interval.ms")
+	if s := settings(); s["consumer.session.timeout.ms"].Value != "10000" || s["consumer.session.timeout.ms"].Default || s["consumer.heartbeat.interval.ms"].Value != "5000" {
+		t.Errorf("%v", s)
+	}
+	if table := n.must("", "group", "describe", "billing"); !strings.Contains(table, "consumer.session.timeout.ms") {
+		t.Error(table)
+	}
+	if status, _, stderr := n.run("", "group", "alter", "billing", "--config", "consumer.session.timeout.ms=1000"); status != exitFailed || !strings.Contains(stderr, "between 6000 and") {
+		t.Errorf("below the node's bound: status %d, %s", status, stderr)
+	}
+	if status, _, _ := n.run("", "group", "alter", "billing"); status != exitUsage {
+		t.Errorf("nothing to change: status %d", status)
+	}
+}

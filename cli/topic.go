@@ -13,11 +13,10 @@ import (
 	"github.com/rustmq/rustmq/node"
 )
 
+func configFlag(usage string) cli.Flag { return &cli.StringSliceFlag{Name: "config", Usage: usage} }
+
 func (a *app) topicCommand() *cli.Command {
 	with := func(flags ...cli.Flag) []cli.Flag { return append(flags, connectFlags("key", "key-file")...) }
-	configFlag := func(usage string) cli.Flag {
-		return &cli.StringSliceFlag{Name: "config", Usage: usage}
-	}
 	return &cli.Command{
 		Name:  "topic",
 		Usage: "create, list, describe, alter, fork, trim and delete topics",

@@ -32,6 +32,7 @@ func fates() map[mq.Code]fate {
 
 		// Of groups: no batch is answered with them.
 		mq.OffsetMetadataTooLarge:    final,
+		mq.PolicyViolation:           final,
 		mq.CoordinatorLoadInProgress: unsure,
 		mq.CoordinatorNotAvailable:   unsure,
 		mq.NotCoordinator:            unsure,

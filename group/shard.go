@@ -36,7 +36,7 @@ type Shard struct {
 }
 
 // NewShard makes a shard of no groups. Override, which may be nil, says what a group has instead of the configuration; it is asked during
-// calls of the shard, and should give the same for the same group until [Shard.Configure].
+// calls of the shard, and may give another thing in each: a member that is there already has what holds from its next heartbeat on.
 func NewShard(cfg Config, override func(group string) Override) *Shard {
 	if override == nil {
 		override = func(string) Override { return Override{} }

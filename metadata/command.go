@@ -17,7 +17,8 @@ import (
 //	2  PutJoinToken, UseJoinToken, ElectUnclean; RegisterBroker.doubt
 //	3  ReplaceRanges; the settings of compaction by key; CommitObject.written_ms; garbage since when it is
 //	4  ForkTopic
-const currentLevel = 4
+//	5  AlterGroupConfigs
+const currentLevel = 5
 
 // Feature levels from which on something is done.
 const (
@@ -28,6 +29,8 @@ const (
 	KeepingLevel = 3
 	// ForkLevel is that of ForkTopic: below it a node may take an object's ranges for those of one topic.
 	ForkLevel = 4
+	// GroupConfigLevel is that of AlterGroupConfigs: below it nobody knows settings of groups.
+	GroupConfigLevel = 5
 )
 
 // EncodeCommand is the proposal for a command. It sets the feature level that the command needs.
@@ -59,6 +62,8 @@ func featureLevelOf(command *metadatapb.Command) uint32 {
 		return CompactionLevel
 	case *metadatapb.Command_ForkTopic:
 		return ForkLevel
+	case *metadatapb.Command_AlterGroupConfigs:
+		return GroupConfigLevel
 	case *metadatapb.Command_CreateTopic:
 		return settingsLevel(c.CreateTopic.GetConfigs())
 	case *metadatapb.Command_AlterTopicConfigs:

@@ -22,6 +22,8 @@ type Delta struct {
 	Controllers []*Controller
 	// RemovedControllers as they were.
 	RemovedControllers []*Controller
+	// Groups that set something else for themselves than they did, as they are now: those that set nothing any more have no Overrides.
+	Groups []*GroupConfig
 	// Cluster says that the id, feature level or defaults of the cluster changed.
 	Cluster bool
 }
@@ -38,7 +40,7 @@ type TopicChange struct {
 // Empty says that nothing differs but the index.
 func (d *Delta) Empty() bool {
 	return len(d.Created)+len(d.Deleted)+len(d.Changed)+len(d.Brokers)+len(d.RemovedBrokers)+len(d.Controllers)+
-		len(d.RemovedControllers) == 0 && !d.Cluster
+		len(d.RemovedControllers)+len(d.Groups) == 0 && !d.Cluster
 }
 
 // PartitionIDs lists the partitions of c that are new or differ.
@@ -68,6 +70,7 @@ func Diff(old, now *Image) *Delta {
 			}
 		}
 	})
+	d.diffGroups()
 	slices.SortFunc(d.Created, compareTopics)
 	slices.SortFunc(d.Deleted, compareTopics)
 	slices.SortFunc(d.Changed, func(a, b TopicChange) int { return compareTopics(a.New, b.New) })
@@ -106,6 +109,18 @@ func (d *Delta) diffControllers() {
 			d.RemovedControllers = append(d.RemovedControllers, c)
 		}
 	}
+}
+
+func (d *Delta) diffGroups() {
+	diffNodes(d.Old.groups.root, d.New.groups.root, func(name string, before, after *GroupConfig) {
+		switch {
+		case after == nil:
+			d.Groups = append(d.Groups, &GroupConfig{Group: name})
+		case before == nil || !slices.Equal(before.Overrides, after.Overrides):
+			d.Groups = append(d.Groups, after)
+		}
+	})
+	slices.SortFunc(d.Groups, func(a, b *GroupConfig) int { return cmp.Compare(a.Group, b.Group) })
 }
 
 func (b *Broker) equal(o *Broker) bool {

@@ -15,17 +15,20 @@ type draft struct {
 	owner  *trieOwner
 	topics trieEditor[mq.TopicID, *Topic]
 	names  trieEditor[string, mq.TopicID]
+	groups trieEditor[string, *GroupConfig]
 }
 
 func newDraft(d *db, base *Image) *draft {
 	owner := &trieOwner{}
-	return &draft{db: d, img: *base, owner: owner, topics: base.topics.edit(owner), names: base.names.edit(owner)}
+	return &draft{
+		db: d, img: *base, owner: owner, topics: base.topics.edit(owner), names: base.names.edit(owner), groups: base.groups.edit(owner),
+	}
 }
 
 // finish gives the image at an index. The draft must not be used afterwards.
 func (d *draft) finish(index uint64) *Image {
 	img := d.img
-	img.Index, img.topics, img.names = index, d.topics.t, d.names.t
+	img.Index, img.topics, img.names, img.groups = index, d.topics.t, d.names.t, d.groups.t
 	return &img
 }
 

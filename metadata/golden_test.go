@@ -107,6 +107,7 @@ func TestBytesOfCommandsAndDatabaseAreStable(t *testing.T) {
 		putTokenCommand(1, 4, 1000, 5000),
 		putTokenCommand(2, 5, 1000, 6000),
 		useTokenCommand(1, 4, 4999),
+		groupCommand("billing", sessionKey, "9000", heartbeatKey, "3000"),
 		createCommand(3, "lost", []int32{1}),
 		elsewhere(registerCommand(1, 101), 9),
 		uncleanCommand(partitionOf(3, 0), 1),

@@ -23,6 +23,7 @@ type Image struct {
 	controllers []*Controller // by raft id
 	topics      trie[mq.TopicID, *Topic]
 	names       trie[string, mq.TopicID]
+	groups      trie[string, *GroupConfig]
 	partitions  int
 }
 

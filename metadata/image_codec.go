@@ -103,6 +103,11 @@ func (p *imagePager) image(d *Delta) {
 		p.room(record)
 		p.page.Controllers = append(p.page.Controllers, record)
 	}
+	for _, g := range d.Groups {
+		record := groupRecord(g)
+		p.room(record)
+		p.page.GroupConfigs = append(p.page.GroupConfigs, record)
+	}
 	deleted, created, changed := d.Deleted, d.Created, d.Changed
 	for _, c := range changed {
 		if c.remade() {

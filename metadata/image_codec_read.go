@@ -2,6 +2,7 @@ package metadata
 
 import (
 	"slices"
+	"strconv"
 
 	"google.golang.org/protobuf/proto"
 
@@ -48,7 +49,7 @@ func (r *ImageReader) add(data []byte) (*Image, error) {
 	if err := r.follows(page); err != nil {
 		return nil, err
 	}
-	for _, step := range []func(*metadatapb.ImagePage) error{r.cluster, r.brokers, r.controllers, r.deletions, r.topics} {
+	for _, step := range []func(*metadatapb.ImagePage) error{r.cluster, r.brokers, r.controllers, r.groups, r.deletions, r.topics} {
 		if err := step(page); err != nil {
 			return nil, mq.Wrapf(err, "page %d of the image at index %d", page.GetPage(), page.GetIndex())
 		}
@@ -180,6 +181,27 @@ func (r *ImageReader) controllers(page *metadatapb.ImagePage) error {
 		}
 	}
 	r.draft.img.controllers = controllers
+	return nil
+}
+
+func (r *ImageReader) groups(page *metadatapb.ImagePage) error {
+	for _, record := range page.GetGroupConfigs() {
+		config, err := ParseGroupConfig(record.GetGroup(), configsFrom(record.GetConfigs()))
+		switch {
+		case err != nil:
+			return unknownSettings("group "+strconv.Quote(record.GetGroup()), err)
+		case len(config.Overrides) > 0:
+			r.draft.groups.set(config.Group, config)
+		default:
+			if _, found := r.draft.groups.t.get(config.Group); !found {
+				return mq.Errorf(mq.ProtocolViolation, "group %q sets nothing any more, and never did", config.Group)
+			}
+			r.draft.groups.remove(config.Group)
+		}
+		if n := r.draft.groups.t.len(); n > MaxGroupConfigs {
+			return mq.Errorf(mq.ProtocolViolation, "more than %d groups have settings of their own", MaxGroupConfigs)
+		}
+	}
 	return nil
 }
 

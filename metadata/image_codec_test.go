@@ -66,6 +66,8 @@ func moreCommands(t testing.TB, random *rand.Rand) [][]byte {
 			Id: topic[:], Current: 3, Assignments: []*metadatapb.ReplicaAssignment{{Replicas: []int32{1, 2, 3}}, {Replicas: []int32{2, 3, 4}}},
 		}}},
 	}
+	value := []string{"", "2000", "3000"}[random.IntN(3)]
+	kinds = append(kinds, groupCommand(fmt.Sprint("group-", random.IntN(3)), heartbeatKey, value))
 	return [][]byte{encode(t, kinds[random.IntN(len(kinds))])}
 }
 
@@ -345,7 +347,7 @@ func TestEveryFieldTravels(t *testing.T) {
 		}
 		return names
 	}
-	known := []string{"Index", "ClusterID", "FeatureLevel", "Defaults", "brokers", "controllers", "topics", "names", "partitions"}
+	known := []string{"Index", "ClusterID", "FeatureLevel", "Defaults", "brokers", "controllers", "topics", "names", "groups", "partitions"}
 	if got := fields(Image{}); !slices.Equal(got, known) {
 		t.Errorf("an image has the fields %v, the codec knows %v", got, known)
 	}
@@ -363,6 +365,7 @@ func FuzzImagePage(f *testing.F) {
 	for p := range ImagePages(nil, base) {
 		f.Add(p, p)
 	}
+	b.must(groupCommand("billing", sessionKey, "9000"))
 	b.must(logStartCommand(partitionOf(1, 0), 7))
 	b.must(createCommand(2, "two", []int32{1, 2, 3}))
 	b.must(deleteCommand(1))

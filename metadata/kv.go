@@ -25,12 +25,13 @@ const (
 	bucketGarbage     bucket = "garbage"
 	bucketReclaim     bucket = "reclaim"
 	bucketJoinTokens  bucket = "join_tokens"
+	bucketGroups      bucket = "group_configs"
 )
 
 func allBuckets() []bucket {
 	return []bucket{
 		bucketMeta, bucketConfigs, bucketBrokers, bucketTopics, bucketPartitions, bucketCheckpoints, bucketRanges,
-		bucketObjects, bucketGarbage, bucketReclaim, bucketControllers, bucketJoinTokens,
+		bucketObjects, bucketGarbage, bucketReclaim, bucketControllers, bucketJoinTokens, bucketGroups,
 	}
 }
 

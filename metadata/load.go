@@ -135,7 +135,16 @@ func (d *db) image(index uint64) *Image {
 		topics.set(t.ID, t)
 		names.set(t.Name, t.ID)
 	})
-	img.topics, img.names = topics.t, names.t
+	groups := img.groups.edit(owner)
+	each(d, bucketGroups, &metadatapb.GroupConfig{}, func(_ []byte, r *metadatapb.GroupConfig) {
+		config, err := ParseGroupConfig(r.GetGroup(), configsFrom(r.GetConfigs()))
+		if err != nil {
+			d.fail(mq.Errorf(mq.Corrupt, "metadata database: group %q: %w", r.GetGroup(), err))
+			return
+		}
+		groups.set(config.Group, config)
+	})
+	img.topics, img.names, img.groups = topics.t, names.t, groups.t
 	return img
 }
 

@@ -123,6 +123,8 @@ func (m *machine) dispatch(command *metadatapb.Command) (*metadatapb.Result, err
 		return nil, m.putJoinToken(c.PutJoinToken)
 	case *metadatapb.Command_UseJoinToken:
 		return nil, m.useJoinToken(c.UseJoinToken)
+	case *metadatapb.Command_AlterGroupConfigs:
+		return nil, m.alterGroupConfigs(c.AlterGroupConfigs)
 	case *metadatapb.Command_RecoverCluster:
 		return nil, m.recoverCluster()
 	}

@@ -46,6 +46,7 @@ const (
 	NotController                Code = 41  // this node does not lead the controllers
 	InvalidRequest               Code = 42  // understood, and makes no sense
 	UnsupportedForMessageFormat  Code = 43  // a batch with another magic, or with reserved bits set
+	PolicyViolation              Code = 44  // there are as many of the thing as there may be
 	OutOfOrderSequence           Code = 45  // a gap or an overlap in a producer's sequence
 	DuplicateSequence            Code = 46  // older than the window of sequences that is kept
 	InvalidProducerEpoch         Code = 47  // a newer incarnation of this producer exists
@@ -134,6 +135,7 @@ var codeTable = [...]codeInfo{
 	{NotController, "NOT_CONTROLLER", true},
 	{InvalidRequest, "INVALID_REQUEST", false},
 	{UnsupportedForMessageFormat, "UNSUPPORTED_FOR_MESSAGE_FORMAT", false},
+	{PolicyViolation, "POLICY_VIOLATION", false},
 	{OutOfOrderSequence, "OUT_OF_ORDER_SEQUENCE_NUMBER", false},
 	{DuplicateSequence, "DUPLICATE_SEQUENCE_NUMBER", false},
 	{InvalidProducerEpoch, "INVALID_PRODUCER_EPOCH", false},

@@ -19,6 +19,11 @@ type GroupsConfig struct {
 	MaxSize           int           `koanf:"max_size"           doc:"Members of one group."`
 	OffsetsRetention  time.Duration `koanf:"offsets_retention"  doc:"How long committed offsets are kept when their group has no members any more, or none that wants the topic."`
 
+	ConsumerMinSessionTimeout    time.Duration `koanf:"consumer_min_session_timeout"    doc:"Shortest consumer.session.timeout.ms that a group may be given for itself (rustmq group alter)."`
+	ConsumerMaxSessionTimeout    time.Duration `koanf:"consumer_max_session_timeout"    doc:"Longest consumer.session.timeout.ms that a group may be given for itself."`
+	ConsumerMinHeartbeatInterval time.Duration `koanf:"consumer_min_heartbeat_interval" doc:"Shortest consumer.heartbeat.interval.ms that a group may be given for itself."`
+	ConsumerMaxHeartbeatInterval time.Duration `koanf:"consumer_max_heartbeat_interval" doc:"Longest consumer.heartbeat.interval.ms that a group may be given for itself."`
+
 	MinSessionTimeout     time.Duration `koanf:"min_session_timeout"     doc:"Shortest session timeout that a member with Kafka's classic protocol may ask for."`
 	MaxSessionTimeout     time.Duration `koanf:"max_session_timeout"     doc:"Longest session timeout that a member with Kafka's classic protocol may ask for."`
 	InitialRebalanceDelay time.Duration `koanf:"initial_rebalance_delay" doc:"How long the first generation of a group with Kafka's classic protocol waits for more members."`
@@ -29,7 +34,8 @@ func defaultGroups() GroupsConfig {
 	return GroupsConfig{
 		OffsetsPartitions: 50, SessionTimeout: d.SessionTimeout, HeartbeatInterval: d.HeartbeatInterval, Assignor: d.Assignor, MaxSize: d.MaxSize,
 		OffsetsRetention: d.OffsetsRetention, MinSessionTimeout: d.MinSessionTimeout, MaxSessionTimeout: d.MaxSessionTimeout,
-		InitialRebalanceDelay: d.InitialRebalanceDelay,
+		InitialRebalanceDelay: d.InitialRebalanceDelay, ConsumerMinSessionTimeout: d.MinSessionTimeout, ConsumerMaxSessionTimeout: d.MaxSessionTimeout,
+		ConsumerMinHeartbeatInterval: time.Second, ConsumerMaxHeartbeatInterval: time.Minute,
 	}
 }
 
@@ -42,6 +48,14 @@ func (c *GroupsConfig) shards() consumers.Config {
 	return d
 }
 
+// bounds are what groups may set for themselves.
+func (c *GroupsConfig) bounds() coordinator.Bounds {
+	return coordinator.Bounds{
+		MinSessionTimeout: c.ConsumerMinSessionTimeout, MaxSessionTimeout: c.ConsumerMaxSessionTimeout,
+		MinHeartbeatInterval: c.ConsumerMinHeartbeatInterval, MaxHeartbeatInterval: c.ConsumerMaxHeartbeatInterval,
+	}
+}
+
 func (c *GroupsConfig) validate() error {
 	for _, check := range []error{
 		countBetween("groups.offsets_partitions", c.OffsetsPartitions, 1, 1000),
@@ -50,6 +64,10 @@ func (c *GroupsConfig) validate() error {
 		oneOf("groups.assignor", c.Assignor, consumers.AssignorUniform, consumers.AssignorRange),
 		countBetween("groups.max_size", c.MaxSize, 1, mq.MaxGroupSize),
 		between("groups.offsets_retention", c.OffsetsRetention, time.Minute, 10*365*24*time.Hour),
+		between("groups.consumer_min_session_timeout", c.ConsumerMinSessionTimeout, time.Second, c.ConsumerMaxSessionTimeout),
+		between("groups.consumer_max_session_timeout", c.ConsumerMaxSessionTimeout, time.Second, time.Hour),
+		between("groups.consumer_min_heartbeat_interval", c.ConsumerMinHeartbeatInterval, 100*time.Millisecond, c.ConsumerMaxHeartbeatInterval),
+		between("groups.consumer_max_heartbeat_interval", c.ConsumerMaxHeartbeatInterval, 100*time.Millisecond, 30*time.Minute),
 		between("groups.min_session_timeout", c.MinSessionTimeout, 100*time.Millisecond, c.MaxSessionTimeout),
 		between("groups.max_session_timeout", c.MaxSessionTimeout, time.Second, 24*time.Hour),
 		between("groups.initial_rebalance_delay", c.InitialRebalanceDelay, 0, time.Hour),
@@ -66,7 +84,7 @@ func (n *Node) openGroups() {
 	n.groups = coordinator.Open(coordinator.Config{
 		Node: n.id.Node, Image: n.cluster.Image,
 		Partition: func(id mq.PartitionID) *partition.Partition { return n.partitions.Table().Get(id) },
-		Reserve:   n.dataLog.Reserve, Propose: n.cluster.decide, Groups: n.cfg.Groups.shards(), Logger: n.logger,
+		Reserve:   n.dataLog.Reserve, Propose: n.cluster.decide, Groups: n.cfg.Groups.shards(), Bounds: n.cfg.Groups.bounds(), Logger: n.logger,
 	})
 	n.onClose(func(context.Context) error {
 		n.groups.Close()

@@ -129,7 +129,7 @@ func table() []tableRow {
 		}},
 		{connect.CodeDeadlineExceeded, []mq.Code{mq.RequestTimedOut}},
 		{connect.CodeCanceled, []mq.Code{mq.Canceled}},
-		{connect.CodeResourceExhausted, []mq.Code{mq.ThrottlingQuotaExceeded, mq.TooManyRequests, mq.MessageTooLarge, mq.RecordListTooLarge, mq.GroupMaxSizeReached}},
+		{connect.CodeResourceExhausted, []mq.Code{mq.ThrottlingQuotaExceeded, mq.TooManyRequests, mq.MessageTooLarge, mq.RecordListTooLarge, mq.GroupMaxSizeReached, mq.PolicyViolation}},
 		{connect.CodeNotFound, []mq.Code{mq.UnknownTopicOrPartition, mq.UnknownTopicID, mq.UnknownProducerID, mq.GroupIDNotFound}},
 		{connect.CodeAlreadyExists, []mq.Code{mq.TopicAlreadyExists, mq.DuplicateSequence}},
 		{connect.CodePermissionDenied, []mq.Code{mq.TopicAuthorizationFailed, mq.ClusterAuthorizationFailed, mq.GroupAuthorizationFailed}},

@@ -14,7 +14,7 @@ import (
 	"github.com/rustmq/rustmq/partition"
 )
 
-// Config is what a Coordinator works with. All fields are required but SnapshotBytes and Logger.
+// Config is what a Coordinator works with. All fields are required but Bounds, SnapshotBytes and Logger.
 type Config struct {
 	Node mq.NodeID
 	// Image is the node's present image. One atomic load.
@@ -26,6 +26,8 @@ type Config struct {
 	// Propose has a command decided by the controllers.
 	Propose func(ctx context.Context, command *metadatapb.Command) (*metadatapb.Result, error)
 	Groups  group.Config
+	// Bounds are what groups may set for themselves by dynamic settings.
+	Bounds Bounds
 	// SnapshotBytes is how long a shard's log gets at least before a snapshot is made of it, in bytes of records; 0: DefaultSnapshotBytes.
 	SnapshotBytes int64
 	Logger        *slog.Logger

@@ -62,7 +62,7 @@ type tell struct {
 
 func newShard(c *Coordinator, index int32, part *partition.Partition, epoch mq.Epoch) *shard {
 	return &shard{
-		c: c, index: index, part: part, epoch: epoch, groups: group.NewShard(c.cfg.Groups, nil),
+		c: c, index: index, part: part, epoch: epoch, groups: group.NewShard(c.cfg.Groups, c.override),
 		why:     mq.Errorf(mq.CoordinatorLoadInProgress, "partition %d of %s is being read", index, mq.OffsetsTopic),
 		waiting: make(map[group.Token]func(group.Response, error)), members: make(map[group.Wake]*Member),
 	}

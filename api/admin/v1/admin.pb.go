@@ -48,6 +48,8 @@ type Request struct {
 	//	*Request_TierStatus
 	//	*Request_TierNode
 	//	*Request_ReplicatePartitions
+	//	*Request_GroupConfig
+	//	*Request_AlterGroupConfig
 	Kind          isRequest_Kind `protobuf_oneof:"kind"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -270,6 +272,24 @@ func (x *Request) GetReplicatePartitions() *ReplicatePartitionsRequest {
 	return nil
 }
 
+func (x *Request) GetGroupConfig() *GroupConfigRequest {
+	if x != nil {
+		if x, ok := x.Kind.(*Request_GroupConfig); ok {
+			return x.GroupConfig
+		}
+	}
+	return nil
+}
+
+func (x *Request) GetAlterGroupConfig() *AlterGroupConfigRequest {
+	if x != nil {
+		if x, ok := x.Kind.(*Request_AlterGroupConfig); ok {
+			return x.AlterGroupConfig
+		}
+	}
+	return nil
+}
+
 type isRequest_Kind interface {
 	isRequest_Kind()
 }
@@ -354,6 +374,14 @@ type Request_ReplicatePartitions struct {
 	ReplicatePartitions *ReplicatePartitionsRequest `protobuf:"bytes,26,opt,name=replicate_partitions,json=replicatePartitions,proto3,oneof"`
 }
 
+type Request_GroupConfig struct {
+	GroupConfig *GroupConfigRequest `protobuf:"bytes,27,opt,name=group_config,json=groupConfig,proto3,oneof"`
+}
+
+type Request_AlterGroupConfig struct {
+	AlterGroupConfig *AlterGroupConfigRequest `protobuf:"bytes,28,opt,name=alter_group_config,json=alterGroupConfig,proto3,oneof"`
+}
+
 func (*Request_ClusterStatus) isRequest_Kind() {}
 
 func (*Request_ListNodes) isRequest_Kind() {}
@@ -394,6 +422,10 @@ func (*Request_TierNode) isRequest_Kind() {}
 
 func (*Request_ReplicatePartitions) isRequest_Kind() {}
 
+func (*Request_GroupConfig) isRequest_Kind() {}
+
+func (*Request_AlterGroupConfig) isRequest_Kind() {}
+
 // Response answers the Request with the field of the same number.
 type Response struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -419,6 +451,8 @@ type Response struct {
 	//	*Response_TierStatus
 	//	*Response_TierNode
 	//	*Response_ReplicatePartitions
+	//	*Response_GroupConfig
+	//	*Response_AlterGroupConfig
 	Kind isResponse_Kind `protobuf_oneof:"kind"`
 	// There when the answer is what the answering node knew by itself.
 	Freshness     *Freshness `protobuf:"bytes,100,opt,name=freshness,proto3" json:"freshness,omitempty"`
@@ -643,6 +677,24 @@ func (x *Response) GetReplicatePartitions() *ReplicatePartitionsResponse {
 	return nil
 }
 
+func (x *Response) GetGroupConfig() *GroupConfigResponse {
+	if x != nil {
+		if x, ok := x.Kind.(*Response_GroupConfig); ok {
+			return x.GroupConfig
+		}
+	}
+	return nil
+}
+
+func (x *Response) GetAlterGroupConfig() *AlterGroupConfigResponse {
+	if x != nil {
+		if x, ok := x.Kind.(*Response_AlterGroupConfig); ok {
+			return x.AlterGroupConfig
+		}
+	}
+	return nil
+}
+
 func (x *Response) GetFreshness() *Freshness {
 	if x != nil {
 		return x.Freshness
@@ -734,6 +786,14 @@ type Response_ReplicatePartitions struct {
 	ReplicatePartitions *ReplicatePartitionsResponse `protobuf:"bytes,26,opt,name=replicate_partitions,json=replicatePartitions,proto3,oneof"`
 }
 
+type Response_GroupConfig struct {
+	GroupConfig *GroupConfigResponse `protobuf:"bytes,27,opt,name=group_config,json=groupConfig,proto3,oneof"`
+}
+
+type Response_AlterGroupConfig struct {
+	AlterGroupConfig *AlterGroupConfigResponse `protobuf:"bytes,28,opt,name=alter_group_config,json=alterGroupConfig,proto3,oneof"`
+}
+
 func (*Response_ClusterStatus) isResponse_Kind() {}
 
 func (*Response_ListNodes) isResponse_Kind() {}
@@ -773,6 +833,10 @@ func (*Response_TierStatus) isResponse_Kind() {}
 func (*Response_TierNode) isResponse_Kind() {}
 
 func (*Response_ReplicatePartitions) isResponse_Kind() {}
+
+func (*Response_GroupConfig) isResponse_Kind() {}
+
+func (*Response_AlterGroupConfig) isResponse_Kind() {}
 
 // Freshness is how old an answer may be.
 type Freshness struct {
@@ -2082,6 +2146,194 @@ func (*AlterClusterConfigResponse) Descriptor() ([]byte, []int) {
 	return file_admin_v1_admin_proto_rawDescGZIP(), []int{20}
 }
 
+// GroupConfigRequest asks for the settings of a consumer group. The group need not be known to anybody.
+type GroupConfigRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Group         string                 `protobuf:"bytes,1,opt,name=group,proto3" json:"group,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GroupConfigRequest) Reset() {
+	*x = GroupConfigRequest{}
+	mi := &file_admin_v1_admin_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GroupConfigRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GroupConfigRequest) ProtoMessage() {}
+
+func (x *GroupConfigRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_v1_admin_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GroupConfigRequest.ProtoReflect.Descriptor instead.
+func (*GroupConfigRequest) Descriptor() ([]byte, []int) {
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *GroupConfigRequest) GetGroup() string {
+	if x != nil {
+		return x.Group
+	}
+	return ""
+}
+
+// GroupConfigResponse lists the settings by key.
+type GroupConfigResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Settings      []*Setting             `protobuf:"bytes,1,rep,name=settings,proto3" json:"settings,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GroupConfigResponse) Reset() {
+	*x = GroupConfigResponse{}
+	mi := &file_admin_v1_admin_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GroupConfigResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GroupConfigResponse) ProtoMessage() {}
+
+func (x *GroupConfigResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_v1_admin_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GroupConfigResponse.ProtoReflect.Descriptor instead.
+func (*GroupConfigResponse) Descriptor() ([]byte, []int) {
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *GroupConfigResponse) GetSettings() []*Setting {
+	if x != nil {
+		return x.Settings
+	}
+	return nil
+}
+
+// AlterGroupConfigRequest changes settings of a consumer group: all or none. The group need not be known to anybody.
+type AlterGroupConfigRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Group         string                 `protobuf:"bytes,1,opt,name=group,proto3" json:"group,omitempty"`
+	Set           map[string]string      `protobuf:"bytes,2,rep,name=set,proto3" json:"set,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	Unset         []string               `protobuf:"bytes,3,rep,name=unset,proto3" json:"unset,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AlterGroupConfigRequest) Reset() {
+	*x = AlterGroupConfigRequest{}
+	mi := &file_admin_v1_admin_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AlterGroupConfigRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AlterGroupConfigRequest) ProtoMessage() {}
+
+func (x *AlterGroupConfigRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_v1_admin_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AlterGroupConfigRequest.ProtoReflect.Descriptor instead.
+func (*AlterGroupConfigRequest) Descriptor() ([]byte, []int) {
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *AlterGroupConfigRequest) GetGroup() string {
+	if x != nil {
+		return x.Group
+	}
+	return ""
+}
+
+func (x *AlterGroupConfigRequest) GetSet() map[string]string {
+	if x != nil {
+		return x.Set
+	}
+	return nil
+}
+
+func (x *AlterGroupConfigRequest) GetUnset() []string {
+	if x != nil {
+		return x.Unset
+	}
+	return nil
+}
+
+// AlterGroupConfigResponse says that it is done.
+type AlterGroupConfigResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AlterGroupConfigResponse) Reset() {
+	*x = AlterGroupConfigResponse{}
+	mi := &file_admin_v1_admin_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AlterGroupConfigResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AlterGroupConfigResponse) ProtoMessage() {}
+
+func (x *AlterGroupConfigResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_v1_admin_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AlterGroupConfigResponse.ProtoReflect.Descriptor instead.
+func (*AlterGroupConfigResponse) Descriptor() ([]byte, []int) {
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{24}
+}
+
 // MovePartitionsRequest gives partitions other replicas, in the background; or cancels that. Each move is decided by itself.
 type MovePartitionsRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -2092,7 +2344,7 @@ type MovePartitionsRequest struct {
 
 func (x *MovePartitionsRequest) Reset() {
 	*x = MovePartitionsRequest{}
-	mi := &file_admin_v1_admin_proto_msgTypes[21]
+	mi := &file_admin_v1_admin_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2104,7 +2356,7 @@ func (x *MovePartitionsRequest) String() string {
 func (*MovePartitionsRequest) ProtoMessage() {}
 
 func (x *MovePartitionsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_admin_proto_msgTypes[21]
+	mi := &file_admin_v1_admin_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2117,7 +2369,7 @@ func (x *MovePartitionsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MovePartitionsRequest.ProtoReflect.Descriptor instead.
 func (*MovePartitionsRequest) Descriptor() ([]byte, []int) {
-	return file_admin_v1_admin_proto_rawDescGZIP(), []int{21}
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *MovePartitionsRequest) GetMoves() []*PartitionMove {
@@ -2140,7 +2392,7 @@ type PartitionMove struct {
 
 func (x *PartitionMove) Reset() {
 	*x = PartitionMove{}
-	mi := &file_admin_v1_admin_proto_msgTypes[22]
+	mi := &file_admin_v1_admin_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2152,7 +2404,7 @@ func (x *PartitionMove) String() string {
 func (*PartitionMove) ProtoMessage() {}
 
 func (x *PartitionMove) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_admin_proto_msgTypes[22]
+	mi := &file_admin_v1_admin_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2165,7 +2417,7 @@ func (x *PartitionMove) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PartitionMove.ProtoReflect.Descriptor instead.
 func (*PartitionMove) Descriptor() ([]byte, []int) {
-	return file_admin_v1_admin_proto_rawDescGZIP(), []int{22}
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *PartitionMove) GetTopic() string {
@@ -2199,7 +2451,7 @@ type MovePartitionsResponse struct {
 
 func (x *MovePartitionsResponse) Reset() {
 	*x = MovePartitionsResponse{}
-	mi := &file_admin_v1_admin_proto_msgTypes[23]
+	mi := &file_admin_v1_admin_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2211,7 +2463,7 @@ func (x *MovePartitionsResponse) String() string {
 func (*MovePartitionsResponse) ProtoMessage() {}
 
 func (x *MovePartitionsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_admin_proto_msgTypes[23]
+	mi := &file_admin_v1_admin_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2224,7 +2476,7 @@ func (x *MovePartitionsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MovePartitionsResponse.ProtoReflect.Descriptor instead.
 func (*MovePartitionsResponse) Descriptor() ([]byte, []int) {
-	return file_admin_v1_admin_proto_rawDescGZIP(), []int{23}
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *MovePartitionsResponse) GetOutcomes() []*MoveOutcome {
@@ -2246,7 +2498,7 @@ type MoveOutcome struct {
 
 func (x *MoveOutcome) Reset() {
 	*x = MoveOutcome{}
-	mi := &file_admin_v1_admin_proto_msgTypes[24]
+	mi := &file_admin_v1_admin_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2258,7 +2510,7 @@ func (x *MoveOutcome) String() string {
 func (*MoveOutcome) ProtoMessage() {}
 
 func (x *MoveOutcome) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_admin_proto_msgTypes[24]
+	mi := &file_admin_v1_admin_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2271,7 +2523,7 @@ func (x *MoveOutcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MoveOutcome.ProtoReflect.Descriptor instead.
 func (*MoveOutcome) Descriptor() ([]byte, []int) {
-	return file_admin_v1_admin_proto_rawDescGZIP(), []int{24}
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *MoveOutcome) GetCode() int32 {
@@ -2304,7 +2556,7 @@ type ReplicatePartitionsRequest struct {
 
 func (x *ReplicatePartitionsRequest) Reset() {
 	*x = ReplicatePartitionsRequest{}
-	mi := &file_admin_v1_admin_proto_msgTypes[25]
+	mi := &file_admin_v1_admin_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2316,7 +2568,7 @@ func (x *ReplicatePartitionsRequest) String() string {
 func (*ReplicatePartitionsRequest) ProtoMessage() {}
 
 func (x *ReplicatePartitionsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_admin_proto_msgTypes[25]
+	mi := &file_admin_v1_admin_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2329,7 +2581,7 @@ func (x *ReplicatePartitionsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplicatePartitionsRequest.ProtoReflect.Descriptor instead.
 func (*ReplicatePartitionsRequest) Descriptor() ([]byte, []int) {
-	return file_admin_v1_admin_proto_rawDescGZIP(), []int{25}
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *ReplicatePartitionsRequest) GetTopics() []string {
@@ -2367,7 +2619,7 @@ type ReplicatePartitionsResponse struct {
 
 func (x *ReplicatePartitionsResponse) Reset() {
 	*x = ReplicatePartitionsResponse{}
-	mi := &file_admin_v1_admin_proto_msgTypes[26]
+	mi := &file_admin_v1_admin_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2379,7 +2631,7 @@ func (x *ReplicatePartitionsResponse) String() string {
 func (*ReplicatePartitionsResponse) ProtoMessage() {}
 
 func (x *ReplicatePartitionsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_admin_proto_msgTypes[26]
+	mi := &file_admin_v1_admin_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2392,7 +2644,7 @@ func (x *ReplicatePartitionsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplicatePartitionsResponse.ProtoReflect.Descriptor instead.
 func (*ReplicatePartitionsResponse) Descriptor() ([]byte, []int) {
-	return file_admin_v1_admin_proto_rawDescGZIP(), []int{26}
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *ReplicatePartitionsResponse) GetMoves() []*PlannedMove {
@@ -2433,7 +2685,7 @@ type PlannedMove struct {
 
 func (x *PlannedMove) Reset() {
 	*x = PlannedMove{}
-	mi := &file_admin_v1_admin_proto_msgTypes[27]
+	mi := &file_admin_v1_admin_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2445,7 +2697,7 @@ func (x *PlannedMove) String() string {
 func (*PlannedMove) ProtoMessage() {}
 
 func (x *PlannedMove) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_admin_proto_msgTypes[27]
+	mi := &file_admin_v1_admin_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2458,7 +2710,7 @@ func (x *PlannedMove) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlannedMove.ProtoReflect.Descriptor instead.
 func (*PlannedMove) Descriptor() ([]byte, []int) {
-	return file_admin_v1_admin_proto_rawDescGZIP(), []int{27}
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *PlannedMove) GetTopic() string {
@@ -2515,7 +2767,7 @@ type DrainNodeRequest struct {
 
 func (x *DrainNodeRequest) Reset() {
 	*x = DrainNodeRequest{}
-	mi := &file_admin_v1_admin_proto_msgTypes[28]
+	mi := &file_admin_v1_admin_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2527,7 +2779,7 @@ func (x *DrainNodeRequest) String() string {
 func (*DrainNodeRequest) ProtoMessage() {}
 
 func (x *DrainNodeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_admin_proto_msgTypes[28]
+	mi := &file_admin_v1_admin_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2540,7 +2792,7 @@ func (x *DrainNodeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrainNodeRequest.ProtoReflect.Descriptor instead.
 func (*DrainNodeRequest) Descriptor() ([]byte, []int) {
-	return file_admin_v1_admin_proto_rawDescGZIP(), []int{28}
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *DrainNodeRequest) GetNodeId() int32 {
@@ -2572,7 +2824,7 @@ type DrainNodeResponse struct {
 
 func (x *DrainNodeResponse) Reset() {
 	*x = DrainNodeResponse{}
-	mi := &file_admin_v1_admin_proto_msgTypes[29]
+	mi := &file_admin_v1_admin_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2584,7 +2836,7 @@ func (x *DrainNodeResponse) String() string {
 func (*DrainNodeResponse) ProtoMessage() {}
 
 func (x *DrainNodeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_admin_proto_msgTypes[29]
+	mi := &file_admin_v1_admin_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2597,7 +2849,7 @@ func (x *DrainNodeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrainNodeResponse.ProtoReflect.Descriptor instead.
 func (*DrainNodeResponse) Descriptor() ([]byte, []int) {
-	return file_admin_v1_admin_proto_rawDescGZIP(), []int{29}
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *DrainNodeResponse) GetReplicas() int32 {
@@ -2631,7 +2883,7 @@ type RemoveNodeRequest struct {
 
 func (x *RemoveNodeRequest) Reset() {
 	*x = RemoveNodeRequest{}
-	mi := &file_admin_v1_admin_proto_msgTypes[30]
+	mi := &file_admin_v1_admin_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2643,7 +2895,7 @@ func (x *RemoveNodeRequest) String() string {
 func (*RemoveNodeRequest) ProtoMessage() {}
 
 func (x *RemoveNodeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_admin_proto_msgTypes[30]
+	mi := &file_admin_v1_admin_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2656,7 +2908,7 @@ func (x *RemoveNodeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveNodeRequest.ProtoReflect.Descriptor instead.
 func (*RemoveNodeRequest) Descriptor() ([]byte, []int) {
-	return file_admin_v1_admin_proto_rawDescGZIP(), []int{30}
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *RemoveNodeRequest) GetNodeId() int32 {
@@ -2675,7 +2927,7 @@ type RemoveNodeResponse struct {
 
 func (x *RemoveNodeResponse) Reset() {
 	*x = RemoveNodeResponse{}
-	mi := &file_admin_v1_admin_proto_msgTypes[31]
+	mi := &file_admin_v1_admin_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2687,7 +2939,7 @@ func (x *RemoveNodeResponse) String() string {
 func (*RemoveNodeResponse) ProtoMessage() {}
 
 func (x *RemoveNodeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_admin_proto_msgTypes[31]
+	mi := &file_admin_v1_admin_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2700,7 +2952,7 @@ func (x *RemoveNodeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveNodeResponse.ProtoReflect.Descriptor instead.
 func (*RemoveNodeResponse) Descriptor() ([]byte, []int) {
-	return file_admin_v1_admin_proto_rawDescGZIP(), []int{31}
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{35}
 }
 
 // AddRaftMemberRequest takes a node's controller, which asked for a place when it started, into raft as a learner. It becomes a voter by itself when it has
@@ -2714,7 +2966,7 @@ type AddRaftMemberRequest struct {
 
 func (x *AddRaftMemberRequest) Reset() {
 	*x = AddRaftMemberRequest{}
-	mi := &file_admin_v1_admin_proto_msgTypes[32]
+	mi := &file_admin_v1_admin_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2726,7 +2978,7 @@ func (x *AddRaftMemberRequest) String() string {
 func (*AddRaftMemberRequest) ProtoMessage() {}
 
 func (x *AddRaftMemberRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_admin_proto_msgTypes[32]
+	mi := &file_admin_v1_admin_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2739,7 +2991,7 @@ func (x *AddRaftMemberRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddRaftMemberRequest.ProtoReflect.Descriptor instead.
 func (*AddRaftMemberRequest) Descriptor() ([]byte, []int) {
-	return file_admin_v1_admin_proto_rawDescGZIP(), []int{32}
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *AddRaftMemberRequest) GetNodeId() int32 {
@@ -2759,7 +3011,7 @@ type AddRaftMemberResponse struct {
 
 func (x *AddRaftMemberResponse) Reset() {
 	*x = AddRaftMemberResponse{}
-	mi := &file_admin_v1_admin_proto_msgTypes[33]
+	mi := &file_admin_v1_admin_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2771,7 +3023,7 @@ func (x *AddRaftMemberResponse) String() string {
 func (*AddRaftMemberResponse) ProtoMessage() {}
 
 func (x *AddRaftMemberResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_admin_proto_msgTypes[33]
+	mi := &file_admin_v1_admin_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2784,7 +3036,7 @@ func (x *AddRaftMemberResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddRaftMemberResponse.ProtoReflect.Descriptor instead.
 func (*AddRaftMemberResponse) Descriptor() ([]byte, []int) {
-	return file_admin_v1_admin_proto_rawDescGZIP(), []int{33}
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *AddRaftMemberResponse) GetMember() *RaftMember {
@@ -2804,7 +3056,7 @@ type RemoveRaftMemberRequest struct {
 
 func (x *RemoveRaftMemberRequest) Reset() {
 	*x = RemoveRaftMemberRequest{}
-	mi := &file_admin_v1_admin_proto_msgTypes[34]
+	mi := &file_admin_v1_admin_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2816,7 +3068,7 @@ func (x *RemoveRaftMemberRequest) String() string {
 func (*RemoveRaftMemberRequest) ProtoMessage() {}
 
 func (x *RemoveRaftMemberRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_admin_proto_msgTypes[34]
+	mi := &file_admin_v1_admin_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2829,7 +3081,7 @@ func (x *RemoveRaftMemberRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveRaftMemberRequest.ProtoReflect.Descriptor instead.
 func (*RemoveRaftMemberRequest) Descriptor() ([]byte, []int) {
-	return file_admin_v1_admin_proto_rawDescGZIP(), []int{34}
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *RemoveRaftMemberRequest) GetRaftId() uint64 {
@@ -2848,7 +3100,7 @@ type RemoveRaftMemberResponse struct {
 
 func (x *RemoveRaftMemberResponse) Reset() {
 	*x = RemoveRaftMemberResponse{}
-	mi := &file_admin_v1_admin_proto_msgTypes[35]
+	mi := &file_admin_v1_admin_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2860,7 +3112,7 @@ func (x *RemoveRaftMemberResponse) String() string {
 func (*RemoveRaftMemberResponse) ProtoMessage() {}
 
 func (x *RemoveRaftMemberResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_admin_proto_msgTypes[35]
+	mi := &file_admin_v1_admin_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2873,7 +3125,7 @@ func (x *RemoveRaftMemberResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveRaftMemberResponse.ProtoReflect.Descriptor instead.
 func (*RemoveRaftMemberResponse) Descriptor() ([]byte, []int) {
-	return file_admin_v1_admin_proto_rawDescGZIP(), []int{35}
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{39}
 }
 
 // UpgradeClusterRequest raises the cluster's feature level, when all nodes run the newer program. It never falls again.
@@ -2889,7 +3141,7 @@ type UpgradeClusterRequest struct {
 
 func (x *UpgradeClusterRequest) Reset() {
 	*x = UpgradeClusterRequest{}
-	mi := &file_admin_v1_admin_proto_msgTypes[36]
+	mi := &file_admin_v1_admin_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2901,7 +3153,7 @@ func (x *UpgradeClusterRequest) String() string {
 func (*UpgradeClusterRequest) ProtoMessage() {}
 
 func (x *UpgradeClusterRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_admin_proto_msgTypes[36]
+	mi := &file_admin_v1_admin_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2914,7 +3166,7 @@ func (x *UpgradeClusterRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpgradeClusterRequest.ProtoReflect.Descriptor instead.
 func (*UpgradeClusterRequest) Descriptor() ([]byte, []int) {
-	return file_admin_v1_admin_proto_rawDescGZIP(), []int{36}
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *UpgradeClusterRequest) GetFeatureLevel() uint32 {
@@ -2942,7 +3194,7 @@ type UpgradeClusterResponse struct {
 
 func (x *UpgradeClusterResponse) Reset() {
 	*x = UpgradeClusterResponse{}
-	mi := &file_admin_v1_admin_proto_msgTypes[37]
+	mi := &file_admin_v1_admin_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2954,7 +3206,7 @@ func (x *UpgradeClusterResponse) String() string {
 func (*UpgradeClusterResponse) ProtoMessage() {}
 
 func (x *UpgradeClusterResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_admin_proto_msgTypes[37]
+	mi := &file_admin_v1_admin_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2967,7 +3219,7 @@ func (x *UpgradeClusterResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpgradeClusterResponse.ProtoReflect.Descriptor instead.
 func (*UpgradeClusterResponse) Descriptor() ([]byte, []int) {
-	return file_admin_v1_admin_proto_rawDescGZIP(), []int{37}
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *UpgradeClusterResponse) GetBefore() uint32 {
@@ -3004,7 +3256,7 @@ type ElectLeadersRequest struct {
 
 func (x *ElectLeadersRequest) Reset() {
 	*x = ElectLeadersRequest{}
-	mi := &file_admin_v1_admin_proto_msgTypes[38]
+	mi := &file_admin_v1_admin_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3016,7 +3268,7 @@ func (x *ElectLeadersRequest) String() string {
 func (*ElectLeadersRequest) ProtoMessage() {}
 
 func (x *ElectLeadersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_admin_proto_msgTypes[38]
+	mi := &file_admin_v1_admin_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3029,7 +3281,7 @@ func (x *ElectLeadersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ElectLeadersRequest.ProtoReflect.Descriptor instead.
 func (*ElectLeadersRequest) Descriptor() ([]byte, []int) {
-	return file_admin_v1_admin_proto_rawDescGZIP(), []int{38}
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *ElectLeadersRequest) GetTopic() string {
@@ -3079,7 +3331,7 @@ type ElectLeadersResponse struct {
 
 func (x *ElectLeadersResponse) Reset() {
 	*x = ElectLeadersResponse{}
-	mi := &file_admin_v1_admin_proto_msgTypes[39]
+	mi := &file_admin_v1_admin_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3091,7 +3343,7 @@ func (x *ElectLeadersResponse) String() string {
 func (*ElectLeadersResponse) ProtoMessage() {}
 
 func (x *ElectLeadersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_admin_proto_msgTypes[39]
+	mi := &file_admin_v1_admin_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3104,7 +3356,7 @@ func (x *ElectLeadersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ElectLeadersResponse.ProtoReflect.Descriptor instead.
 func (*ElectLeadersResponse) Descriptor() ([]byte, []int) {
-	return file_admin_v1_admin_proto_rawDescGZIP(), []int{39}
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *ElectLeadersResponse) GetOutcomes() []*ElectionOutcome {
@@ -3138,7 +3390,7 @@ type ElectionOutcome struct {
 
 func (x *ElectionOutcome) Reset() {
 	*x = ElectionOutcome{}
-	mi := &file_admin_v1_admin_proto_msgTypes[40]
+	mi := &file_admin_v1_admin_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3150,7 +3402,7 @@ func (x *ElectionOutcome) String() string {
 func (*ElectionOutcome) ProtoMessage() {}
 
 func (x *ElectionOutcome) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_admin_proto_msgTypes[40]
+	mi := &file_admin_v1_admin_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3163,7 +3415,7 @@ func (x *ElectionOutcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ElectionOutcome.ProtoReflect.Descriptor instead.
 func (*ElectionOutcome) Descriptor() ([]byte, []int) {
-	return file_admin_v1_admin_proto_rawDescGZIP(), []int{40}
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *ElectionOutcome) GetTopic() string {
@@ -3221,7 +3473,7 @@ type TrimPartitionRequest struct {
 
 func (x *TrimPartitionRequest) Reset() {
 	*x = TrimPartitionRequest{}
-	mi := &file_admin_v1_admin_proto_msgTypes[41]
+	mi := &file_admin_v1_admin_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3233,7 +3485,7 @@ func (x *TrimPartitionRequest) String() string {
 func (*TrimPartitionRequest) ProtoMessage() {}
 
 func (x *TrimPartitionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_admin_proto_msgTypes[41]
+	mi := &file_admin_v1_admin_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3246,7 +3498,7 @@ func (x *TrimPartitionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TrimPartitionRequest.ProtoReflect.Descriptor instead.
 func (*TrimPartitionRequest) Descriptor() ([]byte, []int) {
-	return file_admin_v1_admin_proto_rawDescGZIP(), []int{41}
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *TrimPartitionRequest) GetTopic() string {
@@ -3280,7 +3532,7 @@ type TrimPartitionResponse struct {
 
 func (x *TrimPartitionResponse) Reset() {
 	*x = TrimPartitionResponse{}
-	mi := &file_admin_v1_admin_proto_msgTypes[42]
+	mi := &file_admin_v1_admin_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3292,7 +3544,7 @@ func (x *TrimPartitionResponse) String() string {
 func (*TrimPartitionResponse) ProtoMessage() {}
 
 func (x *TrimPartitionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_admin_proto_msgTypes[42]
+	mi := &file_admin_v1_admin_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3305,7 +3557,7 @@ func (x *TrimPartitionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TrimPartitionResponse.ProtoReflect.Descriptor instead.
 func (*TrimPartitionResponse) Descriptor() ([]byte, []int) {
-	return file_admin_v1_admin_proto_rawDescGZIP(), []int{42}
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *TrimPartitionResponse) GetLogStart() int64 {
@@ -3330,7 +3582,7 @@ type ScrubObjectsRequest struct {
 
 func (x *ScrubObjectsRequest) Reset() {
 	*x = ScrubObjectsRequest{}
-	mi := &file_admin_v1_admin_proto_msgTypes[43]
+	mi := &file_admin_v1_admin_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3342,7 +3594,7 @@ func (x *ScrubObjectsRequest) String() string {
 func (*ScrubObjectsRequest) ProtoMessage() {}
 
 func (x *ScrubObjectsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_admin_proto_msgTypes[43]
+	mi := &file_admin_v1_admin_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3355,7 +3607,7 @@ func (x *ScrubObjectsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScrubObjectsRequest.ProtoReflect.Descriptor instead.
 func (*ScrubObjectsRequest) Descriptor() ([]byte, []int) {
-	return file_admin_v1_admin_proto_rawDescGZIP(), []int{43}
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *ScrubObjectsRequest) GetPage() string {
@@ -3400,7 +3652,7 @@ type ScrubObjectsResponse struct {
 
 func (x *ScrubObjectsResponse) Reset() {
 	*x = ScrubObjectsResponse{}
-	mi := &file_admin_v1_admin_proto_msgTypes[44]
+	mi := &file_admin_v1_admin_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3412,7 +3664,7 @@ func (x *ScrubObjectsResponse) String() string {
 func (*ScrubObjectsResponse) ProtoMessage() {}
 
 func (x *ScrubObjectsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_admin_proto_msgTypes[44]
+	mi := &file_admin_v1_admin_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3425,7 +3677,7 @@ func (x *ScrubObjectsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScrubObjectsResponse.ProtoReflect.Descriptor instead.
 func (*ScrubObjectsResponse) Descriptor() ([]byte, []int) {
-	return file_admin_v1_admin_proto_rawDescGZIP(), []int{44}
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *ScrubObjectsResponse) GetObjects() int64 {
@@ -3493,7 +3745,7 @@ type OrphanObject struct {
 
 func (x *OrphanObject) Reset() {
 	*x = OrphanObject{}
-	mi := &file_admin_v1_admin_proto_msgTypes[45]
+	mi := &file_admin_v1_admin_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3505,7 +3757,7 @@ func (x *OrphanObject) String() string {
 func (*OrphanObject) ProtoMessage() {}
 
 func (x *OrphanObject) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_admin_proto_msgTypes[45]
+	mi := &file_admin_v1_admin_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3518,7 +3770,7 @@ func (x *OrphanObject) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OrphanObject.ProtoReflect.Descriptor instead.
 func (*OrphanObject) Descriptor() ([]byte, []int) {
-	return file_admin_v1_admin_proto_rawDescGZIP(), []int{45}
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *OrphanObject) GetKey() string {
@@ -3570,7 +3822,7 @@ type ForkPointRequest struct {
 
 func (x *ForkPointRequest) Reset() {
 	*x = ForkPointRequest{}
-	mi := &file_admin_v1_admin_proto_msgTypes[46]
+	mi := &file_admin_v1_admin_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3582,7 +3834,7 @@ func (x *ForkPointRequest) String() string {
 func (*ForkPointRequest) ProtoMessage() {}
 
 func (x *ForkPointRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_admin_proto_msgTypes[46]
+	mi := &file_admin_v1_admin_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3595,7 +3847,7 @@ func (x *ForkPointRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForkPointRequest.ProtoReflect.Descriptor instead.
 func (*ForkPointRequest) Descriptor() ([]byte, []int) {
-	return file_admin_v1_admin_proto_rawDescGZIP(), []int{46}
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *ForkPointRequest) GetTopic() string {
@@ -3630,7 +3882,7 @@ type ForkPointResponse struct {
 
 func (x *ForkPointResponse) Reset() {
 	*x = ForkPointResponse{}
-	mi := &file_admin_v1_admin_proto_msgTypes[47]
+	mi := &file_admin_v1_admin_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3642,7 +3894,7 @@ func (x *ForkPointResponse) String() string {
 func (*ForkPointResponse) ProtoMessage() {}
 
 func (x *ForkPointResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_admin_proto_msgTypes[47]
+	mi := &file_admin_v1_admin_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3655,7 +3907,7 @@ func (x *ForkPointResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForkPointResponse.ProtoReflect.Descriptor instead.
 func (*ForkPointResponse) Descriptor() ([]byte, []int) {
-	return file_admin_v1_admin_proto_rawDescGZIP(), []int{47}
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *ForkPointResponse) GetOffset() int64 {
@@ -3678,7 +3930,7 @@ type ForkTopicRequest struct {
 
 func (x *ForkTopicRequest) Reset() {
 	*x = ForkTopicRequest{}
-	mi := &file_admin_v1_admin_proto_msgTypes[48]
+	mi := &file_admin_v1_admin_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3690,7 +3942,7 @@ func (x *ForkTopicRequest) String() string {
 func (*ForkTopicRequest) ProtoMessage() {}
 
 func (x *ForkTopicRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_admin_proto_msgTypes[48]
+	mi := &file_admin_v1_admin_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3703,7 +3955,7 @@ func (x *ForkTopicRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForkTopicRequest.ProtoReflect.Descriptor instead.
 func (*ForkTopicRequest) Descriptor() ([]byte, []int) {
-	return file_admin_v1_admin_proto_rawDescGZIP(), []int{48}
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *ForkTopicRequest) GetSource() string {
@@ -3738,7 +3990,7 @@ type ForkTopicResponse struct {
 
 func (x *ForkTopicResponse) Reset() {
 	*x = ForkTopicResponse{}
-	mi := &file_admin_v1_admin_proto_msgTypes[49]
+	mi := &file_admin_v1_admin_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3750,7 +4002,7 @@ func (x *ForkTopicResponse) String() string {
 func (*ForkTopicResponse) ProtoMessage() {}
 
 func (x *ForkTopicResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_admin_proto_msgTypes[49]
+	mi := &file_admin_v1_admin_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3763,7 +4015,7 @@ func (x *ForkTopicResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForkTopicResponse.ProtoReflect.Descriptor instead.
 func (*ForkTopicResponse) Descriptor() ([]byte, []int) {
-	return file_admin_v1_admin_proto_rawDescGZIP(), []int{49}
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *ForkTopicResponse) GetId() []byte {
@@ -3786,7 +4038,7 @@ type TierStatusRequest struct {
 
 func (x *TierStatusRequest) Reset() {
 	*x = TierStatusRequest{}
-	mi := &file_admin_v1_admin_proto_msgTypes[50]
+	mi := &file_admin_v1_admin_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3798,7 +4050,7 @@ func (x *TierStatusRequest) String() string {
 func (*TierStatusRequest) ProtoMessage() {}
 
 func (x *TierStatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_admin_proto_msgTypes[50]
+	mi := &file_admin_v1_admin_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3811,7 +4063,7 @@ func (x *TierStatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TierStatusRequest.ProtoReflect.Descriptor instead.
 func (*TierStatusRequest) Descriptor() ([]byte, []int) {
-	return file_admin_v1_admin_proto_rawDescGZIP(), []int{50}
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *TierStatusRequest) GetTopic() string {
@@ -3842,7 +4094,7 @@ type TierStatusResponse struct {
 
 func (x *TierStatusResponse) Reset() {
 	*x = TierStatusResponse{}
-	mi := &file_admin_v1_admin_proto_msgTypes[51]
+	mi := &file_admin_v1_admin_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3854,7 +4106,7 @@ func (x *TierStatusResponse) String() string {
 func (*TierStatusResponse) ProtoMessage() {}
 
 func (x *TierStatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_admin_proto_msgTypes[51]
+	mi := &file_admin_v1_admin_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3867,7 +4119,7 @@ func (x *TierStatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TierStatusResponse.ProtoReflect.Descriptor instead.
 func (*TierStatusResponse) Descriptor() ([]byte, []int) {
-	return file_admin_v1_admin_proto_rawDescGZIP(), []int{51}
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *TierStatusResponse) GetTopics() []*TieredTopic {
@@ -3914,7 +4166,7 @@ type TieredTopic struct {
 
 func (x *TieredTopic) Reset() {
 	*x = TieredTopic{}
-	mi := &file_admin_v1_admin_proto_msgTypes[52]
+	mi := &file_admin_v1_admin_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3926,7 +4178,7 @@ func (x *TieredTopic) String() string {
 func (*TieredTopic) ProtoMessage() {}
 
 func (x *TieredTopic) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_admin_proto_msgTypes[52]
+	mi := &file_admin_v1_admin_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3939,7 +4191,7 @@ func (x *TieredTopic) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TieredTopic.ProtoReflect.Descriptor instead.
 func (*TieredTopic) Descriptor() ([]byte, []int) {
-	return file_admin_v1_admin_proto_rawDescGZIP(), []int{52}
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *TieredTopic) GetTopic() string {
@@ -4029,7 +4281,7 @@ type TieredCluster struct {
 
 func (x *TieredCluster) Reset() {
 	*x = TieredCluster{}
-	mi := &file_admin_v1_admin_proto_msgTypes[53]
+	mi := &file_admin_v1_admin_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4041,7 +4293,7 @@ func (x *TieredCluster) String() string {
 func (*TieredCluster) ProtoMessage() {}
 
 func (x *TieredCluster) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_admin_proto_msgTypes[53]
+	mi := &file_admin_v1_admin_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4054,7 +4306,7 @@ func (x *TieredCluster) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TieredCluster.ProtoReflect.Descriptor instead.
 func (*TieredCluster) Descriptor() ([]byte, []int) {
-	return file_admin_v1_admin_proto_rawDescGZIP(), []int{53}
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *TieredCluster) GetAnsweredBy() int32 {
@@ -4148,7 +4400,7 @@ type MetadataCopy struct {
 
 func (x *MetadataCopy) Reset() {
 	*x = MetadataCopy{}
-	mi := &file_admin_v1_admin_proto_msgTypes[54]
+	mi := &file_admin_v1_admin_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4160,7 +4412,7 @@ func (x *MetadataCopy) String() string {
 func (*MetadataCopy) ProtoMessage() {}
 
 func (x *MetadataCopy) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_admin_proto_msgTypes[54]
+	mi := &file_admin_v1_admin_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4173,7 +4425,7 @@ func (x *MetadataCopy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MetadataCopy.ProtoReflect.Descriptor instead.
 func (*MetadataCopy) Descriptor() ([]byte, []int) {
-	return file_admin_v1_admin_proto_rawDescGZIP(), []int{54}
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *MetadataCopy) GetIndex() uint64 {
@@ -4215,7 +4467,7 @@ type FailingChore struct {
 
 func (x *FailingChore) Reset() {
 	*x = FailingChore{}
-	mi := &file_admin_v1_admin_proto_msgTypes[55]
+	mi := &file_admin_v1_admin_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4227,7 +4479,7 @@ func (x *FailingChore) String() string {
 func (*FailingChore) ProtoMessage() {}
 
 func (x *FailingChore) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_admin_proto_msgTypes[55]
+	mi := &file_admin_v1_admin_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4240,7 +4492,7 @@ func (x *FailingChore) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FailingChore.ProtoReflect.Descriptor instead.
 func (*FailingChore) Descriptor() ([]byte, []int) {
-	return file_admin_v1_admin_proto_rawDescGZIP(), []int{55}
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *FailingChore) GetChore() string {
@@ -4270,7 +4522,7 @@ type TierNodeRequest struct {
 
 func (x *TierNodeRequest) Reset() {
 	*x = TierNodeRequest{}
-	mi := &file_admin_v1_admin_proto_msgTypes[56]
+	mi := &file_admin_v1_admin_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4282,7 +4534,7 @@ func (x *TierNodeRequest) String() string {
 func (*TierNodeRequest) ProtoMessage() {}
 
 func (x *TierNodeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_admin_proto_msgTypes[56]
+	mi := &file_admin_v1_admin_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4295,7 +4547,7 @@ func (x *TierNodeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TierNodeRequest.ProtoReflect.Descriptor instead.
 func (*TierNodeRequest) Descriptor() ([]byte, []int) {
-	return file_admin_v1_admin_proto_rawDescGZIP(), []int{56}
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *TierNodeRequest) GetTopic() string {
@@ -4346,7 +4598,7 @@ type TierNodeResponse struct {
 
 func (x *TierNodeResponse) Reset() {
 	*x = TierNodeResponse{}
-	mi := &file_admin_v1_admin_proto_msgTypes[57]
+	mi := &file_admin_v1_admin_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4358,7 +4610,7 @@ func (x *TierNodeResponse) String() string {
 func (*TierNodeResponse) ProtoMessage() {}
 
 func (x *TierNodeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_admin_proto_msgTypes[57]
+	mi := &file_admin_v1_admin_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4371,7 +4623,7 @@ func (x *TierNodeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TierNodeResponse.ProtoReflect.Descriptor instead.
 func (*TierNodeResponse) Descriptor() ([]byte, []int) {
-	return file_admin_v1_admin_proto_rawDescGZIP(), []int{57}
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *TierNodeResponse) GetNodeId() int32 {
@@ -4500,7 +4752,7 @@ type TierLag struct {
 
 func (x *TierLag) Reset() {
 	*x = TierLag{}
-	mi := &file_admin_v1_admin_proto_msgTypes[58]
+	mi := &file_admin_v1_admin_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4512,7 +4764,7 @@ func (x *TierLag) String() string {
 func (*TierLag) ProtoMessage() {}
 
 func (x *TierLag) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_admin_proto_msgTypes[58]
+	mi := &file_admin_v1_admin_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4525,7 +4777,7 @@ func (x *TierLag) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TierLag.ProtoReflect.Descriptor instead.
 func (*TierLag) Descriptor() ([]byte, []int) {
-	return file_admin_v1_admin_proto_rawDescGZIP(), []int{58}
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *TierLag) GetTopic() string {
@@ -4560,7 +4812,7 @@ var File_admin_v1_admin_proto protoreflect.FileDescriptor
 
 const file_admin_v1_admin_proto_rawDesc = "" +
 	"\n" +
-	"\x14admin/v1/admin.proto\x12\x0frustmq.admin.v1\"\xa7\f\n" +
+	"\x14admin/v1/admin.proto\x12\x0frustmq.admin.v1\"\xcb\r\n" +
 	"\aRequest\x12N\n" +
 	"\x0ecluster_status\x18\x01 \x01(\v2%.rustmq.admin.v1.ClusterStatusRequestH\x00R\rclusterStatus\x12B\n" +
 	"\n" +
@@ -4589,8 +4841,10 @@ const file_admin_v1_admin_proto_rawDesc = "" +
 	"\vtier_status\x18\x18 \x01(\v2\".rustmq.admin.v1.TierStatusRequestH\x00R\n" +
 	"tierStatus\x12?\n" +
 	"\ttier_node\x18\x19 \x01(\v2 .rustmq.admin.v1.TierNodeRequestH\x00R\btierNode\x12`\n" +
-	"\x14replicate_partitions\x18\x1a \x01(\v2+.rustmq.admin.v1.ReplicatePartitionsRequestH\x00R\x13replicatePartitionsB\x06\n" +
-	"\x04kind\"\xf6\f\n" +
+	"\x14replicate_partitions\x18\x1a \x01(\v2+.rustmq.admin.v1.ReplicatePartitionsRequestH\x00R\x13replicatePartitions\x12H\n" +
+	"\fgroup_config\x18\x1b \x01(\v2#.rustmq.admin.v1.GroupConfigRequestH\x00R\vgroupConfig\x12X\n" +
+	"\x12alter_group_config\x18\x1c \x01(\v2(.rustmq.admin.v1.AlterGroupConfigRequestH\x00R\x10alterGroupConfigB\x06\n" +
+	"\x04kind\"\x9c\x0e\n" +
 	"\bResponse\x12O\n" +
 	"\x0ecluster_status\x18\x01 \x01(\v2&.rustmq.admin.v1.ClusterStatusResponseH\x00R\rclusterStatus\x12C\n" +
 	"\n" +
@@ -4619,7 +4873,9 @@ const file_admin_v1_admin_proto_rawDesc = "" +
 	"\vtier_status\x18\x18 \x01(\v2#.rustmq.admin.v1.TierStatusResponseH\x00R\n" +
 	"tierStatus\x12@\n" +
 	"\ttier_node\x18\x19 \x01(\v2!.rustmq.admin.v1.TierNodeResponseH\x00R\btierNode\x12a\n" +
-	"\x14replicate_partitions\x18\x1a \x01(\v2,.rustmq.admin.v1.ReplicatePartitionsResponseH\x00R\x13replicatePartitions\x128\n" +
+	"\x14replicate_partitions\x18\x1a \x01(\v2,.rustmq.admin.v1.ReplicatePartitionsResponseH\x00R\x13replicatePartitions\x12I\n" +
+	"\fgroup_config\x18\x1b \x01(\v2$.rustmq.admin.v1.GroupConfigResponseH\x00R\vgroupConfig\x12Y\n" +
+	"\x12alter_group_config\x18\x1c \x01(\v2).rustmq.admin.v1.AlterGroupConfigResponseH\x00R\x10alterGroupConfig\x128\n" +
 	"\tfreshness\x18d \x01(\v2\x1a.rustmq.admin.v1.FreshnessR\tfreshnessB\x06\n" +
 	"\x04kind\"\\\n" +
 	"\tFreshness\x12\x1f\n" +
@@ -4731,7 +4987,19 @@ const file_admin_v1_admin_proto_rawDesc = "" +
 	"\bSetEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x1c\n" +
-	"\x1aAlterClusterConfigResponse\"M\n" +
+	"\x1aAlterClusterConfigResponse\"*\n" +
+	"\x12GroupConfigRequest\x12\x14\n" +
+	"\x05group\x18\x01 \x01(\tR\x05group\"K\n" +
+	"\x13GroupConfigResponse\x124\n" +
+	"\bsettings\x18\x01 \x03(\v2\x18.rustmq.admin.v1.SettingR\bsettings\"\xc2\x01\n" +
+	"\x17AlterGroupConfigRequest\x12\x14\n" +
+	"\x05group\x18\x01 \x01(\tR\x05group\x12C\n" +
+	"\x03set\x18\x02 \x03(\v21.rustmq.admin.v1.AlterGroupConfigRequest.SetEntryR\x03set\x12\x14\n" +
+	"\x05unset\x18\x03 \x03(\tR\x05unset\x1a6\n" +
+	"\bSetEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x1a\n" +
+	"\x18AlterGroupConfigResponse\"M\n" +
 	"\x15MovePartitionsRequest\x124\n" +
 	"\x05moves\x18\x01 \x03(\v2\x1e.rustmq.admin.v1.PartitionMoveR\x05moves\"_\n" +
 	"\rPartitionMove\x12\x14\n" +
@@ -4920,7 +5188,7 @@ func file_admin_v1_admin_proto_rawDescGZIP() []byte {
 	return file_admin_v1_admin_proto_rawDescData
 }
 
-var file_admin_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 60)
+var file_admin_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 65)
 var file_admin_v1_admin_proto_goTypes = []any{
 	(*Request)(nil),                     // 0: rustmq.admin.v1.Request
 	(*Response)(nil),                    // 1: rustmq.admin.v1.Response
@@ -4943,45 +5211,50 @@ var file_admin_v1_admin_proto_goTypes = []any{
 	(*Setting)(nil),                     // 18: rustmq.admin.v1.Setting
 	(*AlterClusterConfigRequest)(nil),   // 19: rustmq.admin.v1.AlterClusterConfigRequest
 	(*AlterClusterConfigResponse)(nil),  // 20: rustmq.admin.v1.AlterClusterConfigResponse
-	(*MovePartitionsRequest)(nil),       // 21: rustmq.admin.v1.MovePartitionsRequest
-	(*PartitionMove)(nil),               // 22: rustmq.admin.v1.PartitionMove
-	(*MovePartitionsResponse)(nil),      // 23: rustmq.admin.v1.MovePartitionsResponse
-	(*MoveOutcome)(nil),                 // 24: rustmq.admin.v1.MoveOutcome
-	(*ReplicatePartitionsRequest)(nil),  // 25: rustmq.admin.v1.ReplicatePartitionsRequest
-	(*ReplicatePartitionsResponse)(nil), // 26: rustmq.admin.v1.ReplicatePartitionsResponse
-	(*PlannedMove)(nil),                 // 27: rustmq.admin.v1.PlannedMove
-	(*DrainNodeRequest)(nil),            // 28: rustmq.admin.v1.DrainNodeRequest
-	(*DrainNodeResponse)(nil),           // 29: rustmq.admin.v1.DrainNodeResponse
-	(*RemoveNodeRequest)(nil),           // 30: rustmq.admin.v1.RemoveNodeRequest
-	(*RemoveNodeResponse)(nil),          // 31: rustmq.admin.v1.RemoveNodeResponse
-	(*AddRaftMemberRequest)(nil),        // 32: rustmq.admin.v1.AddRaftMemberRequest
-	(*AddRaftMemberResponse)(nil),       // 33: rustmq.admin.v1.AddRaftMemberResponse
-	(*RemoveRaftMemberRequest)(nil),     // 34: rustmq.admin.v1.RemoveRaftMemberRequest
-	(*RemoveRaftMemberResponse)(nil),    // 35: rustmq.admin.v1.RemoveRaftMemberResponse
-	(*UpgradeClusterRequest)(nil),       // 36: rustmq.admin.v1.UpgradeClusterRequest
-	(*UpgradeClusterResponse)(nil),      // 37: rustmq.admin.v1.UpgradeClusterResponse
-	(*ElectLeadersRequest)(nil),         // 38: rustmq.admin.v1.ElectLeadersRequest
-	(*ElectLeadersResponse)(nil),        // 39: rustmq.admin.v1.ElectLeadersResponse
-	(*ElectionOutcome)(nil),             // 40: rustmq.admin.v1.ElectionOutcome
-	(*TrimPartitionRequest)(nil),        // 41: rustmq.admin.v1.TrimPartitionRequest
-	(*TrimPartitionResponse)(nil),       // 42: rustmq.admin.v1.TrimPartitionResponse
-	(*ScrubObjectsRequest)(nil),         // 43: rustmq.admin.v1.ScrubObjectsRequest
-	(*ScrubObjectsResponse)(nil),        // 44: rustmq.admin.v1.ScrubObjectsResponse
-	(*OrphanObject)(nil),                // 45: rustmq.admin.v1.OrphanObject
-	(*ForkPointRequest)(nil),            // 46: rustmq.admin.v1.ForkPointRequest
-	(*ForkPointResponse)(nil),           // 47: rustmq.admin.v1.ForkPointResponse
-	(*ForkTopicRequest)(nil),            // 48: rustmq.admin.v1.ForkTopicRequest
-	(*ForkTopicResponse)(nil),           // 49: rustmq.admin.v1.ForkTopicResponse
-	(*TierStatusRequest)(nil),           // 50: rustmq.admin.v1.TierStatusRequest
-	(*TierStatusResponse)(nil),          // 51: rustmq.admin.v1.TierStatusResponse
-	(*TieredTopic)(nil),                 // 52: rustmq.admin.v1.TieredTopic
-	(*TieredCluster)(nil),               // 53: rustmq.admin.v1.TieredCluster
-	(*MetadataCopy)(nil),                // 54: rustmq.admin.v1.MetadataCopy
-	(*FailingChore)(nil),                // 55: rustmq.admin.v1.FailingChore
-	(*TierNodeRequest)(nil),             // 56: rustmq.admin.v1.TierNodeRequest
-	(*TierNodeResponse)(nil),            // 57: rustmq.admin.v1.TierNodeResponse
-	(*TierLag)(nil),                     // 58: rustmq.admin.v1.TierLag
-	nil,                                 // 59: rustmq.admin.v1.AlterClusterConfigRequest.SetEntry
+	(*GroupConfigRequest)(nil),          // 21: rustmq.admin.v1.GroupConfigRequest
+	(*GroupConfigResponse)(nil),         // 22: rustmq.admin.v1.GroupConfigResponse
+	(*AlterGroupConfigRequest)(nil),     // 23: rustmq.admin.v1.AlterGroupConfigRequest
+	(*AlterGroupConfigResponse)(nil),    // 24: rustmq.admin.v1.AlterGroupConfigResponse
+	(*MovePartitionsRequest)(nil),       // 25: rustmq.admin.v1.MovePartitionsRequest
+	(*PartitionMove)(nil),               // 26: rustmq.admin.v1.PartitionMove
+	(*MovePartitionsResponse)(nil),      // 27: rustmq.admin.v1.MovePartitionsResponse
+	(*MoveOutcome)(nil),                 // 28: rustmq.admin.v1.MoveOutcome
+	(*ReplicatePartitionsRequest)(nil),  // 29: rustmq.admin.v1.ReplicatePartitionsRequest
+	(*ReplicatePartitionsResponse)(nil), // 30: rustmq.admin.v1.ReplicatePartitionsResponse
+	(*PlannedMove)(nil),                 // 31: rustmq.admin.v1.PlannedMove
+	(*DrainNodeRequest)(nil),            // 32: rustmq.admin.v1.DrainNodeRequest
+	(*DrainNodeResponse)(nil),           // 33: rustmq.admin.v1.DrainNodeResponse
+	(*RemoveNodeRequest)(nil),           // 34: rustmq.admin.v1.RemoveNodeRequest
+	(*RemoveNodeResponse)(nil),          // 35: rustmq.admin.v1.RemoveNodeResponse
+	(*AddRaftMemberRequest)(nil),        // 36: rustmq.admin.v1.AddRaftMemberRequest
+	(*AddRaftMemberResponse)(nil),       // 37: rustmq.admin.v1.AddRaftMemberResponse
+	(*RemoveRaftMemberRequest)(nil),     // 38: rustmq.admin.v1.RemoveRaftMemberRequest
+	(*RemoveRaftMemberResponse)(nil),    // 39: rustmq.admin.v1.RemoveRaftMemberResponse
+	(*UpgradeClusterRequest)(nil),       // 40: rustmq.admin.v1.UpgradeClusterRequest
+	(*UpgradeClusterResponse)(nil),      // 41: rustmq.admin.v1.UpgradeClusterResponse
+	(*ElectLeadersRequest)(nil),         // 42: rustmq.admin.v1.ElectLeadersRequest
+	(*ElectLeadersResponse)(nil),        // 43: rustmq.admin.v1.ElectLeadersResponse
+	(*ElectionOutcome)(nil),             // 44: rustmq.admin.v1.ElectionOutcome
+	(*TrimPartitionRequest)(nil),        // 45: rustmq.admin.v1.TrimPartitionRequest
+	(*TrimPartitionResponse)(nil),       // 46: rustmq.admin.v1.TrimPartitionResponse
+	(*ScrubObjectsRequest)(nil),         // 47: rustmq.admin.v1.ScrubObjectsRequest
+	(*ScrubObjectsResponse)(nil),        // 48: rustmq.admin.v1.ScrubObjectsResponse
+	(*OrphanObject)(nil),                // 49: rustmq.admin.v1.OrphanObject
+	(*ForkPointRequest)(nil),            // 50: rustmq.admin.v1.ForkPointRequest
+	(*ForkPointResponse)(nil),           // 51: rustmq.admin.v1.ForkPointResponse
+	(*ForkTopicRequest)(nil),            // 52: rustmq.admin.v1.ForkTopicRequest
+	(*ForkTopicResponse)(nil),           // 53: rustmq.admin.v1.ForkTopicResponse
+	(*TierStatusRequest)(nil),           // 54: rustmq.admin.v1.TierStatusRequest
+	(*TierStatusResponse)(nil),          // 55: rustmq.admin.v1.TierStatusResponse
+	(*TieredTopic)(nil),                 // 56: rustmq.admin.v1.TieredTopic
+	(*TieredCluster)(nil),               // 57: rustmq.admin.v1.TieredCluster
+	(*MetadataCopy)(nil),                // 58: rustmq.admin.v1.MetadataCopy
+	(*FailingChore)(nil),                // 59: rustmq.admin.v1.FailingChore
+	(*TierNodeRequest)(nil),             // 60: rustmq.admin.v1.TierNodeRequest
+	(*TierNodeResponse)(nil),            // 61: rustmq.admin.v1.TierNodeResponse
+	(*TierLag)(nil),                     // 62: rustmq.admin.v1.TierLag
+	nil,                                 // 63: rustmq.admin.v1.AlterClusterConfigRequest.SetEntry
+	nil,                                 // 64: rustmq.admin.v1.AlterGroupConfigRequest.SetEntry
 }
 var file_admin_v1_admin_proto_depIdxs = []int32{
 	3,  // 0: rustmq.admin.v1.Request.cluster_status:type_name -> rustmq.admin.v1.ClusterStatusRequest
@@ -4990,64 +5263,70 @@ var file_admin_v1_admin_proto_depIdxs = []int32{
 	13, // 3: rustmq.admin.v1.Request.raft_status:type_name -> rustmq.admin.v1.RaftStatusRequest
 	16, // 4: rustmq.admin.v1.Request.cluster_config:type_name -> rustmq.admin.v1.ClusterConfigRequest
 	19, // 5: rustmq.admin.v1.Request.alter_cluster_config:type_name -> rustmq.admin.v1.AlterClusterConfigRequest
-	21, // 6: rustmq.admin.v1.Request.move_partitions:type_name -> rustmq.admin.v1.MovePartitionsRequest
-	28, // 7: rustmq.admin.v1.Request.drain_node:type_name -> rustmq.admin.v1.DrainNodeRequest
-	30, // 8: rustmq.admin.v1.Request.remove_node:type_name -> rustmq.admin.v1.RemoveNodeRequest
-	32, // 9: rustmq.admin.v1.Request.add_raft_member:type_name -> rustmq.admin.v1.AddRaftMemberRequest
-	34, // 10: rustmq.admin.v1.Request.remove_raft_member:type_name -> rustmq.admin.v1.RemoveRaftMemberRequest
-	36, // 11: rustmq.admin.v1.Request.upgrade_cluster:type_name -> rustmq.admin.v1.UpgradeClusterRequest
-	38, // 12: rustmq.admin.v1.Request.elect_leaders:type_name -> rustmq.admin.v1.ElectLeadersRequest
-	41, // 13: rustmq.admin.v1.Request.trim_partition:type_name -> rustmq.admin.v1.TrimPartitionRequest
-	43, // 14: rustmq.admin.v1.Request.scrub_objects:type_name -> rustmq.admin.v1.ScrubObjectsRequest
-	46, // 15: rustmq.admin.v1.Request.fork_point:type_name -> rustmq.admin.v1.ForkPointRequest
-	48, // 16: rustmq.admin.v1.Request.fork_topic:type_name -> rustmq.admin.v1.ForkTopicRequest
-	50, // 17: rustmq.admin.v1.Request.tier_status:type_name -> rustmq.admin.v1.TierStatusRequest
-	56, // 18: rustmq.admin.v1.Request.tier_node:type_name -> rustmq.admin.v1.TierNodeRequest
-	25, // 19: rustmq.admin.v1.Request.replicate_partitions:type_name -> rustmq.admin.v1.ReplicatePartitionsRequest
-	4,  // 20: rustmq.admin.v1.Response.cluster_status:type_name -> rustmq.admin.v1.ClusterStatusResponse
-	7,  // 21: rustmq.admin.v1.Response.list_nodes:type_name -> rustmq.admin.v1.ListNodesResponse
-	11, // 22: rustmq.admin.v1.Response.list_partitions:type_name -> rustmq.admin.v1.ListPartitionsResponse
-	14, // 23: rustmq.admin.v1.Response.raft_status:type_name -> rustmq.admin.v1.RaftStatusResponse
-	17, // 24: rustmq.admin.v1.Response.cluster_config:type_name -> rustmq.admin.v1.ClusterConfigResponse
-	20, // 25: rustmq.admin.v1.Response.alter_cluster_config:type_name -> rustmq.admin.v1.AlterClusterConfigResponse
-	23, // 26: rustmq.admin.v1.Response.move_partitions:type_name -> rustmq.admin.v1.MovePartitionsResponse
-	29, // 27: rustmq.admin.v1.Response.drain_node:type_name -> rustmq.admin.v1.DrainNodeResponse
-	31, // 28: rustmq.admin.v1.Response.remove_node:type_name -> rustmq.admin.v1.RemoveNodeResponse
-	33, // 29: rustmq.admin.v1.Response.add_raft_member:type_name -> rustmq.admin.v1.AddRaftMemberResponse
-	35, // 30: rustmq.admin.v1.Response.remove_raft_member:type_name -> rustmq.admin.v1.RemoveRaftMemberResponse
-	37, // 31: rustmq.admin.v1.Response.upgrade_cluster:type_name -> rustmq.admin.v1.UpgradeClusterResponse
-	39, // 32: rustmq.admin.v1.Response.elect_leaders:type_name -> rustmq.admin.v1.ElectLeadersResponse
-	42, // 33: rustmq.admin.v1.Response.trim_partition:type_name -> rustmq.admin.v1.TrimPartitionResponse
-	44, // 34: rustmq.admin.v1.Response.scrub_objects:type_name -> rustmq.admin.v1.ScrubObjectsResponse
-	47, // 35: rustmq.admin.v1.Response.fork_point:type_name -> rustmq.admin.v1.ForkPointResponse
-	49, // 36: rustmq.admin.v1.Response.fork_topic:type_name -> rustmq.admin.v1.ForkTopicResponse
-	51, // 37: rustmq.admin.v1.Response.tier_status:type_name -> rustmq.admin.v1.TierStatusResponse
-	57, // 38: rustmq.admin.v1.Response.tier_node:type_name -> rustmq.admin.v1.TierNodeResponse
-	26, // 39: rustmq.admin.v1.Response.replicate_partitions:type_name -> rustmq.admin.v1.ReplicatePartitionsResponse
-	2,  // 40: rustmq.admin.v1.Response.freshness:type_name -> rustmq.admin.v1.Freshness
-	5,  // 41: rustmq.admin.v1.ClusterStatusResponse.mount:type_name -> rustmq.admin.v1.MountStatus
-	8,  // 42: rustmq.admin.v1.ListNodesResponse.nodes:type_name -> rustmq.admin.v1.Node
-	9,  // 43: rustmq.admin.v1.Node.endpoints:type_name -> rustmq.admin.v1.Endpoint
-	12, // 44: rustmq.admin.v1.ListPartitionsResponse.partitions:type_name -> rustmq.admin.v1.Partition
-	15, // 45: rustmq.admin.v1.RaftStatusResponse.members:type_name -> rustmq.admin.v1.RaftMember
-	18, // 46: rustmq.admin.v1.ClusterConfigResponse.settings:type_name -> rustmq.admin.v1.Setting
-	59, // 47: rustmq.admin.v1.AlterClusterConfigRequest.set:type_name -> rustmq.admin.v1.AlterClusterConfigRequest.SetEntry
-	22, // 48: rustmq.admin.v1.MovePartitionsRequest.moves:type_name -> rustmq.admin.v1.PartitionMove
-	24, // 49: rustmq.admin.v1.MovePartitionsResponse.outcomes:type_name -> rustmq.admin.v1.MoveOutcome
-	27, // 50: rustmq.admin.v1.ReplicatePartitionsResponse.moves:type_name -> rustmq.admin.v1.PlannedMove
-	15, // 51: rustmq.admin.v1.AddRaftMemberResponse.member:type_name -> rustmq.admin.v1.RaftMember
-	40, // 52: rustmq.admin.v1.ElectLeadersResponse.outcomes:type_name -> rustmq.admin.v1.ElectionOutcome
-	45, // 53: rustmq.admin.v1.ScrubObjectsResponse.orphans:type_name -> rustmq.admin.v1.OrphanObject
-	52, // 54: rustmq.admin.v1.TierStatusResponse.topics:type_name -> rustmq.admin.v1.TieredTopic
-	53, // 55: rustmq.admin.v1.TierStatusResponse.cluster:type_name -> rustmq.admin.v1.TieredCluster
-	54, // 56: rustmq.admin.v1.TieredCluster.copy:type_name -> rustmq.admin.v1.MetadataCopy
-	55, // 57: rustmq.admin.v1.TieredCluster.failing:type_name -> rustmq.admin.v1.FailingChore
-	58, // 58: rustmq.admin.v1.TierNodeResponse.lags:type_name -> rustmq.admin.v1.TierLag
-	59, // [59:59] is the sub-list for method output_type
-	59, // [59:59] is the sub-list for method input_type
-	59, // [59:59] is the sub-list for extension type_name
-	59, // [59:59] is the sub-list for extension extendee
-	0,  // [0:59] is the sub-list for field type_name
+	25, // 6: rustmq.admin.v1.Request.move_partitions:type_name -> rustmq.admin.v1.MovePartitionsRequest
+	32, // 7: rustmq.admin.v1.Request.drain_node:type_name -> rustmq.admin.v1.DrainNodeRequest
+	34, // 8: rustmq.admin.v1.Request.remove_node:type_name -> rustmq.admin.v1.RemoveNodeRequest
+	36, // 9: rustmq.admin.v1.Request.add_raft_member:type_name -> rustmq.admin.v1.AddRaftMemberRequest
+	38, // 10: rustmq.admin.v1.Request.remove_raft_member:type_name -> rustmq.admin.v1.RemoveRaftMemberRequest
+	40, // 11: rustmq.admin.v1.Request.upgrade_cluster:type_name -> rustmq.admin.v1.UpgradeClusterRequest
+	42, // 12: rustmq.admin.v1.Request.elect_leaders:type_name -> rustmq.admin.v1.ElectLeadersRequest
+	45, // 13: rustmq.admin.v1.Request.trim_partition:type_name -> rustmq.admin.v1.TrimPartitionRequest
+	47, // 14: rustmq.admin.v1.Request.scrub_objects:type_name -> rustmq.admin.v1.ScrubObjectsRequest
+	50, // 15: rustmq.admin.v1.Request.fork_point:type_name -> rustmq.admin.v1.ForkPointRequest
+	52, // 16: rustmq.admin.v1.Request.fork_topic:type_name -> rustmq.admin.v1.ForkTopicRequest
+	54, // 17: rustmq.admin.v1.Request.tier_status:type_name -> rustmq.admin.v1.TierStatusRequest
+	60, // 18: rustmq.admin.v1.Request.tier_node:type_name -> rustmq.admin.v1.TierNodeRequest
+	29, // 19: rustmq.admin.v1.Request.replicate_partitions:type_name -> rustmq.admin.v1.ReplicatePartitionsRequest
+	21, // 20: rustmq.admin.v1.Request.group_config:type_name -> rustmq.admin.v1.GroupConfigRequest
+	23, // 21: rustmq.admin.v1.Request.alter_group_config:type_name -> rustmq.admin.v1.AlterGroupConfigRequest
+	4,  // 22: rustmq.admin.v1.Response.cluster_status:type_name -> rustmq.admin.v1.ClusterStatusResponse
+	7,  // 23: rustmq.admin.v1.Response.list_nodes:type_name -> rustmq.admin.v1.ListNodesResponse
+	11, // 24: rustmq.admin.v1.Response.list_partitions:type_name -> rustmq.admin.v1.ListPartitionsResponse
+	14, // 25: rustmq.admin.v1.Response.raft_status:type_name -> rustmq.admin.v1.RaftStatusResponse
+	17, // 26: rustmq.admin.v1.Response.cluster_config:type_name -> rustmq.admin.v1.ClusterConfigResponse
+	20, // 27: rustmq.admin.v1.Response.alter_cluster_config:type_name -> rustmq.admin.v1.AlterClusterConfigResponse
+	27, // 28: rustmq.admin.v1.Response.move_partitions:type_name -> rustmq.admin.v1.MovePartitionsResponse
+	33, // 29: rustmq.admin.v1.Response.drain_node:type_name -> rustmq.admin.v1.DrainNodeResponse
+	35, // 30: rustmq.admin.v1.Response.remove_node:type_name -> rustmq.admin.v1.RemoveNodeResponse
+	37, // 31: rustmq.admin.v1.Response.add_raft_member:type_name -> rustmq.admin.v1.AddRaftMemberResponse
+	39, // 32: rustmq.admin.v1.Response.remove_raft_member:type_name -> rustmq.admin.v1.RemoveRaftMemberResponse
+	41, // 33: rustmq.admin.v1.Response.upgrade_cluster:type_name -> rustmq.admin.v1.UpgradeClusterResponse
+	43, // 34: rustmq.admin.v1.Response.elect_leaders:type_name -> rustmq.admin.v1.ElectLeadersResponse
+	46, // 35: rustmq.admin.v1.Response.trim_partition:type_name -> rustmq.admin.v1.TrimPartitionResponse
+	48, // 36: rustmq.admin.v1.Response.scrub_objects:type_name -> rustmq.admin.v1.ScrubObjectsResponse
+	51, // 37: rustmq.admin.v1.Response.fork_point:type_name -> rustmq.admin.v1.ForkPointResponse
+	53, // 38: rustmq.admin.v1.Response.fork_topic:type_name -> rustmq.admin.v1.ForkTopicResponse
+	55, // 39: rustmq.admin.v1.Response.tier_status:type_name -> rustmq.admin.v1.TierStatusResponse
+	61, // 40: rustmq.admin.v1.Response.tier_node:type_name -> rustmq.admin.v1.TierNodeResponse
+	30, // 41: rustmq.admin.v1.Response.replicate_partitions:type_name -> rustmq.admin.v1.ReplicatePartitionsResponse
+	22, // 42: rustmq.admin.v1.Response.group_config:type_name -> rustmq.admin.v1.GroupConfigResponse
+	24, // 43: rustmq.admin.v1.Response.alter_group_config:type_name -> rustmq.admin.v1.AlterGroupConfigResponse
+	2,  // 44: rustmq.admin.v1.Response.freshness:type_name -> rustmq.admin.v1.Freshness
+	5,  // 45: rustmq.admin.v1.ClusterStatusResponse.mount:type_name -> rustmq.admin.v1.MountStatus
+	8,  // 46: rustmq.admin.v1.ListNodesResponse.nodes:type_name -> rustmq.admin.v1.Node
+	9,  // 47: rustmq.admin.v1.Node.endpoints:type_name -> rustmq.admin.v1.Endpoint
+	12, // 48: rustmq.admin.v1.ListPartitionsResponse.partitions:type_name -> rustmq.admin.v1.Partition
+	15, // 49: rustmq.admin.v1.RaftStatusResponse.members:type_name -> rustmq.admin.v1.RaftMember
+	18, // 50: rustmq.admin.v1.ClusterConfigResponse.settings:type_name -> rustmq.admin.v1.Setting
+	63, // 51: rustmq.admin.v1.AlterClusterConfigRequest.set:type_name -> rustmq.admin.v1.AlterClusterConfigRequest.SetEntry
+	18, // 52: rustmq.admin.v1.GroupConfigResponse.settings:type_name -> rustmq.admin.v1.Setting
+	64, // 53: rustmq.admin.v1.AlterGroupConfigRequest.set:type_name -> rustmq.admin.v1.AlterGroupConfigRequest.SetEntry
+	26, // 54: rustmq.admin.v1.MovePartitionsRequest.moves:type_name -> rustmq.admin.v1.PartitionMove
+	28, // 55: rustmq.admin.v1.MovePartitionsResponse.outcomes:type_name -> rustmq.admin.v1.MoveOutcome
+	31, // 56: rustmq.admin.v1.ReplicatePartitionsResponse.moves:type_name -> rustmq.admin.v1.PlannedMove
+	15, // 57: rustmq.admin.v1.AddRaftMemberResponse.member:type_name -> rustmq.admin.v1.RaftMember
+	44, // 58: rustmq.admin.v1.ElectLeadersResponse.outcomes:type_name -> rustmq.admin.v1.ElectionOutcome
+	49, // 59: rustmq.admin.v1.ScrubObjectsResponse.orphans:type_name -> rustmq.admin.v1.OrphanObject
+	56, // 60: rustmq.admin.v1.TierStatusResponse.topics:type_name -> rustmq.admin.v1.TieredTopic
+	57, // 61: rustmq.admin.v1.TierStatusResponse.cluster:type_name -> rustmq.admin.v1.TieredCluster
+	58, // 62: rustmq.admin.v1.TieredCluster.copy:type_name -> rustmq.admin.v1.MetadataCopy
+	59, // 63: rustmq.admin.v1.TieredCluster.failing:type_name -> rustmq.admin.v1.FailingChore
+	62, // 64: rustmq.admin.v1.TierNodeResponse.lags:type_name -> rustmq.admin.v1.TierLag
+	65, // [65:65] is the sub-list for method output_type
+	65, // [65:65] is the sub-list for method input_type
+	65, // [65:65] is the sub-list for extension type_name
+	65, // [65:65] is the sub-list for extension extendee
+	0,  // [0:65] is the sub-list for field type_name
 }
 
 func init() { file_admin_v1_admin_proto_init() }
@@ -5076,6 +5355,8 @@ func file_admin_v1_admin_proto_init() {
 		(*Request_TierStatus)(nil),
 		(*Request_TierNode)(nil),
 		(*Request_ReplicatePartitions)(nil),
+		(*Request_GroupConfig)(nil),
+		(*Request_AlterGroupConfig)(nil),
 	}
 	file_admin_v1_admin_proto_msgTypes[1].OneofWrappers = []any{
 		(*Response_ClusterStatus)(nil),
@@ -5098,15 +5379,17 @@ func file_admin_v1_admin_proto_init() {
 		(*Response_TierStatus)(nil),
 		(*Response_TierNode)(nil),
 		(*Response_ReplicatePartitions)(nil),
+		(*Response_GroupConfig)(nil),
+		(*Response_AlterGroupConfig)(nil),
 	}
-	file_admin_v1_admin_proto_msgTypes[38].OneofWrappers = []any{}
+	file_admin_v1_admin_proto_msgTypes[42].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_admin_v1_admin_proto_rawDesc), len(file_admin_v1_admin_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   60,
+			NumMessages:   65,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

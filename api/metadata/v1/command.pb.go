@@ -60,6 +60,7 @@ type Command struct {
 	//	*Command_RecoverCluster
 	//	*Command_PutJoinToken
 	//	*Command_UseJoinToken
+	//	*Command_AlterGroupConfigs
 	Kind          isCommand_Kind `protobuf_oneof:"kind"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -370,6 +371,15 @@ func (x *Command) GetUseJoinToken() *UseJoinToken {
 	return nil
 }
 
+func (x *Command) GetAlterGroupConfigs() *AlterGroupConfigs {
+	if x != nil {
+		if x, ok := x.Kind.(*Command_AlterGroupConfigs); ok {
+			return x.AlterGroupConfigs
+		}
+	}
+	return nil
+}
+
 type isCommand_Kind interface {
 	isCommand_Kind()
 }
@@ -490,6 +500,10 @@ type Command_UseJoinToken struct {
 	UseJoinToken *UseJoinToken `protobuf:"bytes,61,opt,name=use_join_token,json=useJoinToken,proto3,oneof"`
 }
 
+type Command_AlterGroupConfigs struct {
+	AlterGroupConfigs *AlterGroupConfigs `protobuf:"bytes,70,opt,name=alter_group_configs,json=alterGroupConfigs,proto3,oneof"`
+}
+
 func (*Command_FormCluster) isCommand_Kind() {}
 
 func (*Command_SetFeatureLevel) isCommand_Kind() {}
@@ -547,6 +561,8 @@ func (*Command_RecoverCluster) isCommand_Kind() {}
 func (*Command_PutJoinToken) isCommand_Kind() {}
 
 func (*Command_UseJoinToken) isCommand_Kind() {}
+
+func (*Command_AlterGroupConfigs) isCommand_Kind() {}
 
 // Result is what applying a command gave. Code zero is success; others are mq.Code.
 type Result struct {
@@ -3702,11 +3718,64 @@ func (*RecoverCluster) Descriptor() ([]byte, []int) {
 	return file_metadata_v1_command_proto_rawDescGZIP(), []int{51}
 }
 
+// AlterGroupConfigs changes what a consumer group sets for itself: all of the changes or none. The group need not be known to anybody.
+type AlterGroupConfigs struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Group         string                 `protobuf:"bytes,1,opt,name=group,proto3" json:"group,omitempty"`
+	Changes       []*ConfigChange        `protobuf:"bytes,2,rep,name=changes,proto3" json:"changes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AlterGroupConfigs) Reset() {
+	*x = AlterGroupConfigs{}
+	mi := &file_metadata_v1_command_proto_msgTypes[52]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AlterGroupConfigs) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AlterGroupConfigs) ProtoMessage() {}
+
+func (x *AlterGroupConfigs) ProtoReflect() protoreflect.Message {
+	mi := &file_metadata_v1_command_proto_msgTypes[52]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AlterGroupConfigs.ProtoReflect.Descriptor instead.
+func (*AlterGroupConfigs) Descriptor() ([]byte, []int) {
+	return file_metadata_v1_command_proto_rawDescGZIP(), []int{52}
+}
+
+func (x *AlterGroupConfigs) GetGroup() string {
+	if x != nil {
+		return x.Group
+	}
+	return ""
+}
+
+func (x *AlterGroupConfigs) GetChanges() []*ConfigChange {
+	if x != nil {
+		return x.Changes
+	}
+	return nil
+}
+
 var File_metadata_v1_command_proto protoreflect.FileDescriptor
 
 const file_metadata_v1_command_proto_rawDesc = "" +
 	"\n" +
-	"\x19metadata/v1/command.proto\x12\x12rustmq.metadata.v1\x1a\x18metadata/v1/record.proto\"\x9f\x12\n" +
+	"\x19metadata/v1/command.proto\x12\x12rustmq.metadata.v1\x1a\x18metadata/v1/record.proto\"\xf8\x12\n" +
 	"\aCommand\x12#\n" +
 	"\rfeature_level\x18\x01 \x01(\rR\ffeatureLevel\x12D\n" +
 	"\fform_cluster\x18\x02 \x01(\v2\x1f.rustmq.metadata.v1.FormClusterH\x00R\vformCluster\x12Q\n" +
@@ -3739,7 +3808,8 @@ const file_metadata_v1_command_proto_rawDesc = "" +
 	"\x11remove_controller\x184 \x01(\v2$.rustmq.metadata.v1.RemoveControllerH\x00R\x10removeController\x12M\n" +
 	"\x0frecover_cluster\x185 \x01(\v2\".rustmq.metadata.v1.RecoverClusterH\x00R\x0erecoverCluster\x12H\n" +
 	"\x0eput_join_token\x18< \x01(\v2 .rustmq.metadata.v1.PutJoinTokenH\x00R\fputJoinToken\x12H\n" +
-	"\x0euse_join_token\x18= \x01(\v2 .rustmq.metadata.v1.UseJoinTokenH\x00R\fuseJoinTokenB\x06\n" +
+	"\x0euse_join_token\x18= \x01(\v2 .rustmq.metadata.v1.UseJoinTokenH\x00R\fuseJoinToken\x12W\n" +
+	"\x13alter_group_configs\x18F \x01(\v2%.rustmq.metadata.v1.AlterGroupConfigsH\x00R\x11alterGroupConfigsB\x06\n" +
 	"\x04kind\"\xf3\x06\n" +
 	"\x06Result\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\x05R\x04code\x12\x18\n" +
@@ -3945,7 +4015,10 @@ const file_metadata_v1_command_proto_rawDesc = "" +
 	"\rsecret_sha256\x18\x02 \x01(\fR\fsecretSha256\x12\x17\n" +
 	"\anode_id\x18\x03 \x01(\x05R\x06nodeId\x12\x15\n" +
 	"\x06now_ms\x18\x04 \x01(\x03R\x05nowMs\"\x10\n" +
-	"\x0eRecoverClusterB5Z3github.com/rustmq/rustmq/api/metadata/v1;metadatapbb\x06proto3"
+	"\x0eRecoverCluster\"e\n" +
+	"\x11AlterGroupConfigs\x12\x14\n" +
+	"\x05group\x18\x01 \x01(\tR\x05group\x12:\n" +
+	"\achanges\x18\x02 \x03(\v2 .rustmq.metadata.v1.ConfigChangeR\achangesB5Z3github.com/rustmq/rustmq/api/metadata/v1;metadatapbb\x06proto3"
 
 var (
 	file_metadata_v1_command_proto_rawDescOnce sync.Once
@@ -3959,7 +4032,7 @@ func file_metadata_v1_command_proto_rawDescGZIP() []byte {
 	return file_metadata_v1_command_proto_rawDescData
 }
 
-var file_metadata_v1_command_proto_msgTypes = make([]protoimpl.MessageInfo, 52)
+var file_metadata_v1_command_proto_msgTypes = make([]protoimpl.MessageInfo, 53)
 var file_metadata_v1_command_proto_goTypes = []any{
 	(*Command)(nil),                  // 0: rustmq.metadata.v1.Command
 	(*Result)(nil),                   // 1: rustmq.metadata.v1.Result
@@ -4013,11 +4086,12 @@ var file_metadata_v1_command_proto_goTypes = []any{
 	(*PutJoinToken)(nil),             // 49: rustmq.metadata.v1.PutJoinToken
 	(*UseJoinToken)(nil),             // 50: rustmq.metadata.v1.UseJoinToken
 	(*RecoverCluster)(nil),           // 51: rustmq.metadata.v1.RecoverCluster
-	(*Controller)(nil),               // 52: rustmq.metadata.v1.Controller
-	(*Endpoint)(nil),                 // 53: rustmq.metadata.v1.Endpoint
-	(*ConfigEntry)(nil),              // 54: rustmq.metadata.v1.ConfigEntry
-	(*EpochStart)(nil),               // 55: rustmq.metadata.v1.EpochStart
-	(*JoinToken)(nil),                // 56: rustmq.metadata.v1.JoinToken
+	(*AlterGroupConfigs)(nil),        // 52: rustmq.metadata.v1.AlterGroupConfigs
+	(*Controller)(nil),               // 53: rustmq.metadata.v1.Controller
+	(*Endpoint)(nil),                 // 54: rustmq.metadata.v1.Endpoint
+	(*ConfigEntry)(nil),              // 55: rustmq.metadata.v1.ConfigEntry
+	(*EpochStart)(nil),               // 56: rustmq.metadata.v1.EpochStart
+	(*JoinToken)(nil),                // 57: rustmq.metadata.v1.JoinToken
 }
 var file_metadata_v1_command_proto_depIdxs = []int32{
 	2,  // 0: rustmq.metadata.v1.Command.form_cluster:type_name -> rustmq.metadata.v1.FormCluster
@@ -4049,53 +4123,55 @@ var file_metadata_v1_command_proto_depIdxs = []int32{
 	51, // 26: rustmq.metadata.v1.Command.recover_cluster:type_name -> rustmq.metadata.v1.RecoverCluster
 	49, // 27: rustmq.metadata.v1.Command.put_join_token:type_name -> rustmq.metadata.v1.PutJoinToken
 	50, // 28: rustmq.metadata.v1.Command.use_join_token:type_name -> rustmq.metadata.v1.UseJoinToken
-	8,  // 29: rustmq.metadata.v1.Result.register_broker:type_name -> rustmq.metadata.v1.RegisterBrokerResult
-	15, // 30: rustmq.metadata.v1.Result.create_topic:type_name -> rustmq.metadata.v1.CreateTopicResult
-	24, // 31: rustmq.metadata.v1.Result.change_partitions:type_name -> rustmq.metadata.v1.ChangePartitionsResult
-	31, // 32: rustmq.metadata.v1.Result.set_log_starts:type_name -> rustmq.metadata.v1.SetLogStartsResult
-	27, // 33: rustmq.metadata.v1.Result.reassign_partitions:type_name -> rustmq.metadata.v1.ReassignPartitionsResult
-	34, // 34: rustmq.metadata.v1.Result.allocate:type_name -> rustmq.metadata.v1.AllocateResult
-	37, // 35: rustmq.metadata.v1.Result.commit_object:type_name -> rustmq.metadata.v1.CommitObjectResult
-	39, // 36: rustmq.metadata.v1.Result.reclaim_ranges:type_name -> rustmq.metadata.v1.ReclaimRangesResult
-	44, // 37: rustmq.metadata.v1.Result.replace_ranges:type_name -> rustmq.metadata.v1.ReplaceRangesResult
-	46, // 38: rustmq.metadata.v1.Result.add_controller:type_name -> rustmq.metadata.v1.AddControllerResult
-	52, // 39: rustmq.metadata.v1.FormCluster.controllers:type_name -> rustmq.metadata.v1.Controller
-	4,  // 40: rustmq.metadata.v1.SetClusterConfigs.changes:type_name -> rustmq.metadata.v1.ConfigChange
-	53, // 41: rustmq.metadata.v1.RegisterBroker.endpoints:type_name -> rustmq.metadata.v1.Endpoint
-	6,  // 42: rustmq.metadata.v1.RegisterBroker.suspects:type_name -> rustmq.metadata.v1.PartitionRef
-	6,  // 43: rustmq.metadata.v1.RegisterBroker.whole:type_name -> rustmq.metadata.v1.PartitionRef
-	13, // 44: rustmq.metadata.v1.CreateTopic.assignments:type_name -> rustmq.metadata.v1.ReplicaAssignment
-	54, // 45: rustmq.metadata.v1.CreateTopic.configs:type_name -> rustmq.metadata.v1.ConfigEntry
-	13, // 46: rustmq.metadata.v1.ForkTopic.assignments:type_name -> rustmq.metadata.v1.ReplicaAssignment
-	4,  // 47: rustmq.metadata.v1.AlterTopicConfigs.changes:type_name -> rustmq.metadata.v1.ConfigChange
-	13, // 48: rustmq.metadata.v1.CreatePartitions.assignments:type_name -> rustmq.metadata.v1.ReplicaAssignment
-	6,  // 49: rustmq.metadata.v1.PartitionChange.partition:type_name -> rustmq.metadata.v1.PartitionRef
-	20, // 50: rustmq.metadata.v1.PartitionChange.isr:type_name -> rustmq.metadata.v1.ISRMember
-	21, // 51: rustmq.metadata.v1.ChangePartitions.changes:type_name -> rustmq.metadata.v1.PartitionChange
-	23, // 52: rustmq.metadata.v1.ChangePartitionsResult.verdicts:type_name -> rustmq.metadata.v1.Verdict
-	6,  // 53: rustmq.metadata.v1.Reassignment.partition:type_name -> rustmq.metadata.v1.PartitionRef
-	25, // 54: rustmq.metadata.v1.ReassignPartitions.reassignments:type_name -> rustmq.metadata.v1.Reassignment
-	23, // 55: rustmq.metadata.v1.ReassignPartitionsResult.verdicts:type_name -> rustmq.metadata.v1.Verdict
-	6,  // 56: rustmq.metadata.v1.ElectUnclean.partition:type_name -> rustmq.metadata.v1.PartitionRef
-	6,  // 57: rustmq.metadata.v1.LogStart.partition:type_name -> rustmq.metadata.v1.PartitionRef
-	29, // 58: rustmq.metadata.v1.SetLogStarts.starts:type_name -> rustmq.metadata.v1.LogStart
-	23, // 59: rustmq.metadata.v1.SetLogStartsResult.verdicts:type_name -> rustmq.metadata.v1.Verdict
-	6,  // 60: rustmq.metadata.v1.RangeCommit.partition:type_name -> rustmq.metadata.v1.PartitionRef
-	55, // 61: rustmq.metadata.v1.RangeCommit.epochs:type_name -> rustmq.metadata.v1.EpochStart
-	35, // 62: rustmq.metadata.v1.CommitObject.ranges:type_name -> rustmq.metadata.v1.RangeCommit
-	23, // 63: rustmq.metadata.v1.CommitObjectResult.verdicts:type_name -> rustmq.metadata.v1.Verdict
-	6,  // 64: rustmq.metadata.v1.Replacement.partition:type_name -> rustmq.metadata.v1.PartitionRef
-	41, // 65: rustmq.metadata.v1.Replacement.old:type_name -> rustmq.metadata.v1.RangeRef
-	42, // 66: rustmq.metadata.v1.ReplaceRanges.replacements:type_name -> rustmq.metadata.v1.Replacement
-	23, // 67: rustmq.metadata.v1.ReplaceRangesResult.verdicts:type_name -> rustmq.metadata.v1.Verdict
-	53, // 68: rustmq.metadata.v1.AddController.endpoint:type_name -> rustmq.metadata.v1.Endpoint
-	52, // 69: rustmq.metadata.v1.RegisterController.controller:type_name -> rustmq.metadata.v1.Controller
-	56, // 70: rustmq.metadata.v1.PutJoinToken.token:type_name -> rustmq.metadata.v1.JoinToken
-	71, // [71:71] is the sub-list for method output_type
-	71, // [71:71] is the sub-list for method input_type
-	71, // [71:71] is the sub-list for extension type_name
-	71, // [71:71] is the sub-list for extension extendee
-	0,  // [0:71] is the sub-list for field type_name
+	52, // 29: rustmq.metadata.v1.Command.alter_group_configs:type_name -> rustmq.metadata.v1.AlterGroupConfigs
+	8,  // 30: rustmq.metadata.v1.Result.register_broker:type_name -> rustmq.metadata.v1.RegisterBrokerResult
+	15, // 31: rustmq.metadata.v1.Result.create_topic:type_name -> rustmq.metadata.v1.CreateTopicResult
+	24, // 32: rustmq.metadata.v1.Result.change_partitions:type_name -> rustmq.metadata.v1.ChangePartitionsResult
+	31, // 33: rustmq.metadata.v1.Result.set_log_starts:type_name -> rustmq.metadata.v1.SetLogStartsResult
+	27, // 34: rustmq.metadata.v1.Result.reassign_partitions:type_name -> rustmq.metadata.v1.ReassignPartitionsResult
+	34, // 35: rustmq.metadata.v1.Result.allocate:type_name -> rustmq.metadata.v1.AllocateResult
+	37, // 36: rustmq.metadata.v1.Result.commit_object:type_name -> rustmq.metadata.v1.CommitObjectResult
+	39, // 37: rustmq.metadata.v1.Result.reclaim_ranges:type_name -> rustmq.metadata.v1.ReclaimRangesResult
+	44, // 38: rustmq.metadata.v1.Result.replace_ranges:type_name -> rustmq.metadata.v1.ReplaceRangesResult
+	46, // 39: rustmq.metadata.v1.Result.add_controller:type_name -> rustmq.metadata.v1.AddControllerResult
+	53, // 40: rustmq.metadata.v1.FormCluster.controllers:type_name -> rustmq.metadata.v1.Controller
+	4,  // 41: rustmq.metadata.v1.SetClusterConfigs.changes:type_name -> rustmq.metadata.v1.ConfigChange
+	54, // 42: rustmq.metadata.v1.RegisterBroker.endpoints:type_name -> rustmq.metadata.v1.Endpoint
+	6,  // 43: rustmq.metadata.v1.RegisterBroker.suspects:type_name -> rustmq.metadata.v1.PartitionRef
+	6,  // 44: rustmq.metadata.v1.RegisterBroker.whole:type_name -> rustmq.metadata.v1.PartitionRef
+	13, // 45: rustmq.metadata.v1.CreateTopic.assignments:type_name -> rustmq.metadata.v1.ReplicaAssignment
+	55, // 46: rustmq.metadata.v1.CreateTopic.configs:type_name -> rustmq.metadata.v1.ConfigEntry
+	13, // 47: rustmq.metadata.v1.ForkTopic.assignments:type_name -> rustmq.metadata.v1.ReplicaAssignment
+	4,  // 48: rustmq.metadata.v1.AlterTopicConfigs.changes:type_name -> rustmq.metadata.v1.ConfigChange
+	13, // 49: rustmq.metadata.v1.CreatePartitions.assignments:type_name -> rustmq.metadata.v1.ReplicaAssignment
+	6,  // 50: rustmq.metadata.v1.PartitionChange.partition:type_name -> rustmq.metadata.v1.PartitionRef
+	20, // 51: rustmq.metadata.v1.PartitionChange.isr:type_name -> rustmq.metadata.v1.ISRMember
+	21, // 52: rustmq.metadata.v1.ChangePartitions.changes:type_name -> rustmq.metadata.v1.PartitionChange
+	23, // 53: rustmq.metadata.v1.ChangePartitionsResult.verdicts:type_name -> rustmq.metadata.v1.Verdict
+	6,  // 54: rustmq.metadata.v1.Reassignment.partition:type_name -> rustmq.metadata.v1.PartitionRef
+	25, // 55: rustmq.metadata.v1.ReassignPartitions.reassignments:type_name -> rustmq.metadata.v1.Reassignment
+	23, // 56: rustmq.metadata.v1.ReassignPartitionsResult.verdicts:type_name -> rustmq.metadata.v1.Verdict
+	6,  // 57: rustmq.metadata.v1.ElectUnclean.partition:type_name -> rustmq.metadata.v1.PartitionRef
+	6,  // 58: rustmq.metadata.v1.LogStart.partition:type_name -> rustmq.metadata.v1.PartitionRef
+	29, // 59: rustmq.metadata.v1.SetLogStarts.starts:type_name -> rustmq.metadata.v1.LogStart
+	23, // 60: rustmq.metadata.v1.SetLogStartsResult.verdicts:type_name -> rustmq.metadata.v1.Verdict
+	6,  // 61: rustmq.metadata.v1.RangeCommit.partition:type_name -> rustmq.metadata.v1.PartitionRef
+	56, // 62: rustmq.metadata.v1.RangeCommit.epochs:type_name -> rustmq.metadata.v1.EpochStart
+	35, // 63: rustmq.metadata.v1.CommitObject.ranges:type_name -> rustmq.metadata.v1.RangeCommit
+	23, // 64: rustmq.metadata.v1.CommitObjectResult.verdicts:type_name -> rustmq.metadata.v1.Verdict
+	6,  // 65: rustmq.metadata.v1.Replacement.partition:type_name -> rustmq.metadata.v1.PartitionRef
+	41, // 66: rustmq.metadata.v1.Replacement.old:type_name -> rustmq.metadata.v1.RangeRef
+	42, // 67: rustmq.metadata.v1.ReplaceRanges.replacements:type_name -> rustmq.metadata.v1.Replacement
+	23, // 68: rustmq.metadata.v1.ReplaceRangesResult.verdicts:type_name -> rustmq.metadata.v1.Verdict
+	54, // 69: rustmq.metadata.v1.AddController.endpoint:type_name -> rustmq.metadata.v1.Endpoint
+	53, // 70: rustmq.metadata.v1.RegisterController.controller:type_name -> rustmq.metadata.v1.Controller
+	57, // 71: rustmq.metadata.v1.PutJoinToken.token:type_name -> rustmq.metadata.v1.JoinToken
+	4,  // 72: rustmq.metadata.v1.AlterGroupConfigs.changes:type_name -> rustmq.metadata.v1.ConfigChange
+	73, // [73:73] is the sub-list for method output_type
+	73, // [73:73] is the sub-list for method input_type
+	73, // [73:73] is the sub-list for extension type_name
+	73, // [73:73] is the sub-list for extension extendee
+	0,  // [0:73] is the sub-list for field type_name
 }
 
 func init() { file_metadata_v1_command_proto_init() }
@@ -4134,6 +4210,7 @@ func file_metadata_v1_command_proto_init() {
 		(*Command_RecoverCluster)(nil),
 		(*Command_PutJoinToken)(nil),
 		(*Command_UseJoinToken)(nil),
+		(*Command_AlterGroupConfigs)(nil),
 	}
 	file_metadata_v1_command_proto_msgTypes[1].OneofWrappers = []any{
 		(*Result_RegisterBroker)(nil),
@@ -4156,7 +4233,7 @@ func file_metadata_v1_command_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_metadata_v1_command_proto_rawDesc), len(file_metadata_v1_command_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   52,
+			NumMessages:   53,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

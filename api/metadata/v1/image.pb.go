@@ -48,7 +48,9 @@ type ImagePage struct {
 	// Their raft ids.
 	RemovedControllers []uint64 `protobuf:"varint,12,rep,packed,name=removed_controllers,json=removedControllers,proto3" json:"removed_controllers,omitempty"`
 	// Added or changed.
-	Controllers   []*Controller `protobuf:"bytes,13,rep,name=controllers,proto3" json:"controllers,omitempty"`
+	Controllers []*Controller `protobuf:"bytes,13,rep,name=controllers,proto3" json:"controllers,omitempty"`
+	// Consumer groups that set something for themselves, or another thing; with no configs: nothing any more.
+	GroupConfigs  []*GroupConfig `protobuf:"bytes,14,rep,name=group_configs,json=groupConfigs,proto3" json:"group_configs,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -174,6 +176,13 @@ func (x *ImagePage) GetControllers() []*Controller {
 	return nil
 }
 
+func (x *ImagePage) GetGroupConfigs() []*GroupConfig {
+	if x != nil {
+		return x.GroupConfigs
+	}
+	return nil
+}
+
 // TopicChange is a topic that is new or has changed, or more of one that a page before has begun.
 type TopicChange struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -294,7 +303,7 @@ var File_metadata_v1_image_proto protoreflect.FileDescriptor
 
 const file_metadata_v1_image_proto_rawDesc = "" +
 	"\n" +
-	"\x17metadata/v1/image.proto\x12\x12rustmq.metadata.v1\x1a\x18metadata/v1/record.proto\"\xaa\x04\n" +
+	"\x17metadata/v1/image.proto\x12\x12rustmq.metadata.v1\x1a\x18metadata/v1/record.proto\"\xf0\x04\n" +
 	"\tImagePage\x12\x12\n" +
 	"\x04base\x18\x01 \x01(\x04R\x04base\x12\x14\n" +
 	"\x05index\x18\x02 \x01(\x04R\x05index\x12\x12\n" +
@@ -309,7 +318,8 @@ const file_metadata_v1_image_proto_rawDesc = "" +
 	" \x03(\fR\rdeletedTopics\x127\n" +
 	"\x06topics\x18\v \x03(\v2\x1f.rustmq.metadata.v1.TopicChangeR\x06topics\x12/\n" +
 	"\x13removed_controllers\x18\f \x03(\x04R\x12removedControllers\x12@\n" +
-	"\vcontrollers\x18\r \x03(\v2\x1e.rustmq.metadata.v1.ControllerR\vcontrollers\"\x92\x01\n" +
+	"\vcontrollers\x18\r \x03(\v2\x1e.rustmq.metadata.v1.ControllerR\vcontrollers\x12D\n" +
+	"\rgroup_configs\x18\x0e \x03(\v2\x1f.rustmq.metadata.v1.GroupConfigR\fgroupConfigs\"\x92\x01\n" +
 	"\vTopicChange\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\fR\x02id\x12/\n" +
 	"\x05topic\x18\x02 \x01(\v2\x19.rustmq.metadata.v1.TopicR\x05topic\x12B\n" +
@@ -341,8 +351,9 @@ var file_metadata_v1_image_proto_goTypes = []any{
 	(*ConfigEntry)(nil),    // 4: rustmq.metadata.v1.ConfigEntry
 	(*Broker)(nil),         // 5: rustmq.metadata.v1.Broker
 	(*Controller)(nil),     // 6: rustmq.metadata.v1.Controller
-	(*Topic)(nil),          // 7: rustmq.metadata.v1.Topic
-	(*Partition)(nil),      // 8: rustmq.metadata.v1.Partition
+	(*GroupConfig)(nil),    // 7: rustmq.metadata.v1.GroupConfig
+	(*Topic)(nil),          // 8: rustmq.metadata.v1.Topic
+	(*Partition)(nil),      // 9: rustmq.metadata.v1.Partition
 }
 var file_metadata_v1_image_proto_depIdxs = []int32{
 	3, // 0: rustmq.metadata.v1.ImagePage.cluster:type_name -> rustmq.metadata.v1.Cluster
@@ -350,14 +361,15 @@ var file_metadata_v1_image_proto_depIdxs = []int32{
 	5, // 2: rustmq.metadata.v1.ImagePage.brokers:type_name -> rustmq.metadata.v1.Broker
 	1, // 3: rustmq.metadata.v1.ImagePage.topics:type_name -> rustmq.metadata.v1.TopicChange
 	6, // 4: rustmq.metadata.v1.ImagePage.controllers:type_name -> rustmq.metadata.v1.Controller
-	7, // 5: rustmq.metadata.v1.TopicChange.topic:type_name -> rustmq.metadata.v1.Topic
-	2, // 6: rustmq.metadata.v1.TopicChange.partitions:type_name -> rustmq.metadata.v1.PartitionState
-	8, // 7: rustmq.metadata.v1.PartitionState.state:type_name -> rustmq.metadata.v1.Partition
-	8, // [8:8] is the sub-list for method output_type
-	8, // [8:8] is the sub-list for method input_type
-	8, // [8:8] is the sub-list for extension type_name
-	8, // [8:8] is the sub-list for extension extendee
-	0, // [0:8] is the sub-list for field type_name
+	7, // 5: rustmq.metadata.v1.ImagePage.group_configs:type_name -> rustmq.metadata.v1.GroupConfig
+	8, // 6: rustmq.metadata.v1.TopicChange.topic:type_name -> rustmq.metadata.v1.Topic
+	2, // 7: rustmq.metadata.v1.TopicChange.partitions:type_name -> rustmq.metadata.v1.PartitionState
+	9, // 8: rustmq.metadata.v1.PartitionState.state:type_name -> rustmq.metadata.v1.Partition
+	9, // [9:9] is the sub-list for method output_type
+	9, // [9:9] is the sub-list for method input_type
+	9, // [9:9] is the sub-list for extension type_name
+	9, // [9:9] is the sub-list for extension extendee
+	0, // [0:9] is the sub-list for field type_name
 }
 
 func init() { file_metadata_v1_image_proto_init() }

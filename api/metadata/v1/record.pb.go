@@ -542,6 +542,60 @@ func (x *Topic) GetReplicas() int32 {
 	return 0
 }
 
+// GroupConfig is what a consumer group sets for itself. Groups that set nothing have none.
+type GroupConfig struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Group string                 `protobuf:"bytes,1,opt,name=group,proto3" json:"group,omitempty"`
+	// Sorted by key.
+	Configs       []*ConfigEntry `protobuf:"bytes,2,rep,name=configs,proto3" json:"configs,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GroupConfig) Reset() {
+	*x = GroupConfig{}
+	mi := &file_metadata_v1_record_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GroupConfig) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GroupConfig) ProtoMessage() {}
+
+func (x *GroupConfig) ProtoReflect() protoreflect.Message {
+	mi := &file_metadata_v1_record_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GroupConfig.ProtoReflect.Descriptor instead.
+func (*GroupConfig) Descriptor() ([]byte, []int) {
+	return file_metadata_v1_record_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *GroupConfig) GetGroup() string {
+	if x != nil {
+		return x.Group
+	}
+	return ""
+}
+
+func (x *GroupConfig) GetConfigs() []*ConfigEntry {
+	if x != nil {
+		return x.Configs
+	}
+	return nil
+}
+
 // Partition is the state of one partition that the controller decides.
 type Partition struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -572,7 +626,7 @@ type Partition struct {
 
 func (x *Partition) Reset() {
 	*x = Partition{}
-	mi := &file_metadata_v1_record_proto_msgTypes[7]
+	mi := &file_metadata_v1_record_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -584,7 +638,7 @@ func (x *Partition) String() string {
 func (*Partition) ProtoMessage() {}
 
 func (x *Partition) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_v1_record_proto_msgTypes[7]
+	mi := &file_metadata_v1_record_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -597,7 +651,7 @@ func (x *Partition) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Partition.ProtoReflect.Descriptor instead.
 func (*Partition) Descriptor() ([]byte, []int) {
-	return file_metadata_v1_record_proto_rawDescGZIP(), []int{7}
+	return file_metadata_v1_record_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Partition) GetLeader() int32 {
@@ -695,7 +749,7 @@ type EpochStart struct {
 
 func (x *EpochStart) Reset() {
 	*x = EpochStart{}
-	mi := &file_metadata_v1_record_proto_msgTypes[8]
+	mi := &file_metadata_v1_record_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -707,7 +761,7 @@ func (x *EpochStart) String() string {
 func (*EpochStart) ProtoMessage() {}
 
 func (x *EpochStart) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_v1_record_proto_msgTypes[8]
+	mi := &file_metadata_v1_record_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -720,7 +774,7 @@ func (x *EpochStart) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EpochStart.ProtoReflect.Descriptor instead.
 func (*EpochStart) Descriptor() ([]byte, []int) {
-	return file_metadata_v1_record_proto_rawDescGZIP(), []int{8}
+	return file_metadata_v1_record_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *EpochStart) GetEpoch() int32 {
@@ -751,7 +805,7 @@ type Checkpoint struct {
 
 func (x *Checkpoint) Reset() {
 	*x = Checkpoint{}
-	mi := &file_metadata_v1_record_proto_msgTypes[9]
+	mi := &file_metadata_v1_record_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -763,7 +817,7 @@ func (x *Checkpoint) String() string {
 func (*Checkpoint) ProtoMessage() {}
 
 func (x *Checkpoint) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_v1_record_proto_msgTypes[9]
+	mi := &file_metadata_v1_record_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -776,7 +830,7 @@ func (x *Checkpoint) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Checkpoint.ProtoReflect.Descriptor instead.
 func (*Checkpoint) Descriptor() ([]byte, []int) {
-	return file_metadata_v1_record_proto_rawDescGZIP(), []int{9}
+	return file_metadata_v1_record_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Checkpoint) GetEnd() int64 {
@@ -827,7 +881,7 @@ type Range struct {
 
 func (x *Range) Reset() {
 	*x = Range{}
-	mi := &file_metadata_v1_record_proto_msgTypes[10]
+	mi := &file_metadata_v1_record_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -839,7 +893,7 @@ func (x *Range) String() string {
 func (*Range) ProtoMessage() {}
 
 func (x *Range) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_v1_record_proto_msgTypes[10]
+	mi := &file_metadata_v1_record_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -852,7 +906,7 @@ func (x *Range) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Range.ProtoReflect.Descriptor instead.
 func (*Range) Descriptor() ([]byte, []int) {
-	return file_metadata_v1_record_proto_rawDescGZIP(), []int{10}
+	return file_metadata_v1_record_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Range) GetFirst() int64 {
@@ -956,7 +1010,7 @@ type Object struct {
 
 func (x *Object) Reset() {
 	*x = Object{}
-	mi := &file_metadata_v1_record_proto_msgTypes[11]
+	mi := &file_metadata_v1_record_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -968,7 +1022,7 @@ func (x *Object) String() string {
 func (*Object) ProtoMessage() {}
 
 func (x *Object) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_v1_record_proto_msgTypes[11]
+	mi := &file_metadata_v1_record_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -981,7 +1035,7 @@ func (x *Object) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Object.ProtoReflect.Descriptor instead.
 func (*Object) Descriptor() ([]byte, []int) {
-	return file_metadata_v1_record_proto_rawDescGZIP(), []int{11}
+	return file_metadata_v1_record_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Object) GetKey() string {
@@ -1033,7 +1087,7 @@ type Reclaim struct {
 
 func (x *Reclaim) Reset() {
 	*x = Reclaim{}
-	mi := &file_metadata_v1_record_proto_msgTypes[12]
+	mi := &file_metadata_v1_record_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1045,7 +1099,7 @@ func (x *Reclaim) String() string {
 func (*Reclaim) ProtoMessage() {}
 
 func (x *Reclaim) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_v1_record_proto_msgTypes[12]
+	mi := &file_metadata_v1_record_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1058,7 +1112,7 @@ func (x *Reclaim) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Reclaim.ProtoReflect.Descriptor instead.
 func (*Reclaim) Descriptor() ([]byte, []int) {
-	return file_metadata_v1_record_proto_rawDescGZIP(), []int{12}
+	return file_metadata_v1_record_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Reclaim) GetBelow() int64 {
@@ -1122,7 +1176,10 @@ const file_metadata_v1_record_proto_rawDesc = "" +
 	"partitions\x18\x03 \x01(\x05R\n" +
 	"partitions\x129\n" +
 	"\aconfigs\x18\x04 \x03(\v2\x1f.rustmq.metadata.v1.ConfigEntryR\aconfigs\x12\x1a\n" +
-	"\breplicas\x18\x05 \x01(\x05R\breplicas\"\xe7\x02\n" +
+	"\breplicas\x18\x05 \x01(\x05R\breplicas\"^\n" +
+	"\vGroupConfig\x12\x14\n" +
+	"\x05group\x18\x01 \x01(\tR\x05group\x129\n" +
+	"\aconfigs\x18\x02 \x03(\v2\x1f.rustmq.metadata.v1.ConfigEntryR\aconfigs\"\xe7\x02\n" +
 	"\tPartition\x12\x16\n" +
 	"\x06leader\x18\x01 \x01(\x05R\x06leader\x12!\n" +
 	"\fleader_epoch\x18\x02 \x01(\x05R\vleaderEpoch\x12'\n" +
@@ -1185,7 +1242,7 @@ func file_metadata_v1_record_proto_rawDescGZIP() []byte {
 	return file_metadata_v1_record_proto_rawDescData
 }
 
-var file_metadata_v1_record_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
+var file_metadata_v1_record_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
 var file_metadata_v1_record_proto_goTypes = []any{
 	(*Cluster)(nil),     // 0: rustmq.metadata.v1.Cluster
 	(*Endpoint)(nil),    // 1: rustmq.metadata.v1.Endpoint
@@ -1194,23 +1251,25 @@ var file_metadata_v1_record_proto_goTypes = []any{
 	(*JoinToken)(nil),   // 4: rustmq.metadata.v1.JoinToken
 	(*ConfigEntry)(nil), // 5: rustmq.metadata.v1.ConfigEntry
 	(*Topic)(nil),       // 6: rustmq.metadata.v1.Topic
-	(*Partition)(nil),   // 7: rustmq.metadata.v1.Partition
-	(*EpochStart)(nil),  // 8: rustmq.metadata.v1.EpochStart
-	(*Checkpoint)(nil),  // 9: rustmq.metadata.v1.Checkpoint
-	(*Range)(nil),       // 10: rustmq.metadata.v1.Range
-	(*Object)(nil),      // 11: rustmq.metadata.v1.Object
-	(*Reclaim)(nil),     // 12: rustmq.metadata.v1.Reclaim
+	(*GroupConfig)(nil), // 7: rustmq.metadata.v1.GroupConfig
+	(*Partition)(nil),   // 8: rustmq.metadata.v1.Partition
+	(*EpochStart)(nil),  // 9: rustmq.metadata.v1.EpochStart
+	(*Checkpoint)(nil),  // 10: rustmq.metadata.v1.Checkpoint
+	(*Range)(nil),       // 11: rustmq.metadata.v1.Range
+	(*Object)(nil),      // 12: rustmq.metadata.v1.Object
+	(*Reclaim)(nil),     // 13: rustmq.metadata.v1.Reclaim
 }
 var file_metadata_v1_record_proto_depIdxs = []int32{
 	1, // 0: rustmq.metadata.v1.Broker.endpoints:type_name -> rustmq.metadata.v1.Endpoint
 	1, // 1: rustmq.metadata.v1.Controller.endpoint:type_name -> rustmq.metadata.v1.Endpoint
 	5, // 2: rustmq.metadata.v1.Topic.configs:type_name -> rustmq.metadata.v1.ConfigEntry
-	8, // 3: rustmq.metadata.v1.Checkpoint.epochs:type_name -> rustmq.metadata.v1.EpochStart
-	4, // [4:4] is the sub-list for method output_type
-	4, // [4:4] is the sub-list for method input_type
-	4, // [4:4] is the sub-list for extension type_name
-	4, // [4:4] is the sub-list for extension extendee
-	0, // [0:4] is the sub-list for field type_name
+	5, // 3: rustmq.metadata.v1.GroupConfig.configs:type_name -> rustmq.metadata.v1.ConfigEntry
+	9, // 4: rustmq.metadata.v1.Checkpoint.epochs:type_name -> rustmq.metadata.v1.EpochStart
+	5, // [5:5] is the sub-list for method output_type
+	5, // [5:5] is the sub-list for method input_type
+	5, // [5:5] is the sub-list for extension type_name
+	5, // [5:5] is the sub-list for extension extendee
+	0, // [0:5] is the sub-list for field type_name
 }
 
 func init() { file_metadata_v1_record_proto_init() }
@@ -1224,7 +1283,7 @@ func file_metadata_v1_record_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_metadata_v1_record_proto_rawDesc), len(file_metadata_v1_record_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   13,
+			NumMessages:   14,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
