@@ -31,9 +31,11 @@ type pool struct {
 	stop    context.CancelFunc
 	wg      sync.WaitGroup // session goroutines and dials
 
-	mu      sync.Mutex
-	closed  bool
-	slots   map[slotKey]*slot
+	mu     sync.Mutex
+	closed bool
+	slots  map[slotKey]*slot
+	// open are the sessions that are not released, with their lanes: all that slots have, and those whose place another took while they were in use.
+	open    map[*session]int
 	addrs   map[mq.NodeID]string // where metadata says that nodes listen
 	good    map[mq.NodeID]string // where a node answered last
 	failed  map[string]struct{}  // addresses at which nobody answered last
@@ -59,7 +61,7 @@ type dialing struct {
 func newPool(cfg *config, count *counters, leaving func(*session)) *pool {
 	p := &pool{
 		cfg: cfg, leaving: leaving, log: cfg.logger, count: count,
-		slots: make(map[slotKey]*slot), addrs: make(map[mq.NodeID]string), good: make(map[mq.NodeID]string),
+		slots: make(map[slotKey]*slot), open: make(map[*session]int), addrs: make(map[mq.NodeID]string), good: make(map[mq.NodeID]string),
 		failed: make(map[string]struct{}), paths: paths{first: firstRetry, blocked: make(map[string]*blockage)}, behind: make(map[mq.NodeID]bool),
 	}
 	p.ctx, p.stop = context.WithCancel(context.Background())
@@ -272,6 +274,7 @@ func closeLate(outcomes <-chan dialed, n int) {
 // settle puts a new session into its slot, and starts it. The pool's mutex is held.
 func (p *pool) settle(key slotKey, s *slot, d *dialing) {
 	sess := d.sess
+	p.open[sess] = key.lane
 	p.count.connects.Add(1)
 	p.count.connections.Add(1)
 	p.wg.Go(func() {
@@ -416,6 +419,7 @@ func (p *pool) ended(sess *session) {
 	p.count.connections.Add(-1)
 	p.mu.Lock()
 	closed := p.closed
+	delete(p.open, sess)
 	for key, s := range p.slots {
 		if s.sess == sess {
 			s.sess = nil
@@ -441,14 +445,12 @@ func (p *pool) ended(sess *session) {
 func (p *pool) drop(lane int) {
 	p.mu.Lock()
 	var list []*session
-	for key, s := range p.slots {
-		if key.lane == lane {
-			if s.sess != nil {
-				list = append(list, s.sess)
-			}
-			delete(p.slots, key)
+	for sess, of := range p.open {
+		if of == lane {
+			list = append(list, sess)
 		}
 	}
+	maps.DeleteFunc(p.slots, func(key slotKey, _ *slot) bool { return key.lane == lane })
 	p.mu.Unlock()
 	for _, sess := range list {
 		sess.close(mq.None, "consumer closed")
@@ -460,12 +462,7 @@ func (p *pool) drop(lane int) {
 func (p *pool) close() {
 	p.mu.Lock()
 	p.closed = true
-	var list []*session
-	for _, s := range p.slots {
-		if s.sess != nil {
-			list = append(list, s.sess)
-		}
-	}
+	list := slices.Collect(maps.Keys(p.open))
 	p.mu.Unlock()
 	p.stop()
 	for _, sess := range list {
