@@ -44,6 +44,8 @@ func (c *Client) decide(ctx context.Context, command *metadatapb.Command, again 
 	if err := c.reachable(index); err != nil {
 		return result, err
 	}
+	ctx, cancel := context.WithTimeout(ctx, awaitTimeout) // a disk that hangs keeps this node's image where it is
+	defer cancel()
 	if err := c.AwaitIndex(ctx, index); err != nil {
 		return result, makeUndecidedUnless(refused, err)
 	}

@@ -30,7 +30,7 @@ const (
 	recentImages = 64
 	// proposeTimeout is how long the controller waits for what it proposes itself; then it looks anew at what is to be done.
 	proposeTimeout = 5 * time.Second
-	// awaitTimeout is how long a read waits for the image that it must not be older than.
+	// awaitTimeout is how long a read waits for the image that it must not be older than, and who proposed a command for the image that shows it.
 	awaitTimeout = 5 * time.Second
 )
 

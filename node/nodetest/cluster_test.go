@@ -86,6 +86,7 @@ func (l *Ledger) allAcked() error {
 }
 
 func TestThreeNodesFormOneClusterOnce(t *testing.T) {
+	t.Parallel()
 	c, ctx := startCluster(t, 3)
 	id := c.Nodes[0].ClusterID()
 	for round := range 2 {
@@ -109,6 +110,7 @@ func TestThreeNodesFormOneClusterOnce(t *testing.T) {
 }
 
 func TestNothingAcknowledgedIsLostWhenNodesLosePowerOneByOneAndAllAtOnce(t *testing.T) {
+	t.Parallel()
 	c, ctx := startCluster(t, 3)
 	l, cl := ledgerOf(ctx, t, c)
 	for _, victims := range [][]*Member{c.Nodes[:1], c.Nodes[1:2], c.Nodes[2:], c.Nodes} {
@@ -130,6 +132,7 @@ func TestNothingAcknowledgedIsLostWhenNodesLosePowerOneByOneAndAllAtOnce(t *test
 }
 
 func TestNodesThatStopInOrderAreNotMissed(t *testing.T) {
+	t.Parallel()
 	c, ctx := startCluster(t, 3)
 	l, cl := ledgerOf(ctx, t, c)
 	for _, m := range c.Nodes {
@@ -152,6 +155,7 @@ func TestNodesThatStopInOrderAreNotMissed(t *testing.T) {
 
 // TestNodeWhoseDiskHangsIsReplacedUntilItAnswersAgain is rule 8: the disk of one node takes writes and answers no sync, while the node is there for everybody.
 func TestNodeWhoseDiskHangsIsReplacedUntilItAnswersAgain(t *testing.T) {
+	t.Parallel()
 	c, ctx := startCluster(t, 3)
 	l, cl := ledgerOf(ctx, t, c)
 	l.Produce(ctx, cl, 100, 100)

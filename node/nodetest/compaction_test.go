@@ -122,6 +122,7 @@ func deleteUnreferenced(t *testing.T, bucket *blob.Bucket, database string, w *W
 // TestConsumerSeesTheNewestOfEachKey writes a few keys again and again to a topic that is compacted by key. A consumer that begins at the start comes to know
 // the same as one that was there all the time, and reads less for it.
 func TestConsumerSeesTheNewestOfEachKey(t *testing.T) {
+	t.Parallel()
 	r := &Rig{Config: Config("/data")}
 	r.Config.ObjectStore.CompactInterval = 10 * time.Millisecond
 	bucket := memblob.OpenBucket(nil)

@@ -41,6 +41,7 @@ func voters(s *adminpb.RaftStatusResponse) (ids []uint64) {
 // A controller whose disk is gone comes back under a new raft id, learns, votes instead of the one before, and is as good: the group bears the loss of another one, the
 // leader itself.
 func TestControllerWithAnEmptyDiskTakesAPlaceAnew(t *testing.T) {
+	t.Parallel()
 	c, ctx := startCluster(t, 3)
 	l, cl := smallLedger(ctx, t, c, 3)
 	c.Nodes[2].Kill()
@@ -98,6 +99,7 @@ func TestControllerWithAnEmptyDiskTakesAPlaceAnew(t *testing.T) {
 
 // The leader is removed by whoever leads after it. Whichever node is asked, the leader answers.
 func TestLeadingControllerIsRemoved(t *testing.T) {
+	t.Parallel()
 	c, ctx := startCluster(t, 3)
 	_, cl := smallLedger(ctx, t, c, 3)
 	status := raftStatusOf(ctx, t, cl)
@@ -120,6 +122,7 @@ func TestLeadingControllerIsRemoved(t *testing.T) {
 
 // Two of three controllers are lost with their disks. The third is made the only one, and the others come back with nothing, as members that it takes in.
 func TestLostMajorityIsRecoveredFrom(t *testing.T) {
+	t.Parallel()
 	c, ctx := startCluster(t, 3)
 	l, cl := smallLedger(ctx, t, c, 3)
 	third := c.Nodes[2]
@@ -166,6 +169,7 @@ func TestLostMajorityIsRecoveredFrom(t *testing.T) {
 // Brokers run on while all controllers end, two of them with their disks. The third one has missed much, and is made the only one: what the brokers hold of it is void,
 // though they have more than it has, and they go on without a restart. What they have of a topic that it does not know they keep, until somebody says otherwise.
 func TestBrokersThatKeepRunningFollowARecoveredController(t *testing.T) {
+	t.Parallel()
 	c, ctx := newCluster(t, 5, func(cfg *node.Config) {
 		cfg.Node.Roles = []string{node.RoleBroker}
 		if cfg.Node.ID <= 3 {
@@ -291,6 +295,7 @@ func inSync(ctx context.Context, t *testing.T, cl *client.Client, replicas int) 
 
 // The nodes that could tell it better are gone: one that is left says how old its answers are, and names no controller that leads.
 func TestNodeThatIsCutOffSaysHowOldItsAnswersAre(t *testing.T) {
+	t.Parallel()
 	c, ctx := startCluster(t, 3)
 	cl, err := c.Nodes[2].Client()
 	if err != nil {
@@ -319,6 +324,7 @@ func TestNodeThatIsCutOffSaysHowOldItsAnswersAre(t *testing.T) {
 
 // All controllers move at once, so that what is recorded of where they are helps none of them: they find each other by the configuration, and are recorded anew.
 func TestControllersThatAllMoveFindEachOther(t *testing.T) {
+	t.Parallel()
 	c, ctx := startCluster(t, 3)
 	l, _ := smallLedger(ctx, t, c, 3)
 	killAll(c)
@@ -330,6 +336,7 @@ func TestControllersThatAllMoveFindEachOther(t *testing.T) {
 
 // One moves, and the configuration of the others does not know: it finds them, and is recorded where it is.
 func TestControllerThatMovesAloneIsFound(t *testing.T) {
+	t.Parallel()
 	c, ctx := startCluster(t, 3)
 	l, _ := smallLedger(ctx, t, c, 3)
 	second := c.Nodes[1]
@@ -349,6 +356,7 @@ func TestControllerThatMovesAloneIsFound(t *testing.T) {
 
 // A node that ran alone founds a group by what it is, with an address, which does not change with where it is: they find each other when all have moved.
 func TestNodeThatRanAloneStaysInItsGroupWhereverItIs(t *testing.T) {
+	t.Parallel()
 	ctx := soon(t)
 	c, err := NewCluster(3, t.TempDir(), nil)
 	if err != nil {
@@ -424,6 +432,7 @@ func awaitMoved(ctx context.Context, t *testing.T, c *Cluster, l *Ledger) {
 // A controller that is removed while it runs finds out, says so once, and its node goes on as a broker that knows what happens, over a restart, too. It has a controller again when it
 // is told to ask for one, with what it has as a broker, and with an empty disk.
 func TestControllerThatIsRemovedEndsAndItsBrokerGoesOn(t *testing.T) {
+	t.Parallel()
 	c, ctx := startCluster(t, 3)
 	l, cl := smallLedger(ctx, t, c, 3)
 	gone := c.Nodes[2]

@@ -35,6 +35,7 @@ func roomy(t *testing.T) *Live {
 }
 
 func TestManyProducersOnOnePartition(t *testing.T) {
+	t.Parallel()
 	n := roomy(t)
 	l := &Ledger{Topic: "orders", Partitions: 1}
 	if err := l.CreateTopic(soon(t), dial(t, n)); err != nil {
@@ -57,6 +58,7 @@ func TestManyProducersOnOnePartition(t *testing.T) {
 }
 
 func TestRecordOfOneMebibyte(t *testing.T) {
+	t.Parallel()
 	n := roomy(t)
 	c, err := n.Client()
 	if err != nil {
@@ -89,6 +91,7 @@ func TestRecordOfOneMebibyte(t *testing.T) {
 
 // TestClientThatSendsByteByByte speaks the protocol with one byte to a packet.
 func TestClientThatSendsByteByByte(t *testing.T) {
+	t.Parallel()
 	n := roomy(t)
 	c := dial(t, n)
 	if _, err := c.CreateTopic(soon(t), client.NewTopic{Name: "slow", Partitions: 1, Replicas: 1}); err != nil {
@@ -175,6 +178,7 @@ func (n *Live) clientTLS(t *testing.T, alpn string) *tls.Config {
 
 // TestHostilePeersDisturbNobody has a producer and a consumer at work while others send garbage, and break their handshakes in every way.
 func TestHostilePeersDisturbNobody(t *testing.T) {
+	t.Parallel()
 	n := roomy(t)
 	l := &Ledger{Topic: "orders", Partitions: 2}
 	c := dial(t, n)

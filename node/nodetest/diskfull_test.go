@@ -83,6 +83,7 @@ func soon(t *testing.T) context.Context {
 // TestFullDiskIsToldAndHeals fills the disk while the object store is away too, so that nothing can be freed. Who does not wait long is
 // told why; who waits sees it heal; nothing that was acknowledged is lost, and the node is the same one throughout.
 func TestFullDiskIsToldAndHeals(t *testing.T) {
+	t.Parallel()
 	store := faultstore.New()
 	var away atomic.Bool
 	store.SetHook(func(op faultstore.Op) (f faultstore.Fault) {
@@ -146,6 +147,7 @@ func TestFullDiskIsToldAndHeals(t *testing.T) {
 
 // TestFullDiskIsRelievedByTheObjectStore fills the disk while the object store works: what is freed there is room enough to go on.
 func TestFullDiskIsRelievedByTheObjectStore(t *testing.T) {
+	t.Parallel()
 	r := &Rig{FS: crashfs.New(1), Config: Config("/data")}
 	r.Config.ObjectStore.FlushAge = time.Hour // only want of room moves anything
 	r.Config.ObjectStore.FlushSize = 1 << 20
@@ -173,6 +175,7 @@ func TestFullDiskIsRelievedByTheObjectStore(t *testing.T) {
 // TestFullMetadataHoldsBackAndHeals has no room for the metadata: in the raft log, and in the database. Producing goes on; what
 // changes the cluster is refused and says why, and works again when there is room, on the same node.
 func TestFullMetadataHoldsBackAndHeals(t *testing.T) {
+	t.Parallel()
 	for _, where := range []string{"raft log", "database"} {
 		t.Run(where, func(t *testing.T) {
 			var full atomic.Bool

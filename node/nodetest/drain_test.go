@@ -51,6 +51,7 @@ func TestDrainingNodeIsNotReady(t *testing.T) {
 }
 
 func TestTopicThatIsNewHadNoUncleanElection(t *testing.T) {
+	t.Parallel()
 	n := roomy(t)
 	c, err := n.Client()
 	if err != nil {

@@ -27,6 +27,7 @@ func wantValues(t *testing.T, cl *client.Client, want map[string]string) {
 // TestForksLiveOnTheirOwn forks a topic at its end and before it. Source and forks are produced to, and read, before and after a restart and while everything is merged; the
 // source is deleted and what only it had goes; a cluster that is restored has the forks; and with the last of them the bucket is empty.
 func TestForksLiveOnTheirOwn(t *testing.T) {
+	t.Parallel()
 	store := faultstore.New()
 	cfg := keepingConfig(filepath.Join(t.TempDir(), "data"))
 	cfg.ObjectStore.CompactRanges, cfg.ObjectStore.CompactInterval = 3, 10*time.Millisecond
@@ -117,6 +118,7 @@ func TestForksLiveOnTheirOwn(t *testing.T) {
 
 // TestForkIsReplicatedLikeAnyTopic forks a topic of three replicas while it is produced to, and has each node lose its power while both are.
 func TestForkIsReplicatedLikeAnyTopic(t *testing.T) {
+	t.Parallel()
 	c, ctx := startCluster(t, 3)
 	l, cl := smallLedger(ctx, t, c, 3)
 	forked, err := cl.ForkTopic(ctx, l.Topic, "fork", nil)

@@ -71,6 +71,7 @@ func fewPartitions(cfg *node.Config) { cfg.Groups.OffsetsPartitions = 3 }
 
 // Kill the coordinators during commits, again and again: committed offsets are those acknowledged, and none ever goes back.
 func TestCommittedOffsetsSurviveKillsOfTheirCoordinators(t *testing.T) {
+	t.Parallel()
 	c, ctx := newCluster(t, 3, fewPartitions)
 	if err := c.Start(ctx); err != nil {
 		t.Fatal(err)
@@ -126,6 +127,7 @@ func TestCommittedOffsetsSurviveKillsOfTheirCoordinators(t *testing.T) {
 }
 
 func TestGroupsOutliveTheOnlyNodesLives(t *testing.T) {
+	t.Parallel()
 	c, ctx := newCluster(t, 1, fewPartitions)
 	if err := c.Start(ctx); err != nil {
 		t.Fatal(err)
@@ -157,6 +159,7 @@ func TestGroupsOutliveTheOnlyNodesLives(t *testing.T) {
 
 // Rule 20: everything is in the object store, which is away when the coordinator dies. The next one knows all all the same.
 func TestCoordinatorFailsOverWhileTheObjectStoreIsAway(t *testing.T) {
+	t.Parallel()
 	c, ctx := newCluster(t, 3, func(cfg *node.Config) {
 		fewPartitions(cfg)
 		cfg.ObjectStore.FlushAge = 50 * time.Millisecond
@@ -205,6 +208,7 @@ func TestCoordinatorFailsOverWhileTheObjectStoreIsAway(t *testing.T) {
 }
 
 func TestLagOfAGroupIsAMetric(t *testing.T) {
+	t.Parallel()
 	c, ctx := newCluster(t, 1, fewPartitions)
 	if err := c.Start(ctx); err != nil {
 		t.Fatal(err)

@@ -8,6 +8,7 @@ import (
 
 // A node of three whose two others are gone has no lease soon: it says so, and what it lacks is in its metrics. When they are back it is ready again.
 func TestNodeThatDoesNotReachTheControllersIsNotReady(t *testing.T) {
+	t.Parallel()
 	c, ctx := startCluster(t, 3)
 	l, cl := smallLedger(ctx, t, c, 3)
 	first := c.Nodes[0]

@@ -39,6 +39,7 @@ func (m *Member) join(ctx context.Context, t *testing.T, token *join.Token) erro
 
 // A token is the cluster's: any node makes it, any node takes it, once on all together, whatever restarts in between.
 func TestJoinTokenMadeAnywhereIsTakenAnywhereOnce(t *testing.T) {
+	t.Parallel()
 	c, ctx := newCluster(t, 3, withAuthority(3))
 	one, two, three := c.Nodes[0], c.Nodes[1], c.Nodes[2]
 	if err := c.Start(ctx); err != nil {
@@ -110,6 +111,7 @@ func TestJoinTokenMadeAnywhereIsTakenAnywhereOnce(t *testing.T) {
 
 // The first nodes of a cluster get their certificates before there is one. What is left of their tokens the cluster keeps.
 func TestJoinTokenMadeBeforeTheClusterOutlivesItsMaker(t *testing.T) {
+	t.Parallel()
 	c, ctx := newCluster(t, 3, withAuthority(1))
 	one, two := c.Nodes[0], c.Nodes[1]
 	started := make(chan error, 1)

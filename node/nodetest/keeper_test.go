@@ -39,6 +39,7 @@ func objectsIn(store *faultstore.Store) []string {
 // Rule 14: an object is deleted only after a copy of the metadata in the bucket does not name it any more. While none can be written nothing is deleted, however long
 // it has been garbage.
 func TestNothingIsDeletedBeforeACheckpointSaysSo(t *testing.T) {
+	t.Parallel()
 	store := faultstore.New()
 	var away, deletes atomic.Bool
 	store.SetHook(func(op faultstore.Op) (f faultstore.Fault) {
@@ -71,6 +72,7 @@ func TestNothingIsDeletedBeforeACheckpointSaysSo(t *testing.T) {
 
 // Deletes that fail, and deletes that are done but are said to have failed, are tried until the metadata has forgotten the object; what is not garbage stays.
 func TestGarbageIsDeletedThoughTheStoreFails(t *testing.T) {
+	t.Parallel()
 	store := faultstore.New()
 	var calls atomic.Int64
 	store.SetHook(func(op faultstore.Op) (f faultstore.Fault) {
@@ -132,6 +134,7 @@ func checkScrub(t *testing.T, cl *client.Client, remove bool, orphans, missing i
 
 // An object that was uploaded and never committed is found, and deleted only when that is asked for; one that is missing is told.
 func TestOrphansAreFoundAndDeletedWhenAsked(t *testing.T) {
+	t.Parallel()
 	store := faultstore.New()
 	n, cl := keepingOn(t, store)
 	ctx := soon(t)

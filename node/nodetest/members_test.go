@@ -84,6 +84,7 @@ func (a *audience) join(t *testing.T, c *Cluster, name string) (leave func()) {
 
 // Members come and go while each node, and so each coordinator and leader, is killed in turn: no record is missed, and none is seen twice, for no member dies.
 func TestMembersOfAGroupSeeEachRecordOnceWhileNodesAreKilled(t *testing.T) {
+	t.Parallel()
 	c, ctx := newCluster(t, 3, fewPartitions)
 	if err := c.Start(ctx); err != nil {
 		t.Fatal(err)

@@ -57,6 +57,7 @@ func noneWrite(t *testing.T, store *faultstore.Store) {
 // A mount shows what a cluster has in its bucket, at the same offsets and by the same times, with nothing written there. Whatever would change something is refused, with the name of the cluster where it can be
 // done; and that cluster goes on as if nothing had been.
 func TestMountShowsAClusterAndChangesNothing(t *testing.T) {
+	t.Parallel()
 	store := faultstore.New()
 	sourceSeams := Seams{FS: wal.OS(), Bucket: store.Bucket(), Scratch: t.TempDir()}
 	sourceConfig := keepingConfig(filepath.Join(t.TempDir(), "data"))
@@ -189,6 +190,7 @@ func following(t *testing.T, cl *client.Client, topic string) (next func(ctx con
 
 // A mount follows a cluster that lives: what it writes, topics that come and go, log starts that move. Who waits at the end gets what comes.
 func TestMountFollowsAClusterThatLives(t *testing.T) {
+	t.Parallel()
 	store := faultstore.New()
 	source, cl := keepingOn(t, store)
 	ctx := soon(t)
@@ -230,6 +232,7 @@ func TestMountFollowsAClusterThatLives(t *testing.T) {
 
 // A mount that has not looked for long reads an object that the cluster has merged into another and deleted: it looks again by itself, and reads on.
 func TestMountReadsOnWhenObjectsAreGone(t *testing.T) {
+	t.Parallel()
 	store := faultstore.New()
 	cfg := keepingConfig(filepath.Join(t.TempDir(), "data"))
 	cfg.ObjectStore.CompactSize = 0
@@ -265,6 +268,7 @@ func TestMountReadsOnWhenObjectsAreGone(t *testing.T) {
 
 // While the bucket is away a mount shows what it saw last, and says so, also after a start; then it goes on.
 func TestMountOutlivesItsBucketBeingAway(t *testing.T) {
+	t.Parallel()
 	store := faultstore.New()
 	source, cl := keepingOn(t, store)
 	ctx := soon(t)
@@ -312,6 +316,7 @@ func writtenAndGone(ctx context.Context, t *testing.T, store *faultstore.Store, 
 
 // A damaged part of the newest copy of the metadata makes a mount of the one before, as a damaged manifest does.
 func TestMountPassesOverACopyWithADamagedPart(t *testing.T) {
+	t.Parallel()
 	store := faultstore.New()
 	ctx := soon(t)
 	writtenAndGone(ctx, t, store, "one")
@@ -325,6 +330,7 @@ func TestMountPassesOverACopyWithADamagedPart(t *testing.T) {
 
 // A bucket in which nothing is found any more is not fresh: what was seen last is shown, and that it is old.
 func TestMountOfABucketThatListsNothingSaysSo(t *testing.T) {
+	t.Parallel()
 	store := faultstore.New()
 	ctx := soon(t)
 	writtenAndGone(ctx, t, store)
@@ -344,6 +350,7 @@ func TestMountOfABucketThatListsNothingSaysSo(t *testing.T) {
 
 // A mount that starts again shows no older copy than it did, when the newest is damaged meanwhile.
 func TestMountDoesNotGoBackWhenItStartsAgain(t *testing.T) {
+	t.Parallel()
 	store := faultstore.New()
 	source, cl := keepingOn(t, store)
 	ctx := soon(t)
@@ -384,6 +391,7 @@ func TestMountDoesNotGoBackWhenItStartsAgain(t *testing.T) {
 
 // While no newer copy of the metadata can be read, what objects have is shown all the same. An object that goes with no newer copy to say so, as one that nobody refers to, goes from the view too.
 func TestMountGoesByObjectsWhileCopiesAreOutOfReach(t *testing.T) {
+	t.Parallel()
 	store := faultstore.New()
 	source, cl := keepingOn(t, store)
 	ctx := soon(t)

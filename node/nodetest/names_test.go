@@ -19,6 +19,7 @@ var badNames = []string{
 
 // TestTopicNamesAreValidatedEverywhere gives bad names to the client, and past it to the broker, on the wire and by itself.
 func TestTopicNamesAreValidatedEverywhere(t *testing.T) {
+	t.Parallel()
 	n := roomy(t)
 	c := dial(t, n)
 	conn, control := n.raw(t, quicproto.ALPN)
@@ -75,6 +76,7 @@ func TestTopicNamesAreValidatedEverywhere(t *testing.T) {
 
 // TestTopicNamesReachNoPath uses names that would do harm in a path, as far as the rules let them, and looks at all files and objects.
 func TestTopicNamesReachNoPath(t *testing.T) {
+	t.Parallel()
 	store := faultstore.New()
 	scratch := t.TempDir()
 	cfg := Config(filepath.Join(scratch, "data"))

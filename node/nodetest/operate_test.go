@@ -10,6 +10,7 @@ import (
 
 	adminpb "github.com/rustmq/rustmq/api/admin/v1"
 	"github.com/rustmq/rustmq/client"
+	"github.com/rustmq/rustmq/mq"
 	"github.com/rustmq/rustmq/wal/crashfs"
 )
 
@@ -61,6 +62,7 @@ func smallLedger(ctx context.Context, t *testing.T, c *Cluster, replicas int16) 
 }
 
 func TestPartitionsMoveWhileTheyAreProducedTo(t *testing.T) {
+	t.Parallel()
 	c, ctx := startCluster(t, 3)
 	l, cl := smallLedger(ctx, t, c, 1)
 	l.Produce(ctx, cl, 300, 100)
@@ -100,6 +102,7 @@ func TestPartitionsMoveWhileTheyAreProducedTo(t *testing.T) {
 // TestReplicaThatIsGivenBackHasToCopyFirst takes a partition from a node and gives it back, with nothing in it, while the node's disk hangs: what the node acknowledged
 // before it gave the partition away does not make the new replica one in sync, which could lead when the other one dies, and has nothing.
 func TestReplicaThatIsGivenBackHasToCopyFirst(t *testing.T) {
+	t.Parallel()
 	c, ctx := startCluster(t, 3)
 	l, cl := smallLedger(ctx, t, c, 2)
 	awaitInSync(ctx, t, cl, l.Topic, 2)
@@ -143,7 +146,41 @@ func TestReplicaThatIsGivenBackHasToCopyFirst(t *testing.T) {
 	}
 }
 
+// The disk of the leading controller hangs. Others decide soon, but what they decide does not come to that node's image: who asks there is told so, and goes elsewhere.
+func TestNodeWhoseDiskHangsAnswersWhatItCannotShow(t *testing.T) {
+	t.Parallel()
+	c, ctx := startCluster(t, 3)
+	_, cl := smallLedger(ctx, t, c, 2)
+	m := c.Nodes[raftStatusOf(ctx, t, cl).GetLeader()-1]
+	there, err := m.Client()
+	must(t, err)
+	defer there.Close()
+	if _, err := there.DescribeTopic(ctx, "nobodys"); mq.CodeOf(err) != mq.UnknownTopicOrPartition { // it is connected
+		t.Fatal(err)
+	}
+	answers := make(chan struct{})
+	m.FS.Hook(func(call crashfs.Call) error {
+		if call.Op == crashfs.OpSync {
+			<-answers
+		}
+		return nil
+	})
+	began := time.Now()
+	_, err = there.CreateTopic(ctx, client.NewTopic{Name: "late", Partitions: 1})
+	took := time.Since(began)
+	m.FS.Hook(nil)
+	close(answers)
+	if took > 30*time.Second {
+		t.Errorf("an answer came after %s: %v", took, err)
+	}
+	if code := mq.CodeOf(err); err != nil && code != mq.TopicAlreadyExists {
+		t.Error(err)
+	}
+	until(t, "the topic", func() bool { _, err := cl.DescribeTopic(ctx, "late"); return err == nil })
+}
+
 func TestNodeIsDrainedStoppedAndRemoved(t *testing.T) {
+	t.Parallel()
 	c, ctx := startCluster(t, 3)
 	l, cl := smallLedger(ctx, t, c, 2)
 	drain := &adminpb.Request{Kind: &adminpb.Request_DrainNode{DrainNode: &adminpb.DrainNodeRequest{NodeId: 3}}}

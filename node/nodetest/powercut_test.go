@@ -188,6 +188,7 @@ func cutEverywhere(t *testing.T, copies, want int, plant func(*machine)) (c *cut
 // every object of a short run, several times each: what survives of the last calls, how writes are torn, and whether the recovery is
 // cut as well, is another each time.
 func TestPowerCutAtEveryCallLosesNothing(t *testing.T) {
+	t.Parallel()
 	copies, want := 5, 2000
 	if raceEnabled || testing.Short() {
 		copies, want = 1, 200
@@ -213,6 +214,7 @@ func TestPowerCutAtEveryCallLosesNothing(t *testing.T) {
 // TestPowerCutsOfALongRunLoseNothing lets machines live many lives, by seed: some end as they should, most by a power cut, early in the
 // recovery of the last cut or late, while clients do everything at once.
 func TestPowerCutsOfALongRunLoseNothing(t *testing.T) {
+	t.Parallel()
 	machines := 12
 	if raceEnabled || testing.Short() {
 		machines = 2

@@ -135,6 +135,7 @@ func (r *racked) consumer(opts ...client.ConsumerOption) *client.Consumer {
 // What is only in the object store a broker of the consumer's rack reads that has no replica, and its leader none of it; the rest comes from the leader, also while
 // more is produced.
 func TestTieredRecordsAreReadInTheRackOfTheConsumer(t *testing.T) {
+	t.Parallel()
 	for _, iso := range []mq.Isolation{mq.IsolationCommitted, mq.IsolationObject} {
 		t.Run(iso.String(), func(t *testing.T) {
 			r := startRacked(t)
@@ -172,6 +173,7 @@ func TestTieredRecordsAreReadInTheRackOfTheConsumer(t *testing.T) {
 
 // The broker of the rack loses its power in the middle, comes back, and the log start moves on behind the consumer: no record is lost, doubled or out of order.
 func TestBrokerOfTheRackDiesInTheMiddleOfARead(t *testing.T) {
+	t.Parallel()
 	r := startRacked(t)
 	r.tier(8000)
 	k := r.consumer()
@@ -201,6 +203,7 @@ func TestBrokerOfTheRackDiesInTheMiddleOfARead(t *testing.T) {
 
 // The log start overtakes a consumer that reads in its rack: it is told by the leader, and goes on where it asked to.
 func TestLogStartOvertakesAReaderInItsRack(t *testing.T) {
+	t.Parallel()
 	r := startRacked(t)
 	r.tier(8000)
 	k := r.consumer()
@@ -233,6 +236,7 @@ func TestLogStartOvertakesAReaderInItsRack(t *testing.T) {
 
 // A topic is deleted and made again under its name while it is read in the rack: what comes is the new one's, or nothing.
 func TestTopicIsMadeAgainWhileItIsReadInTheRack(t *testing.T) {
+	t.Parallel()
 	r := startRacked(t)
 	r.tier(4000)
 	k := r.consumer()

@@ -13,6 +13,7 @@ import (
 // TestOneCommandGivesAllPartitionsTheirReplicas has topics of one replica, as they are after a restore, replicated: all of their partitions come into sync in all racks,
 // each broker leads as many, and all that was acknowledged is there.
 func TestOneCommandGivesAllPartitionsTheirReplicas(t *testing.T) {
+	t.Parallel()
 	r := startRacked(t)
 	if _, err := r.cl.CreateTopic(r.ctx, client.NewTopic{Name: "payments", Partitions: 5, Replicas: 1}); err != nil {
 		t.Fatal(err)

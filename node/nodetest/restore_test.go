@@ -59,6 +59,7 @@ func copied(ctx context.Context, t *testing.T, n *Live, cl *client.Client, topic
 // A cluster is lost with all its disks. What comes out of the bucket has its topics and settings as of the last copy of the metadata, and the records of all objects,
 // those written after that copy, too; it goes on under an id and a prefix of its own, and nothing under the old one is deleted.
 func TestClusterIsRestoredFromItsBucketAlone(t *testing.T) {
+	t.Parallel()
 	store := faultstore.New()
 	old, cl := keepingOn(t, store)
 	ctx := soon(t)
@@ -159,6 +160,7 @@ func liveIn(t *testing.T, cfg node.Config, s Seams) *Live {
 
 // A copy of the metadata that is damaged is told, and the one before is used; an object that is missing is told, and the rest is there.
 func TestRestoreSaysWhatIsDamagedAndMissing(t *testing.T) {
+	t.Parallel()
 	store := faultstore.New()
 	old, cl := keepingOn(t, store)
 	ctx := soon(t)

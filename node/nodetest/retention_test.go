@@ -42,6 +42,7 @@ func startOf(ctx context.Context, t *testing.T, cl *client.Client, topic string)
 
 // A record from the future (rule 16) goes when the object that it was written in is old enough, and holds back nothing that follows it.
 func TestRetentionMovesTheLogStart(t *testing.T) {
+	t.Parallel()
 	n, cl := keepingOn(t, faultstore.New())
 	ctx := soon(t)
 	createTopic(ctx, t, cl, "kept", nil)
@@ -69,6 +70,7 @@ func TestRetentionMovesTheLogStart(t *testing.T) {
 }
 
 func TestRecordsAreDeletedUpToTheWatermark(t *testing.T) {
+	t.Parallel()
 	_, cl := keepingOn(t, faultstore.New())
 	ctx := soon(t)
 	createTopic(ctx, t, cl, "orders", nil)
@@ -104,6 +106,7 @@ func TestRecordsAreDeletedUpToTheWatermark(t *testing.T) {
 
 // Whichever node leads is asked, and the others' replicas follow.
 func TestRecordsAreDeletedInAClusterOfSeveral(t *testing.T) {
+	t.Parallel()
 	c, ctx := startCluster(t, 3)
 	l, cl := smallLedger(ctx, t, c, 3)
 	ends, err := cl.ListOffsets(ctx, l.Topic, client.End(), mq.IsolationCommitted)

@@ -38,6 +38,7 @@ func tieredRig(t *testing.T, store *faultstore.Store) (*Rig, *Workload) {
 
 // TestFlippedBitOfAnObjectIsNamedByCheck flips a bit of every third byte of each object, one at a time: check finds every one and says where.
 func TestFlippedBitOfAnObjectIsNamedByCheck(t *testing.T) {
+	t.Parallel()
 	store := faultstore.New()
 	r, _ := tieredRig(t, store)
 	defer r.Close()
@@ -142,6 +143,7 @@ func (w *Workload) compareOne(p int32, found []string) error {
 // TestDamageOfTheLogIsTold flips a bit in the middle of the promised log of one partition. What a person can look at says which partition
 // is stopped and why, the check of the log names the place, and the other partition works.
 func TestDamageOfTheLogIsTold(t *testing.T) {
+	t.Parallel()
 	store := faultstore.New()
 	r := &Rig{FS: crashfs.New(1), Bucket: store.Bucket(), Config: Config("/data")}
 	r.Config.ObjectStore.FlushAge = 1 << 40 // all of it stays in the log

@@ -360,6 +360,7 @@ func (m *machine) cutNow() {
 // TestStoreTroubleAndCrashesLoseNothing has each call of the object store that a short run makes go wrong in each way, with the power cut at that moment, soon after, and
 // not at all: everything that was acknowledged is there, once and in order, whatever is not referred to goes, and nothing else does.
 func TestStoreTroubleAndCrashesLoseNothing(t *testing.T) {
+	t.Parallel()
 	scratch := scratchDir(t)
 	calls, err := callsOf(t.Context(), scratch)
 	if err != nil {
@@ -439,6 +440,7 @@ var storeSeeds = flag.Int("store.seeds", 4, "how many long runs with a troubled 
 // TestStoreTroubleOfALongRunLosesNothing lets machines live many lives, by seed, while a part of all calls of the object store go wrong, in any way: some end as they
 // should, most by a power cut, while clients do everything at once.
 func TestStoreTroubleOfALongRunLosesNothing(t *testing.T) {
+	t.Parallel()
 	seeds, lives := *storeSeeds, 12
 	if raceEnabled || testing.Short() {
 		seeds, lives = min(seeds, 2), 5

@@ -105,6 +105,7 @@ func (c *catchUp) tail(k *client.Consumer, records int) (took []time.Duration) {
 
 // While the object store answers nobody, those who read the tail get every record, whether on a stream of their own or on one with a partition that waits for the store.
 func TestTailReadersDoNotWaitForThoseWhoCatchUp(t *testing.T) {
+	t.Parallel()
 	c := startCatchUp(t, soon(t), 4000, 500)
 	until(t, "the log is let go of", func() bool { return c.node.metric(t, `rustmq_wal_segments{log="data"}`) <= 4 })
 	answer := make(chan struct{})

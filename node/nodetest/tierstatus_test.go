@@ -16,6 +16,7 @@ import (
 // What an operator is told of the object store: per topic what is there and what is not yet, of the cluster what is garbage and how old the copy of the metadata
 // is, and what fails, with the words of the store.
 func TestStatusOfTheObjectStore(t *testing.T) {
+	t.Parallel()
 	store := faultstore.New()
 	var away atomic.Bool
 	store.SetHook(func(op faultstore.Op) (f faultstore.Fault) {

@@ -14,6 +14,7 @@ import (
 // TestUncleanLeaderSaysWhatIsLost: of two replicas the one that is in sync dies, with records that the other does not have, which leads all the same: the topic
 // allows it, or an operator wants it.
 func TestUncleanLeaderSaysWhatIsLost(t *testing.T) {
+	t.Parallel()
 	t.Run("by the topic's setting", func(t *testing.T) { uncleanElection(t, "true") })
 	t.Run("by an operator", func(t *testing.T) { uncleanElection(t, "false") })
 }
