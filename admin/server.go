@@ -21,11 +21,18 @@ const (
 	// writeTimeout bounds the slowest scrape.
 	writeTimeout   = 30 * time.Second
 	maxHeaderBytes = 64 << 10
+	// maxStreams are those of one connection of HTTP/2 at a time: another one waits.
+	maxStreams = 250
+	// connectionWindow and streamWindow bound what a connection of HTTP/2, and each of its streams, may send before it is read.
+	connectionWindow = 4 << 20
+	streamWindow     = 1 << 20
+	// pingAfter is after how long without a word a connection of HTTP/2 is asked whether it lives, and for how long it may take to say so.
+	pingAfter = 15 * time.Second
 	// maxScrapes is how many answers of /metrics are made at a time; another one is refused.
 	maxScrapes = 4
 )
 
-// Config says what a server tells. All fields but Notes, Nodes and Profiles are required.
+// Config says what a server tells. All fields but Notes, Nodes, Services and Profiles are required.
 type Config struct {
 	// About is what the page at / says of the node.
 	About About
@@ -38,6 +45,8 @@ type Config struct {
 	// Nodes are the brokers of the cluster, for the page at /. Nil has none.
 	Nodes   func() []Neighbour
 	Metrics prometheus.Gatherer
+	// Services are other handlers by the path that each begins with, as in "/package.Service/". They see to their limits and deadlines by themselves. Nil has none.
+	Services map[string]http.Handler
 	// Profiles adds the Go runtime's profiles. One costs CPU as long as it is taken.
 	Profiles bool
 	Logger   *slog.Logger
@@ -61,12 +70,20 @@ func Listen(addr string, cfg Config) (*Server, error) {
 
 // Serve starts serving on a listener, which is the server's from then on.
 func Serve(listener net.Listener, cfg Config) *Server {
+	protocols := new(http.Protocols)
+	protocols.SetHTTP1(true)
+	protocols.SetUnencryptedHTTP2(true)
 	s := &Server{
 		addr:    listener.Addr(),
 		stopped: make(chan struct{}),
 		http: http.Server{
 			Handler: Handler(cfg), ReadTimeout: readTimeout, WriteTimeout: writeTimeout, MaxHeaderBytes: maxHeaderBytes,
-			ErrorLog: slog.NewLogLogger(cfg.Logger.Handler(), slog.LevelDebug),
+			ErrorLog:  slog.NewLogLogger(cfg.Logger.Handler(), slog.LevelDebug),
+			Protocols: protocols,
+			HTTP2: &http.HTTP2Config{
+				MaxConcurrentStreams: maxStreams, MaxReceiveBufferPerConnection: connectionWindow, MaxReceiveBufferPerStream: streamWindow,
+				SendPingTimeout: pingAfter, PingTimeout: pingAfter,
+			},
 		},
 	}
 	go func() {
@@ -98,6 +115,9 @@ func Handler(cfg Config) http.Handler {
 	mux.HandleFunc("GET /livez", health(cfg.Live, nil))
 	mux.HandleFunc("GET /readyz", health(cfg.Ready, cfg.Notes))
 	mux.Handle("GET /metrics", promhttp.HandlerFor(cfg.Metrics, promhttp.HandlerOpts{MaxRequestsInFlight: maxScrapes}))
+	for path, h := range cfg.Services {
+		mux.Handle(path, h)
+	}
 	if cfg.Profiles {
 		mux.HandleFunc("GET /debug/pprof/", pprof.Index)
 		mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)

@@ -18,7 +18,7 @@ type Config struct {
 	Node        NodeConfig        `koanf:"node"         doc:"Who this node is and where it keeps its data."`
 	Server      ServerConfig      `koanf:"server"       doc:"The front door for clients: QUIC on UDP, and on the same port of TCP the same protocol over TLS; TLS 1.3 always."`
 	RPC         RPCConfig         `koanf:"rpc"          doc:"The door between nodes, for which certificates have to be issued: a node that made its own is alone in its cluster and does not open it."`
-	Admin       AdminConfig       `koanf:"admin"        doc:"The HTTP listener: health, metrics and console."`
+	Admin       AdminConfig       `koanf:"admin"        doc:"The HTTP listener: health, metrics, and the services of rustmq.v1 for Connect, gRPC and curl."`
 	PKI         PKIConfig         `koanf:"pki"          doc:"Certificates."`
 	WAL         WALConfig         `koanf:"wal"          doc:"The write-ahead log, where every record is first made durable."`
 	Raft        RaftConfig        `koanf:"raft"         doc:"The controller's replicated log."`
@@ -57,8 +57,9 @@ type RPCConfig struct {
 
 // AdminConfig is the HTTP listener.
 type AdminConfig struct {
-	Listen string `koanf:"listen" doc:"Address of the HTTP listener, host:port. Port 0 picks a free one." flag:"admin-listen"`
-	Pprof  bool   `koanf:"pprof"  doc:"Serve the Go runtime's profiles at /debug/pprof/. Whoever reaches the listener can then make the node work for him: leave it off where that is not only you."`
+	Listen   string `koanf:"listen"   doc:"Address of the HTTP listener, host:port. Port 0 picks a free one." flag:"admin-listen"`
+	Services bool   `koanf:"services" doc:"Serve rustmq.v1 there, on a broker: producing, consuming, topics and groups, without TLS and for everybody who reaches the listener, who is the principal anonymous."`
+	Pprof    bool   `koanf:"pprof"    doc:"Serve the Go runtime's profiles at /debug/pprof/. Whoever reaches the listener can then make the node work for him: leave it off where that is not only you."`
 }
 
 // PKIConfig says where certificates are.
@@ -141,7 +142,7 @@ func Default() Config {
 			DrainTimeout:     10 * time.Second,
 		},
 		RPC:    RPCConfig{Listen: "127.0.0.1:9093"},
-		Admin:  AdminConfig{Listen: "127.0.0.1:9642"},
+		Admin:  AdminConfig{Listen: "127.0.0.1:9642", Services: true},
 		WAL:    WALConfig{SegmentSize: 128 * MiB, MaxSize: 16 * GiB, QueueSize: 64 * MiB},
 		Raft:   RaftConfig{Tick: 100 * time.Millisecond, SegmentSize: 16 * MiB, MaxSize: 256 * MiB},
 		Memory: MemoryConfig{TailSize: 256 * MiB, CacheSize: 256 * MiB},

@@ -11,6 +11,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
+	"github.com/rustmq/rustmq/gateway"
 	"github.com/rustmq/rustmq/mq"
 	"github.com/rustmq/rustmq/partition"
 	"github.com/rustmq/rustmq/quicproto/server"
@@ -42,6 +43,7 @@ type sample struct {
 	price         PriceConfig
 	mount         mountSample
 	groups        groupSample
+	gateway       gateway.Stats
 }
 
 func (n *Node) sample() *sample {
@@ -66,6 +68,7 @@ func (n *Node) sample() *sample {
 	if n.server != nil {
 		s.server = n.server.Stats()
 	}
+	s.gateway = n.gatewaySample()
 	if n.reader != nil {
 		s.reader, s.store = n.reader.Stats(), n.objects.Stats()
 	}
@@ -96,9 +99,12 @@ type metric struct {
 	kind       prometheus.ValueType
 	value      func(*sample) float64
 	histogram  func(*sample) wal.Histogram      // instead of value
-	each       func(*sample) map[string]float64 // instead of value: by the value of the label
-	label      string                           // with value: its name and value, "log=data"; with each: its name
+	each       func(*sample) map[string]float64 // instead of value: by the value of the label, or those of several with labelSeparator between them
+	label      string                           // with value: its name and value, "log=data"; with each: its name, or those of several, as in "procedure,code"
 }
+
+// labelSeparator is between the values of several labels.
+const labelSeparator = "\x00"
 
 const (
 	counter = prometheus.CounterValue
@@ -166,6 +172,7 @@ func catalogue() []metric {
 	metrics = append(metrics, compactionMetrics()...)
 	metrics = append(metrics, clusterMetrics()...)
 	metrics = append(metrics, groupMetrics()...)
+	metrics = append(metrics, gatewayMetrics()...)
 	metrics = append(metrics, readMetrics()...)
 	metrics = append(metrics, keeperMetrics()...)
 	metrics = append(metrics, costMetrics()...)
@@ -286,7 +293,7 @@ func (m *metric) variable() []string {
 	if m.each == nil {
 		return nil
 	}
-	return []string{m.label}
+	return strings.Split(m.label, ",")
 }
 
 func (m *metric) labels() prometheus.Labels {
@@ -310,7 +317,7 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 	for i, m := range c.metrics {
 		if m.each != nil {
 			for label, value := range m.each(s) {
-				out <- prometheus.MustNewConstMetric(c.descs[i], m.kind, value, label)
+				out <- prometheus.MustNewConstMetric(c.descs[i], m.kind, value, strings.SplitN(label, labelSeparator, len(m.variable()))...)
 			}
 			continue
 		}

@@ -22,6 +22,7 @@ import (
 	"github.com/rustmq/rustmq/broker"
 	"github.com/rustmq/rustmq/broker/coordinator"
 	"github.com/rustmq/rustmq/control"
+	"github.com/rustmq/rustmq/gateway"
 	"github.com/rustmq/rustmq/metadata"
 	"github.com/rustmq/rustmq/mq"
 	"github.com/rustmq/rustmq/partition"
@@ -96,6 +97,7 @@ type Node struct {
 	listener     net.Listener // of the clients, for TCP; nil on a network without
 	server       *server.Server
 	admin        *admin.Server
+	gateway      *gateway.Gateway // nil where it is not served
 	certs        *pki.Identity
 	rpc          *rpcListener // nil on a node that is alone
 	tokens       *joinTokens  // nil on a node that is alone
@@ -152,6 +154,7 @@ func StartWith(ctx context.Context, cfg Config, logger *slog.Logger, seams Seams
 		n.closeAdminAfterDrain,
 		n.openBroker,
 		n.followMount,
+		n.openGateway,
 		n.openAdmin,
 		n.watchFailures,
 		n.leaveInOrder,
@@ -644,9 +647,13 @@ func (n *Node) openAdmin(context.Context) error {
 	if addr := n.Addr(); addr != nil { // of a broker
 		about.Clients = addr.String()
 	}
+	var services map[string]http.Handler
+	if n.gateway != nil {
+		services = n.gateway.Services()
+	}
 	n.admin = admin.Serve(listener, admin.Config{
-		About: about,
-		Live:  n.healthy, Ready: n.ready, Notes: n.notes, Nodes: n.neighbours, Metrics: registry, Profiles: n.cfg.Admin.Pprof, Logger: n.logger,
+		About: about, Services: services,
+		Live: n.healthy, Ready: n.ready, Notes: n.notes, Nodes: n.neighbours, Metrics: registry, Profiles: n.cfg.Admin.Pprof, Logger: n.logger,
 	})
 	return nil
 }

@@ -93,6 +93,23 @@ func (id *Identity) NodeClientTLS(want mq.NodeID) *tls.Config {
 	}
 }
 
+// ClientTLS is the configuration for what speaks to the cluster's brokers out of this node's process for others: it shows no certificate, so that it may do what anybody may, and believes
+// any node of the cluster, under whatever name it was dialled.
+func (id *Identity) ClientTLS() *tls.Config {
+	return &tls.Config{
+		MinVersion: tls.VersionTLS13,
+		// The library would compare host names. VerifyConnection verifies everything else.
+		InsecureSkipVerify: true,
+		VerifyConnection: func(state tls.ConnectionState) error {
+			if err := verifyServer(state, id.roots); err != nil {
+				return mq.Errorf(mq.ClusterAuthorizationFailed, "the certificate of a broker: %w", err)
+			}
+			_, err := id.nodeOfCluster(state.PeerCertificates[0])
+			return err
+		},
+	}
+}
+
 // verifyServer checks the chain that a server showed, without its host's name.
 func verifyServer(state tls.ConnectionState, roots *x509.CertPool) error {
 	if len(state.PeerCertificates) == 0 {

@@ -1,0 +1,197 @@
+package gateway
+
+import (
+	"context"
+	"io"
+	"net/http"
+	"sync"
+	"time"
+
+	"connectrpc.com/connect"
+
+	"github.com/rustmq/rustmq/mq"
+)
+
+// call is one HTTP request to a service. Beside the goroutine that serves it only [Gateway.Shutdown] calls its methods.
+type call struct {
+	g       *Gateway
+	control *http.ResponseController
+	cancel  context.CancelCauseFunc
+	refusal error // why it is not served, or nil
+
+	procedure string  // "" until the gate has seen it
+	code      mq.Code // how it ended, as far as it is known
+	held      int64   // bytes of the request that are counted
+	consumes  bool    // it is counted as a consumer
+
+	mu      sync.Mutex
+	over    bool
+	parting func() // ends it in order; nil where it ends by itself
+}
+
+type callKey struct{}
+
+func callOf(ctx context.Context) *call {
+	c, _ := ctx.Value(callKey{}).(*call)
+	return c
+}
+
+// serve wraps the services in what all calls have in common.
+func (g *Gateway) serve(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		ctx, cancel := context.WithCancelCause(r.Context())
+		defer cancel(nil)
+		c := &call{g: g, control: http.NewResponseController(w), cancel: cancel, code: mq.ProtocolViolation}
+		c.refusal = g.enter(c)
+		defer g.leave(c)
+		r = r.WithContext(context.WithValue(ctx, callKey{}, c))
+		r.Body = &intake{ReadCloser: r.Body, call: c}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// gate runs when the headers of a request are there and nothing else: what is refused costs no more.
+func (g *Gateway) gate(ctx context.Context, spec connect.Spec, _ connect.Peer, _ http.Header) (context.Context, error) {
+	c := callOf(ctx)
+	c.procedure = spec.Procedure
+	err := c.refusal
+	if err == nil && consumes[spec.Procedure] {
+		if c.consumes = g.consumers.Add(1) <= int64(g.limits.Consumers); !c.consumes {
+			g.consumers.Add(-1)
+			err = mq.Errorf(mq.TooManyRequests, "%d consumers are served here already", g.limits.Consumers)
+		}
+	}
+	if err != nil {
+		c.code = mq.CodeOf(err)
+		return ctx, connectError(ctx, err)
+	}
+	deadline := time.Time{}
+	if spec.StreamType == connect.StreamTypeUnary {
+		deadline = time.Now().Add(unaryTimeout)
+	}
+	// A connection that takes no deadline is one of a test.
+	_ = c.control.SetReadDeadline(deadline)
+	if !deadline.IsZero() {
+		deadline = deadline.Add(answerTime)
+	}
+	_ = c.control.SetWriteDeadline(deadline)
+	return ctx, nil
+}
+
+// enter counts a call, or says why it is refused.
+func (g *Gateway) enter(c *call) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.wg.Add(1)
+	g.calls[c] = struct{}{}
+	switch {
+	case g.stopping:
+		return errStopping
+	case len(g.calls) > g.limits.Calls:
+		return mq.Errorf(mq.TooManyRequests, "%d calls are under way here", g.limits.Calls)
+	}
+	return nil
+}
+
+func (g *Gateway) leave(c *call) {
+	c.mu.Lock()
+	c.over = true
+	c.mu.Unlock()
+	c.settle()
+	if c.consumes {
+		g.consumers.Add(-1)
+	}
+	g.stats.ended(c.procedure, c.code)
+	g.mu.Lock()
+	delete(g.calls, c)
+	g.mu.Unlock()
+	g.wg.Done()
+}
+
+// settle gives back what was counted of what was read so far: it is not held any more.
+func (c *call) settle() {
+	c.g.requestBytes.Add(-c.held)
+	c.held = 0
+}
+
+// onParting says how the call ends in order when the node is being stopped: at once, if it is already.
+func (c *call) onParting(end func()) {
+	c.g.mu.Lock()
+	stopping := c.g.stopping
+	c.mu.Lock()
+	c.parting = end
+	c.mu.Unlock()
+	c.g.mu.Unlock()
+	if stopping {
+		end()
+	}
+}
+
+// part ends the call in order, if it does not end by itself.
+func (c *call) part() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.over && c.parting != nil {
+		c.parting()
+	}
+}
+
+// kill ends the call, whatever it waits for.
+func (c *call) kill() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.over {
+		return
+	}
+	c.cancel(errStopping)
+	past := time.Now()
+	_ = c.control.SetReadDeadline(past)
+	_ = c.control.SetWriteDeadline(past)
+}
+
+// intake is a request's body, whose bytes are counted as long as they are held.
+type intake struct {
+	io.ReadCloser
+	call *call
+}
+
+// Read implements io.Reader.
+func (i *intake) Read(p []byte) (int, error) {
+	n, err := i.ReadCloser.Read(p)
+	c := i.call
+	c.held += int64(n)
+	if c.g.requestBytes.Add(int64(n)) > c.g.limits.RequestBytes && n > 0 {
+		c.code = mq.TooManyRequests
+		return 0, connectError(context.Background(), mq.Errorf(mq.TooManyRequests, "requests of %d bytes are being read here", c.g.limits.RequestBytes))
+	}
+	return n, err
+}
+
+// outcome has errors carry their codes, and counts them.
+type outcome struct{}
+
+// WrapUnary implements connect.Interceptor.
+func (outcome) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc {
+	return func(ctx context.Context, req connect.AnyRequest) (connect.AnyResponse, error) {
+		within, cancel := context.WithTimeout(ctx, unaryTimeout)
+		defer cancel()
+		resp, err := next(within, req)
+		err = connectError(ctx, err)
+		callOf(ctx).code = codeOf(err)
+		return resp, err
+	}
+}
+
+// WrapStreamingHandler implements connect.Interceptor.
+func (outcome) WrapStreamingHandler(next connect.StreamingHandlerFunc) connect.StreamingHandlerFunc {
+	return func(ctx context.Context, conn connect.StreamingHandlerConn) error {
+		err := connectError(ctx, next(ctx, conn))
+		callOf(ctx).code = codeOf(err)
+		return err
+	}
+}
+
+// WrapStreamingClient implements connect.Interceptor.
+func (outcome) WrapStreamingClient(next connect.StreamingClientFunc) connect.StreamingClientFunc {
+	return next
+}

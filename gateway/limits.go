@@ -1,0 +1,87 @@
+package gateway
+
+import "time"
+
+// What one request may ask for, as the comments in the .proto files have it.
+const (
+	maxRequestBytes       = 8 << 20 // of Produce, as it is sent
+	maxStreamRequestBytes = 4 << 20 // of one message of ProduceStream
+	maxSmallRequestBytes  = 1 << 20 // of everything else
+	maxRecords            = 10_000  // of one request to produce, and of one answer of Fetch
+	maxTopics             = 100     // that one request produces to
+	maxPartitions         = 1000    // of one Consume, Ack or CommitOffsets
+
+	streamWindow      = 64      // requests of a ProduceStream without an answer
+	streamWindowBytes = 4 << 20 // likewise, in bytes
+
+	defaultFetchRecords = 1000
+	defaultFetchBytes   = 1 << 20
+	maxFetchBytes       = 8 << 20
+	defaultFetchWait    = 500 * time.Millisecond
+	maxFetchWait        = time.Minute
+
+	eventRecords = 1000    // of one event of Consume
+	eventBytes   = 1 << 20 // likewise; a record that is larger goes alone
+
+	minAutoCommit           = 100 * time.Millisecond
+	defaultRebalanceTimeout = time.Minute
+	defaultRevokeWait       = 3 * time.Second
+	maxRevokeWait           = 30 * time.Second
+)
+
+const (
+	// heartbeatEvery is after how long without an event a Consume stream gets one: what lies between may take a silent connection for a dead one, and a dead one
+	// is noticed when it is written to.
+	heartbeatEvery = 10 * time.Second
+	// deliveryTimeout bounds what a record waits for its acknowledgement: who asks over HTTP waits for the answer.
+	deliveryTimeout = 30 * time.Second
+	// unaryTimeout bounds each call that is no stream: the longest Fetch, or waiting for room and then for an acknowledgement, with time to answer.
+	unaryTimeout = 90 * time.Second
+	// answerTime is what there is beyond that to send the answer.
+	answerTime = 30 * time.Second
+	// partingTime is what a stream has to take its end when the node is being stopped.
+	partingTime = time.Second
+	// readTime bounds what a Fetch waits for records that are there: they may lie in the object store.
+	readTime = 30 * time.Second
+	// leadersTime is what leaders have to tell what a description lacks.
+	leadersTime = 2 * time.Second
+)
+
+// Limits bounds what callers together can make a node hold. Zero fields take their value from [DefaultLimits].
+type Limits struct {
+	// Calls are those under way, streams included; one more gets TOO_MANY_REQUESTS.
+	Calls int
+	// Consumers are Fetch and Consume calls under way, each of which has connections of its own; one more gets TOO_MANY_REQUESTS.
+	Consumers int
+	// RequestBytes are of requests that are being read or decoded; a request for which they do not suffice gets TOO_MANY_REQUESTS. Decoded it may take some four times as much.
+	RequestBytes int64
+	// BufferedBytes are of records that are being produced: Produce waits, and a ProduceStream is read no further.
+	BufferedBytes int64
+	// PrefetchBytes are read ahead for each Consume stream, from each broker. About twice that is held.
+	PrefetchBytes int
+}
+
+// DefaultLimits is what a node with a few GiB of memory uses.
+func DefaultLimits() Limits {
+	return Limits{Calls: 2048, Consumers: 256, RequestBytes: 64 << 20, BufferedBytes: 64 << 20, PrefetchBytes: 1 << 20}
+}
+
+func (l Limits) withDefaults() Limits {
+	d := DefaultLimits()
+	if l.Calls == 0 {
+		l.Calls = d.Calls
+	}
+	if l.Consumers == 0 {
+		l.Consumers = d.Consumers
+	}
+	if l.RequestBytes == 0 {
+		l.RequestBytes = d.RequestBytes
+	}
+	if l.BufferedBytes == 0 {
+		l.BufferedBytes = d.BufferedBytes
+	}
+	if l.PrefetchBytes == 0 {
+		l.PrefetchBytes = d.PrefetchBytes
+	}
+	return l
+}
