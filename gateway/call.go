@@ -67,12 +67,12 @@ func (g *Gateway) gate(ctx context.Context, spec connect.Spec, _ connect.Peer, _
 	}
 	deadline := time.Time{}
 	if spec.StreamType == connect.StreamTypeUnary {
-		deadline = time.Now().Add(unaryTimeout)
+		deadline = time.Now().Add(g.limits.CallTime)
 	}
 	// A connection that takes no deadline is one of a test.
 	_ = c.control.SetReadDeadline(deadline)
 	if !deadline.IsZero() {
-		deadline = deadline.Add(answerTime)
+		deadline = deadline.Add(g.limits.CallTime + answerTime)
 	}
 	_ = c.control.SetWriteDeadline(deadline)
 	return ctx, nil
@@ -108,7 +108,17 @@ func (g *Gateway) leave(c *call) {
 	g.wg.Done()
 }
 
-// settle gives back what was counted of what was read so far: it is not held any more.
+// hold counts bytes until settle; false if there is no room for them.
+func (c *call) hold(n int) bool {
+	if c.g.requestBytes.Add(int64(n)) > c.g.limits.RequestBytes && n > 0 {
+		c.g.requestBytes.Add(int64(-n))
+		return false
+	}
+	c.held += int64(n)
+	return true
+}
+
+// settle gives back what was counted so far: it is not held any more.
 func (c *call) settle() {
 	c.g.requestBytes.Add(-c.held)
 	c.held = 0
@@ -158,22 +168,23 @@ type intake struct {
 // Read implements io.Reader.
 func (i *intake) Read(p []byte) (int, error) {
 	n, err := i.ReadCloser.Read(p)
-	c := i.call
-	c.held += int64(n)
-	if c.g.requestBytes.Add(int64(n)) > c.g.limits.RequestBytes && n > 0 {
+	if c := i.call; !c.hold(n) {
 		c.code = mq.TooManyRequests
 		return 0, connectError(context.Background(), mq.Errorf(mq.TooManyRequests, "requests of %d bytes are being read here", c.g.limits.RequestBytes))
 	}
 	return n, err
 }
 
-// outcome has errors carry their codes, and counts them.
-type outcome struct{}
+// outcome has errors carry their codes, and notes them to be counted.
+type outcome struct {
+	within time.Duration // that a call has which is no stream
+}
 
 // WrapUnary implements connect.Interceptor.
-func (outcome) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc {
+func (o outcome) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc {
 	return func(ctx context.Context, req connect.AnyRequest) (connect.AnyResponse, error) {
-		within, cancel := context.WithTimeout(ctx, unaryTimeout)
+		_ = callOf(ctx).control.SetReadDeadline(time.Time{}) // the request is there
+		within, cancel := context.WithTimeout(ctx, o.within)
 		defer cancel()
 		resp, err := next(within, req)
 		err = connectError(ctx, err)

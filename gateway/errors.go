@@ -16,10 +16,14 @@ import (
 // errStopping is the end of streams when the node is being stopped.
 var errStopping = mq.Errorf(mq.ShuttingDown, "this node is being stopped: ask another one")
 
+// maxMessageBytes bounds the text in a detail, which travels in a trailer with gRPC. The rest is cut off.
+const maxMessageBytes = 1 << 10
+
 // failure is what an answer, or the detail of an error, says of err.
 func failure(err error) *rustmqpb.Error {
 	code := mq.CodeOf(err)
-	f := &rustmqpb.Error{Code: rustmqpb.ErrorCode(code), Message: text(plain(err, code)), Retriable: code.Retriable()}
+	message := plain(err, code)
+	f := &rustmqpb.Error{Code: rustmqpb.ErrorCode(code), Message: text(message[:min(len(message), maxMessageBytes)]), Retriable: code.Retriable()}
 	if at, ok := errors.AsType[*client.PartitionError](err); ok {
 		f.Topic = text(at.Topic)
 		if at.Partition >= 0 {

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"connectrpc.com/connect"
 
@@ -64,6 +66,9 @@ func TestEndOfTheNodeIsTheReason(t *testing.T) {
 func TestTextThatIsNoTextIsSent(t *testing.T) {
 	if got := text("a\xffb"); got != "a�b" {
 		t.Errorf("%q", got)
+	}
+	if got := failure(mq.Errorf(mq.Internal, "%s", strings.Repeat("€", 1000))).GetMessage(); len(got) > maxMessageBytes+3 || !utf8.ValidString(got) {
+		t.Errorf("%d bytes", len(got))
 	}
 	rec := consumed(&client.Record{Key: []byte{0xff}, Value: []byte("x"), Headers: []mq.Header{{Key: "\xff"}}}, true)
 	if rec.GetKey() == nil || rec.GetValueText() != "x" || rec.GetHeaders()[0].GetKey() != "�" {

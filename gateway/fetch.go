@@ -106,8 +106,9 @@ func (g *Gateway) fetch(ctx context.Context, f fetch, start, end mq.Offset) (*ru
 			return nil, err
 		}
 		for i := range recs {
-			left -= sizeOf(&recs[i])
-			if len(resp.Records) == f.records || left < 0 && len(resp.Records) > 0 {
+			size := sizeOf(&recs[i])
+			left -= size
+			if len(resp.Records) > 0 && (len(resp.Records) == f.records || left < 0 || !callOf(ctx).hold(size)) {
 				return resp, nil
 			}
 			resp.Records = append(resp.Records, consumed(&recs[i], f.text))

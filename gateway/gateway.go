@@ -95,7 +95,7 @@ func readMax(spec connect.Spec) []connect.HandlerOption {
 // Services are the handlers of all services by the path that each begins with. Requests of other origins, which only browsers send, are refused.
 func (g *Gateway) Services() map[string]http.Handler {
 	options := []connect.HandlerOption{
-		connect.WithRequestGate(g.gate), connect.WithInterceptors(outcome{}), connect.WithConditionalHandlerOptions(readMax),
+		connect.WithRequestGate(g.gate), connect.WithInterceptors(outcome{g.limits.CallTime}), connect.WithConditionalHandlerOptions(readMax),
 		connect.WithCompression("gzip", nil, nil), // a small request could become a large one
 	}
 	for _, codec := range jsonCodecs() {

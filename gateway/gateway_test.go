@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -168,6 +169,15 @@ func unaryGroups(ctx context.Context, t *testing.T, a api, topic, group string) 
 	}
 	if _, err := a.DeleteOffsets(ctx, request(&rustmqpb.DeleteOffsetsRequest{Group: group, Topic: topic, Partitions: []int32{0}})); err != nil {
 		t.Error(err)
+	}
+	if _, err := a.AlterGroupConfigs(ctx, request(&rustmqpb.AlterGroupConfigsRequest{Group: group, Set: map[string]string{"consumer.session.timeout.ms": "50000"}})); err != nil {
+		t.Error(err)
+	}
+	configs, err := a.DescribeGroupConfigs(ctx, request(&rustmqpb.DescribeGroupConfigsRequest{Group: group}))
+	if err != nil || !slices.ContainsFunc(configs.Msg.GetConfigs(), func(c *rustmqpb.GroupConfig) bool {
+		return c.GetKey() == "consumer.session.timeout.ms" && c.GetValue() == "50000" && !c.GetIsDefault()
+	}) {
+		t.Errorf("settings of the group: %v, %v", configs, err)
 	}
 	if _, err := a.DeleteGroup(ctx, request(&rustmqpb.DeleteGroupRequest{Group: group})); err != nil {
 		t.Error(err)
@@ -426,6 +436,42 @@ func TestNativeClientsSeeWhatTheGatewayProduces(t *testing.T) {
 		}
 		if got := resp.Msg.GetResults()[0].GetRecord(); got.GetPartition() != rec.Partition || got.GetOffset() != int64(rec.Offset)+1 {
 			t.Errorf("%s: %v, and %d/%d natively", key, got, rec.Partition, rec.Offset)
+		}
+	}
+}
+
+// TestCallsAreCounted by procedure and outcome, at /metrics, on a listener that speaks HTTP/1.1 and HTTP/2.
+func TestCallsAreCounted(t *testing.T) {
+	n := startNode(t)
+	ctx := deadline(t)
+	a := newAPI(overHTTP2(t), url(n))
+	createTopic(ctx, t, a, "orders", 1)
+	_, err := a.DescribeTopic(ctx, request(&rustmqpb.DescribeTopicRequest{Topic: "nothing"}))
+	wantCode(t, "describe", err, mq.UnknownTopicOrPartition)
+	post(t, n, "/rustmq.v1.ProduceService/Produce", "{")
+	for _, client := range []*http.Client{overHTTP1(t), overHTTP2(t)} {
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, url(n)+"/metrics", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp, err := client.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		page, err := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, want := range []string{
+			`rustmq_api_calls_total{code="NONE",procedure="/rustmq.v1.TopicService/CreateTopic"} 1`,
+			`rustmq_api_calls_total{code="UNKNOWN_TOPIC_OR_PARTITION",procedure="/rustmq.v1.TopicService/DescribeTopic"} 1`,
+			`rustmq_api_calls_total{code="PROTOCOL_VIOLATION",procedure="/rustmq.v1.ProduceService/Produce"} 1`,
+			"rustmq_api_calls 0",
+		} {
+			if !strings.Contains(string(page), want) {
+				t.Errorf("%s: %s is missing", resp.Proto, want)
+			}
 		}
 	}
 }

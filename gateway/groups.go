@@ -154,6 +154,37 @@ func (s groups) DeleteOffsets(ctx context.Context, req *connect.Request[rustmqpb
 	return connect.NewResponse(&rustmqpb.DeleteOffsetsResponse{}), nil
 }
 
+// DescribeGroupConfigs implements the service.
+func (s groups) DescribeGroupConfigs(ctx context.Context, req *connect.Request[rustmqpb.DescribeGroupConfigsRequest]) (*connect.Response[rustmqpb.DescribeGroupConfigsResponse], error) {
+	if err := checkGroup(req.Msg.GetGroup()); err != nil {
+		return nil, err
+	}
+	list, err := s.g.client.GroupConfigs(ctx, req.Msg.GetGroup())
+	if err != nil {
+		return nil, err
+	}
+	resp := &rustmqpb.DescribeGroupConfigsResponse{}
+	for _, c := range list {
+		resp.Configs = append(resp.Configs, &rustmqpb.GroupConfig{Key: c.Key, Value: text(c.Value), IsDefault: c.Default})
+	}
+	return connect.NewResponse(resp), nil
+}
+
+// AlterGroupConfigs implements the service.
+func (s groups) AlterGroupConfigs(ctx context.Context, req *connect.Request[rustmqpb.AlterGroupConfigsRequest]) (*connect.Response[rustmqpb.AlterGroupConfigsResponse], error) {
+	m := req.Msg
+	if err := checkGroup(m.GetGroup()); err != nil {
+		return nil, err
+	}
+	if len(m.GetSet())+len(m.GetUnset()) == 0 {
+		return nil, invalid("alter group %.60q: nothing to set or to unset", m.GetGroup())
+	}
+	if err := s.g.client.AlterGroupConfigs(ctx, m.GetGroup(), m.GetSet(), m.GetUnset()); err != nil {
+		return nil, err
+	}
+	return connect.NewResponse(&rustmqpb.AlterGroupConfigsResponse{}), nil
+}
+
 // DeleteGroup implements the service.
 func (s groups) DeleteGroup(ctx context.Context, req *connect.Request[rustmqpb.DeleteGroupRequest]) (*connect.Response[rustmqpb.DeleteGroupResponse], error) {
 	if err := checkGroup(req.Msg.GetGroup()); err != nil {

@@ -35,8 +35,6 @@ const (
 	heartbeatEvery = 10 * time.Second
 	// deliveryTimeout bounds what a record waits for its acknowledgement: who asks over HTTP waits for the answer.
 	deliveryTimeout = 30 * time.Second
-	// unaryTimeout bounds each call that is no stream: the longest Fetch, or waiting for room and then for an acknowledgement, with time to answer.
-	unaryTimeout = 90 * time.Second
 	// answerTime is what there is beyond that to send the answer.
 	answerTime = 30 * time.Second
 	// partingTime is what a stream has to take its end when the node is being stopped.
@@ -53,7 +51,10 @@ type Limits struct {
 	Calls int
 	// Consumers are Fetch and Consume calls under way, each of which has connections of its own; one more gets TOO_MANY_REQUESTS.
 	Consumers int
-	// RequestBytes are of requests that are being read or decoded; a request for which they do not suffice gets TOO_MANY_REQUESTS. Decoded it may take some four times as much.
+	// CallTime bounds each call that is no stream: to send the request, and then again to be carried out.
+	CallTime time.Duration
+	// RequestBytes are of requests that are being read or decoded, and of the answers of Fetch. A request for which they do not suffice gets TOO_MANY_REQUESTS, an answer is cut short, but for its first record. Decoded
+	// or encoded it may take some four times as much.
 	RequestBytes int64
 	// BufferedBytes are of records that are being produced: Produce waits, and a ProduceStream is read no further.
 	BufferedBytes int64
@@ -61,9 +62,9 @@ type Limits struct {
 	PrefetchBytes int
 }
 
-// DefaultLimits is what a node with a few GiB of memory uses.
+// DefaultLimits is what a node with a few GiB of memory uses. The longest Fetch, and a record that waits for room and then for its acknowledgement, have the time that they need.
 func DefaultLimits() Limits {
-	return Limits{Calls: 2048, Consumers: 256, RequestBytes: 64 << 20, BufferedBytes: 64 << 20, PrefetchBytes: 1 << 20}
+	return Limits{Calls: 2048, Consumers: 256, CallTime: 90 * time.Second, RequestBytes: 64 << 20, BufferedBytes: 64 << 20, PrefetchBytes: 1 << 20}
 }
 
 func (l Limits) withDefaults() Limits {
@@ -73,6 +74,9 @@ func (l Limits) withDefaults() Limits {
 	}
 	if l.Consumers == 0 {
 		l.Consumers = d.Consumers
+	}
+	if l.CallTime == 0 {
+		l.CallTime = d.CallTime
 	}
 	if l.RequestBytes == 0 {
 		l.RequestBytes = d.RequestBytes

@@ -18,7 +18,8 @@ type Stats struct {
 	Calls           map[Outcome]int64
 	Active          int   // calls now, streams included
 	Consumers       int64 // Fetch and Consume calls now
-	RequestBytes    int64 // of requests that are being read now
+	RequestBytes    int64 // that are held now of requests and of answers of Fetch
+	PrefetchedBytes int64 // read ahead now for Fetch and Consume calls
 	RecordsProduced int64
 	RecordsFailed   int64
 }
@@ -51,6 +52,6 @@ func (g *Gateway) Stats() Stats {
 	g.mu.Unlock()
 	s.Consumers, s.RequestBytes = g.consumers.Load(), g.requestBytes.Load()
 	c := g.client.Stats()
-	s.RecordsProduced, s.RecordsFailed = c.RecordsProduced, c.RecordsFailed
+	s.RecordsProduced, s.RecordsFailed, s.PrefetchedBytes = c.RecordsProduced, c.RecordsFailed, c.BytesPrefetched
 	return s
 }

@@ -397,3 +397,71 @@ func await(t *testing.T, what string, so func() bool) {
 		}
 	}
 }
+
+// TestStreamsOutliveALeader: what a stream consumes and produces goes on when the node that leads dies; a stream of the node that dies ends.
+func TestStreamsOutliveALeader(t *testing.T) {
+	c := startCluster(t)
+	ctx := deadline(t)
+	a, doomed := newAPI(overHTTP2(t), url(c.Nodes[0].Live)), newAPI(overHTTP2(t), url(c.Nodes[2].Live))
+	createTopic(ctx, t, a, "orders", 6)
+	fill(ctx, t, a, "orders", 6, 60)
+	e := consume(ctx, t, a, &rustmqpb.ConsumeRequest{Text: true, Group: &rustmqpb.GroupSubscription{Group: "g", Topics: []string{"orders"}}})
+	_, next := e.records(60)
+	e.ack(ctx, a, "orders", next)
+	dying := consume(ctx, t, doomed, &rustmqpb.ConsumeRequest{Assignments: []*rustmqpb.Assignment{{Topic: "orders"}}})
+	dying.records(10)
+	produce := a.ProduceStream(ctx)
+	c.Nodes[2].Kill()
+	for dying.stream.Receive() {
+	}
+	if dying.stream.Err() == nil {
+		t.Error("the stream of a node that was killed ended well")
+	}
+	for i := range 20 {
+		req := &rustmqpb.ProduceRequest{Topic: "orders"}
+		for p := range int32(6) {
+			r := textRecord(fmt.Sprint("later-", i, "-", p))
+			r.Partition = &p
+			req.Records = append(req.Records, r)
+		}
+		if err := produce.Send(&rustmqpb.ProduceStreamRequest{Request: req}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_ = produce.CloseRequest()
+	for range 20 {
+		if resp, err := produce.Receive(); err != nil || resp.GetResponse().GetFailed() != 0 {
+			t.Fatalf("%v, %v", resp, err)
+		}
+	}
+	_ = produce.CloseResponse()
+	values, next := e.records(120)
+	if len(values) != 120 {
+		t.Errorf("%d different records of 120", len(values))
+	}
+	for p := range int32(6) {
+		if next[p] != 30 {
+			t.Errorf("partition %d goes on at %d, want 30", p, next[p])
+		}
+	}
+	e.ack(ctx, a, "orders", next)
+}
+
+// TestNodeIsStoppedUnderItsStreams: they end with the reason, before the node closes what they need.
+func TestNodeIsStoppedUnderItsStreams(t *testing.T) {
+	n := startNode(t)
+	ctx := deadline(t)
+	a := newAPI(overHTTP2(t), url(n), connect.WithGRPC())
+	createTopic(ctx, t, a, "orders", 1)
+	fill(ctx, t, a, "orders", 1, 3)
+	e := consume(ctx, t, a, &rustmqpb.ConsumeRequest{Group: &rustmqpb.GroupSubscription{Group: "g", Topics: []string{"orders"}}})
+	e.records(3)
+	closed := make(chan error, 1)
+	go func() { closed <- n.Close(ctx) }()
+	for e.stream.Receive() {
+	}
+	wantCode(t, "the stream", e.stream.Err(), mq.ShuttingDown)
+	if err := <-closed; err != nil {
+		t.Error(err)
+	}
+}

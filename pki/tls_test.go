@@ -167,6 +167,27 @@ func TestDiallerBelievesOnlyTheNodeItDialled(t *testing.T) {
 	}
 }
 
+// TestClientOfTheClusterBelievesItsNodesAndIsNobody: it dials any of them by whatever name, and shows no certificate.
+func TestClientOfTheClusterBelievesItsNodesAndIsNobody(t *testing.T) {
+	a := authority(t, cluster, time.Now())
+	one := issued(t, a, 1, time.Now())
+	dial := one.ClientTLS()
+	for _, node := range []*Identity{one, issued(t, a, 2, time.Now())} {
+		state, err := meet(t, node.ServerTLS(), dial)
+		if err != nil || state == nil {
+			t.Fatalf("a node was not believed: %v", err)
+		}
+		if len(state.PeerCertificates) != 0 {
+			t.Errorf("it showed the certificate of %v", state.PeerCertificates[0].URIs)
+		}
+	}
+	for name, server := range strangers(t, a) {
+		if _, err := meet(t, server, dial); err == nil {
+			t.Errorf("%s was believed", name)
+		}
+	}
+}
+
 func TestRenewedCertificateIsShownByTheNextHandshake(t *testing.T) {
 	a := authority(t, cluster, time.Now())
 	one, two := issued(t, a, 1, time.Now()), issued(t, a, 2, time.Now())

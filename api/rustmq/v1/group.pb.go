@@ -904,6 +904,257 @@ func (*DeleteGroupResponse) Descriptor() ([]byte, []int) {
 	return file_rustmq_v1_group_proto_rawDescGZIP(), []int{14}
 }
 
+// DescribeGroupConfigsRequest names it.
+type DescribeGroupConfigsRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Group         string                 `protobuf:"bytes,1,opt,name=group,proto3" json:"group,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DescribeGroupConfigsRequest) Reset() {
+	*x = DescribeGroupConfigsRequest{}
+	mi := &file_rustmq_v1_group_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DescribeGroupConfigsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DescribeGroupConfigsRequest) ProtoMessage() {}
+
+func (x *DescribeGroupConfigsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_rustmq_v1_group_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DescribeGroupConfigsRequest.ProtoReflect.Descriptor instead.
+func (*DescribeGroupConfigsRequest) Descriptor() ([]byte, []int) {
+	return file_rustmq_v1_group_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *DescribeGroupConfigsRequest) GetGroup() string {
+	if x != nil {
+		return x.Group
+	}
+	return ""
+}
+
+// DescribeGroupConfigsResponse has every setting that there is, by key.
+type DescribeGroupConfigsResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Configs       []*GroupConfig         `protobuf:"bytes,1,rep,name=configs,proto3" json:"configs,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DescribeGroupConfigsResponse) Reset() {
+	*x = DescribeGroupConfigsResponse{}
+	mi := &file_rustmq_v1_group_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DescribeGroupConfigsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DescribeGroupConfigsResponse) ProtoMessage() {}
+
+func (x *DescribeGroupConfigsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_rustmq_v1_group_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DescribeGroupConfigsResponse.ProtoReflect.Descriptor instead.
+func (*DescribeGroupConfigsResponse) Descriptor() ([]byte, []int) {
+	return file_rustmq_v1_group_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *DescribeGroupConfigsResponse) GetConfigs() []*GroupConfig {
+	if x != nil {
+		return x.Configs
+	}
+	return nil
+}
+
+// GroupConfig is one setting.
+type GroupConfig struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Key   string                 `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	Value string                 `protobuf:"bytes,2,opt,name=value,proto3" json:"value,omitempty"`
+	// The group does not set it: the value is that of the broker which coordinates it.
+	IsDefault     bool `protobuf:"varint,3,opt,name=is_default,json=isDefault,proto3" json:"is_default,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GroupConfig) Reset() {
+	*x = GroupConfig{}
+	mi := &file_rustmq_v1_group_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GroupConfig) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GroupConfig) ProtoMessage() {}
+
+func (x *GroupConfig) ProtoReflect() protoreflect.Message {
+	mi := &file_rustmq_v1_group_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GroupConfig.ProtoReflect.Descriptor instead.
+func (*GroupConfig) Descriptor() ([]byte, []int) {
+	return file_rustmq_v1_group_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *GroupConfig) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+func (x *GroupConfig) GetValue() string {
+	if x != nil {
+		return x.Value
+	}
+	return ""
+}
+
+func (x *GroupConfig) GetIsDefault() bool {
+	if x != nil {
+		return x.IsDefault
+	}
+	return false
+}
+
+// AlterGroupConfigsRequest says what to change.
+type AlterGroupConfigsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Group string                 `protobuf:"bytes,1,opt,name=group,proto3" json:"group,omitempty"`
+	Set   map[string]string      `protobuf:"bytes,2,rep,name=set,proto3" json:"set,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// Back to the default.
+	Unset         []string `protobuf:"bytes,3,rep,name=unset,proto3" json:"unset,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AlterGroupConfigsRequest) Reset() {
+	*x = AlterGroupConfigsRequest{}
+	mi := &file_rustmq_v1_group_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AlterGroupConfigsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AlterGroupConfigsRequest) ProtoMessage() {}
+
+func (x *AlterGroupConfigsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_rustmq_v1_group_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AlterGroupConfigsRequest.ProtoReflect.Descriptor instead.
+func (*AlterGroupConfigsRequest) Descriptor() ([]byte, []int) {
+	return file_rustmq_v1_group_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *AlterGroupConfigsRequest) GetGroup() string {
+	if x != nil {
+		return x.Group
+	}
+	return ""
+}
+
+func (x *AlterGroupConfigsRequest) GetSet() map[string]string {
+	if x != nil {
+		return x.Set
+	}
+	return nil
+}
+
+func (x *AlterGroupConfigsRequest) GetUnset() []string {
+	if x != nil {
+		return x.Unset
+	}
+	return nil
+}
+
+// AlterGroupConfigsResponse says that it is done.
+type AlterGroupConfigsResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AlterGroupConfigsResponse) Reset() {
+	*x = AlterGroupConfigsResponse{}
+	mi := &file_rustmq_v1_group_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AlterGroupConfigsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AlterGroupConfigsResponse) ProtoMessage() {}
+
+func (x *AlterGroupConfigsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_rustmq_v1_group_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AlterGroupConfigsResponse.ProtoReflect.Descriptor instead.
+func (*AlterGroupConfigsResponse) Descriptor() ([]byte, []int) {
+	return file_rustmq_v1_group_proto_rawDescGZIP(), []int{19}
+}
+
 var File_rustmq_v1_group_proto protoreflect.FileDescriptor
 
 const file_rustmq_v1_group_proto_rawDesc = "" +
@@ -971,14 +1222,33 @@ const file_rustmq_v1_group_proto_rawDesc = "" +
 	"\x15DeleteOffsetsResponse\"*\n" +
 	"\x12DeleteGroupRequest\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\tR\x05group\"\x15\n" +
-	"\x13DeleteGroupResponse2\xf4\x03\n" +
+	"\x13DeleteGroupResponse\"3\n" +
+	"\x1bDescribeGroupConfigsRequest\x12\x14\n" +
+	"\x05group\x18\x01 \x01(\tR\x05group\"P\n" +
+	"\x1cDescribeGroupConfigsResponse\x120\n" +
+	"\aconfigs\x18\x01 \x03(\v2\x16.rustmq.v1.GroupConfigR\aconfigs\"T\n" +
+	"\vGroupConfig\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value\x12\x1d\n" +
+	"\n" +
+	"is_default\x18\x03 \x01(\bR\tisDefault\"\xbe\x01\n" +
+	"\x18AlterGroupConfigsRequest\x12\x14\n" +
+	"\x05group\x18\x01 \x01(\tR\x05group\x12>\n" +
+	"\x03set\x18\x02 \x03(\v2,.rustmq.v1.AlterGroupConfigsRequest.SetEntryR\x03set\x12\x14\n" +
+	"\x05unset\x18\x03 \x03(\tR\x05unset\x1a6\n" +
+	"\bSetEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x1b\n" +
+	"\x19AlterGroupConfigsResponse2\xbd\x05\n" +
 	"\fGroupService\x12I\n" +
 	"\n" +
 	"ListGroups\x12\x1c.rustmq.v1.ListGroupsRequest\x1a\x1d.rustmq.v1.ListGroupsResponse\x12R\n" +
 	"\rDescribeGroup\x12\x1f.rustmq.v1.DescribeGroupRequest\x1a .rustmq.v1.DescribeGroupResponse\x12O\n" +
 	"\fResetOffsets\x12\x1e.rustmq.v1.ResetOffsetsRequest\x1a\x1f.rustmq.v1.ResetOffsetsResponse\x12R\n" +
 	"\rCommitOffsets\x12\x1f.rustmq.v1.CommitOffsetsRequest\x1a .rustmq.v1.CommitOffsetsResponse\x12R\n" +
-	"\rDeleteOffsets\x12\x1f.rustmq.v1.DeleteOffsetsRequest\x1a .rustmq.v1.DeleteOffsetsResponse\x12L\n" +
+	"\rDeleteOffsets\x12\x1f.rustmq.v1.DeleteOffsetsRequest\x1a .rustmq.v1.DeleteOffsetsResponse\x12g\n" +
+	"\x14DescribeGroupConfigs\x12&.rustmq.v1.DescribeGroupConfigsRequest\x1a'.rustmq.v1.DescribeGroupConfigsResponse\x12^\n" +
+	"\x11AlterGroupConfigs\x12#.rustmq.v1.AlterGroupConfigsRequest\x1a$.rustmq.v1.AlterGroupConfigsResponse\x12L\n" +
 	"\vDeleteGroup\x12\x1d.rustmq.v1.DeleteGroupRequest\x1a\x1e.rustmq.v1.DeleteGroupResponseB1Z/github.com/rustmq/rustmq/api/rustmq/v1;rustmqpbb\x06proto3"
 
 var (
@@ -993,52 +1263,64 @@ func file_rustmq_v1_group_proto_rawDescGZIP() []byte {
 	return file_rustmq_v1_group_proto_rawDescData
 }
 
-var file_rustmq_v1_group_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
+var file_rustmq_v1_group_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
 var file_rustmq_v1_group_proto_goTypes = []any{
-	(*ListGroupsRequest)(nil),     // 0: rustmq.v1.ListGroupsRequest
-	(*ListGroupsResponse)(nil),    // 1: rustmq.v1.ListGroupsResponse
-	(*GroupListing)(nil),          // 2: rustmq.v1.GroupListing
-	(*DescribeGroupRequest)(nil),  // 3: rustmq.v1.DescribeGroupRequest
-	(*DescribeGroupResponse)(nil), // 4: rustmq.v1.DescribeGroupResponse
-	(*GroupMember)(nil),           // 5: rustmq.v1.GroupMember
-	(*GroupPartition)(nil),        // 6: rustmq.v1.GroupPartition
-	(*ResetOffsetsRequest)(nil),   // 7: rustmq.v1.ResetOffsetsRequest
-	(*ResetOffsetsResponse)(nil),  // 8: rustmq.v1.ResetOffsetsResponse
-	(*CommitOffsetsRequest)(nil),  // 9: rustmq.v1.CommitOffsetsRequest
-	(*CommitOffsetsResponse)(nil), // 10: rustmq.v1.CommitOffsetsResponse
-	(*DeleteOffsetsRequest)(nil),  // 11: rustmq.v1.DeleteOffsetsRequest
-	(*DeleteOffsetsResponse)(nil), // 12: rustmq.v1.DeleteOffsetsResponse
-	(*DeleteGroupRequest)(nil),    // 13: rustmq.v1.DeleteGroupRequest
-	(*DeleteGroupResponse)(nil),   // 14: rustmq.v1.DeleteGroupResponse
-	(*TopicPartition)(nil),        // 15: rustmq.v1.TopicPartition
-	(*Position)(nil),              // 16: rustmq.v1.Position
-	(*PartitionOffset)(nil),       // 17: rustmq.v1.PartitionOffset
+	(*ListGroupsRequest)(nil),            // 0: rustmq.v1.ListGroupsRequest
+	(*ListGroupsResponse)(nil),           // 1: rustmq.v1.ListGroupsResponse
+	(*GroupListing)(nil),                 // 2: rustmq.v1.GroupListing
+	(*DescribeGroupRequest)(nil),         // 3: rustmq.v1.DescribeGroupRequest
+	(*DescribeGroupResponse)(nil),        // 4: rustmq.v1.DescribeGroupResponse
+	(*GroupMember)(nil),                  // 5: rustmq.v1.GroupMember
+	(*GroupPartition)(nil),               // 6: rustmq.v1.GroupPartition
+	(*ResetOffsetsRequest)(nil),          // 7: rustmq.v1.ResetOffsetsRequest
+	(*ResetOffsetsResponse)(nil),         // 8: rustmq.v1.ResetOffsetsResponse
+	(*CommitOffsetsRequest)(nil),         // 9: rustmq.v1.CommitOffsetsRequest
+	(*CommitOffsetsResponse)(nil),        // 10: rustmq.v1.CommitOffsetsResponse
+	(*DeleteOffsetsRequest)(nil),         // 11: rustmq.v1.DeleteOffsetsRequest
+	(*DeleteOffsetsResponse)(nil),        // 12: rustmq.v1.DeleteOffsetsResponse
+	(*DeleteGroupRequest)(nil),           // 13: rustmq.v1.DeleteGroupRequest
+	(*DeleteGroupResponse)(nil),          // 14: rustmq.v1.DeleteGroupResponse
+	(*DescribeGroupConfigsRequest)(nil),  // 15: rustmq.v1.DescribeGroupConfigsRequest
+	(*DescribeGroupConfigsResponse)(nil), // 16: rustmq.v1.DescribeGroupConfigsResponse
+	(*GroupConfig)(nil),                  // 17: rustmq.v1.GroupConfig
+	(*AlterGroupConfigsRequest)(nil),     // 18: rustmq.v1.AlterGroupConfigsRequest
+	(*AlterGroupConfigsResponse)(nil),    // 19: rustmq.v1.AlterGroupConfigsResponse
+	nil,                                  // 20: rustmq.v1.AlterGroupConfigsRequest.SetEntry
+	(*TopicPartition)(nil),               // 21: rustmq.v1.TopicPartition
+	(*Position)(nil),                     // 22: rustmq.v1.Position
+	(*PartitionOffset)(nil),              // 23: rustmq.v1.PartitionOffset
 }
 var file_rustmq_v1_group_proto_depIdxs = []int32{
 	2,  // 0: rustmq.v1.ListGroupsResponse.groups:type_name -> rustmq.v1.GroupListing
 	5,  // 1: rustmq.v1.DescribeGroupResponse.members:type_name -> rustmq.v1.GroupMember
 	6,  // 2: rustmq.v1.DescribeGroupResponse.partitions:type_name -> rustmq.v1.GroupPartition
-	15, // 3: rustmq.v1.GroupMember.assigned:type_name -> rustmq.v1.TopicPartition
-	16, // 4: rustmq.v1.ResetOffsetsRequest.position:type_name -> rustmq.v1.Position
-	17, // 5: rustmq.v1.ResetOffsetsResponse.offsets:type_name -> rustmq.v1.PartitionOffset
-	17, // 6: rustmq.v1.CommitOffsetsRequest.offsets:type_name -> rustmq.v1.PartitionOffset
-	0,  // 7: rustmq.v1.GroupService.ListGroups:input_type -> rustmq.v1.ListGroupsRequest
-	3,  // 8: rustmq.v1.GroupService.DescribeGroup:input_type -> rustmq.v1.DescribeGroupRequest
-	7,  // 9: rustmq.v1.GroupService.ResetOffsets:input_type -> rustmq.v1.ResetOffsetsRequest
-	9,  // 10: rustmq.v1.GroupService.CommitOffsets:input_type -> rustmq.v1.CommitOffsetsRequest
-	11, // 11: rustmq.v1.GroupService.DeleteOffsets:input_type -> rustmq.v1.DeleteOffsetsRequest
-	13, // 12: rustmq.v1.GroupService.DeleteGroup:input_type -> rustmq.v1.DeleteGroupRequest
-	1,  // 13: rustmq.v1.GroupService.ListGroups:output_type -> rustmq.v1.ListGroupsResponse
-	4,  // 14: rustmq.v1.GroupService.DescribeGroup:output_type -> rustmq.v1.DescribeGroupResponse
-	8,  // 15: rustmq.v1.GroupService.ResetOffsets:output_type -> rustmq.v1.ResetOffsetsResponse
-	10, // 16: rustmq.v1.GroupService.CommitOffsets:output_type -> rustmq.v1.CommitOffsetsResponse
-	12, // 17: rustmq.v1.GroupService.DeleteOffsets:output_type -> rustmq.v1.DeleteOffsetsResponse
-	14, // 18: rustmq.v1.GroupService.DeleteGroup:output_type -> rustmq.v1.DeleteGroupResponse
-	13, // [13:19] is the sub-list for method output_type
-	7,  // [7:13] is the sub-list for method input_type
-	7,  // [7:7] is the sub-list for extension type_name
-	7,  // [7:7] is the sub-list for extension extendee
-	0,  // [0:7] is the sub-list for field type_name
+	21, // 3: rustmq.v1.GroupMember.assigned:type_name -> rustmq.v1.TopicPartition
+	22, // 4: rustmq.v1.ResetOffsetsRequest.position:type_name -> rustmq.v1.Position
+	23, // 5: rustmq.v1.ResetOffsetsResponse.offsets:type_name -> rustmq.v1.PartitionOffset
+	23, // 6: rustmq.v1.CommitOffsetsRequest.offsets:type_name -> rustmq.v1.PartitionOffset
+	17, // 7: rustmq.v1.DescribeGroupConfigsResponse.configs:type_name -> rustmq.v1.GroupConfig
+	20, // 8: rustmq.v1.AlterGroupConfigsRequest.set:type_name -> rustmq.v1.AlterGroupConfigsRequest.SetEntry
+	0,  // 9: rustmq.v1.GroupService.ListGroups:input_type -> rustmq.v1.ListGroupsRequest
+	3,  // 10: rustmq.v1.GroupService.DescribeGroup:input_type -> rustmq.v1.DescribeGroupRequest
+	7,  // 11: rustmq.v1.GroupService.ResetOffsets:input_type -> rustmq.v1.ResetOffsetsRequest
+	9,  // 12: rustmq.v1.GroupService.CommitOffsets:input_type -> rustmq.v1.CommitOffsetsRequest
+	11, // 13: rustmq.v1.GroupService.DeleteOffsets:input_type -> rustmq.v1.DeleteOffsetsRequest
+	15, // 14: rustmq.v1.GroupService.DescribeGroupConfigs:input_type -> rustmq.v1.DescribeGroupConfigsRequest
+	18, // 15: rustmq.v1.GroupService.AlterGroupConfigs:input_type -> rustmq.v1.AlterGroupConfigsRequest
+	13, // 16: rustmq.v1.GroupService.DeleteGroup:input_type -> rustmq.v1.DeleteGroupRequest
+	1,  // 17: rustmq.v1.GroupService.ListGroups:output_type -> rustmq.v1.ListGroupsResponse
+	4,  // 18: rustmq.v1.GroupService.DescribeGroup:output_type -> rustmq.v1.DescribeGroupResponse
+	8,  // 19: rustmq.v1.GroupService.ResetOffsets:output_type -> rustmq.v1.ResetOffsetsResponse
+	10, // 20: rustmq.v1.GroupService.CommitOffsets:output_type -> rustmq.v1.CommitOffsetsResponse
+	12, // 21: rustmq.v1.GroupService.DeleteOffsets:output_type -> rustmq.v1.DeleteOffsetsResponse
+	16, // 22: rustmq.v1.GroupService.DescribeGroupConfigs:output_type -> rustmq.v1.DescribeGroupConfigsResponse
+	19, // 23: rustmq.v1.GroupService.AlterGroupConfigs:output_type -> rustmq.v1.AlterGroupConfigsResponse
+	14, // 24: rustmq.v1.GroupService.DeleteGroup:output_type -> rustmq.v1.DeleteGroupResponse
+	17, // [17:25] is the sub-list for method output_type
+	9,  // [9:17] is the sub-list for method input_type
+	9,  // [9:9] is the sub-list for extension type_name
+	9,  // [9:9] is the sub-list for extension extendee
+	0,  // [0:9] is the sub-list for field type_name
 }
 
 func init() { file_rustmq_v1_group_proto_init() }
@@ -1054,7 +1336,7 @@ func file_rustmq_v1_group_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_rustmq_v1_group_proto_rawDesc), len(file_rustmq_v1_group_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   15,
+			NumMessages:   21,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -50,6 +50,12 @@ const (
 	// GroupServiceDeleteOffsetsProcedure is the fully-qualified name of the GroupService's
 	// DeleteOffsets RPC.
 	GroupServiceDeleteOffsetsProcedure = "/rustmq.v1.GroupService/DeleteOffsets"
+	// GroupServiceDescribeGroupConfigsProcedure is the fully-qualified name of the GroupService's
+	// DescribeGroupConfigs RPC.
+	GroupServiceDescribeGroupConfigsProcedure = "/rustmq.v1.GroupService/DescribeGroupConfigs"
+	// GroupServiceAlterGroupConfigsProcedure is the fully-qualified name of the GroupService's
+	// AlterGroupConfigs RPC.
+	GroupServiceAlterGroupConfigsProcedure = "/rustmq.v1.GroupService/AlterGroupConfigs"
 	// GroupServiceDeleteGroupProcedure is the fully-qualified name of the GroupService's DeleteGroup
 	// RPC.
 	GroupServiceDeleteGroupProcedure = "/rustmq.v1.GroupService/DeleteGroup"
@@ -68,6 +74,11 @@ type GroupServiceClient interface {
 	CommitOffsets(context.Context, *connect.Request[v1.CommitOffsetsRequest]) (*connect.Response[v1.CommitOffsetsResponse], error)
 	// DeleteOffsets has what a group has committed for partitions of a topic forgotten. No member may subscribe to the topic.
 	DeleteOffsets(context.Context, *connect.Request[v1.DeleteOffsetsRequest]) (*connect.Response[v1.DeleteOffsetsResponse], error)
+	// DescribeGroupConfigs lists all settings of a group, by key. The group need not exist.
+	DescribeGroupConfigs(context.Context, *connect.Request[v1.DescribeGroupConfigsRequest]) (*connect.Response[v1.DescribeGroupConfigsResponse], error)
+	// AlterGroupConfigs changes settings, all or none: consumer.session.timeout.ms and consumer.heartbeat.interval.ms. The group need not exist, and keeps them when it is deleted. Errors: INVALID_CONFIG;
+	// UNSUPPORTED_VERSION below feature level 5; POLICY_VIOLATION when 10,000 groups have settings.
+	AlterGroupConfigs(context.Context, *connect.Request[v1.AlterGroupConfigsRequest]) (*connect.Response[v1.AlterGroupConfigsResponse], error)
 	// DeleteGroup has a group and all that it has committed forgotten. Errors: GROUP_ID_NOT_FOUND, NON_EMPTY_GROUP.
 	DeleteGroup(context.Context, *connect.Request[v1.DeleteGroupRequest]) (*connect.Response[v1.DeleteGroupResponse], error)
 }
@@ -113,6 +124,18 @@ func NewGroupServiceClient(httpClient connect.HTTPClient, baseURL string, opts .
 			connect.WithSchema(groupServiceMethods.ByName("DeleteOffsets")),
 			connect.WithClientOptions(opts...),
 		),
+		describeGroupConfigs: connect.NewClient[v1.DescribeGroupConfigsRequest, v1.DescribeGroupConfigsResponse](
+			httpClient,
+			baseURL+GroupServiceDescribeGroupConfigsProcedure,
+			connect.WithSchema(groupServiceMethods.ByName("DescribeGroupConfigs")),
+			connect.WithClientOptions(opts...),
+		),
+		alterGroupConfigs: connect.NewClient[v1.AlterGroupConfigsRequest, v1.AlterGroupConfigsResponse](
+			httpClient,
+			baseURL+GroupServiceAlterGroupConfigsProcedure,
+			connect.WithSchema(groupServiceMethods.ByName("AlterGroupConfigs")),
+			connect.WithClientOptions(opts...),
+		),
 		deleteGroup: connect.NewClient[v1.DeleteGroupRequest, v1.DeleteGroupResponse](
 			httpClient,
 			baseURL+GroupServiceDeleteGroupProcedure,
@@ -124,12 +147,14 @@ func NewGroupServiceClient(httpClient connect.HTTPClient, baseURL string, opts .
 
 // groupServiceClient implements GroupServiceClient.
 type groupServiceClient struct {
-	listGroups    *connect.Client[v1.ListGroupsRequest, v1.ListGroupsResponse]
-	describeGroup *connect.Client[v1.DescribeGroupRequest, v1.DescribeGroupResponse]
-	resetOffsets  *connect.Client[v1.ResetOffsetsRequest, v1.ResetOffsetsResponse]
-	commitOffsets *connect.Client[v1.CommitOffsetsRequest, v1.CommitOffsetsResponse]
-	deleteOffsets *connect.Client[v1.DeleteOffsetsRequest, v1.DeleteOffsetsResponse]
-	deleteGroup   *connect.Client[v1.DeleteGroupRequest, v1.DeleteGroupResponse]
+	listGroups           *connect.Client[v1.ListGroupsRequest, v1.ListGroupsResponse]
+	describeGroup        *connect.Client[v1.DescribeGroupRequest, v1.DescribeGroupResponse]
+	resetOffsets         *connect.Client[v1.ResetOffsetsRequest, v1.ResetOffsetsResponse]
+	commitOffsets        *connect.Client[v1.CommitOffsetsRequest, v1.CommitOffsetsResponse]
+	deleteOffsets        *connect.Client[v1.DeleteOffsetsRequest, v1.DeleteOffsetsResponse]
+	describeGroupConfigs *connect.Client[v1.DescribeGroupConfigsRequest, v1.DescribeGroupConfigsResponse]
+	alterGroupConfigs    *connect.Client[v1.AlterGroupConfigsRequest, v1.AlterGroupConfigsResponse]
+	deleteGroup          *connect.Client[v1.DeleteGroupRequest, v1.DeleteGroupResponse]
 }
 
 // ListGroups calls rustmq.v1.GroupService.ListGroups.
@@ -157,6 +182,16 @@ func (c *groupServiceClient) DeleteOffsets(ctx context.Context, req *connect.Req
 	return c.deleteOffsets.CallUnary(ctx, req)
 }
 
+// DescribeGroupConfigs calls rustmq.v1.GroupService.DescribeGroupConfigs.
+func (c *groupServiceClient) DescribeGroupConfigs(ctx context.Context, req *connect.Request[v1.DescribeGroupConfigsRequest]) (*connect.Response[v1.DescribeGroupConfigsResponse], error) {
+	return c.describeGroupConfigs.CallUnary(ctx, req)
+}
+
+// AlterGroupConfigs calls rustmq.v1.GroupService.AlterGroupConfigs.
+func (c *groupServiceClient) AlterGroupConfigs(ctx context.Context, req *connect.Request[v1.AlterGroupConfigsRequest]) (*connect.Response[v1.AlterGroupConfigsResponse], error) {
+	return c.alterGroupConfigs.CallUnary(ctx, req)
+}
+
 // DeleteGroup calls rustmq.v1.GroupService.DeleteGroup.
 func (c *groupServiceClient) DeleteGroup(ctx context.Context, req *connect.Request[v1.DeleteGroupRequest]) (*connect.Response[v1.DeleteGroupResponse], error) {
 	return c.deleteGroup.CallUnary(ctx, req)
@@ -175,6 +210,11 @@ type GroupServiceHandler interface {
 	CommitOffsets(context.Context, *connect.Request[v1.CommitOffsetsRequest]) (*connect.Response[v1.CommitOffsetsResponse], error)
 	// DeleteOffsets has what a group has committed for partitions of a topic forgotten. No member may subscribe to the topic.
 	DeleteOffsets(context.Context, *connect.Request[v1.DeleteOffsetsRequest]) (*connect.Response[v1.DeleteOffsetsResponse], error)
+	// DescribeGroupConfigs lists all settings of a group, by key. The group need not exist.
+	DescribeGroupConfigs(context.Context, *connect.Request[v1.DescribeGroupConfigsRequest]) (*connect.Response[v1.DescribeGroupConfigsResponse], error)
+	// AlterGroupConfigs changes settings, all or none: consumer.session.timeout.ms and consumer.heartbeat.interval.ms. The group need not exist, and keeps them when it is deleted. Errors: INVALID_CONFIG;
+	// UNSUPPORTED_VERSION below feature level 5; POLICY_VIOLATION when 10,000 groups have settings.
+	AlterGroupConfigs(context.Context, *connect.Request[v1.AlterGroupConfigsRequest]) (*connect.Response[v1.AlterGroupConfigsResponse], error)
 	// DeleteGroup has a group and all that it has committed forgotten. Errors: GROUP_ID_NOT_FOUND, NON_EMPTY_GROUP.
 	DeleteGroup(context.Context, *connect.Request[v1.DeleteGroupRequest]) (*connect.Response[v1.DeleteGroupResponse], error)
 }
@@ -216,6 +256,18 @@ func NewGroupServiceHandler(svc GroupServiceHandler, opts ...connect.HandlerOpti
 		connect.WithSchema(groupServiceMethods.ByName("DeleteOffsets")),
 		connect.WithHandlerOptions(opts...),
 	)
+	groupServiceDescribeGroupConfigsHandler := connect.NewUnaryHandler(
+		GroupServiceDescribeGroupConfigsProcedure,
+		svc.DescribeGroupConfigs,
+		connect.WithSchema(groupServiceMethods.ByName("DescribeGroupConfigs")),
+		connect.WithHandlerOptions(opts...),
+	)
+	groupServiceAlterGroupConfigsHandler := connect.NewUnaryHandler(
+		GroupServiceAlterGroupConfigsProcedure,
+		svc.AlterGroupConfigs,
+		connect.WithSchema(groupServiceMethods.ByName("AlterGroupConfigs")),
+		connect.WithHandlerOptions(opts...),
+	)
 	groupServiceDeleteGroupHandler := connect.NewUnaryHandler(
 		GroupServiceDeleteGroupProcedure,
 		svc.DeleteGroup,
@@ -234,6 +286,10 @@ func NewGroupServiceHandler(svc GroupServiceHandler, opts ...connect.HandlerOpti
 			groupServiceCommitOffsetsHandler.ServeHTTP(w, r)
 		case GroupServiceDeleteOffsetsProcedure:
 			groupServiceDeleteOffsetsHandler.ServeHTTP(w, r)
+		case GroupServiceDescribeGroupConfigsProcedure:
+			groupServiceDescribeGroupConfigsHandler.ServeHTTP(w, r)
+		case GroupServiceAlterGroupConfigsProcedure:
+			groupServiceAlterGroupConfigsHandler.ServeHTTP(w, r)
 		case GroupServiceDeleteGroupProcedure:
 			groupServiceDeleteGroupHandler.ServeHTTP(w, r)
 		default:
@@ -263,6 +319,14 @@ func (UnimplementedGroupServiceHandler) CommitOffsets(context.Context, *connect.
 
 func (UnimplementedGroupServiceHandler) DeleteOffsets(context.Context, *connect.Request[v1.DeleteOffsetsRequest]) (*connect.Response[v1.DeleteOffsetsResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("rustmq.v1.GroupService.DeleteOffsets is not implemented"))
+}
+
+func (UnimplementedGroupServiceHandler) DescribeGroupConfigs(context.Context, *connect.Request[v1.DescribeGroupConfigsRequest]) (*connect.Response[v1.DescribeGroupConfigsResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("rustmq.v1.GroupService.DescribeGroupConfigs is not implemented"))
+}
+
+func (UnimplementedGroupServiceHandler) AlterGroupConfigs(context.Context, *connect.Request[v1.AlterGroupConfigsRequest]) (*connect.Response[v1.AlterGroupConfigsResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("rustmq.v1.GroupService.AlterGroupConfigs is not implemented"))
 }
 
 func (UnimplementedGroupServiceHandler) DeleteGroup(context.Context, *connect.Request[v1.DeleteGroupRequest]) (*connect.Response[v1.DeleteGroupResponse], error) {
