@@ -232,6 +232,39 @@ func TestCoordinatorThatWasHeldUpPutsNobodyOut(t *testing.T) {
 	})
 }
 
+// Nor does it put out members of a group whose sessions are shorter than others.
+func TestCoordinatorThatWasHeldUpSparesHastyGroups(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFixture(t, 1)
+		var holdUp atomic.Bool
+		f.coordinate(1, func(c *coordinator.Config) {
+			image := c.Image
+			c.Image = func() *metadata.Image {
+				if holdUp.Swap(false) {
+					time.Sleep(9 * time.Second)
+				}
+				return image()
+			}
+		})
+		f.create("orders", 4)
+		f.atNewestLevel()
+		f.must(f.alterGroup("hasty", nil, sessionKey, "8000"))
+		f.must2(f.FindCoordinator(t.Context(), alice, "hasty"))
+		w, m := f.join("hasty", "m1")
+		a := w.next(t, m)
+		m.Heartbeat(&quicproto.Heartbeat{Epoch: a.Epoch, Owns: true, Owned: a.Partitions})
+		time.Sleep(time.Second)
+		holdUp.Store(true)
+		time.Sleep(10 * time.Second)
+		d, err := f.DescribeGroup(t.Context(), alice, "hasty")
+		f.must(err)
+		if len(d.Members) != 1 {
+			t.Error("it was put out")
+		}
+		m.Detach()
+	})
+}
+
 // While the log has no room nobody is answered, and so nobody is heard: nobody is put out for that.
 func TestCoordinatorWithoutRoomPutsNobodyOut(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

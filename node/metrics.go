@@ -79,7 +79,7 @@ func (n *Node) sample() *sample {
 		return s
 	}
 	s.data, s.uploader = n.dataLog.Stats(), n.uploader.Stats()
-	s.groups = n.groupSample()
+	s.groups = n.groupSample(s.now)
 	s.tailBytes, s.counters = n.partitions.tail.Used(), n.partitions.counters
 	if n.compactor != nil {
 		s.compactor = n.compactor.Stats()

@@ -88,8 +88,9 @@ type Node struct {
 	storeTrouble atomic.Pointer[error] // of the object store's check; nil, or of nil: none
 	reader       *tier.Reader
 	uploader     *tier.Uploader
-	keeper       atomic.Pointer[keeper]   // nil without the role controller, and before it is open
-	compactor    *tier.Compactor          // nil when it is turned off
+	keeper       atomic.Pointer[keeper] // nil without the role controller, and before it is open
+	compactor    *tier.Compactor        // nil when it is turned off
+	lagClock     lagClock
 	groups       *coordinator.Coordinator // nil on a node that is no broker, and on a mount
 	pressure     chan struct{}
 	broker       *broker.Broker

@@ -76,3 +76,37 @@ func (p *Partition) scanForTime(ctx context.Context, from, end mq.Offset, ts int
 	}
 	return -1, -1, res.Next, nil
 }
+
+// TimeAt is about when the first committed record at or above an offset was made, in milliseconds since 1970: the timestamp that its batch begins with. It reads one
+// batch at most: from memory, or if reads is true from where it lies else. ok is false when there is no such record, and when it would have to be read and may
+// not. A follower knows it, too. Errors as for Read, but for leadership.
+func (p *Partition) TimeAt(ctx context.Context, offset mq.Offset, reads bool) (ms int64, ok bool, err error) {
+	start, end, _, _ := p.Offsets()
+	if offset = max(offset, start); offset >= end {
+		return 0, false, nil
+	}
+	var buf ReadBuffer
+	res := ReadResult{Next: offset, End: end}
+	if !p.readTail(&res, end, 1, &buf) {
+		if !reads {
+			return 0, false, nil
+		}
+		if res, err = p.readLog(ctx, res, 1, &buf); err != nil {
+			return 0, false, err
+		}
+	}
+	for _, data := range res.Batches {
+		if len(data) == 0 {
+			continue
+		}
+		b, _, err := mq.NextBatch(data)
+		if err != nil {
+			return 0, false, mq.Wrapf(err, "partition %s: the time of offset %d", p.name(), offset)
+		}
+		if b.TimestampType() == mq.TimestampAppend {
+			return b.MaxTimestamp(), true, nil
+		}
+		return b.BaseTimestamp(), true, nil
+	}
+	return 0, false, nil
+}

@@ -59,3 +59,9 @@ func (c *Coordinator) override(name string) group.Override {
 	session, heartbeat := c.Timeouts(c.cfg.Image().GroupConfig(name))
 	return group.Override{SessionTimeout: session, HeartbeatInterval: heartbeat}
 }
+
+// heldUpAfter is how long it takes until a coordinator that could not hear its members counts as held up: a quarter of the shortest session that a member may have here.
+func (c *Coordinator) heldUpAfter() time.Duration {
+	shortest := min(c.cfg.Groups.SessionTimeout, c.cfg.Groups.MinSessionTimeout, max(c.cfg.Bounds.MinSessionTimeout, time.Second))
+	return max(shortest/4, lookEvery/2)
+}

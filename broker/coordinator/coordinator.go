@@ -44,6 +44,8 @@ type Coordinator struct {
 	wake   chan struct{} // cap 1
 	next   atomic.Int64  // when the loop looks again by itself, Unix ns; 0: at once
 	work   chan struct{} // a token for each load or trim that runs
+	buried atomic.Uint64 // rebalances of shards that are gone
+	told   atomic.Uint64 // the most rebalances that Figures gave
 	ctx    context.Context
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
@@ -155,19 +157,29 @@ func (c *Coordinator) All(ctx context.Context, request group.Request) ([]group.R
 	return all, nil
 }
 
-// Figures are those of all shards that are served here.
+// Figures are those of all shards that are served here. Rebalances are those of shards that were, too: they only grow.
 func (c *Coordinator) Figures() (total group.Figures) {
+	total.Rebalances = c.buried.Load()
 	for _, s := range c.table.Load().shards {
-		f, ok := s.figures()
-		if !ok {
+		f, serves := s.figures()
+		total.Rebalances += f.Rebalances
+		if !serves {
 			continue
 		}
 		total.Groups += f.Groups
 		total.Members += f.Members
 		total.Offsets += f.Offsets
-		total.Rebalances += f.Rebalances
 	}
-	return total
+	for { // one that is buried at this moment may be missing
+		told := c.told.Load()
+		if total.Rebalances <= told {
+			total.Rebalances = told
+			return total
+		}
+		if c.told.CompareAndSwap(told, total.Rebalances) {
+			return total
+		}
+	}
 }
 
 // rouse has the loop look again no later than at.

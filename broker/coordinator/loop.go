@@ -188,7 +188,7 @@ func (l *loop) end() {
 // judge is tick, unless the shard is held up: as long as what was decided is not replicated members get no answers, and so are not heard; nor are they while this process
 // stands still. Nobody is put out for that.
 func (h *hosted) judge(now time.Time) time.Time {
-	much := h.c.cfg.Groups.SessionTimeout / 4
+	much := h.c.heldUpAfter()
 	if !h.look.IsZero() && now.Sub(h.look) > much {
 		h.held = true
 	}

@@ -332,6 +332,9 @@ func (s *shard) bury() bool {
 	cause := s.causeOfDeath()
 	s.mu.Lock()
 	waiting, members, idle := s.waiting, s.members, !s.flushing
+	if s.serving {
+		s.c.buried.Add(s.groups.Figures().Rebalances)
+	}
 	s.waiting, s.members, s.outbox, s.serving = nil, nil, nil, false
 	s.mu.Unlock()
 	for _, done := range waiting {
@@ -343,11 +346,12 @@ func (s *shard) bury() bool {
 	return idle
 }
 
-func (s *shard) figures() (group.Figures, bool) {
+// figures are those of now, and whether the shard serves; of one that is dead and not buried yet they are its last.
+func (s *shard) figures() (f group.Figures, serves bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !s.serving || s.dead.Load() {
-		return group.Figures{}, false
+	if !s.serving {
+		return f, false
 	}
-	return s.groups.Figures(), true
+	return s.groups.Figures(), !s.dead.Load()
 }

@@ -2,6 +2,7 @@ package nodetest
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -69,6 +70,8 @@ func groupsOf(ctx context.Context, t *testing.T, c *Cluster, count int) (*client
 
 func fewPartitions(cfg *node.Config) { cfg.Groups.OffsetsPartitions = 3 }
 
+var groupKills = flag.Int("group-kills", 9, "how often a coordinator is killed during commits")
+
 // Kill the coordinators during commits, again and again: committed offsets are those acknowledged, and none ever goes back.
 func TestCommittedOffsetsSurviveKillsOfTheirCoordinators(t *testing.T) {
 	t.Parallel()
@@ -86,9 +89,9 @@ func TestCommittedOffsetsSurviveKillsOfTheirCoordinators(t *testing.T) {
 	for _, g := range groups { // with brokers away the topic of the groups' state is not made
 		until(t, "the first commits are acknowledged", func() bool { return g.acked.Load() > 0 })
 	}
-	kills := 9
+	kills := *groupKills
 	if testing.Short() {
-		kills = 3
+		kills = min(kills, 3)
 	}
 	for i := range kills {
 		before := make([]int64, len(groups))
@@ -215,17 +218,53 @@ func TestLagOfAGroupIsAMetric(t *testing.T) {
 	}
 	awaitBrokers(t, c, 1)
 	cl, _ := groupsOf(ctx, t, c, 0)
-	l := &Ledger{Topic: "orders", Partitions: 1}
-	l.Produce(ctx, cl, 50, 10)
-	if err := l.allAcked(); err != nil {
-		t.Fatal(err)
+	produce := func(count int, age time.Duration) {
+		t.Helper()
+		at := time.Now().Add(-age)
+		for range count {
+			if err := cl.ProduceSync(ctx, &client.Record{Topic: "orders", Value: []byte("v"), Timestamp: at}).FirstErr(); err != nil {
+				t.Fatal(err)
+			}
+		}
 	}
-	if err := cl.CommitOffsets(ctx, "billing", "orders", map[int32]mq.Offset{0: 20}); err != nil {
-		t.Fatal(err)
+	produce(20, 5*time.Hour)
+	produce(10, 3*time.Hour)
+	produce(20, time.Hour)
+	metrics := func(records, hours float64) {
+		t.Helper()
+		if got := c.Nodes[0].metric(t, `rustmq_group_lag_records{group="billing"}`); got != records {
+			t.Errorf("%v records behind, want %v", got, records)
+		}
+		if got := c.Nodes[0].metric(t, `rustmq_group_lag_seconds{group="billing"}`) / 3600; got < hours || got > hours+0.1 {
+			t.Errorf("%v hours behind, want %v", got, hours)
+		}
 	}
-	for name, want := range map[string]float64{`rustmq_group_lag_records{group="billing"}`: 30, "rustmq_groups": 1, "rustmq_group_members": 0, "rustmq_group_offsets": 1} {
+	commit := func(at mq.Offset) {
+		t.Helper()
+		if err := cl.CommitOffsets(ctx, "billing", "orders", map[int32]mq.Offset{0: at}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	commit(20)
+	for name, want := range map[string]float64{"rustmq_groups": 1, "rustmq_group_members": 0, "rustmq_group_offsets": 1} {
 		if got := c.Nodes[0].metric(t, name); got != want {
 			t.Errorf("%s is %v, want %v", name, got, want)
 		}
 	}
+	metrics(30, 3)
+	commit(30)
+	metrics(20, 1)
+	commit(50)
+	metrics(0, 0)
+	// What is not in memory any more is read from the log.
+	commit(3)
+	if err := c.Nodes[0].Stop(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Start(ctx); err != nil {
+		t.Fatal(err)
+	}
+	awaitBrokers(t, c, 1)
+	until(t, "the group is coordinated again", func() bool { return c.Nodes[0].metric(t, "rustmq_group_offsets") == 1 })
+	metrics(47, 5)
 }
