@@ -18,10 +18,11 @@ func (b *Broker) ListGroups(ctx context.Context, s *server.Session) (*quicproto.
 	if b.cfg.Groups == nil {
 		return resp, nil
 	}
-	all, err := b.cfg.Groups.All(ctx, &group.ListRequest{})
+	all, loading, err := b.cfg.Groups.All(ctx, &group.ListRequest{})
 	if err != nil {
 		return nil, err
 	}
+	resp.Loading = loading
 	for _, one := range all {
 		list, ok := one.(*group.ListResponse)
 		if !ok {

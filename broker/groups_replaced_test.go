@@ -180,7 +180,7 @@ func TestNothingIsToldBeforeItIsReplicated(t *testing.T) {
 	f.must(part.Lead(part.Epoch()+1, 1000, replicasOf(self, other)))
 	f.groups().Reconcile()
 	f.must(part.Acked(partitionReplica(other), part.Epoch(), logEnd(part)))
-	eventually(t, func() (*quicproto.ListGroupsResponse, error) { return f.ListGroups(t.Context(), alice) })
+	f.loaded()
 	answers := make(chan error, 2)
 	req := &quicproto.CommitOffsetsRequest{Group: "billing", Epoch: -1, Topics: []quicproto.TopicOffsets{{
 		Topic: "orders", Offsets: []quicproto.CommittedOffset{{Offset: 2}},
@@ -229,8 +229,8 @@ func BenchmarkLoadGroups(b *testing.B) {
 		f.must(part.Lead(part.Epoch()+1, 1000, replicasOf(self)))
 		groups.Reconcile()
 		for began := time.Now(); ; time.Sleep(100 * time.Microsecond) {
-			_, err := groups.All(b.Context(), &group.ListRequest{})
-			if err == nil && groups.Figures().Offsets == 100_000 {
+			_, loading, err := groups.All(b.Context(), &group.ListRequest{})
+			if err == nil && len(loading) == 0 && groups.Figures().Offsets == 100_000 {
 				break
 			}
 			if time.Since(began) > time.Minute {

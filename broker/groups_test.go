@@ -33,6 +33,18 @@ func eventually[R any](t testing.TB, ask func() (R, error)) R {
 	}
 }
 
+// loaded lists the groups once all that is coordinated here is read.
+func (f *fixture) loaded() *quicproto.ListGroupsResponse {
+	f.t.Helper()
+	return eventually(f.t, func() (*quicproto.ListGroupsResponse, error) {
+		list, err := f.ListGroups(f.t.Context(), alice)
+		if err == nil && len(list.Loading) > 0 {
+			err = mq.Errorf(mq.CoordinatorLoadInProgress, "partitions %v", list.Loading)
+		}
+		return list, err
+	})
+}
+
 // commitFor commits an offset for partitions of a topic, in order, as nobody's.
 func (f *fixture) commitFor(name, topic string, offset mq.Offset, partitions ...int32) []mq.Code {
 	f.t.Helper()
@@ -89,7 +101,7 @@ func TestGroupIsListedDescribedResetAndDeleted(t *testing.T) {
 		t.Fatal(err)
 	}
 	f.commitFor("billing", "orders", 2, 1)
-	list := eventually(t, func() (*quicproto.ListGroupsResponse, error) { return f.ListGroups(t.Context(), alice) })
+	list := f.loaded()
 	if len(list.Groups) != 1 || list.Groups[0].Group != "billing" || list.Groups[0].State != "Empty" {
 		t.Errorf("%+v", list)
 	}
@@ -215,5 +227,38 @@ func TestGroupsNeedPermission(t *testing.T) {
 	f.policy.refuses(func(op broker.Operation, r broker.Resource) bool { return r.Topic == "orders" && op == broker.OpRead })
 	if codes := f.commitFor("billing", "orders", 5, 0); !slices.Equal(codes, []mq.Code{mq.TopicAuthorizationFailed}) {
 		t.Errorf("committed for a topic that may not be read: %v", codes)
+	}
+}
+
+// TestGroupsAreListedWhileOthersLoad: a partition whose groups are not known yet hides no others, and is named.
+func TestGroupsAreListedWhileOthersLoad(t *testing.T) {
+	f := newFixture(t, 1)
+	f.coordinate(2)
+	f.create("orders", 1)
+	f.must2(f.FindCoordinator(t.Context(), alice, "billing"))
+	names := make([]string, 2) // of a group in each partition
+	for i := 0; names[0] == "" || names[1] == ""; i++ {
+		name := fmt.Sprint("group-", i)
+		names[coordinator.PartitionOf(name, 2)] = name
+	}
+	for _, name := range names {
+		f.commitFor(name, "orders", 7, 0)
+	}
+	if list := f.loaded(); len(list.Groups) != 2 {
+		t.Fatalf("%+v", list)
+	}
+	part := f.partition(mq.OffsetsTopic, 1)
+	f.must(part.Follow(part.Epoch()+1, other))
+	f.must(part.Lead(part.Epoch()+1, 1000, replicasOf(self, other))) // which does not commit: the next coordinator waits for its log
+	f.groups().Reconcile()
+	for began := time.Now(); ; time.Sleep(time.Millisecond) {
+		list, err := f.ListGroups(t.Context(), alice)
+		f.must(err)
+		if len(list.Groups) == 1 && list.Groups[0].Group == names[0] && slices.Equal(list.Loading, []int32{1}) {
+			return
+		}
+		if time.Since(began) > 20*time.Second {
+			t.Fatalf("%+v", list)
+		}
 	}
 }

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"io"
 	"slices"
@@ -86,20 +87,21 @@ func (a *app) groupList(c *cli.Context) error {
 		return err
 	}
 	return a.withClient(c, func(ctx context.Context, cl *client.Client) error {
-		groups, err := cl.ListGroups(ctx)
-		if err != nil {
-			return err
+		groups, failed := cl.ListGroups(ctx) // what is there is shown all the same
+		if failed != nil && len(groups) == 0 {
+			return failed
 		}
 		lines := []groupLine{}
 		for _, g := range groups {
 			lines = append(lines, groupLine{g.Group, g.Protocol, g.State, g.Members})
 		}
-		return a.show(c, lines, func(w io.Writer) {
+		err := a.show(c, lines, func(w io.Writer) {
 			row(w, "GROUP", "PROTOCOL", "STATE", "MEMBERS")
 			for _, l := range lines {
 				row(w, l.Group, l.Protocol, l.State, l.Members)
 			}
 		})
+		return cmp.Or(failed, err)
 	})
 }
 

@@ -32,6 +32,8 @@ type fakeBroker struct {
 	noIDs   error // what InitProducerID answers instead of an id
 	discard bool  // keep nothing: for benchmarks
 	shelf   shelf
+	// listing, if set, is what the broker says of its groups.
+	listing func() *quicproto.ListGroupsResponse
 	// coordinator, if set, coordinates groups at one of the brokers that have it.
 	coordinator *fakeCoordinator
 }

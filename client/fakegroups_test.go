@@ -46,3 +46,11 @@ func (g noGroups) DeleteOffsets(context.Context, *server.Session, *quicproto.Del
 func (g noGroups) ResetOffsets(context.Context, *server.Session, *quicproto.ResetOffsetsRequest) error {
 	return g.refuse()
 }
+
+// ListGroups implements server.Broker.
+func (f *fakeBroker) ListGroups(ctx context.Context, s *server.Session) (*quicproto.ListGroupsResponse, error) {
+	if f.listing == nil {
+		return f.noGroups.ListGroups(ctx, s)
+	}
+	return f.listing(), nil
+}

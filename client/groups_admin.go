@@ -1,11 +1,15 @@
 package client
 
 import (
+	"cmp"
 	"context"
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/rustmq/rustmq/mq"
 	"github.com/rustmq/rustmq/quicproto"
@@ -68,7 +72,11 @@ type GroupDescription struct {
 	Partitions []GroupPartition // that have a committed offset or are assigned, by topic and number
 }
 
-// ListGroups lists the consumer groups of the cluster that the client may see, by name. It asks every broker, and fails when one does not answer.
+// maxListings is how many brokers are asked for their groups at a time.
+const maxListings = 16
+
+// ListGroups lists the consumer groups of the cluster that the client may see, by name. It asks every broker, and waits until the request timeout for one that does not answer or is reading what
+// its groups have. Beside an error the list has the groups of the others: COORDINATOR_LOAD_IN_PROGRESS names a node that is still reading.
 func (c *Client) ListGroups(ctx context.Context) ([]GroupListing, error) {
 	ctx, cancel := c.bounded(ctx)
 	defer cancel()
@@ -76,18 +84,42 @@ func (c *Client) ListGroups(ctx context.Context) ([]GroupListing, error) {
 	if err != nil {
 		return nil, mq.Wrapf(err, "list groups")
 	}
+	var mu sync.Mutex
 	all := make(map[string]GroupListing)
+	var asking errgroup.Group
+	asking.SetLimit(maxListings)
 	for _, b := range m.Brokers {
+		asking.Go(func() error {
+			groups, err := c.listGroupsOf(ctx, b.ID)
+			mu.Lock()
+			defer mu.Unlock()
+			for i := range groups {
+				all[groups[i].Group] = groupListing(&groups[i])
+			}
+			return mq.Wrapf(err, "list groups of node %d", b.ID)
+		})
+	}
+	err = asking.Wait()
+	return slices.SortedFunc(maps.Values(all), func(a, b GroupListing) int { return strings.Compare(a.Group, b.Group) }), err
+}
+
+// listGroupsOf lists the groups of one node. Beside an error it has those that are known.
+func (c *Client) listGroupsOf(ctx context.Context, node mq.NodeID) (groups []quicproto.ListedGroup, err error) {
+	wait := newBackoff()
+	for {
 		var resp quicproto.ListGroupsResponse
-		err := c.insist(ctx, &quicproto.ListGroupsRequest{}, &resp, func(context.Context) (mq.NodeID, error) { return b.ID, nil })
-		if err != nil {
-			return nil, mq.Wrapf(err, "list groups of node %d", b.ID)
+		failed := c.insist(ctx, &quicproto.ListGroupsRequest{}, &resp, func(context.Context) (mq.NodeID, error) { return node, nil })
+		if failed != nil {
+			return groups, cmp.Or(err, failed)
 		}
-		for _, g := range resp.Groups {
-			all[g.Group] = groupListing(&g)
+		groups, err = resp.Groups, nil
+		if len(resp.Loading) > 0 {
+			err = mq.Errorf(mq.CoordinatorLoadInProgress, "it is reading partitions %v of %s", resp.Loading, mq.OffsetsTopic)
+		}
+		if err == nil || !sleep(ctx, wait.NextBackOff()) {
+			return groups, err
 		}
 	}
-	return slices.SortedFunc(maps.Values(all), func(a, b GroupListing) int { return strings.Compare(a.Group, b.Group) }), nil
 }
 
 // DescribeGroup tells a group's members, what they consume, and how far they have come. Errors: GROUP_ID_NOT_FOUND.

@@ -128,7 +128,11 @@ func (s *Shard) reset(r *ResetRequest) (*DoneResponse, error) {
 		}
 	}
 	if !ok {
-		g = s.make(r.Group)
+		made, err := s.make(r.Group)
+		if err != nil {
+			return nil, err
+		}
+		g = made
 	}
 	for _, t := range r.Topics {
 		for _, o := range t.Offsets {

@@ -61,3 +61,52 @@ func TestPartitionGoesToItsNextOwnerInThreeSteps(t *testing.T) {
 		t.Fatalf("%+v", b)
 	}
 }
+
+// A shard that has as many groups as it may makes no more, whoever asks, and serves those that it has.
+func TestGroupsOfAShardAreBounded(t *testing.T) {
+	cfg := DefaultConfig()
+	cfg.MaxGroups = 2
+	s, now := NewShard(cfg, nil), time.Unix(1_800_000_000, 0)
+	if err := s.Loaded(now); err != nil {
+		t.Fatal(err)
+	}
+	s.SetTopics(now, NewTopics(1, []Topic{{Name: "orders", ID: mq.TopicID{1}, Partitions: 1}}))
+	pattern := ""
+	offsets := []TopicOffsets{{Topic: "orders", Offsets: []Offset{{Offset: 1}}}}
+	requests := func(name string) map[string]Request {
+		return map[string]Request{
+			"a commit":          &CommitRequest{Group: name, Generation: NoGeneration, Topics: offsets},
+			"a reset":           &ResetRequest{Group: name, Topics: offsets},
+			"a heartbeat":       &HeartbeatRequest{Group: name, Member: "m", RebalanceTimeout: time.Minute, Topics: []string{"orders"}, Pattern: &pattern},
+			"a join of classic": &JoinRequest{Group: name, NewMember: "m", SessionTimeout: 10 * time.Second, RebalanceTimeout: time.Minute, ProtocolType: "consumer", Protocols: []ClassicProtocol{{Name: "range"}}},
+		}
+	}
+	ask := func(r Request) mq.Code {
+		t.Helper()
+		for _, reply := range s.Handle(now, 1, r).Replies {
+			if reply.Err != nil {
+				return reply.Err.Code
+			}
+		}
+		return mq.None
+	}
+	for _, name := range []string{"one", "two"} {
+		if code := ask(requests(name)["a commit"]); code != mq.None {
+			t.Fatalf("group %s: %v", name, code)
+		}
+	}
+	for what, r := range requests("three") {
+		if code := ask(r); code != mq.PolicyViolation {
+			t.Errorf("%s for one more group: %v", what, code)
+		}
+	}
+	if code := ask(requests("two")["a commit"]); code != mq.None {
+		t.Errorf("a commit of a group that is there: %v", code)
+	}
+	if code := ask(&DeleteGroupRequest{Group: "one"}); code != mq.None {
+		t.Errorf("delete: %v", code)
+	}
+	if code := ask(requests("three")["a heartbeat"]); code != mq.None {
+		t.Errorf("a group in place of another: %v", code)
+	}
+}

@@ -20,7 +20,11 @@ func (s *Shard) join(token Token, r *JoinRequest) (Response, error) {
 	case !ok && r.Member != "":
 		return nil, mq.Errorf(mq.UnknownMemberID, "group %q has no member %.80q", r.Group, r.Member)
 	case !ok:
-		g = s.make(r.Group)
+		made, err := s.make(r.Group)
+		if err != nil {
+			return nil, err
+		}
+		g = made
 	}
 	g.become(s, ProtocolClassic)
 	g.touch(s)

@@ -17,18 +17,19 @@ type Config struct {
 	// InitialRebalanceDelay is for how long the first generation of a classic group waits for more members.
 	InitialRebalanceDelay time.Duration // group.initial.rebalance.delay.ms
 
+	MaxGroups           int           // of a shard: no more are made; what a replay finds is kept
 	MaxSize             int           // members of a group; group.max.size
 	OffsetMetadataBytes int           // of the text beside a committed offset; offset.metadata.max.bytes
 	OffsetsRetention    time.Duration // after the commit and after the group became empty; offsets.retention.minutes
 	OffsetsCheck        time.Duration // how often it is looked for offsets to forget; offsets.retention.check.interval.ms
 }
 
-// DefaultConfig is Kafka's, with a bound on the size of groups.
+// DefaultConfig is Kafka's, with bounds on the number and size of groups.
 func DefaultConfig() Config {
 	return Config{
 		SessionTimeout: 45 * time.Second, HeartbeatInterval: 5 * time.Second, Assignor: AssignorUniform,
 		MinSessionTimeout: 6 * time.Second, MaxSessionTimeout: 30 * time.Minute, InitialRebalanceDelay: 3 * time.Second,
-		MaxSize: 1000, OffsetMetadataBytes: 4096, OffsetsRetention: 7 * 24 * time.Hour, OffsetsCheck: 10 * time.Minute,
+		MaxGroups: 20_000, MaxSize: 1000, OffsetMetadataBytes: 4096, OffsetsRetention: 7 * 24 * time.Hour, OffsetsCheck: 10 * time.Minute,
 	}
 }
 

@@ -117,7 +117,10 @@ func (s *Shard) consumerGroup(r *HeartbeatRequest) (*group, error) {
 		}
 		return g, nil
 	}
-	g = s.make(r.Group)
+	g, err := s.make(r.Group)
+	if err != nil {
+		return nil, err
+	}
 	g.become(s, ProtocolConsumer)
 	return g, nil
 }

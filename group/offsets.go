@@ -102,7 +102,11 @@ func (s *Shard) commit(r *CommitRequest) (*CommitResponse, error) {
 		return nil, err
 	}
 	if !ok {
-		g = s.make(r.Group)
+		made, err := s.make(r.Group)
+		if err != nil {
+			return nil, err
+		}
+		g = made
 	}
 	response := &CommitResponse{Topics: make([][]mq.Code, len(r.Topics))}
 	for i, t := range r.Topics {

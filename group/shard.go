@@ -241,16 +241,21 @@ func (s *Shard) named(id string) (*group, bool) {
 	return g, ok
 }
 
-// make gives the group of a name, and makes it when there is none. What is made and has nothing to keep at the end of the call is gone then.
-func (s *Shard) make(id string) *group {
+// make gives the group of a name, and makes it when there is none. What is made and has nothing to keep at the end of the call is gone then. POLICY_VIOLATION
+// when there are as many as there may be.
+func (s *Shard) make(id string) (*group, error) {
 	g := s.groups[id]
 	if g == nil {
+		if len(s.groups) >= s.cfg.MaxGroups {
+			return nil, mq.Errorf(mq.PolicyViolation, "group %.80q is not made: its coordinator has %d groups, as many as groups.max_groups allows: delete some that nobody needs",
+				id, len(s.groups))
+		}
 		g = newGroup(id)
 		g.emptySince = s.now.UnixMilli()
 		s.groups[id] = g
 		g.touch(s)
 	}
-	return g
+	return g, nil
 }
 
 // forget takes a group away, with all that is known of it.

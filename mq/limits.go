@@ -61,6 +61,11 @@ const (
 	// of each of the group's records. Kafka has no limit of its own.
 	MaxGroupIDBytes = 1024
 
+	// MaxGroupsPerPartition is the most groups that groups.max_groups allows in
+	// one partition of the groups' topic: they are all in its coordinator's
+	// memory, a kilobyte or so each, and are gone through at times.
+	MaxGroupsPerPartition = 1_000_000
+
 	// MaxMemberIDBytes is the longest id of a group's member, of a static
 	// member's instance, a client id, host or rack: a client id and a UUID, with room.
 	MaxMemberIDBytes = 1024

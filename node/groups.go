@@ -17,6 +17,7 @@ type GroupsConfig struct {
 	HeartbeatInterval time.Duration `koanf:"heartbeat_interval" doc:"How often a member with Kafka's consumer protocol is told to heartbeat. One with the native protocol need not: its connection is heard."`
 	Assignor          string        `koanf:"assignor"           doc:"How partitions are assigned where no member of a group says: uniform (as even as can be, moving as few as can be) or range (topic by topic)."`
 	MaxSize           int           `koanf:"max_size"           doc:"Members of one group."`
+	MaxGroups         int           `koanf:"max_groups"         doc:"Groups in one partition of __consumer_offsets: others are refused with POLICY_VIOLATION. Those that are there stay."`
 	OffsetsRetention  time.Duration `koanf:"offsets_retention"  doc:"How long committed offsets are kept when their group has no members any more, or none that wants the topic."`
 
 	ConsumerMinSessionTimeout    time.Duration `koanf:"consumer_min_session_timeout"    doc:"Shortest consumer.session.timeout.ms that a group may be given for itself (rustmq group alter)."`
@@ -32,7 +33,7 @@ type GroupsConfig struct {
 func defaultGroups() GroupsConfig {
 	d := consumers.DefaultConfig()
 	return GroupsConfig{
-		OffsetsPartitions: 50, SessionTimeout: d.SessionTimeout, HeartbeatInterval: d.HeartbeatInterval, Assignor: d.Assignor, MaxSize: d.MaxSize,
+		OffsetsPartitions: 50, SessionTimeout: d.SessionTimeout, HeartbeatInterval: d.HeartbeatInterval, Assignor: d.Assignor, MaxSize: d.MaxSize, MaxGroups: d.MaxGroups,
 		OffsetsRetention: d.OffsetsRetention, MinSessionTimeout: d.MinSessionTimeout, MaxSessionTimeout: d.MaxSessionTimeout,
 		InitialRebalanceDelay: d.InitialRebalanceDelay, ConsumerMinSessionTimeout: d.MinSessionTimeout, ConsumerMaxSessionTimeout: d.MaxSessionTimeout,
 		ConsumerMinHeartbeatInterval: time.Second, ConsumerMaxHeartbeatInterval: time.Minute,
@@ -44,7 +45,7 @@ func (c *GroupsConfig) shards() consumers.Config {
 	d := consumers.DefaultConfig()
 	d.SessionTimeout, d.HeartbeatInterval, d.Assignor, d.MaxSize = c.SessionTimeout, c.HeartbeatInterval, c.Assignor, c.MaxSize
 	d.OffsetsRetention, d.MinSessionTimeout, d.MaxSessionTimeout = c.OffsetsRetention, c.MinSessionTimeout, c.MaxSessionTimeout
-	d.InitialRebalanceDelay = c.InitialRebalanceDelay
+	d.InitialRebalanceDelay, d.MaxGroups = c.InitialRebalanceDelay, c.MaxGroups
 	return d
 }
 
@@ -63,6 +64,7 @@ func (c *GroupsConfig) validate() error {
 		between("groups.heartbeat_interval", c.HeartbeatInterval, 100*time.Millisecond, c.SessionTimeout/2),
 		oneOf("groups.assignor", c.Assignor, consumers.AssignorUniform, consumers.AssignorRange),
 		countBetween("groups.max_size", c.MaxSize, 1, mq.MaxGroupSize),
+		countBetween("groups.max_groups", c.MaxGroups, 1, mq.MaxGroupsPerPartition),
 		between("groups.offsets_retention", c.OffsetsRetention, time.Minute, 10*365*24*time.Hour),
 		between("groups.consumer_min_session_timeout", c.ConsumerMinSessionTimeout, time.Second, c.ConsumerMaxSessionTimeout),
 		between("groups.consumer_max_session_timeout", c.ConsumerMaxSessionTimeout, time.Second, time.Hour),

@@ -127,7 +127,7 @@
 //	10 FindCoordinator zero u8 | group text -> partition i32 | node i32 | leader epoch i32
 //	11 CommitOffsets   zero u8 | group text | member text | instance text | epoch i32 | list of topic offsets -> list of list of code
 //	12 FetchOffsets    flags u8: 1 all | group text | member text | epoch i32 | list of topic partitions -> list of topic offsets
-//	13 ListGroups      zero u8 -> list of listed group
+//	13 ListGroups      zero u8 -> list of listed group | list of loading partition i32
 //	14 DescribeGroup   zero u8 | group text -> listed group | epoch i32 | assignor text | list of group member | list of group partition
 //	15 DeleteGroup     zero u8 | group text -> (empty)
 //	16 DeleteOffsets   zero u8 | group text | list of topic partitions -> list of code

@@ -107,7 +107,7 @@ func sampleBodies() []Body {
 		&FetchOffsetsRequest{All: true, Group: "billing", Member: "m1", Epoch: 3, Topics: indexes},
 		&FetchOffsetsResponse{Topics: offsets},
 		&ListGroupsRequest{},
-		&ListGroupsResponse{Groups: []ListedGroup{listed}},
+		&ListGroupsResponse{Groups: []ListedGroup{listed}, Loading: []int32{3, 7}},
 		&DescribeGroupRequest{Group: "billing"},
 		&DescribeGroupResponse{
 			ListedGroup: listed, Epoch: 6, Assignor: "range",

@@ -158,6 +158,18 @@ type Assignment struct {
 // Type implements Frame.
 func (*Assignment) Type() Type { return TypeAssignment }
 
+// PayloadSize is how many bytes the payload has. More than the type's MaxPayload cannot be sent.
+func (f *Assignment) PayloadSize() int {
+	n := 1 + 4
+	if f.Changed {
+		n += 4
+		for i := range f.Partitions {
+			n += groupPartitionsMinSize + min(len(f.Partitions[i].Topic), MaxTopicName) + 4*len(f.Partitions[i].Partitions)
+		}
+	}
+	return n
+}
+
 // AppendTo implements Frame.
 func (f *Assignment) AppendTo(dst []byte) []byte {
 	flags := uint8(0)

@@ -42,7 +42,8 @@ func (d *decoder) listedGroup() ListedGroup {
 
 // ListGroupsResponse has the groups that the node coordinates, by name.
 type ListGroupsResponse struct {
-	Groups []ListedGroup
+	Groups  []ListedGroup
+	Loading []int32 // partitions of the groups' topic that the node leads and is not done reading: their groups are not among Groups
 }
 
 // AppendTo implements Body.
@@ -51,13 +52,13 @@ func (m *ListGroupsResponse) AppendTo(dst []byte) []byte {
 	for i := range m.Groups {
 		dst = m.Groups[i].append(dst)
 	}
-	return dst
+	return appendIndexes(dst, m.Loading)
 }
 
 // Decode implements Body.
 func (m *ListGroupsResponse) Decode(body []byte) error {
 	d := decoder{frame: "ListGroupsResponse", rest: body}
-	m.Groups = decodeList(&d, listedGroupMinSize, (*decoder).listedGroup)
+	m.Groups, m.Loading = decodeList(&d, listedGroupMinSize, (*decoder).listedGroup), d.indexes()
 	return d.end()
 }
 

@@ -144,17 +144,32 @@ func (c *Coordinator) Do(ctx context.Context, name string, request group.Request
 	return s.do(ctx, name, request)
 }
 
-// All has each shard of this node handle a request, and gives the answers. CoordinatorLoadInProgress while one of them is being loaded.
-func (c *Coordinator) All(ctx context.Context, request group.Request) ([]group.Response, error) {
-	var all []group.Response
-	for _, s := range c.table.Load().shards {
-		response, err := s.do(ctx, "", request)
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, response)
+// All has each shard of this node handle a request, and gives the answers; and the partitions that this node leads and that do not answer because they are being read.
+func (c *Coordinator) All(ctx context.Context, request group.Request) (all []group.Response, loading []int32, err error) {
+	t := c.cfg.Image().TopicByName(mq.OffsetsTopic)
+	if t == nil {
+		return nil, nil, nil
 	}
-	return all, nil
+	table := c.table.Load()
+	for index := range t.Partitions() {
+		s := table.shards[index]
+		if s == nil || table.topic != t.ID {
+			if t.Partition(index).Leader == c.cfg.Node {
+				loading = append(loading, index)
+			}
+			continue
+		}
+		response, err := s.do(ctx, "", request)
+		switch code := mq.CodeOf(err); {
+		case code == mq.None:
+			all = append(all, response)
+		case code == mq.RequestTimedOut:
+			return nil, nil, err
+		case t.Partition(index).Leader == c.cfg.Node: // it is loading, or is thrown away and will be
+			loading = append(loading, index)
+		}
+	}
+	return all, loading, nil
 }
 
 // Figures are those of all shards that are served here. Rebalances are those of shards that were, too: they only grow.

@@ -36,6 +36,9 @@ func (g *groupStream) Assigned(a *quicproto.Assignment) {
 		a = &quicproto.Assignment{Epoch: a.Epoch, Changed: true, Partitions: g.next.Partitions}
 	}
 	g.next = a
+	if most := a.Type().MaxPayload(); a.PayloadSize() > most && g.ended == nil {
+		g.ended = mq.Errorf(mq.MessageTooLarge, "the member is assigned more partitions than the %d bytes of a message can name: have more members, or subscribe to fewer topics", most)
+	}
 	g.mu.Unlock()
 	signal(g.wake)
 }

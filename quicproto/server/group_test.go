@@ -3,6 +3,7 @@ package server_test
 import (
 	"errors"
 	"io"
+	"strings"
 	"testing"
 	"time"
 
@@ -165,4 +166,23 @@ func TestEveryRequestAboutGroupsReachesTheBroker(t *testing.T) {
 	if err := c.request(&quicproto.ResetOffsetsRequest{Group: "g"}, nil); mq.CodeOf(err) != mq.NonEmptyGroup {
 		t.Errorf("reset: %v", err)
 	}
+}
+
+// What does not fit into a message is refused by a name, and the session goes on.
+func TestAssignmentThatIsTooLargeEndsTheMemberClearly(t *testing.T) {
+	f := start(t, server.Limits{})
+	c := f.dial(t)
+	s, m := openGroup(f, c)
+	recv[*quicproto.Assignment](s)
+	with := <-m.opened
+	large := &quicproto.Assignment{Epoch: 2, Changed: true, Partitions: []quicproto.GroupPartitions{{Topic: "orders", Partitions: make([]int32, 1<<18)}}}
+	if got := len(large.AppendTo(nil)); got != large.PayloadSize() || got <= large.Type().MaxPayload() {
+		t.Fatalf("a payload of %d bytes, said to have %d", got, large.PayloadSize())
+	}
+	with.watcher.Assigned(large)
+	if e := recv[*quicproto.Close](s); e.Code != mq.MessageTooLarge || !strings.Contains(e.Msg, "more members") {
+		t.Errorf("%+v", e)
+	}
+	var list quicproto.ListGroupsResponse
+	must(t, c.request(&quicproto.ListGroupsRequest{}, &list))
 }
