@@ -35,6 +35,10 @@
 //
 // At the end all replicas must be in sync and the same, and every node must run.
 //
+// RunGroup has a consumer group under the same harm, while partitions are added. Its members join, leave, die, and stand still for longer than their session: their network does, while they go on with what they have,
+// so that what they commit comes when others have their partitions. groupLedger says what must not be: a commit that counts of who had lost the partition, a committed offset that
+// goes back, a record that nobody consumed; and where nobody comes to harm, one that was consumed twice.
+//
 // # Invariants
 //
 //   - What is done to a cluster breaks no promise of it: at most one disk is lost in a run, and everything else is healed in the end. So whatever is found
@@ -44,5 +48,5 @@
 //
 // # What it does not do
 //
-// It measures nothing. It does not move partitions or delete topics, and makes no use of transactions, groups, pipelines or the Kafka protocol.
+// It measures nothing. It does not move partitions or delete topics, and makes no use of transactions, pipelines or the Kafka protocol.
 package sim
