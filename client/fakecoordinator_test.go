@@ -192,6 +192,9 @@ func (m *fakeGroupMember) Heartbeat(h *quicproto.Heartbeat) {
 		return
 	}
 	m.noted = h.Epoch
+	if h.Subscribes {
+		m.say.Topics, m.say.Pattern, m.say.Assignor = append([]string{}, h.Subscription.Topics...), &h.Subscription.Pattern, &h.Subscription.Assignor
+	}
 	if h.Owns {
 		m.say.Owned = owned(h.Owned)
 	}

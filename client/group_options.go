@@ -105,6 +105,34 @@ func TopicPattern(pattern string) ConsumerOption {
 	}
 }
 
+// Subscribe has a member of a group subscribe to other topics from now on: those with these names, and with a pattern that is not empty those that match it, as of [Topics] and
+// [TopicPattern]; what it had subscribed to before counts no more. It does not wait: partitions are revoked and assigned as ever, while the application asks for records. INVALID_REQUEST for one that is no
+// member of a group, INVALID_CONFIG for nothing to subscribe to; a topic that the client may not know of ends the membership with TOPIC_AUTHORIZATION_FAILED.
+func (k *Consumer) Subscribe(topics []string, pattern string) error {
+	m := k.member
+	if m == nil {
+		return mq.Errorf(mq.InvalidRequest, "subscribe: the consumer is no member of a group")
+	}
+	wanted := consumerConfig{group: &groupConfig{name: m.cfg.name}}
+	opts := []ConsumerOption{Topics(topics...)}
+	if pattern != "" {
+		opts = append(opts, TopicPattern(pattern))
+	}
+	for _, opt := range opts {
+		if err := opt(&wanted); err != nil {
+			return err
+		}
+	}
+	if err := wanted.checkGroup(); err != nil {
+		return err
+	}
+	k.mu.Lock()
+	m.cfg.topics, m.cfg.pattern, m.wants = wanted.group.topics, wanted.group.pattern, true
+	k.mu.Unlock()
+	m.kick()
+	return nil
+}
+
 // InstanceID makes the member a static one: when it is closed its partitions stay its own until the group's session timeout (45 s by default) is over, and
 // whoever joins under the same instance id by then gets them without any rebalance. One instance at a time: a second one waits until the first has left. At most 1,024 bytes.
 func InstanceID(id string) ConsumerOption {

@@ -87,6 +87,8 @@ func serveHostile(s *quic.Stream, broker *fakeBroker, misbehave func(*quic.Strea
 			body, _ = broker.Metadata(context.Background(), nil, req)
 		case *quicproto.InitProducerIDRequest:
 			body, _ = broker.InitProducerID(context.Background(), nil, req)
+		case *quicproto.FindCoordinatorRequest:
+			body = &quicproto.FindCoordinatorResponse{Node: 1, LeaderEpoch: 1}
 		default:
 			return
 		}

@@ -55,6 +55,7 @@ type member struct {
 	changed chan struct{}    // closed, and made anew, when sess, epoch or claims have changed
 	noted   bool             // the coordinator has to be told that the last Assignment is noted
 	owns    bool             // and what is owned
+	wants   bool             // and what is subscribed to
 
 	pending    *commits // to be sent next
 	committing bool     // a goroutine commits
@@ -287,13 +288,13 @@ func (m *member) attached(sess *session) bool {
 func (m *member) open() *quicproto.OpenGroup {
 	m.k.mu.Lock()
 	defer m.k.mu.Unlock()
-	m.noted, m.owns = false, false
+	m.noted, m.owns, m.wants = false, false, false
 	if m.leaving {
 		m.kick()
 	}
 	open := &quicproto.OpenGroup{
 		Epoch: m.epoch, Rebalance: m.cfg.rebalance, Group: m.cfg.name, Member: m.id, Instance: m.cfg.instance, Rack: m.k.c.cfg.rack,
-		Subscription: quicproto.Subscription{Topics: m.cfg.topics, Pattern: m.cfg.pattern, Assignor: m.cfg.assignor},
+		Subscription: m.subscription(),
 	}
 	if m.epoch > 0 {
 		open.Owned = m.owned()
@@ -308,15 +309,23 @@ func (m *member) words() (*quicproto.Heartbeat, bool) {
 	if m.leaving {
 		return nil, true
 	}
-	if !m.noted && !m.owns || m.sess == nil {
+	if !m.noted && !m.owns && !m.wants || m.sess == nil {
 		return nil, false // without an answer yet the answer to that will be followed by everything
 	}
-	beat := &quicproto.Heartbeat{Epoch: m.epoch, Owns: m.owns}
+	beat := &quicproto.Heartbeat{Epoch: m.epoch, Owns: m.owns, Subscribes: m.wants}
+	if m.wants {
+		beat.Subscription = m.subscription()
+	}
 	if m.owns {
 		beat.Owned = m.owned()
 	}
-	m.noted, m.owns = false, false
+	m.noted, m.owns, m.wants = false, false, false
 	return beat, false
+}
+
+// subscription is what the member wants. The mutex is held.
+func (m *member) subscription() quicproto.Subscription {
+	return quicproto.Subscription{Topics: m.cfg.topics, Pattern: m.cfg.pattern, Assignor: m.cfg.assignor}
 }
 
 // read takes one frame.

@@ -64,6 +64,8 @@ type config struct {
 	transport      TransportKind
 	dialTCP        DialStream // nil for the machine's
 	simulated      bool       // listen was replaced
+	inject         func(context.Context, HeaderCarrier)
+	extract        func(context.Context, HeaderCarrier) context.Context
 	dialTimeout    time.Duration
 	requestTimeout time.Duration
 	idleTimeout    time.Duration

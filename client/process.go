@@ -194,14 +194,15 @@ func (p *progress) begin(from mq.Offset) *unit {
 // one has one record handled.
 func (r *processing) one(ctx context.Context, u *unit, rec *Record) error {
 	var out []*Record
+	of := r.c.RecordContext(ctx, rec)
 	attempts, err := r.Poison.try(ctx, func() (err error) {
-		out, err = r.Handle.record(ctx, rec)
+		out, err = r.Handle.record(of, rec)
 		return err
 	})
 	if err != nil {
 		return r.poisoned(ctx, u, rec, attempts, err)
 	}
-	r.produce(ctx, u, out)
+	r.produce(of, u, out)
 	return nil
 }
 

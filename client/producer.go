@@ -48,6 +48,9 @@ func (c *Client) produce(ctx context.Context, rec *Record, to outcome, wait bool
 	if err != nil {
 		return &PartitionError{Topic: rec.Topic, Partition: -1, Err: err}
 	}
+	if c.cfg.inject != nil {
+		c.cfg.inject(ctx, HeaderCarrier{rec})
+	}
 	rec.stay = stayUnknown
 	i := t.pick(rec, len(parts))
 	if i < 0 || i >= len(parts) {
