@@ -22,7 +22,7 @@ type Delta struct {
 	Controllers []*Controller
 	// RemovedControllers as they were.
 	RemovedControllers []*Controller
-	// Groups that set something else for themselves than they did, as they are now: those that set nothing any more have no Overrides.
+	// Groups that set something else for themselves than they did, as they are now: those that set nothing any more have no Overrides, and come first.
 	Groups []*GroupConfig
 	// Cluster says that the id, feature level or defaults of the cluster changed.
 	Cluster bool
@@ -120,7 +120,12 @@ func (d *Delta) diffGroups() {
 			d.Groups = append(d.Groups, after)
 		}
 	})
-	slices.SortFunc(d.Groups, func(a, b *GroupConfig) int { return cmp.Compare(a.Group, b.Group) })
+	slices.SortFunc(d.Groups, func(a, b *GroupConfig) int {
+		if sets := len(b.Overrides) > 0; sets != (len(a.Overrides) > 0) { // who takes over one after the other has never more than there may be
+			return cmp.Compare(len(a.Overrides), len(b.Overrides))
+		}
+		return cmp.Compare(a.Group, b.Group)
+	})
 }
 
 func (b *Broker) equal(o *Broker) bool {

@@ -65,7 +65,13 @@ func TestGroupsWithSettingsAreBounded(t *testing.T) {
 	if n := b.store.Image().groups.len(); n != MaxGroupConfigs {
 		t.Errorf("%d groups have settings", n)
 	}
-	got, _ := transfer(t, NewImageReader(nil), nil, b.store.Image()) // more than a page
+	reader, before := NewImageReader(nil), b.store.Image()
+	got, _ := transfer(t, reader, nil, before) // more than a page
+	checkSame(t, got, before)
+	// What follows makes room and takes it, and the name of what came is before that of what went.
+	b.must(groupCommand("one more", sessionKey, ""))
+	b.must(groupCommand("another", sessionKey, "9000"))
+	got, _ = transfer(t, reader, before, b.store.Image())
 	checkSame(t, got, b.store.Image())
 }
 
