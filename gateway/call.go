@@ -23,9 +23,11 @@ type call struct {
 	code      mq.Code // how it ended, as far as it is known
 	held      int64   // bytes of the request that are counted
 	consumes  bool    // it is counted as a consumer
+	endless   bool    // it is a stream of requests: another may be long in coming, but not in coming whole
 
 	mu      sync.Mutex
 	over    bool
+	parted  bool   // it is being ended
 	parting func() // ends it in order; nil where it ends by itself
 }
 
@@ -65,29 +67,29 @@ func (g *Gateway) gate(ctx context.Context, spec connect.Spec, _ connect.Peer, _
 		c.code = mq.CodeOf(err)
 		return ctx, connectError(ctx, err)
 	}
-	deadline := time.Time{}
+	c.endless = spec.StreamType&connect.StreamTypeClient != 0
+	var read, write time.Time
+	if !c.endless {
+		read = time.Now().Add(g.limits.CallTime)
+	}
 	if spec.StreamType == connect.StreamTypeUnary {
-		deadline = time.Now().Add(g.limits.CallTime)
+		write = read.Add(g.limits.CallTime + answerTime)
 	}
-	// A connection that takes no deadline is one of a test.
-	_ = c.control.SetReadDeadline(deadline)
-	if !deadline.IsZero() {
-		deadline = deadline.Add(g.limits.CallTime + answerTime)
-	}
-	_ = c.control.SetWriteDeadline(deadline)
+	c.readUntil(read)
+	_ = c.control.SetWriteDeadline(write)
 	return ctx, nil
 }
 
-// enter counts a call, or says why it is refused.
+// enter counts a call, or says why it is refused. Once the node is being stopped it counts none: somebody waits for those that it did.
 func (g *Gateway) enter(c *call) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	if g.stopping {
+		return errStopping
+	}
 	g.wg.Add(1)
 	g.calls[c] = struct{}{}
-	switch {
-	case g.stopping:
-		return errStopping
-	case len(g.calls) > g.limits.Calls:
+	if len(g.calls) > g.limits.Calls {
 		return mq.Errorf(mq.TooManyRequests, "%d calls are under way here", g.limits.Calls)
 	}
 	return nil
@@ -103,9 +105,11 @@ func (g *Gateway) leave(c *call) {
 	}
 	g.stats.ended(c.procedure, c.code)
 	g.mu.Lock()
-	delete(g.calls, c)
-	g.mu.Unlock()
-	g.wg.Done()
+	defer g.mu.Unlock()
+	if _, counted := g.calls[c]; counted {
+		delete(g.calls, c)
+		g.wg.Done()
+	}
 }
 
 // hold counts bytes until settle; false if there is no room for them.
@@ -124,12 +128,37 @@ func (c *call) settle() {
 	c.held = 0
 }
 
+// taken says of a stream that a request is there as a whole: it is not counted any more, and what else comes may take its time.
+func (c *call) taken() {
+	c.settle()
+	c.readUntil(time.Time{})
+}
+
+// readUntil sets by when what is being read has to come, if the call is not being ended. A connection that takes no deadline is one of a test.
+func (c *call) readUntil(t time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.parted {
+		_ = c.control.SetReadDeadline(t)
+	}
+}
+
+// late is why nothing is read any more.
+func (c *call) late() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.parted {
+		return errStopping
+	}
+	return mq.Errorf(mq.RequestTimedOut, "the rest of a request did not come within %v", c.g.limits.CallTime)
+}
+
 // onParting says how the call ends in order when the node is being stopped: at once, if it is already.
 func (c *call) onParting(end func()) {
 	c.g.mu.Lock()
 	stopping := c.g.stopping
 	c.mu.Lock()
-	c.parting = end
+	c.parting, c.parted = end, c.parted || stopping
 	c.mu.Unlock()
 	c.g.mu.Unlock()
 	if stopping {
@@ -142,6 +171,7 @@ func (c *call) part() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if !c.over && c.parting != nil {
+		c.parted = true
 		c.parting()
 	}
 }
@@ -153,6 +183,7 @@ func (c *call) kill() {
 	if c.over {
 		return
 	}
+	c.parted = true
 	c.cancel(errStopping)
 	past := time.Now()
 	_ = c.control.SetReadDeadline(past)
@@ -168,7 +199,11 @@ type intake struct {
 // Read implements io.Reader.
 func (i *intake) Read(p []byte) (int, error) {
 	n, err := i.ReadCloser.Read(p)
-	if c := i.call; !c.hold(n) {
+	c := i.call
+	if c.endless && c.held == 0 && n > 0 {
+		c.readUntil(time.Now().Add(c.g.limits.CallTime))
+	}
+	if !c.hold(n) {
 		c.code = mq.TooManyRequests
 		return 0, connectError(context.Background(), mq.Errorf(mq.TooManyRequests, "requests of %d bytes are being read here", c.g.limits.RequestBytes))
 	}

@@ -46,6 +46,7 @@ type progress struct {
 // Consume implements the service.
 func (s consuming) Consume(ctx context.Context, req *connect.Request[rustmqpb.ConsumeRequest], out *connect.ServerStream[rustmqpb.ConsumeResponse]) error {
 	c := callOf(ctx)
+	c.taken()
 	c.onParting(func() {
 		c.cancel(errStopping)
 		_ = c.control.SetWriteDeadline(time.Now().Add(partingTime))

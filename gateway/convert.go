@@ -112,9 +112,20 @@ func present(b []byte) []byte {
 	return b
 }
 
+// timestamp is t, or the nearest that protobuf has: what others wrote may be of any year, above all where they took another unit for milliseconds.
+func timestamp(t time.Time) *timestamppb.Timestamp {
+	switch out := timestamppb.New(t); {
+	case out.IsValid():
+		return out
+	case t.Before(time.Unix(0, 0)):
+		return timestamppb.New(time.Date(1, 1, 1, 0, 0, 0, 0, time.UTC))
+	}
+	return timestamppb.New(time.Date(9999, 12, 31, 23, 59, 59, int(999*time.Millisecond), time.UTC))
+}
+
 // consumed is a record that was read.
 func consumed(r *client.Record, asText bool) *rustmqpb.ConsumedRecord {
-	out := &rustmqpb.ConsumedRecord{Offset: int64(r.Offset), Timestamp: timestamppb.New(r.Timestamp), LeaderEpoch: int32(r.LeaderEpoch)}
+	out := &rustmqpb.ConsumedRecord{Offset: int64(r.Offset), Timestamp: timestamp(r.Timestamp), LeaderEpoch: int32(r.LeaderEpoch)}
 	switch {
 	case r.Key == nil:
 	case asText && utf8.Valid(r.Key):

@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 	"unicode/utf8"
 
 	"connectrpc.com/connect"
@@ -59,6 +61,19 @@ func TestEndOfTheNodeIsTheReason(t *testing.T) {
 	}
 	if connectError(ctx, nil) != nil {
 		t.Error("no error became one")
+	}
+}
+
+// TestAnyTimestampIsSent: a log has whatever producers wrote, protobuf takes the years from 1 to 9999, and JSON fails for others.
+func TestAnyTimestampIsSent(t *testing.T) {
+	for _, ms := range []int64{0, -1, 1_764_000_000_000, 1_764_000_000_000_000_000, math.MaxInt64, math.MinInt64} {
+		rec := consumed(&client.Record{Timestamp: time.UnixMilli(ms)}, false)
+		if _, err := (jsonCodec{"json"}).Marshal(rec); err != nil {
+			t.Errorf("%d ms: %v", ms, err)
+		}
+		if got := rec.GetTimestamp().AsTime(); max(ms, -ms) < 1<<47 && ms > math.MinInt64 && got.UnixMilli() != ms || (ms < 0) != (got.UnixMilli() < 0) {
+			t.Errorf("%d ms became %v", ms, got)
+		}
 	}
 }
 

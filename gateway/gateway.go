@@ -92,18 +92,19 @@ func readMax(spec connect.Spec) []connect.HandlerOption {
 	return []connect.HandlerOption{connect.WithReadMaxBytes(limit)}
 }
 
-// Services are the handlers of all services by the path that each begins with. Requests of other origins, which only browsers send, are refused.
+// Services are the handlers of all services by the path that each begins with. Requests of pages that browsers show are refused but for those of the same address.
 func (g *Gateway) Services() map[string]http.Handler {
 	options := []connect.HandlerOption{
 		connect.WithRequestGate(g.gate), connect.WithInterceptors(outcome{g.limits.CallTime}), connect.WithConditionalHandlerOptions(readMax),
 		connect.WithCompression("gzip", nil, nil), // a small request could become a large one
+		connect.WithCodec(protoCodec{}),
 	}
 	for _, codec := range jsonCodecs() {
 		options = append(options, connect.WithCodec(codec))
 	}
 	services := make(map[string]http.Handler)
 	add := func(path string, h http.Handler) {
-		services[path] = http.NewCrossOriginProtection().Handler(g.serve(h))
+		services[path] = refuseBrowsers(g.serve(h))
 	}
 	add(rustmqpbconnect.NewProduceServiceHandler(producing{g}, options...))
 	add(rustmqpbconnect.NewConsumeServiceHandler(consuming{g}, options...))

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"slices"
 	"strings"
@@ -394,22 +395,43 @@ func TestJSONOverHTTP1IsWhatCurlSends(t *testing.T) {
 	}
 }
 
-// TestPagesOfOthersCannotUseABrowser: a page of another origin gets nothing.
+// TestPagesOfOthersCannotUseABrowser: a page of another origin gets nothing, nor does one whose name was made to point here after it was loaded. Who is no browser may use names.
 func TestPagesOfOthersCannotUseABrowser(t *testing.T) {
 	n := startNode(t)
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url(n)+"/rustmq.v1.TopicService/ListTopics", strings.NewReader(`{}`))
+	_, port, err := net.SplitHostPort(n.AdminAddr().String())
 	if err != nil {
 		t.Fatal(err)
 	}
-	req.Header.Set("Content-Type", "application/json")
-	req.Header.Set("Origin", "http://evil.example")
-	resp, err := overHTTP1(t).Do(req)
-	if err != nil {
-		t.Fatal(err)
-	}
-	resp.Body.Close()
-	if resp.StatusCode != http.StatusForbidden {
-		t.Errorf("status %d", resp.StatusCode)
+	for _, c := range []struct {
+		host, origin string
+		status       int
+	}{
+		{"127.0.0.1:" + port, "http://evil.example", http.StatusForbidden},
+		{"evil.example:" + port, "http://evil.example:" + port, http.StatusForbidden},
+		{"127.0.0.1.evil.example", "http://127.0.0.1.evil.example", http.StatusForbidden},
+		{"localhost.evil.example:" + port, "http://localhost.evil.example:" + port, http.StatusForbidden},
+		{"127.0.0.1:" + port, "http://127.0.0.1:" + port, http.StatusOK},
+		{"[::1]:" + port, "http://[::1]:" + port, http.StatusOK},
+		{"localhost:" + port, "http://localhost:" + port, http.StatusOK},
+		{"broker.example:" + port, "", http.StatusOK},
+	} {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url(n)+"/rustmq.v1.TopicService/ListTopics", strings.NewReader(`{}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Host = c.host
+		req.Header.Set("Content-Type", "application/json")
+		if c.origin != "" {
+			req.Header.Set("Origin", c.origin)
+		}
+		resp, err := overHTTP1(t).Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		if resp.StatusCode != c.status {
+			t.Errorf("a page of %q at %q: status %d, want %d", c.origin, c.host, resp.StatusCode, c.status)
+		}
 	}
 }
 

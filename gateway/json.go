@@ -34,5 +34,8 @@ func (jsonCodec) Unmarshal(data []byte, message any) error {
 	if len(data) == 0 {
 		return invalid("an empty body: for a request without fields it is {}")
 	}
+	if countObjects(data, maxMessages) < 0 {
+		return tooManyMessages()
+	}
 	return protojson.Unmarshal(data, m)
 }

@@ -51,7 +51,7 @@ type Limits struct {
 	Calls int
 	// Consumers are Fetch and Consume calls under way, each of which has connections of its own; one more gets TOO_MANY_REQUESTS.
 	Consumers int
-	// CallTime bounds each call that is no stream: to send the request, and then again to be carried out.
+	// CallTime bounds how long a request, or a message of a stream, may take to come from its first byte on; and then again how long a call that is no stream may take to be carried out.
 	CallTime time.Duration
 	// RequestBytes are of requests that are being read or decoded, and of the answers of Fetch. A request for which they do not suffice gets TOO_MANY_REQUESTS, an answer is cut short, but for its first record. Decoded
 	// or encoded it may take some four times as much.

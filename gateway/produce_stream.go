@@ -58,10 +58,11 @@ func (s *produceStream) read(ctx context.Context, c *call) error {
 		case errors.Is(err, io.EOF):
 			return nil
 		case errors.Is(err, os.ErrDeadlineExceeded):
-			return errStopping
+			return c.late()
 		case err != nil:
 			return err
 		}
+		c.readUntil(time.Time{}) // the next request may be long in coming
 		records, err := decode(req.GetRequest())
 		if err != nil {
 			return err
