@@ -33,7 +33,7 @@ type Gateway struct {
 	limits   Limits
 	log      *slog.Logger
 	client   *client.Client
-	known    sync.Map // names of topics that exist, or did
+	known    sync.Map // what topics that exist, or did, want of each record, by name: a known
 	stats    stats
 
 	consumers    atomic.Int64

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -496,4 +497,33 @@ func TestCallsAreCounted(t *testing.T) {
 			}
 		}
 	}
+}
+
+// TestOneCallersRecordsDoNotFailThoseOfOthers: a broker refuses a batch as a whole, and those of all callers are in one.
+func TestOneCallersRecordsDoNotFailThoseOfOthers(t *testing.T) {
+	n := startNode(t)
+	ctx := deadline(t)
+	a := newAPI(overHTTP2(t), url(n))
+	create := &rustmqpb.CreateTopicRequest{Topic: "prices", Partitions: 1, Configs: map[string]string{"cleanup.policy": "compact"}}
+	if _, err := a.CreateTopic(ctx, request(create)); err != nil {
+		t.Fatal(err)
+	}
+	var calls sync.WaitGroup
+	for i := range 200 {
+		calls.Go(func() {
+			rec, want := &rustmqpb.ProduceRecord{}, mq.InvalidRecord
+			if i%10 != 0 {
+				rec.KeyAs, want = &rustmqpb.ProduceRecord_KeyText{KeyText: "gold"}, mq.None
+			}
+			resp, err := a.Produce(ctx, request(&rustmqpb.ProduceRequest{Topic: "prices", Records: []*rustmqpb.ProduceRecord{rec}}))
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			if got := resp.Msg.GetResults()[0].GetError(); mq.Code(got.GetCode()) != want {
+				t.Errorf("call %d: %v, want %v", i, got, want)
+			}
+		})
+	}
+	calls.Wait()
 }

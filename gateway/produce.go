@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"strings"
 	"sync"
 	"time"
 
@@ -63,20 +64,20 @@ type pending struct {
 // produce hands records in, in order, waiting for room. Nothing of them is used any more when it returns.
 func (g *Gateway) produce(ctx context.Context, records []*client.Record) *pending {
 	p := &pending{left: len(records), done: make(chan struct{}), results: make([]*rustmqpb.ProduceResult, len(records))}
-	refused := make(map[string]error)
+	found := make(map[string]known)
 	for i, rec := range records {
-		err, looked := refused[rec.Topic]
+		topic, looked := found[rec.Topic]
 		if !looked {
-			err = g.exists(ctx, rec.Topic)
-			refused[rec.Topic] = err
+			topic = g.look(ctx, rec.Topic)
+			found[rec.Topic] = topic
 		}
-		if err != nil {
-			p.settle(i, &rustmqpb.ProduceResult{Result: &rustmqpb.ProduceResult_Error{Error: failure(err)}})
+		if err := topic.refusal(rec); err != nil {
+			p.settle(i, resultOf(rec, err))
 			continue
 		}
 		g.client.Produce(ctx, rec, func(rec *client.Record, err error) {
-			if mq.CodeOf(err) == mq.UnknownTopicOrPartition {
-				g.known.Delete(rec.Topic)
+			if code := mq.CodeOf(err); code == mq.UnknownTopicOrPartition || code == mq.InvalidRecord {
+				g.known.Delete(rec.Topic) // it is not as it was
 			}
 			p.settle(i, resultOf(rec, err))
 		})
@@ -128,18 +129,48 @@ func (p *pending) wait(ctx context.Context) *rustmqpb.ProduceResponse {
 // existTries is how often a topic is looked for that is not there: one that was just created may not be known everywhere.
 const existTries = 3
 
-// exists fails for a topic that is not there. The client keeps what it was once asked to produce to, whether that is there or not, so it is asked for nothing else.
-func (g *Gateway) exists(ctx context.Context, topic string) error {
-	if _, ok := g.known.Load(topic); ok {
-		return nil
+// known is what a topic wants of each record.
+type known struct {
+	err   error // it cannot be produced to
+	keyed bool  // it is compacted by key
+}
+
+// refusal is for records that a broker would refuse together with all that are in their batch: those of other callers, for one client sends for all.
+func (k known) refusal(rec *client.Record) error {
+	if k.err == nil && k.keyed && rec.Key == nil {
+		return &client.PartitionError{Topic: rec.Topic, Partition: rec.Partition, Err: mq.Errorf(mq.InvalidRecord, "the topic is compacted by key, and the record has none")}
 	}
+	return k.err
+}
+
+// look finds out about a topic. The client keeps what it was once asked to produce to, whether that is there or not, so it is asked for nothing that is not.
+func (g *Gateway) look(ctx context.Context, topic string) known {
+	if k, ok := g.known.Load(topic); ok {
+		return k.(known)
+	}
+	if err := g.exists(ctx, topic); err != nil {
+		return known{err: err}
+	}
+	var k known
+	d, err := g.client.DescribeTopic(ctx, topic)
+	if err != nil {
+		return k // its broker decides
+	}
+	for _, c := range d.Configs {
+		k.keyed = k.keyed || c.Key == "cleanup.policy" && strings.Contains(c.Value, "compact")
+	}
+	g.known.Store(topic, k)
+	return k
+}
+
+// exists fails for a topic that is not there.
+func (g *Gateway) exists(ctx context.Context, topic string) error {
 	for try := 1; ; try++ {
 		m, err := g.client.Metadata(ctx, topic)
 		if err == nil && len(m.Topics) == 1 {
 			err = m.Topics[0].Err
 		}
 		if err == nil {
-			g.known.Store(topic, nil)
 			return nil
 		}
 		if mq.CodeOf(err) != mq.UnknownTopicOrPartition || try == existTries {
