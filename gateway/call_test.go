@@ -55,7 +55,7 @@ func TestRequestsThatDoNotComeEnd(t *testing.T) {
 		if left := time.Until(begun); left <= 0 || left > g.limits.CallTime || g.requestBytes.Load() != 3 {
 			t.Errorf("%s: of a request 3 bytes came, %d are held for %v", procedure, g.requestBytes.Load(), left)
 		}
-		if _, err := body.Read(make([]byte, 3)); err != nil || w.read != begun {
+		if _, err := body.Read(make([]byte, 3)); err != nil || !w.read.Equal(begun) {
 			t.Errorf("%s: the more comes the longer it may take: %v", procedure, err)
 		}
 		if err := c.late(); mq.CodeOf(err) != mq.RequestTimedOut {
@@ -68,7 +68,7 @@ func TestRequestsThatDoNotComeEnd(t *testing.T) {
 		c.onParting(func() { w.read = begun })
 		c.part()
 		c.taken()
-		if err := c.late(); w.read != begun || !errors.Is(err, errStopping) {
+		if err := c.late(); !w.read.Equal(begun) || !errors.Is(err, errStopping) {
 			t.Errorf("%s: a call that is being ended reads on: %v", procedure, err)
 		}
 	}
