@@ -90,3 +90,18 @@ func TestTextThatIsNoTextIsSent(t *testing.T) {
 		t.Errorf("%v", rec)
 	}
 }
+
+// TestListThatIsNotWholeSaysSo, and is not lost; with nothing in it the call has failed.
+func TestListThatIsNotWholeSaysSo(t *testing.T) {
+	trouble := mq.Errorf(mq.CoordinatorLoadInProgress, "it is reading")
+	some := []client.GroupListing{{Group: "g", Members: 2}}
+	if resp, err := listing(some, trouble); err != nil || len(resp.GetGroups()) != 1 || mq.Code(resp.GetError().GetCode()) != mq.CoordinatorLoadInProgress {
+		t.Errorf("%v, %v", resp, err)
+	}
+	if resp, err := listing(some, nil); err != nil || resp.GetError() != nil {
+		t.Errorf("%v, %v", resp, err)
+	}
+	if _, err := listing(nil, trouble); mq.CodeOf(err) != mq.CoordinatorLoadInProgress {
+		t.Error(err)
+	}
+}

@@ -26,14 +26,27 @@ func checkGroup(name string) error {
 // ListGroups implements the service.
 func (s groups) ListGroups(ctx context.Context, _ *connect.Request[rustmqpb.ListGroupsRequest]) (*connect.Response[rustmqpb.ListGroupsResponse], error) {
 	list, err := s.g.client.ListGroups(ctx)
+	resp, err := listing(list, err)
 	if err != nil {
 		return nil, err
 	}
+	return connect.NewResponse(resp), nil
+}
+
+// listing is what is known of groups. What is beside an error goes with it; without anything the call fails.
+func listing(list []client.GroupListing, err error) (*rustmqpb.ListGroupsResponse, error) {
 	resp := &rustmqpb.ListGroupsResponse{}
+	switch {
+	case err == nil:
+	case len(list) == 0:
+		return nil, err
+	default:
+		resp.Error = failure(err)
+	}
 	for _, g := range list {
 		resp.Groups = append(resp.Groups, &rustmqpb.GroupListing{Group: text(g.Group), Protocol: g.Protocol, State: g.State, Members: int32(g.Members)})
 	}
-	return connect.NewResponse(resp), nil
+	return resp, nil
 }
 
 // DescribeGroup implements the service.

@@ -117,7 +117,7 @@ func protocols(t *testing.T, n *nodetest.Live) map[string]api {
 // deadline is a context within which a test has to be done.
 func deadline(t *testing.T) context.Context {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	t.Cleanup(cancel)
 	return ctx
 }

@@ -62,8 +62,10 @@ func (*ListGroupsRequest) Descriptor() ([]byte, []int) {
 
 // ListGroupsResponse has them by name.
 type ListGroupsResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Groups        []*GroupListing        `protobuf:"bytes,1,rep,name=groups,proto3" json:"groups,omitempty"`
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Groups []*GroupListing        `protobuf:"bytes,1,rep,name=groups,proto3" json:"groups,omitempty"`
+	// Why the list may lack groups; not there when it is whole.
+	Error         *Error `protobuf:"bytes,2,opt,name=error,proto3" json:"error,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -101,6 +103,13 @@ func (*ListGroupsResponse) Descriptor() ([]byte, []int) {
 func (x *ListGroupsResponse) GetGroups() []*GroupListing {
 	if x != nil {
 		return x.Groups
+	}
+	return nil
+}
+
+func (x *ListGroupsResponse) GetError() *Error {
+	if x != nil {
+		return x.Error
 	}
 	return nil
 }
@@ -1160,9 +1169,10 @@ var File_rustmq_v1_group_proto protoreflect.FileDescriptor
 const file_rustmq_v1_group_proto_rawDesc = "" +
 	"\n" +
 	"\x15rustmq/v1/group.proto\x12\trustmq.v1\x1a\x16rustmq/v1/common.proto\x1a\x17rustmq/v1/consume.proto\"\x13\n" +
-	"\x11ListGroupsRequest\"E\n" +
+	"\x11ListGroupsRequest\"m\n" +
 	"\x12ListGroupsResponse\x12/\n" +
-	"\x06groups\x18\x01 \x03(\v2\x17.rustmq.v1.GroupListingR\x06groups\"p\n" +
+	"\x06groups\x18\x01 \x03(\v2\x17.rustmq.v1.GroupListingR\x06groups\x12&\n" +
+	"\x05error\x18\x02 \x01(\v2\x10.rustmq.v1.ErrorR\x05error\"p\n" +
 	"\fGroupListing\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\tR\x05group\x12\x1a\n" +
 	"\bprotocol\x18\x02 \x01(\tR\bprotocol\x12\x14\n" +
@@ -1286,41 +1296,43 @@ var file_rustmq_v1_group_proto_goTypes = []any{
 	(*AlterGroupConfigsRequest)(nil),     // 18: rustmq.v1.AlterGroupConfigsRequest
 	(*AlterGroupConfigsResponse)(nil),    // 19: rustmq.v1.AlterGroupConfigsResponse
 	nil,                                  // 20: rustmq.v1.AlterGroupConfigsRequest.SetEntry
-	(*TopicPartition)(nil),               // 21: rustmq.v1.TopicPartition
-	(*Position)(nil),                     // 22: rustmq.v1.Position
-	(*PartitionOffset)(nil),              // 23: rustmq.v1.PartitionOffset
+	(*Error)(nil),                        // 21: rustmq.v1.Error
+	(*TopicPartition)(nil),               // 22: rustmq.v1.TopicPartition
+	(*Position)(nil),                     // 23: rustmq.v1.Position
+	(*PartitionOffset)(nil),              // 24: rustmq.v1.PartitionOffset
 }
 var file_rustmq_v1_group_proto_depIdxs = []int32{
 	2,  // 0: rustmq.v1.ListGroupsResponse.groups:type_name -> rustmq.v1.GroupListing
-	5,  // 1: rustmq.v1.DescribeGroupResponse.members:type_name -> rustmq.v1.GroupMember
-	6,  // 2: rustmq.v1.DescribeGroupResponse.partitions:type_name -> rustmq.v1.GroupPartition
-	21, // 3: rustmq.v1.GroupMember.assigned:type_name -> rustmq.v1.TopicPartition
-	22, // 4: rustmq.v1.ResetOffsetsRequest.position:type_name -> rustmq.v1.Position
-	23, // 5: rustmq.v1.ResetOffsetsResponse.offsets:type_name -> rustmq.v1.PartitionOffset
-	23, // 6: rustmq.v1.CommitOffsetsRequest.offsets:type_name -> rustmq.v1.PartitionOffset
-	17, // 7: rustmq.v1.DescribeGroupConfigsResponse.configs:type_name -> rustmq.v1.GroupConfig
-	20, // 8: rustmq.v1.AlterGroupConfigsRequest.set:type_name -> rustmq.v1.AlterGroupConfigsRequest.SetEntry
-	0,  // 9: rustmq.v1.GroupService.ListGroups:input_type -> rustmq.v1.ListGroupsRequest
-	3,  // 10: rustmq.v1.GroupService.DescribeGroup:input_type -> rustmq.v1.DescribeGroupRequest
-	7,  // 11: rustmq.v1.GroupService.ResetOffsets:input_type -> rustmq.v1.ResetOffsetsRequest
-	9,  // 12: rustmq.v1.GroupService.CommitOffsets:input_type -> rustmq.v1.CommitOffsetsRequest
-	11, // 13: rustmq.v1.GroupService.DeleteOffsets:input_type -> rustmq.v1.DeleteOffsetsRequest
-	15, // 14: rustmq.v1.GroupService.DescribeGroupConfigs:input_type -> rustmq.v1.DescribeGroupConfigsRequest
-	18, // 15: rustmq.v1.GroupService.AlterGroupConfigs:input_type -> rustmq.v1.AlterGroupConfigsRequest
-	13, // 16: rustmq.v1.GroupService.DeleteGroup:input_type -> rustmq.v1.DeleteGroupRequest
-	1,  // 17: rustmq.v1.GroupService.ListGroups:output_type -> rustmq.v1.ListGroupsResponse
-	4,  // 18: rustmq.v1.GroupService.DescribeGroup:output_type -> rustmq.v1.DescribeGroupResponse
-	8,  // 19: rustmq.v1.GroupService.ResetOffsets:output_type -> rustmq.v1.ResetOffsetsResponse
-	10, // 20: rustmq.v1.GroupService.CommitOffsets:output_type -> rustmq.v1.CommitOffsetsResponse
-	12, // 21: rustmq.v1.GroupService.DeleteOffsets:output_type -> rustmq.v1.DeleteOffsetsResponse
-	16, // 22: rustmq.v1.GroupService.DescribeGroupConfigs:output_type -> rustmq.v1.DescribeGroupConfigsResponse
-	19, // 23: rustmq.v1.GroupService.AlterGroupConfigs:output_type -> rustmq.v1.AlterGroupConfigsResponse
-	14, // 24: rustmq.v1.GroupService.DeleteGroup:output_type -> rustmq.v1.DeleteGroupResponse
-	17, // [17:25] is the sub-list for method output_type
-	9,  // [9:17] is the sub-list for method input_type
-	9,  // [9:9] is the sub-list for extension type_name
-	9,  // [9:9] is the sub-list for extension extendee
-	0,  // [0:9] is the sub-list for field type_name
+	21, // 1: rustmq.v1.ListGroupsResponse.error:type_name -> rustmq.v1.Error
+	5,  // 2: rustmq.v1.DescribeGroupResponse.members:type_name -> rustmq.v1.GroupMember
+	6,  // 3: rustmq.v1.DescribeGroupResponse.partitions:type_name -> rustmq.v1.GroupPartition
+	22, // 4: rustmq.v1.GroupMember.assigned:type_name -> rustmq.v1.TopicPartition
+	23, // 5: rustmq.v1.ResetOffsetsRequest.position:type_name -> rustmq.v1.Position
+	24, // 6: rustmq.v1.ResetOffsetsResponse.offsets:type_name -> rustmq.v1.PartitionOffset
+	24, // 7: rustmq.v1.CommitOffsetsRequest.offsets:type_name -> rustmq.v1.PartitionOffset
+	17, // 8: rustmq.v1.DescribeGroupConfigsResponse.configs:type_name -> rustmq.v1.GroupConfig
+	20, // 9: rustmq.v1.AlterGroupConfigsRequest.set:type_name -> rustmq.v1.AlterGroupConfigsRequest.SetEntry
+	0,  // 10: rustmq.v1.GroupService.ListGroups:input_type -> rustmq.v1.ListGroupsRequest
+	3,  // 11: rustmq.v1.GroupService.DescribeGroup:input_type -> rustmq.v1.DescribeGroupRequest
+	7,  // 12: rustmq.v1.GroupService.ResetOffsets:input_type -> rustmq.v1.ResetOffsetsRequest
+	9,  // 13: rustmq.v1.GroupService.CommitOffsets:input_type -> rustmq.v1.CommitOffsetsRequest
+	11, // 14: rustmq.v1.GroupService.DeleteOffsets:input_type -> rustmq.v1.DeleteOffsetsRequest
+	15, // 15: rustmq.v1.GroupService.DescribeGroupConfigs:input_type -> rustmq.v1.DescribeGroupConfigsRequest
+	18, // 16: rustmq.v1.GroupService.AlterGroupConfigs:input_type -> rustmq.v1.AlterGroupConfigsRequest
+	13, // 17: rustmq.v1.GroupService.DeleteGroup:input_type -> rustmq.v1.DeleteGroupRequest
+	1,  // 18: rustmq.v1.GroupService.ListGroups:output_type -> rustmq.v1.ListGroupsResponse
+	4,  // 19: rustmq.v1.GroupService.DescribeGroup:output_type -> rustmq.v1.DescribeGroupResponse
+	8,  // 20: rustmq.v1.GroupService.ResetOffsets:output_type -> rustmq.v1.ResetOffsetsResponse
+	10, // 21: rustmq.v1.GroupService.CommitOffsets:output_type -> rustmq.v1.CommitOffsetsResponse
+	12, // 22: rustmq.v1.GroupService.DeleteOffsets:output_type -> rustmq.v1.DeleteOffsetsResponse
+	16, // 23: rustmq.v1.GroupService.DescribeGroupConfigs:output_type -> rustmq.v1.DescribeGroupConfigsResponse
+	19, // 24: rustmq.v1.GroupService.AlterGroupConfigs:output_type -> rustmq.v1.AlterGroupConfigsResponse
+	14, // 25: rustmq.v1.GroupService.DeleteGroup:output_type -> rustmq.v1.DeleteGroupResponse
+	18, // [18:26] is the sub-list for method output_type
+	10, // [10:18] is the sub-list for method input_type
+	10, // [10:10] is the sub-list for extension type_name
+	10, // [10:10] is the sub-list for extension extendee
+	0,  // [0:10] is the sub-list for field type_name
 }
 
 func init() { file_rustmq_v1_group_proto_init() }

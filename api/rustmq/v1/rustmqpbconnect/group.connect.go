@@ -63,7 +63,8 @@ const (
 
 // GroupServiceClient is a client for the rustmq.v1.GroupService service.
 type GroupServiceClient interface {
-	// ListGroups lists the groups that the caller may see, by name. It asks every broker, and fails when one does not answer.
+	// ListGroups lists the groups that the caller may see, by name. It asks every broker, and waits for one that does not answer or is still reading what its groups have; what it does not hear of by
+	// then is missing, and the answer says so.
 	ListGroups(context.Context, *connect.Request[v1.ListGroupsRequest]) (*connect.Response[v1.ListGroupsResponse], error)
 	// DescribeGroup tells members, what they consume, and how far they have come. Errors: GROUP_ID_NOT_FOUND.
 	DescribeGroup(context.Context, *connect.Request[v1.DescribeGroupRequest]) (*connect.Response[v1.DescribeGroupResponse], error)
@@ -199,7 +200,8 @@ func (c *groupServiceClient) DeleteGroup(ctx context.Context, req *connect.Reque
 
 // GroupServiceHandler is an implementation of the rustmq.v1.GroupService service.
 type GroupServiceHandler interface {
-	// ListGroups lists the groups that the caller may see, by name. It asks every broker, and fails when one does not answer.
+	// ListGroups lists the groups that the caller may see, by name. It asks every broker, and waits for one that does not answer or is still reading what its groups have; what it does not hear of by
+	// then is missing, and the answer says so.
 	ListGroups(context.Context, *connect.Request[v1.ListGroupsRequest]) (*connect.Response[v1.ListGroupsResponse], error)
 	// DescribeGroup tells members, what they consume, and how far they have come. Errors: GROUP_ID_NOT_FOUND.
 	DescribeGroup(context.Context, *connect.Request[v1.DescribeGroupRequest]) (*connect.Response[v1.DescribeGroupResponse], error)
