@@ -223,7 +223,7 @@ func TestProduceStreamThatReadsNoAnswersIsReadNoFurther(t *testing.T) {
 	a := newAPI(overHTTP2(t), base, connect.WithGRPC())
 	createTopic(ctx, t, a, "orders", 1)
 	req := &rustmqpb.ProduceStreamRequest{Request: &rustmqpb.ProduceRequest{Topic: "orders"}}
-	for range 300 {
+	for range 1000 {
 		req.Request.Records = append(req.Request.Records, textRecord("0123456789"))
 	}
 	stream := a.ProduceStream(ctx)
