@@ -32,6 +32,8 @@ const (
 	leaseMergeIDs = 8
 	// readersShare is what merges leave to consumers that read from the store meanwhile: they take 1/readersShare of the time.
 	readersShare = 10
+	// lateLooks is how many intervals a look takes at most that gives way to consumers: what is left then is done without a rest, lest it grow for ever.
+	lateLooks = 10
 	// readLull is for how long nobody reads when nobody has to be given way.
 	readLull = time.Second
 )
@@ -99,7 +101,7 @@ type CompactorConfig struct {
 }
 
 // Compactor merges small ranges of partitions into large ones. It has one goroutine, which looks for what to merge, and does one merge after the
-// other; while consumers read from the store it rests for nine times as long as each took. It remembers nothing: what it was at when it ended is an object that nobody refers to, or one that was committed.
+// other; while consumers read from the store it rests for nine times as long as each took, unless it is late. It remembers nothing: what it was at when it ended is an object that nobody refers to, or one that was committed.
 type Compactor struct {
 	cfg    CompactorConfig
 	policy mergePolicy
@@ -116,6 +118,7 @@ type Compactor struct {
 	nextID, lastID uint64    // of the lease
 	buf            []byte    // the memory of the last object, for the next one of the same look
 	rested         time.Time // from when on a merge may begin though consumers read
+	looked         time.Time // when the present look began
 }
 
 // compactState is what is remembered of a partition between looks.
@@ -199,6 +202,7 @@ func (c *Compactor) run() {
 
 // look goes over the partitions once, and merges what there is to merge.
 func (c *Compactor) look() {
+	c.looked = time.Now()
 	partitions := c.cfg.Partitions()
 	slices.SortFunc(partitions, func(a, b Compactable) int { return comparePartitions(a.Partition, b.Partition) })
 	for _, s := range c.states {

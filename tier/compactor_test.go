@@ -121,49 +121,70 @@ func TestMergedObjectIsMadeInMemoryOfItsSize(t *testing.T) {
 	})
 }
 
-// TestMergesGiveWayToReaders counts the merges of a minute while a consumer reads twice a second, and when it has stopped. A write to the store takes a second.
-func TestMergesGiveWayToReaders(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		r := newRig(t, 30)
-		r.flushed(4)
-		r.store.SetHook(func(op faultstore.Op) faultstore.Fault {
-			if op.Kind == faultstore.Write {
-				time.Sleep(time.Second)
-			}
-			return faultstore.Fault{}
-		})
-		c := r.compact(func(cfg *CompactorConfig) { cfg.CommitRanges = 4 }) // a merge for each partition
-		defer c.Close()
-		consumer, stop := c.cfg.Store.For(ClassRead), make(chan struct{})
-		key := r.store.Keys()[0]
-		var reading sync.WaitGroup
-		reading.Go(func() {
-			for {
-				select {
-				case <-stop:
+// slowMerges is a compactor that makes an object for each partition, with a store to which a write takes a second, and a consumer that reads from it twice a second until stop.
+func (r *rig) slowMerges() (c *Compactor, stop func()) {
+	r.t.Helper()
+	r.flushed(4)
+	r.store.SetHook(func(op faultstore.Op) faultstore.Fault {
+		if op.Kind == faultstore.Write {
+			time.Sleep(time.Second)
+		}
+		return faultstore.Fault{}
+	})
+	c = r.compact(func(cfg *CompactorConfig) { cfg.CommitRanges = 4 })
+	consumer, key, stopping := c.cfg.Store.For(ClassRead), r.store.Keys()[0], make(chan struct{})
+	var reading sync.WaitGroup
+	reading.Go(func() {
+		for {
+			select {
+			case <-stopping:
+				return
+			case <-time.After(500 * time.Millisecond):
+				body, err := consumer.Open(r.t.Context(), key, 0, 1)
+				if err == nil {
+					err = body.Close()
+				}
+				if err != nil {
+					r.t.Error(err)
 					return
-				case <-time.After(500 * time.Millisecond):
-					body, err := consumer.Open(t.Context(), key, 0, 1)
-					if err == nil {
-						err = body.Close()
-					}
-					if err != nil {
-						t.Error(err)
-						return
-					}
 				}
 			}
-		})
+		}
+	})
+	return c, func() { close(stopping); reading.Wait() }
+}
+
+// TestMergesGiveWayToReaders counts the merges of a minute while a consumer reads, and when it has stopped.
+func TestMergesGiveWayToReaders(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, stop := newRig(t, 30).slowMerges()
+		defer c.Close()
 		time.Sleep(2*time.Minute + 500*time.Millisecond) // the first look comes after one
 		if n := c.Stats().Objects; n < 5 || n > 8 {
 			t.Errorf("%d merges of a second in a minute in which a consumer read", n)
 		}
-		close(stop)
-		reading.Wait()
+		stop()
 		before := c.Stats().Objects
 		time.Sleep(20 * time.Second)
 		if n := c.Stats().Objects - before; n < 15 {
 			t.Errorf("%d merges of a second in 20 s in which nobody read", n)
+		}
+	})
+}
+
+// TestMergesThatAreLateGiveWayNoMore has a consumer that reads for ever, and more to merge than a tenth of ten intervals is enough for.
+func TestMergesThatAreLateGiveWayNoMore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, stop := newRig(t, 100).slowMerges()
+		defer c.Close()
+		defer stop()
+		time.Sleep((1+lateLooks)*time.Minute + 500*time.Millisecond)
+		if n := c.Stats().Objects; n < 55 || n > 65 {
+			t.Errorf("%d merges of a second in ten minutes in which a consumer read", n)
+		}
+		time.Sleep(time.Minute)
+		if n := c.Stats().Objects; n != 100 {
+			t.Errorf("%d merges when it was late", n)
 		}
 	})
 }

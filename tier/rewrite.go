@@ -47,10 +47,10 @@ func (c *Compactor) merge(runs []run) (done bool) {
 	return done && err == nil
 }
 
-// rest waits until a merge may begin: when the one before has cost the consumers that read from the store meanwhile enough, or none of them does any more.
+// rest waits until a merge may begin: when the one before is long enough ago for the consumers that read from the store, none of them does any more, or merging is late.
 // For them a merge is bandwidth, processors and memory that they are short of, and it can wait.
 func (c *Compactor) rest() {
-	for wait := time.Until(c.rested); wait > 0 && c.ctx.Err() == nil; wait = time.Until(c.rested) {
+	for wait := time.Until(c.rested); wait > 0 && c.ctx.Err() == nil && time.Since(c.looked) < lateLooks*c.cfg.Interval; wait = time.Until(c.rested) {
 		reads := c.cfg.Store.reads()
 		select {
 		case <-time.After(min(wait, readLull)):
