@@ -280,7 +280,7 @@ func (f *fetcher) trouble(a *assignment, err error) {
 	}
 	code := mq.CodeOf(err)
 	if code == mq.UnknownTopicOrPartition || code == mq.UnknownTopicID {
-		a.unknown++
+		k.unknown(a)
 	}
 	switch {
 	case code == mq.OffsetOutOfRange && k.cfg.reset != nil:
@@ -494,6 +494,14 @@ func (k *Consumer) failAll(list []*assignment, err error) {
 	}
 }
 
+// unknown counts that a broker does not know the partition. What a coordinator has assigned is there: who says otherwise is behind, and a topic that is gone the coordinator takes away. The
+// mutex is held.
+func (k *Consumer) unknown(a *assignment) {
+	if k.member == nil {
+		a.unknown++
+	}
+}
+
 // settle gives one partition to the fetcher of its leader, after looking up the offset of a time.
 func (k *Consumer) settle(ctx context.Context, a *assignment, t *quicproto.Topic) error {
 	err := t.Err()
@@ -516,7 +524,7 @@ func (k *Consumer) settle(ctx context.Context, a *assignment, t *quicproto.Topic
 	}
 	if err != nil {
 		if mq.CodeOf(err) == mq.UnknownTopicOrPartition {
-			a.unknown++
+			k.unknown(a)
 		}
 		if !mq.CodeOf(err).Retriable() || a.unknown >= unknownTries {
 			k.fail(a, err)

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/rustmq/rustmq/mq"
+	"github.com/rustmq/rustmq/quicproto"
 )
 
 // TestMemberSubscribesToOtherTopics: what it does not want any more goes to who does, after OnRevoked, and what it wants comes, though it was told while the coordinator was away.
@@ -125,4 +126,37 @@ func TestTraceGoesOnOverRecords(t *testing.T) {
 			t.Errorf("%v", got)
 		}
 	})
+}
+
+// TestMemberWaitsForBrokersThatDoNotKnowItsPartitionYet: what was assigned is there, however long others are behind. Who named the partition itself is told.
+func TestMemberWaitsForBrokersThatDoNotKnowItsPartitionYet(t *testing.T) {
+	c, err := New(Servers("127.0.0.1:1"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	for _, opts := range [][]ConsumerOption{{Group("g"), Topics("t")}, nil} {
+		k, err := c.NewConsumer(opts...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		tp := TopicPartition{"t", 4}
+		a := &assignment{tp: tp, stop: -1}
+		k.mu.Lock()
+		k.parts[tp] = a
+		k.mu.Unlock()
+		few := &quicproto.Topic{Name: "t", Partitions: make([]quicproto.Partition, 3)}
+		for range 2 * unknownTries {
+			_ = k.settle(t.Context(), a, few)
+		}
+		k.mu.Lock()
+		if failed := a.failed; failed != (opts == nil) {
+			t.Errorf("with %d options: failed: %v", len(opts), failed)
+		}
+		delete(k.parts, tp)
+		k.mu.Unlock()
+		if err := k.Close(); err != nil {
+			t.Error(err)
+		}
+	}
 }

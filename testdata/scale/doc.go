@@ -5,5 +5,7 @@
 //	go run ./testdata/scale            # everything; some minutes
 //	go run ./testdata/scale idle connections
 //
+// "members" is a consumer group of 100: what it costs while nothing happens, commits, and a member that vanishes.
+//
 // It exits with 1 when a figure misses its aim.
 package main

@@ -66,6 +66,7 @@ func run(ctx context.Context, names []string) error {
 		{"connections", manyConnections},
 		{"partitions", onePartitionedTopic},
 		{"topics", manyTopics},
+		{"members", manyMembers},
 	}
 	missed := 0
 	for _, s := range scenes {
