@@ -178,10 +178,10 @@ func (s *Session) end(err error, last []byte) {
 	if app, ok := errors.AsType[*quic.ApplicationError](err); ok && last != nil {
 		reset = resetRecord(quicproto.CodeOfError(uint64(app.ErrorCode)))
 	}
-	s.control.finish(err, last)
 	for _, w := range wires {
 		w.finish(err, reset)
 	}
+	s.control.finish(err, last) // behind them: a peer that is told of the end resets its streams once it finds this connection closed, and they have ended as the session did
 	if s.onEnd != nil {
 		s.onEnd()
 	}
