@@ -137,6 +137,66 @@ func TestClusterIsRestoredFromItsBucketAlone(t *testing.T) {
 	}
 }
 
+// What groups have committed comes out of the bucket with the rest: a member goes on where the last one was.
+func TestGroupsAreRestoredFromTheBucket(t *testing.T) {
+	t.Parallel()
+	store := faultstore.New()
+	old, cl := keepingOn(t, store)
+	ctx := soon(t)
+	createTopic(ctx, t, cl, "orders", nil)
+	say(ctx, t, cl, "orders", "one", "two", "three", "four", "five")
+	member, err := cl.NewConsumer(client.Group("readers"), client.Topics("orders"), client.ResetTo(client.Start()), client.AutoCommit(0))
+	must(t, err)
+	read := 0
+	for rec, err := range member.Records(ctx) {
+		must(t, err)
+		if read++; read == 3 {
+			must(t, member.CommitSync(ctx, client.CommitOffset{Topic: "orders", Offset: rec.Offset + 1}))
+			break
+		}
+	}
+	must(t, member.Close())
+	must(t, cl.CommitOffsets(ctx, "by hand", "orders", map[int32]mq.Offset{0: 4}))
+	until(t, "all that was committed is in the bucket", func() bool {
+		all, err := cl.ListOffsets(ctx, mq.OffsetsTopic, client.End(), mq.IsolationCommitted)
+		must(t, err)
+		stored, err := cl.ListOffsets(ctx, mq.OffsetsTopic, client.End(), mq.IsolationObject)
+		must(t, err)
+		sum := mq.Offset(0)
+		for p, at := range all {
+			if stored[p].Offset != at.Offset {
+				return false
+			}
+			sum += at.Offset
+		}
+		return sum > 0
+	})
+	copied(ctx, t, old, cl, "orders")
+	cl.Close()
+	must(t, old.Close(ctx))
+
+	cfg := keepingConfig(filepath.Join(t.TempDir(), "data"))
+	cfg.PKI.Dir = filepath.Join(t.TempDir(), "pki")
+	seams := Seams{FS: wal.OS(), Bucket: store.Bucket(), Scratch: t.TempDir()}
+	if _, err := restored(ctx, t, cfg, seams); err != nil {
+		t.Fatal(err)
+	}
+	cl = dial(t, liveIn(t, cfg, seams))
+	if found, err := cl.CommittedOffsets(ctx, "by hand", "orders", 0); err != nil || found[0] != 4 {
+		t.Errorf("committed by hand is %v, %v", found, err)
+	}
+	member, err = cl.NewConsumer(client.Group("readers"), client.Topics("orders"), client.ResetTo(client.Start()), client.AutoCommit(0))
+	must(t, err)
+	defer member.Close()
+	for rec, err := range member.Records(ctx) {
+		must(t, err)
+		if string(rec.Value) != "four" {
+			t.Errorf("it goes on with %q", rec.Value)
+		}
+		break
+	}
+}
+
 // restored restores into the data directory of a configuration, with the metadata's database where a live node has it.
 func restored(ctx context.Context, t *testing.T, cfg node.Config, s Seams) (*node.Restored, error) {
 	t.Helper()
