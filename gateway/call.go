@@ -218,7 +218,7 @@ type outcome struct {
 // WrapUnary implements connect.Interceptor.
 func (o outcome) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc {
 	return func(ctx context.Context, req connect.AnyRequest) (connect.AnyResponse, error) {
-		_ = callOf(ctx).control.SetReadDeadline(time.Time{}) // the request is there
+		callOf(ctx).readUntil(time.Time{}) // the request is there
 		within, cancel := context.WithTimeout(ctx, o.within)
 		defer cancel()
 		resp, err := next(within, req)

@@ -46,6 +46,14 @@ func edge(e rustmqpb.Edge) (client.Position, error) {
 	return client.Position{}, invalid("edge %d: there are earliest and latest", e)
 }
 
+// atTime is the position of a time.
+func atTime(t *timestamppb.Timestamp) (client.Position, error) {
+	if !t.IsValid() {
+		return client.Position{}, mq.Errorf(mq.InvalidTimestamp, "timestamp of %d s: it is from the year 1 to 9999", t.GetSeconds())
+	}
+	return client.AtTime(t.AsTime()), nil
+}
+
 // duration is d within bounds, or what holds where it is not there.
 func duration(name string, d *durationpb.Duration, least, most, unset time.Duration) (time.Duration, error) {
 	if d == nil {

@@ -1,6 +1,9 @@
 package gateway
 
-import "time"
+import (
+	"cmp"
+	"time"
+)
 
 // What one request may ask for, as the comments in the .proto files have it.
 const (
@@ -69,23 +72,11 @@ func DefaultLimits() Limits {
 
 func (l Limits) withDefaults() Limits {
 	d := DefaultLimits()
-	if l.Calls == 0 {
-		l.Calls = d.Calls
-	}
-	if l.Consumers == 0 {
-		l.Consumers = d.Consumers
-	}
-	if l.CallTime == 0 {
-		l.CallTime = d.CallTime
-	}
-	if l.RequestBytes == 0 {
-		l.RequestBytes = d.RequestBytes
-	}
-	if l.BufferedBytes == 0 {
-		l.BufferedBytes = d.BufferedBytes
-	}
-	if l.PrefetchBytes == 0 {
-		l.PrefetchBytes = d.PrefetchBytes
-	}
+	l.Calls = cmp.Or(l.Calls, d.Calls)
+	l.Consumers = cmp.Or(l.Consumers, d.Consumers)
+	l.CallTime = cmp.Or(l.CallTime, d.CallTime)
+	l.RequestBytes = cmp.Or(l.RequestBytes, d.RequestBytes)
+	l.BufferedBytes = cmp.Or(l.BufferedBytes, d.BufferedBytes)
+	l.PrefetchBytes = cmp.Or(l.PrefetchBytes, d.PrefetchBytes)
 	return l
 }

@@ -20,10 +20,11 @@ func (g *Gateway) offsets(ctx context.Context, topic string, partitions []int32,
 		}
 		return g.listed(ctx, topic, partitions, where, iso)
 	case *rustmqpb.Position_Timestamp:
-		if !at.Timestamp.IsValid() {
-			return nil, mq.Errorf(mq.InvalidTimestamp, "timestamp of %d s: it is from the year 1 to 9999", at.Timestamp.GetSeconds())
+		where, err := atTime(at.Timestamp)
+		if err != nil {
+			return nil, err
 		}
-		return g.since(ctx, topic, partitions, client.AtTime(at.Timestamp.AsTime()), iso)
+		return g.since(ctx, topic, partitions, where, iso)
 	case *rustmqpb.Position_Group:
 		return g.committed(ctx, topic, partitions, at.Group, iso)
 	case *rustmqpb.Position_Offset:

@@ -151,10 +151,9 @@ func (t topics) ListOffsets(ctx context.Context, req *connect.Request[rustmqpb.L
 			return nil, err
 		}
 	case *rustmqpb.Position_Timestamp:
-		if !p.Timestamp.IsValid() {
-			return nil, mq.Errorf(mq.InvalidTimestamp, "timestamp of %d s: it is from the year 1 to 9999", p.Timestamp.GetSeconds())
+		if at, err = atTime(p.Timestamp); err != nil {
+			return nil, err
 		}
-		at = client.AtTime(p.Timestamp.AsTime())
 	default:
 		return nil, invalid("list offsets of %s: a position is an edge or a timestamp here", m.GetTopic())
 	}

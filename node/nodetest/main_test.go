@@ -11,10 +11,6 @@ import (
 // them take a fifth of two processors.
 const clustersAtOnce = "6"
 
-// inMemory is where Linux has files in memory. The databases of many nodes sync there without a disk that all of them would wait for: what a disk loses is
-// another file system's to show (wal/crashfs).
-const inMemory = "/dev/shm"
-
 func TestMain(m *testing.M) {
 	flag.Parse()
 	if parallel := flag.Lookup("test.parallel"); parallel.Value.String() == parallel.DefValue {
@@ -23,8 +19,6 @@ func TestMain(m *testing.M) {
 			os.Exit(2)
 		}
 	}
-	if info, err := os.Stat(inMemory); err == nil && info.IsDir() && os.Getenv("TMPDIR") == "" {
-		_ = os.Setenv("TMPDIR", inMemory)
-	}
+	KeepInMemory()
 	os.Exit(m.Run())
 }

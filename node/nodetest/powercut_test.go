@@ -21,7 +21,7 @@ import (
 // scratchDir is a directory for databases: in memory where the machine has such, for bbolt syncs what the tests have no use for.
 func scratchDir(t testing.TB) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("/dev/shm", "rustmq-nodetest-")
+	dir, err := os.MkdirTemp(inMemory, "rustmq-nodetest-")
 	if err != nil {
 		return t.TempDir()
 	}

@@ -19,6 +19,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/rustmq/rustmq/node/nodetest"
 )
 
 var (
@@ -40,9 +42,6 @@ func simulate(t *testing.T, cfg Config) (result *Result, err error) {
 // memoryAtMost is what a process of many runs should take, in bytes. Each needs a tenth.
 const memoryAtMost = 1 << 30
 
-// inMemory is where Linux has files in memory. Those of a run are a few databases, which none of them has synced.
-const inMemory = "/dev/shm"
-
 // certs are of all runs.
 var certs *Certs
 
@@ -50,9 +49,7 @@ var certs *Certs
 func TestMain(m *testing.M) {
 	debug.SetGCPercent(1000)
 	debug.SetMemoryLimit(memoryAtMost)
-	if info, err := os.Stat(inMemory); err == nil && info.IsDir() && os.Getenv("TMPDIR") == "" {
-		_ = os.Setenv("TMPDIR", inMemory)
-	}
+	nodetest.KeepInMemory()
 	dir, err := os.MkdirTemp("", "certs")
 	if err == nil {
 		certs, err = NewCerts(dir, time.Date(2000, time.January, 1, 0, 0, 0, 0, time.UTC)) // when bubbles begin
