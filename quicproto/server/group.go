@@ -84,11 +84,12 @@ func (ss *session) serveGroup(st stream, in *quicproto.FrameReader, open *quicpr
 	written := make(chan error, 1)
 	go func() { written <- g.write(ctx) }() // joined below
 	err = g.read(in, member)
+	if g.over() { // the client is told, and reading ended with that, over TCP as if the client had ended the stream
+		member.Detach()
+		return <-written
+	}
 	if !errors.Is(err, io.EOF) && !leftInOrder(err) {
 		member.Detach()
-		if g.over() {
-			return <-written // the client is told, and this was the end of that
-		}
 		st.Abort(mq.CodeOf(faultOf(err))) // else the writer may wait for the client for ever
 		cancel()
 		return worst(<-written, err)
