@@ -237,6 +237,36 @@ func TestLeaseOfABrokerThatIsCutOffEndsBeforeItIsFenced(t *testing.T) {
 	})
 }
 
+// A broker that was cut off while the metadata had no room could not be replaced, nor register again: it goes on as it was.
+func TestBrokerThatCouldNotBeFencedGoesOn(t *testing.T) {
+	inBubble(t, func(t *testing.T, c *cluster) {
+		b4 := c.broker(4)
+		c.until("lease", b4.Leased)
+		before, _ := b4.Registered(t.Context())
+		c.group.mu.Lock()
+		c.group.refuse = func() error { return mq.Errorf(mq.StorageFull, "no room") }
+		c.group.mu.Unlock()
+		for id := range mq.NodeID(3) {
+			c.net.part(4, id+1)
+		}
+		c.until("end of the lease", func() bool { return !b4.Leased() })
+		time.Sleep(5 * time.Second)
+		for id := range mq.NodeID(3) {
+			c.net.heal(4, id+1)
+		}
+		c.until("lease again", b4.Leased)
+		for range 50 {
+			time.Sleep(100 * time.Millisecond)
+			if !b4.Leased() {
+				t.Fatal("it lost its lease again")
+			}
+		}
+		if after, err := b4.Registered(t.Context()); err != nil || after != before {
+			t.Errorf("epoch %d after %d, %v", after, before, err)
+		}
+	})
+}
+
 // The image goes on where it was, and no lease lapses, when another controller is elected soon.
 func TestBrokerFollowsTheNextLeader(t *testing.T) {
 	inBubble(t, func(t *testing.T, c *cluster) {

@@ -189,9 +189,14 @@ func (c *Controller) carryOut(w work) {
 	}
 	for _, o := range w.fences {
 		c.log.Warn("a broker is fenced", "broker", o.node, "epoch", o.epoch, "why", o.why)
-		c.propose(w.term, "fence", &metadatapb.Command{Kind: &metadatapb.Command_FenceBroker{
+		outcome := c.propose(w.term, "fence", &metadatapb.Command{Kind: &metadatapb.Command_FenceBroker{
 			FenceBroker: &metadatapb.FenceBroker{NodeId: int32(o.node), BrokerEpoch: o.epoch},
 		}})
+		if outcome == fateRefused || outcome == fateNever {
+			c.mu.Lock()
+			c.judge.unfenced(o)
+			c.mu.Unlock()
+		}
 	}
 	for _, o := range w.stops {
 		c.log.Info("a broker leaves", "broker", o.node, "epoch", o.epoch)
@@ -218,7 +223,7 @@ func (c *Controller) carryOut(w work) {
 			case fateRefused:
 				c.planner.refused(c.now(), place, c.cfg.Timing.Redial)
 				return
-			case fateOpen:
+			case fateOpen, fateNever:
 				c.planner.again(c.now(), place, c.cfg.Timing.Redial)
 				return
 			}
@@ -236,6 +241,7 @@ type fate int
 
 const (
 	fateOpen    fate = iota // it may be carried out yet
+	fateNever               // it was not decided, and will not be
 	fateRefused             // it was decided against
 	fateDecided
 )
@@ -243,7 +249,7 @@ const (
 // propose has a command of the controller's own decided.
 func (c *Controller) propose(term uint64, what string, command *metadatapb.Command) fate {
 	if leads, _ := c.cfg.Group.Leadership(); !leads.Leading || leads.Term != term {
-		return fateOpen
+		return fateNever
 	}
 	data, err := metadata.EncodeCommand(command)
 	if err != nil {
@@ -253,10 +259,13 @@ func (c *Controller) propose(term uint64, what string, command *metadatapb.Comma
 	ctx, cancel := context.WithTimeout(c.stopped, proposeTimeout)
 	defer cancel()
 	result, err := c.cfg.Group.Propose(ctx, data)
-	outcome := fateOpen
-	if err == nil {
+	outcome := fateNever
+	switch {
+	case err == nil:
 		outcome = fateRefused
 		_, err = metadata.DecodeResult(result)
+	case Undecided(err):
+		outcome = fateOpen
 	}
 	if err != nil {
 		c.log.Warn("a command of the controller's was not carried out", "for", what, "error", err)

@@ -17,7 +17,8 @@ import (
 // when its heartbeat was sent, or from when this controller was last proven to lead if that is earlier; silence is counted from
 // when the last heartbeat came, or from when this controller began to lead if that is later; and a session is longer than a lease. So a
 // controller that was deposed and does not know it grants what is over before its successor, which began to count later, can
-// fence. A broker that is to be fenced is granted nothing more.
+// fence. A broker that is to be fenced is granted nothing more, unless the cluster cannot take the command (its metadata has no room): while
+// none is under way or in doubt, who is heard of again is pardoned.
 type judge struct {
 	timing    Timing
 	leading   bool
@@ -33,6 +34,7 @@ type planted struct {
 	proofIgnored    bool // a controller grants leases without a proof that it leads
 	ageIgnored      bool // a lease does not count from the proof
 	condemnedLeased bool // who is about to be fenced is granted another lease
+	doubtForgotten  bool // a refused command counts for those in doubt, too
 	sessionsKept    bool // silence counts from before this controller led
 }
 
@@ -47,6 +49,7 @@ type liveness struct {
 	pause     time.Duration // from an attempt to the next
 	condemned string        // why it is to be fenced, "" while it is not
 	fenceNext time.Duration // when to propose that (again)
+	fences    int           // commands that were ordered and may be carried out yet
 	image     uint64        // index of its image
 	leaving   bool
 }
@@ -134,10 +137,10 @@ func (j *judge) hear(now time.Duration, h heartbeat, img *metadata.Image) (lease
 		return 0, true, nil
 	}
 	l.stream, l.image, l.leaving = h.stream, h.image, h.leaving
-	if l.condemned != "" && !j.planted.condemnedLeased {
+	if l.condemned != "" && l.fences > 0 && !j.planted.condemnedLeased {
 		return 0, false, nil
 	}
-	l.heard = now
+	l.heard, l.condemned = now, ""
 	if !j.proven && !j.planted.proofIgnored {
 		return 0, false, nil
 	}
@@ -190,6 +193,7 @@ func (j *judge) orders(now time.Duration) (dials []dialOrder, fences []fenceOrde
 		switch {
 		case l.condemned != "" && now >= l.fenceNext:
 			l.fenceNext = now + j.timing.Redial
+			l.fences++
 			fences = append(fences, fenceOrder{id, l.epoch, l.condemned})
 		case l.condemned == "" && l.stream == 0 && l.address != "" && !l.dialing && now >= l.dialAfter:
 			l.dialing = true
@@ -199,6 +203,16 @@ func (j *judge) orders(now time.Duration) (dials []dialOrder, fences []fenceOrde
 	slices.SortFunc(dials, func(a, b dialOrder) int { return cmp.Compare(a.node, b.node) })
 	slices.SortFunc(fences, func(a, b fenceOrder) int { return cmp.Compare(a.node, b.node) })
 	return dials, fences
+}
+
+// unfenced says that the command of an order was not carried out, and will not be.
+func (j *judge) unfenced(o fenceOrder) {
+	if l := j.brokers[o.node]; l != nil && l.epoch == o.epoch {
+		l.fences--
+		if j.planted.doubtForgotten {
+			l.fences = 0
+		}
+	}
 }
 
 // leaving are the brokers that want to go, ascending.

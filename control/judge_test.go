@@ -185,6 +185,38 @@ func TestJudgeFencesWhoIsSilentForASession(t *testing.T) {
 	}
 }
 
+// A broker that was silent and is heard of again goes on when the cluster could not take the command that fences it, and no other such command is in doubt.
+func TestJudgePardonsWhoCannotBeFenced(t *testing.T) {
+	s := newStand(t)
+	var fences []fenceOrder
+	for now := 100 * ms; now <= 1800*ms; now += 100 * ms {
+		_, more := s.at(now)
+		fences = append(fences, more...)
+		s.beat(1, 1)
+		s.beat(2, 1)
+	}
+	if nodesOf(fences) != "[3 3]" {
+		t.Fatalf("%v", fences)
+	}
+	if lease := s.beat(3, 9); lease != 0 {
+		t.Errorf("with two commands under way, a lease of %v", lease)
+	}
+	s.j.unfenced(fences[1])
+	if lease := s.beat(3, 9); lease != 0 {
+		t.Errorf("with one in doubt, a lease of %v", lease)
+	}
+	s.j.unfenced(fences[0])
+	if lease := s.beat(3, 9); lease != s.j.timing.Lease {
+		t.Errorf("with none, a lease of %v", lease)
+	}
+	if _, fences := s.at(s.now + s.j.timing.Session - 100*ms); nodesOf(fences) != "[]" {
+		t.Errorf("pardoned, and fenced: %v", fences)
+	}
+	if _, fences := s.at(s.now + 100*ms); nodesOf(fences) != "[1 2 3]" {
+		t.Errorf("silent again: %v", fences)
+	}
+}
+
 func TestJudgeFencesAtOnceWhoRefusesADial(t *testing.T) {
 	s := newStand(t)
 	if dials, _ := s.at(50 * ms); len(dials) != 3 {
@@ -292,7 +324,7 @@ type universe struct {
 	}
 	leader   int
 	fenced   int
-	ordered  []fenceOrder
+	ordered  []fenceOrder // and neither carried out nor refused
 	requests []message // heartbeats on their way
 	answers  []message
 }
@@ -326,7 +358,7 @@ func (u *universe) step() {
 	c := &u.judges[i]
 	events := []string{
 		"time", "time", "time", "time", "time", "time", "late", "exchange", "exchange", "exchange", "send", "hear", "heed", "proven", "proven", "ask",
-		"proof", "cut", "elect", "notice", "commit", "commit",
+		"proof", "cut", "elect", "notice", "commit", "commit", "refuse", "refuse",
 	}
 	switch events[u.d(0, len(events)-1)] {
 	case "time": // in which controllers tick
@@ -337,6 +369,11 @@ func (u *universe) step() {
 		u.now += time.Duration(u.d(1, 300)) * ms
 	case "commit":
 		u.commit()
+	case "refuse": // the metadata have no room; another one may be in doubt
+		if n := len(u.ordered); n > 0 {
+			u.judges[u.leader].j.unfenced(u.ordered[n-1])
+			u.ordered = u.ordered[:n-1]
+		}
 	case "cut":
 		c.cut = u.d(0, 1) == 1
 	case "proven":
@@ -410,8 +447,8 @@ func (u *universe) tick(i int) {
 	c.j.sync(u.clock(i), u.l.store.Image())
 	c.j.tick(u.clock(i))
 	_, fences := c.j.orders(u.clock(i))
-	if len(fences) > 0 && i == u.leader {
-		u.ordered = fences
+	if i == u.leader {
+		u.ordered = append(u.ordered, fences...)
 	}
 }
 
@@ -495,6 +532,7 @@ func TestPlantedBugsAreFoundInUniverses(t *testing.T) {
 		"age of the proof":        {planted{ageIgnored: true}, 100},
 		"condemned, and leased":   {planted{condemnedLeased: true}, 100},
 		"silence of another term": {planted{sessionsKept: true}, 100},
+		"doubt forgotten":         {planted{doubtForgotten: true}, 400},
 	} {
 		t.Run(what, func(t *testing.T) {
 			v := newVerse(t)
