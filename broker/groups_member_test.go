@@ -3,12 +3,14 @@ package broker_test
 import (
 	"context"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/rustmq/rustmq/broker/coordinator"
+	"github.com/rustmq/rustmq/group"
 	"github.com/rustmq/rustmq/metadata"
 	"github.com/rustmq/rustmq/mq"
 	"github.com/rustmq/rustmq/quicproto"
@@ -297,6 +299,69 @@ func TestCoordinatorWithoutRoomPutsNobodyOut(t *testing.T) {
 		f.must(err)
 		if len(d.Members) != 1 || d.Members[0].Epoch != a.Epoch {
 			t.Errorf("%+v", d.Members)
+		}
+		m.Detach()
+	})
+}
+
+// A member that is put out though it speaks, here because it does not give up what it must, is told so at once.
+func TestMemberThatIsPutOutIsToldAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFixture(t, 1)
+		f.coordinate(1, func(c *coordinator.Config) { c.Groups.HeartbeatInterval = 7 * time.Second }) // the minute is no multiple of it
+		f.create("orders", 2)
+		f.must2(f.FindCoordinator(t.Context(), alice, "billing"))
+		w1, m1 := f.join("billing", "m1")
+		a := w1.next(t, m1)
+		m1.Heartbeat(&quicproto.Heartbeat{Epoch: a.Epoch, Owns: true, Owned: a.Partitions})
+		var packets atomicCounter
+		w1.heard = packets.next
+		w2, m2 := f.join("billing", "m2")
+		w2.next(t, m2)
+		w2.heard = packets.next
+		if fewer := w1.next(t, m1); len(indexes(fewer)) != 1 {
+			t.Fatalf("%+v", fewer)
+		}
+		began := time.Now()
+		err := <-w1.ended
+		if took := time.Since(began); mq.CodeOf(err) != mq.UnknownMemberID || took < time.Minute-time.Second || took > time.Minute+10*time.Millisecond {
+			t.Errorf("after %v: %v, want UNKNOWN_MEMBER_ID after the rebalance timeout of a minute", took, err)
+		}
+		m2.Detach()
+	})
+}
+
+// What a request makes due while the coordinator looks after its members happens when it is due, and not a second later.
+func TestWhatBecomesDueWhileOthersAreLookedAtIsNotLate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const delay = 300 * time.Millisecond
+		f := newFixture(t, 1)
+		f.coordinate(1, func(c *coordinator.Config) {
+			c.Groups.HeartbeatInterval, c.Groups.InitialRebalanceDelay = time.Second, delay
+		})
+		f.create("orders", 2)
+		f.must2(f.FindCoordinator(t.Context(), alice, "billing"))
+		w, m := f.join("billing", "m1")
+		answered := make(chan time.Duration, 1)
+		var once sync.Once
+		w.heard = func() uint64 { // the loop asks when it has seen what is due of this shard
+			once.Do(func() {
+				began := time.Now()
+				f.must(f.groups().Handle("classic", &group.JoinRequest{
+					Group: "classic", NewMember: "c", SessionTimeout: 10 * time.Second, RebalanceTimeout: 10 * time.Second, ProtocolType: "consumer",
+					Protocols: []group.ClassicProtocol{{Name: "range"}},
+				}, func(_ group.Response, err error) {
+					if err != nil {
+						t.Error(err)
+					}
+					answered <- time.Since(began)
+				}))
+			})
+			return 0
+		}
+		w.next(t, m)
+		if took := <-answered; took > delay+10*time.Millisecond {
+			t.Errorf("a first generation is formed after %v, want %v", took, delay)
 		}
 		m.Detach()
 	})

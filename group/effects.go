@@ -12,7 +12,7 @@ type Effects struct {
 	Records []Record
 	// Replies may answer requests of earlier calls. Every request has exactly one, at once or later, unless its shard is thrown away.
 	Replies []Reply
-	// Wakes are members that should heartbeat at once, for it would change something for them. Losing one costs
+	// Wakes are members that should heartbeat at once, for it would change something for them, or they are members no more. Losing one costs
 	// time until the next heartbeat, and nothing else.
 	Wakes []Wake
 }

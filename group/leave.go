@@ -30,7 +30,7 @@ func (s *Shard) leaveOne(g *group, leaving LeavingMember) error {
 	if m == nil {
 		return g.unknown(leaving.Member)
 	}
-	g.remove(s, m)
+	g.putOut(s, m) // it may be somebody else who wants that
 	return nil
 }
 

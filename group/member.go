@@ -116,6 +116,14 @@ func (g *group) remove(s *Shard, m *member) {
 	}
 }
 
+// putOut removes a member that has not asked for it: it hears of that when it speaks.
+func (g *group) putOut(s *Shard, m *member) {
+	if m.classic == nil {
+		s.effects.Wakes = append(s.effects.Wakes, Wake{Group: g.id, Member: m.id})
+	}
+	g.remove(s, m)
+}
+
 // bump begins another group epoch, for which a target is made by the end of the call. Until then it is one, for all that changed.
 func (g *group) bump(s *Shard) {
 	if g.epoch == g.targetEpoch {
@@ -177,7 +185,7 @@ func (s *Shard) sessionDue(t timer) {
 		m.session = s.timers.set(timer{at: m.sessionEnds, kind: timerSession, group: g, member: m.id})
 		return
 	}
-	g.remove(s, m)
+	g.putOut(s, m)
 }
 
 // revokeDue looks whether a member has not given up what it should: it is out then.
@@ -186,7 +194,7 @@ func (s *Shard) revokeDue(t timer) {
 	if m == nil || m.revoke != t.seq || len(m.revoking) == 0 && !m.mustJoin {
 		return
 	}
-	t.group.remove(s, m)
+	t.group.putOut(s, m)
 }
 
 // revive gives everybody the whole time, after a replay.

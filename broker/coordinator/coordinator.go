@@ -5,7 +5,6 @@ import (
 	"log/slog"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	metadatapb "github.com/rustmq/rustmq/api/metadata/v1"
 	"github.com/rustmq/rustmq/group"
@@ -42,7 +41,7 @@ type Coordinator struct {
 	table  atomic.Pointer[shardTable]
 	topics atomic.Pointer[group.Topics]
 	wake   chan struct{} // cap 1
-	next   atomic.Int64  // when the loop looks again by itself, Unix ns; 0: at once
+	alarm  *alarm        // when the loop looks again by itself
 	work   chan struct{} // a token for each load or trim that runs
 	buried atomic.Uint64 // rebalances of shards that are gone
 	told   atomic.Uint64 // the most rebalances that Figures gave
@@ -71,7 +70,7 @@ func Open(cfg Config) *Coordinator {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	c := &Coordinator{cfg: cfg, wake: make(chan struct{}, 1), work: make(chan struct{}, workers)}
+	c := &Coordinator{cfg: cfg, wake: make(chan struct{}, 1), alarm: newAlarm(), work: make(chan struct{}, workers)}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	c.table.Store(&shardTable{})
 	c.topics.Store(group.NewTopics(0, nil))
@@ -194,12 +193,5 @@ func (c *Coordinator) Figures() (total group.Figures) {
 		if c.told.CompareAndSwap(told, total.Rebalances) {
 			return total
 		}
-	}
-}
-
-// rouse has the loop look again no later than at.
-func (c *Coordinator) rouse(at time.Time) {
-	if at.UnixNano() < c.next.Load() {
-		signal(c.wake)
 	}
 }

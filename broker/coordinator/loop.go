@@ -48,16 +48,19 @@ func (l *loop) run() {
 	defer timer.Stop()
 	for {
 		select {
+		case <-l.c.alarm.moved:
+			timer.Reset(time.Until(l.c.alarm.when()))
+			continue
 		case <-l.c.wake:
 		case <-timer.C:
 		case <-l.c.ctx.Done():
 			l.end()
 			return
 		}
-		l.c.next.Store(0)
-		at := l.step(time.Now())
-		l.c.next.Store(at.UnixNano())
-		timer.Reset(time.Until(at))
+		now := time.Now()
+		l.c.alarm.set(now.Add(lookEvery)) // before anything is looked at: what becomes due after it was looked at is not forgotten
+		l.c.alarm.lower(l.step(now))
+		timer.Reset(time.Until(l.c.alarm.when()))
 	}
 }
 

@@ -105,7 +105,7 @@ func (s *shard) run(decide func(now time.Time) group.Effects, then func(base mq.
 	e := s.entry(decide(time.Now()))
 	e.then = then
 	if at, ok := s.groups.Deadline(); ok {
-		s.c.rouse(at)
+		s.c.alarm.sooner(at)
 	}
 	ready := s.submit(e)
 	s.flush()
@@ -179,7 +179,7 @@ func (s *shard) flush() {
 			break
 		}
 		if !appended { // the loop tries again
-			s.c.rouse(time.Now().Add(roomEvery))
+			s.c.alarm.sooner(time.Now().Add(roomEvery))
 			break
 		}
 		s.outbox[0] = nil
