@@ -82,6 +82,27 @@ func TestFlagsOfTheContractAreThere(t *testing.T) {
 	}
 }
 
+// TestServeTakesTheEnvironmentOfClients: what is exported for the client commands does not keep a node from starting.
+func TestServeTakesTheEnvironmentOfClients(t *testing.T) {
+	a, _, _ := testApp()
+	names := map[string]bool{}
+	leaves(nil, a.commands().Commands, func(_ []string, c *cli.Command) {
+		for _, f := range c.Flags {
+			for _, m := range regexp.MustCompile(`\[\$(\w+)\]`).FindAllStringSubmatch(flagHelp(f), -1) {
+				names[m[1]] = true
+			}
+		}
+	})
+	if len(names) < 8 {
+		t.Errorf("only %d names: %v", len(names), names)
+	}
+	for name := range names {
+		if _, err := node.Load(node.Sources{Environ: []string{name + "=x"}}); err != nil && strings.Contains(err.Error(), "unknown setting") {
+			t.Error(err)
+		}
+	}
+}
+
 // TestConnectionIsFlagThenEnvironmentThenProfile, for each of the settings that client commands share.
 func TestConnectionIsFlagThenEnvironmentThenProfile(t *testing.T) {
 	home := t.TempDir()

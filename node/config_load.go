@@ -23,7 +23,8 @@ const envPrefix = "RUSTMQ_"
 // notSettings are the names in the environment that begin like a setting and
 // belong to the client commands, or to the choice of the file itself.
 var notSettings = [...]string{
-	"RUSTMQ_CONFIG", "RUSTMQ_SERVER", "RUSTMQ_PROFILE", "RUSTMQ_CA", "RUSTMQ_CERT", "RUSTMQ_KEY", "RUSTMQ_TIMEOUT",
+	"RUSTMQ_CONFIG", "RUSTMQ_SERVER", "RUSTMQ_PROFILE", "RUSTMQ_CA", "RUSTMQ_CERT", "RUSTMQ_KEY", "RUSTMQ_TIMEOUT", "RUSTMQ_RACK",
+	"RUSTMQ_TRANSPORT",
 }
 
 // serviceLink matches what Kubernetes puts into the environment of every pod
