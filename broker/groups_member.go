@@ -92,7 +92,7 @@ func (m *member) Heartbeat(h *quicproto.Heartbeat) {
 	if h.Owns {
 		said.Owned = ownedBy(h.Owned)
 	}
-	m.Say(h.Epoch, said)
+	m.Say(h.Number, said)
 }
 
 // memberWatcher passes on to a front door what concerns a member, in its terms.
@@ -104,8 +104,8 @@ type memberWatcher struct {
 var _ coordinator.Watcher = memberWatcher{}
 
 // Assigned implements coordinator.Watcher.
-func (w memberWatcher) Assigned(epoch int32, changed bool, assigned group.Partitions) {
-	a := &quicproto.Assignment{Epoch: epoch, Changed: changed}
+func (w memberWatcher) Assigned(number uint32, epoch int32, changed bool, assigned group.Partitions) {
+	a := &quicproto.Assignment{Number: number, Epoch: epoch, Changed: changed}
 	if changed {
 		a.Partitions = w.broker.groupPartitions(assigned)
 	}

@@ -37,7 +37,7 @@ func (w *memberWatcher) next(t testing.TB, m server.Member) *quicproto.Assignmen
 	t.Helper()
 	select {
 	case a := <-w.assigned:
-		m.Heartbeat(&quicproto.Heartbeat{Epoch: a.Epoch})
+		m.Heartbeat(&quicproto.Heartbeat{Number: a.Number})
 		return a
 	case err := <-w.ended:
 		t.Fatalf("it ended: %v", err)
@@ -76,7 +76,7 @@ func TestMembersAreToldOfWhatTheyGetAtOnce(t *testing.T) {
 	if got := w1.next(t, m1); !slices.Equal(indexes(got), []int32{0, 1, 2, 3}) || got.Partitions[0].Topic != "orders" {
 		t.Fatalf("%+v", got)
 	}
-	m1.Heartbeat(&quicproto.Heartbeat{Epoch: 1, Owns: true, Owned: []quicproto.GroupPartitions{{TopicID: id, Partitions: []int32{0, 1, 2, 3}}}})
+	m1.Heartbeat(&quicproto.Heartbeat{Number: 1, Owns: true, Owned: []quicproto.GroupPartitions{{TopicID: id, Partitions: []int32{0, 1, 2, 3}}}})
 	w2, m2 := f.join("billing", "m2")
 	first := w2.next(t, m2)
 	if len(indexes(first)) != 0 {
@@ -86,7 +86,7 @@ func TestMembersAreToldOfWhatTheyGetAtOnce(t *testing.T) {
 	if len(indexes(fewer)) != 2 {
 		t.Fatalf("%+v", fewer)
 	}
-	m1.Heartbeat(&quicproto.Heartbeat{Epoch: fewer.Epoch, Owns: true, Owned: fewer.Partitions})
+	m1.Heartbeat(&quicproto.Heartbeat{Number: fewer.Number, Owns: true, Owned: fewer.Partitions})
 	var second *quicproto.Assignment
 	for second == nil || len(indexes(second)) != 2 {
 		second = w2.next(t, m2)
@@ -183,12 +183,12 @@ func sessionIsTheMembersLiveness(t *testing.T) {
 	var packets atomicCounter
 	w1.heard = packets.next
 	a := w1.next(t, m1)
-	m1.Heartbeat(&quicproto.Heartbeat{Epoch: a.Epoch, Owns: true, Owned: a.Partitions})
+	m1.Heartbeat(&quicproto.Heartbeat{Number: a.Number, Owns: true, Owned: a.Partitions})
 	w2, m2 := f.join("billing", "m2") // of which nothing is heard
 	_ = m2
 	w2.next(t, m2)
 	fewer := w1.next(t, m1)
-	m1.Heartbeat(&quicproto.Heartbeat{Epoch: fewer.Epoch, Owns: true, Owned: fewer.Partitions})
+	m1.Heartbeat(&quicproto.Heartbeat{Number: fewer.Number, Owns: true, Owned: fewer.Partitions})
 	for got := fewer; len(indexes(got)) != 4; {
 		got = w1.next(t, m1)
 	}
@@ -219,7 +219,7 @@ func TestCoordinatorThatWasHeldUpPutsNobodyOut(t *testing.T) {
 		f.must2(f.FindCoordinator(t.Context(), alice, "billing"))
 		w, m := f.join("billing", "m1")
 		a := w.next(t, m)
-		m.Heartbeat(&quicproto.Heartbeat{Epoch: a.Epoch, Owns: true, Owned: a.Partitions})
+		m.Heartbeat(&quicproto.Heartbeat{Number: a.Number, Owns: true, Owned: a.Partitions})
 		time.Sleep(10 * time.Second)
 		holdUp.Store(true) // the next one to look at the image is the loop
 		time.Sleep(5*time.Minute + 10*time.Second)
@@ -254,7 +254,7 @@ func TestCoordinatorThatWasHeldUpSparesHastyGroups(t *testing.T) {
 		f.must2(f.FindCoordinator(t.Context(), alice, "hasty"))
 		w, m := f.join("hasty", "m1")
 		a := w.next(t, m)
-		m.Heartbeat(&quicproto.Heartbeat{Epoch: a.Epoch, Owns: true, Owned: a.Partitions})
+		m.Heartbeat(&quicproto.Heartbeat{Number: a.Number, Owns: true, Owned: a.Partitions})
 		time.Sleep(time.Second)
 		holdUp.Store(true)
 		time.Sleep(10 * time.Second)
@@ -288,7 +288,7 @@ func TestCoordinatorWithoutRoomPutsNobodyOut(t *testing.T) {
 		var packets atomicCounter
 		w.heard = packets.next
 		a := w.next(t, m)
-		m.Heartbeat(&quicproto.Heartbeat{Epoch: a.Epoch, Owns: true, Owned: a.Partitions})
+		m.Heartbeat(&quicproto.Heartbeat{Number: a.Number, Owns: true, Owned: a.Partitions})
 		time.Sleep(10 * time.Second)
 		full.Store(true)
 		go f.commitFor("other", "orders", 7, 0)
@@ -313,7 +313,7 @@ func TestMemberThatIsPutOutIsToldAtOnce(t *testing.T) {
 		f.must2(f.FindCoordinator(t.Context(), alice, "billing"))
 		w1, m1 := f.join("billing", "m1")
 		a := w1.next(t, m1)
-		m1.Heartbeat(&quicproto.Heartbeat{Epoch: a.Epoch, Owns: true, Owned: a.Partitions})
+		m1.Heartbeat(&quicproto.Heartbeat{Number: a.Number, Owns: true, Owned: a.Partitions})
 		var packets atomicCounter
 		w1.heard = packets.next
 		w2, m2 := f.join("billing", "m2")
@@ -364,5 +364,43 @@ func TestWhatBecomesDueWhileOthersAreLookedAtIsNotLate(t *testing.T) {
 			t.Errorf("a first generation is formed after %v, want %v", took, delay)
 		}
 		m.Detach()
+	})
+}
+
+// What a member said before it heard of its last assignment, in the same epoch, does not give away what it was assigned there: it may consume that by now.
+func TestHeartbeatThatCrossesAnAssignmentGivesNothingAway(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFixture(t, 1)
+		f.coordinate(1)
+		f.create("orders", 4)
+		f.must2(f.FindCoordinator(t.Context(), alice, "billing"))
+		w1, m1 := f.join("billing", "m1")
+		a := w1.next(t, m1)
+		m1.Heartbeat(&quicproto.Heartbeat{Number: a.Number, Owns: true, Owned: a.Partitions})
+		w2, m2 := f.join("billing", "m2")
+		before := w2.next(t, m2)
+		fewer := w1.next(t, m1)
+		m1.Heartbeat(&quicproto.Heartbeat{Number: fewer.Number, Owns: true, Owned: fewer.Partitions})
+		got := <-w2.assigned // of which it takes note later
+		if got.Epoch != before.Epoch || got.Number == before.Number || len(indexes(got)) != 2 {
+			t.Fatalf("%+v after %+v: it was to get two partitions in the same epoch", got, before)
+		}
+		_, m3 := f.join("billing", "m3")
+		_, m4 := f.join("billing", "m4") // now it is to have only one
+		m2.Heartbeat(&quicproto.Heartbeat{Number: before.Number, Owns: true})
+		time.Sleep(time.Second)
+		req := &quicproto.CommitOffsetsRequest{Group: "billing", Member: "m2", Epoch: got.Epoch, Topics: []quicproto.TopicOffsets{{
+			Topic: "orders", TopicID: got.Partitions[0].TopicID, Offsets: []quicproto.CommittedOffset{{Partition: indexes(got)[0], Offset: 1}},
+		}}}
+		if resp, err := f.CommitOffsets(t.Context(), alice, req); err != nil || resp.Topics[0][0] != mq.None {
+			t.Errorf("a commit for what it was assigned, of which it has not heard yet that it is to give it up: %+v, %v", resp, err)
+		}
+		m2.Heartbeat(&quicproto.Heartbeat{Number: got.Number, Owns: true, Owned: got.Partitions})
+		if less := <-w2.assigned; len(indexes(less)) != 1 || less.Epoch != got.Epoch {
+			t.Errorf("%+v", less)
+		}
+		for _, m := range []server.Member{m1, m2, m3, m4} {
+			m.Detach()
+		}
 	})
 }

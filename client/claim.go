@@ -72,7 +72,7 @@ func (m *member) assigned(sess *session, f *quicproto.Assignment) error {
 	k := m.k
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	m.sess, m.epoch, m.noted = sess, f.Epoch, true
+	m.sess, m.epoch, m.number, m.noted = sess, f.Epoch, f.Number, true
 	if f.Changed {
 		m.target = make(map[TopicPartition]mq.TopicID)
 		for _, t := range f.Partitions {

@@ -39,8 +39,8 @@ type fakeGroupMember struct {
 	instance string
 	w        server.MemberWatcher
 	epoch    int32
-	noted    int32
-	told     bool
+	noted    uint32
+	told     uint32 // the number of the last assignment
 	due      bool
 	assigned groups.Partitions
 	say      groups.HeartbeatRequest
@@ -137,7 +137,7 @@ func (c *fakeCoordinator) carryOut(e groups.Effects) {
 
 // beat heartbeats for a member, unless it has not taken note of its last assignment.
 func (c *fakeCoordinator) beat(m *fakeGroupMember) {
-	if !m.told || m.noted != m.epoch {
+	if m.told == 0 || m.noted != m.told {
 		m.due = true
 		return
 	}
@@ -157,10 +157,11 @@ func (c *fakeCoordinator) answer(m *fakeGroupMember, req *groups.HeartbeatReques
 		return
 	}
 	r := response.(*groups.HeartbeatResponse)
-	changed := r.Changed && (!m.told || !r.Assigned.Equal(m.assigned))
-	if !m.told || changed || r.Epoch != m.epoch {
-		m.told, m.epoch, m.noted = true, r.Epoch, r.Epoch-1
-		a := &quicproto.Assignment{Epoch: r.Epoch, Changed: changed}
+	changed := r.Changed && (m.told == 0 || !r.Assigned.Equal(m.assigned))
+	if m.told == 0 || changed || r.Epoch != m.epoch {
+		m.told++
+		m.epoch = r.Epoch
+		a := &quicproto.Assignment{Number: m.told, Epoch: r.Epoch, Changed: changed}
 		if changed {
 			m.assigned = r.Assigned
 			for _, t := range r.Assigned {
@@ -191,7 +192,7 @@ func (m *fakeGroupMember) Heartbeat(h *quicproto.Heartbeat) {
 	if m.c.members[m.key] != m {
 		return
 	}
-	m.noted = h.Epoch
+	m.noted = h.Number
 	if h.Subscribes {
 		m.say.Topics, m.say.Pattern, m.say.Assignor = append([]string{}, h.Subscription.Topics...), &h.Subscription.Pattern, &h.Subscription.Assignor
 	}

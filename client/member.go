@@ -41,7 +41,8 @@ type member struct {
 	leaving bool
 	fatal   error // why it is no member and will not be one
 
-	epoch    int32 // of the last Assignment; 0: it has to join
+	epoch    int32  // of the last Assignment; 0: it has to join
+	number   uint32 // of the last Assignment on the stream
 	target   map[TopicPartition]mq.TopicID
 	claims   map[TopicPartition]*claim
 	lost     []TopicPartition             // the application is to be told
@@ -312,7 +313,7 @@ func (m *member) words() (*quicproto.Heartbeat, bool) {
 	if !m.noted && !m.owns && !m.wants || m.sess == nil {
 		return nil, false // without an answer yet the answer to that will be followed by everything
 	}
-	beat := &quicproto.Heartbeat{Epoch: m.epoch, Owns: m.owns, Subscribes: m.wants}
+	beat := &quicproto.Heartbeat{Number: m.number, Owns: m.owns, Subscribes: m.wants}
 	if m.wants {
 		beat.Subscription = m.subscription()
 	}

@@ -54,7 +54,8 @@
 // there is another one. The session is the member's liveness: while it lives, wherever its address moves to, nothing has to be said. The protocol of a member:
 //
 //   - OpenGroup says all of it, with epoch 0 to join. The answer is an Assignment.
-//   - Each Assignment is answered at once with a Heartbeat of its epoch. Commits bear that epoch from then on; until the coordinator has taken note of it, a commit may be refused
+//   - Each Assignment is answered at once with a Heartbeat of its number, which says what is owned if partitions were said. Until then nothing is taken from the member, whatever it
+//     has said before. Commits bear the Assignment's epoch from then on; until the coordinator has taken note of it, a commit may be refused
 //     with STALE_MEMBER_EPOCH, and is sent again with the epoch of the next Assignment.
 //   - Partitions that an Assignment has no more are given up: what was consumed is committed, then a Heartbeat says what is still owned. Within the time
 //     that OpenGroup named, or the member is put out. Partitions that it has anew are owned at once, and the next Heartbeat says so.
@@ -106,8 +107,8 @@
 //
 //	40 OpenGroup    zero u8 | epoch i32 | rebalance timeout u32 ms | group text | member text | instance text | rack text
 //	                | subscription | list of group partitions
-//	41 Heartbeat    flags u8: 1 subscription, 2 owned | epoch i32 | with flag 1: subscription | with flag 2: list of group partitions
-//	42 Assignment   flags u8: 2 changed | epoch i32 | with flag 2: list of group partitions
+//	41 Heartbeat    flags u8: 1 subscription, 2 owned | number u32 | with flag 1: subscription | with flag 2: list of group partitions
+//	42 Assignment   flags u8: 2 changed | number u32 | epoch i32 | with flag 2: list of group partitions
 //
 // # Request bodies, all of version 0
 //

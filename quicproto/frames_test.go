@@ -56,10 +56,10 @@ func sampleFrames() []Frame {
 			Owned:        []GroupPartitions{{TopicID: id, Topic: "orders", Partitions: []int32{1, 2}}},
 		},
 		&Heartbeat{
-			Epoch: 4, Subscribes: true, Subscription: Subscription{Topics: []string{"orders"}}, Owns: true,
+			Number: 4, Subscribes: true, Subscription: Subscription{Topics: []string{"orders"}}, Owns: true,
 			Owned: []GroupPartitions{{TopicID: id, Partitions: []int32{1}}},
 		},
-		&Assignment{Epoch: 5, Changed: true, Partitions: []GroupPartitions{{TopicID: id, Topic: "orders", Partitions: []int32{1}}}},
+		&Assignment{Number: 4, Epoch: 5, Changed: true, Partitions: []GroupPartitions{{TopicID: id, Topic: "orders", Partitions: []int32{1}}}},
 	}
 }
 

@@ -103,8 +103,11 @@ const (
 )
 
 // Heartbeat says what changed at the member: it has taken note of an Assignment, it owns other partitions, it wants other topics.
+//
+// It names the Assignment and not its epoch, which may be that of an earlier one: what a member owned before it heard of a partition says nothing about whether it
+// consumes that by now.
 type Heartbeat struct {
-	Epoch        int32             // of the last Assignment that the member has taken note of
+	Number       uint32            // of the last Assignment on this stream that the member has taken note of
 	Subscribes   bool              // Subscription is said
 	Subscription Subscription      // what the member wants
 	Owns         bool              // Owned is said
@@ -123,7 +126,7 @@ func (f *Heartbeat) AppendTo(dst []byte) []byte {
 	if f.Owns {
 		flags |= flagPartitions
 	}
-	dst = appendInt32(append(dst, flags), f.Epoch)
+	dst = appendUint32(append(dst, flags), f.Number)
 	if f.Subscribes {
 		dst = f.Subscription.append(dst)
 	}
@@ -137,7 +140,7 @@ func (f *Heartbeat) AppendTo(dst []byte) []byte {
 func (f *Heartbeat) Decode(payload []byte) error {
 	d := decoder{frame: "Heartbeat", rest: payload}
 	flags := d.flags(flagSubscription | flagPartitions)
-	*f = Heartbeat{Epoch: d.int32()}
+	*f = Heartbeat{Number: d.uint32()}
 	if flags&flagSubscription != 0 {
 		f.Subscribes, f.Subscription = true, d.subscription()
 	}
@@ -148,10 +151,11 @@ func (f *Heartbeat) Decode(payload []byte) error {
 }
 
 // Assignment tells a member its epoch and, unless that is as it was, what it may consume from now on. The member answers each one at once with a Heartbeat of its
-// epoch, and tells with that one or a later one when it has stopped consuming what it may not any more.
+// number, which says what it owns if Partitions were said, and tells with that one or a later one when it has stopped consuming what it may not any more.
 type Assignment struct {
-	Epoch      int32 // for heartbeats and commits from now on
-	Changed    bool  // Partitions are said
+	Number     uint32 // counts those of the stream, from 1; some may be left out
+	Epoch      int32  // for heartbeats and commits from now on
+	Changed    bool   // Partitions are said
 	Partitions []GroupPartitions
 }
 
@@ -160,7 +164,7 @@ func (*Assignment) Type() Type { return TypeAssignment }
 
 // PayloadSize is how many bytes the payload has. More than the type's MaxPayload cannot be sent.
 func (f *Assignment) PayloadSize() int {
-	n := 1 + 4
+	n := 1 + 4 + 4
 	if f.Changed {
 		n += 4
 		for i := range f.Partitions {
@@ -176,7 +180,7 @@ func (f *Assignment) AppendTo(dst []byte) []byte {
 	if f.Changed {
 		flags = flagPartitions
 	}
-	dst = appendInt32(append(dst, flags), f.Epoch)
+	dst = appendInt32(appendUint32(append(dst, flags), f.Number), f.Epoch)
 	if f.Changed {
 		dst = appendGroupPartitions(dst, f.Partitions)
 	}
@@ -187,7 +191,7 @@ func (f *Assignment) AppendTo(dst []byte) []byte {
 func (f *Assignment) Decode(payload []byte) error {
 	d := decoder{frame: "Assignment", rest: payload}
 	flags := d.flags(flagPartitions)
-	*f = Assignment{Epoch: d.int32()}
+	*f = Assignment{Number: d.uint32(), Epoch: d.int32()}
 	if flags != 0 {
 		f.Changed, f.Partitions = true, d.groupPartitions()
 	}

@@ -11,8 +11,8 @@ import (
 
 // Watcher is told what concerns a member that is attached. Its methods never block and are cheap.
 type Watcher interface {
-	// Assigned tells the member's epoch, and what it may consume unless that is as it was told last.
-	Assigned(epoch int32, changed bool, assigned group.Partitions)
+	// Assigned tells the member's epoch, and what it may consume unless that is as it was told last. Each has the next number, from 1.
+	Assigned(number uint32, epoch int32, changed bool, assigned group.Partitions)
 	// Ended tells why the member is attached no more. Nothing comes after it.
 	Ended(err error)
 	// Heard counts what came from the client, so that it moves while the client lives.
@@ -27,13 +27,14 @@ type Member struct {
 	watcher  Watcher
 
 	mu       sync.Mutex
-	over     bool // detached, left or ended
-	busy     bool // a heartbeat is under way
-	due      bool // another one is to follow
-	told     bool // the watcher was told of an epoch
+	over     bool   // detached, left or ended
+	busy     bool   // a heartbeat is under way
+	due      bool   // another one is to follow
+	told     uint32 // how often the watcher was told of an assignment: the number of the last
 	epoch    int32
 	assigned group.Partitions        // as the watcher was told
-	noted    int32                   // the epoch that the client has taken note of
+	changed  uint32                  // the number of the last one that was another one
+	noted    uint32                  // the number of the one that the client has taken note of
 	say      *group.HeartbeatRequest // what the next heartbeat has to say beside the epoch; nil: nothing
 	interval time.Duration
 	beaten   time.Time // when the last heartbeat was answered
@@ -53,7 +54,6 @@ func (c *Coordinator) Attach(first *group.HeartbeatRequest, w Watcher) (*Member,
 		return nil, err
 	}
 	m := &Member{shard: s, key: group.Wake{Group: first.Group, Member: first.Member}, instance: first.Instance, watcher: w, busy: true}
-	m.noted = first.Epoch
 	s.mu.Lock()
 	if err := s.refusal(); err != nil {
 		s.mu.Unlock()
@@ -72,23 +72,27 @@ func (c *Coordinator) Attach(first *group.HeartbeatRequest, w Watcher) (*Member,
 	return m, nil
 }
 
-// Say takes what a client says: the epoch that it has taken note of, and in h what has changed beside; only the fields for topics, pattern, assignor and
+// Say takes what a client says: the number of the assignment that it has taken note of, and in h what has changed beside; only the fields for topics, pattern, assignor and
 // what is owned are looked at.
-func (m *Member) Say(epoch int32, h group.HeartbeatRequest) {
+func (m *Member) Say(number uint32, h group.HeartbeatRequest) {
 	m.mu.Lock()
-	m.noted = epoch
+	m.noted = number
 	if m.say == nil {
 		m.say = &group.HeartbeatRequest{}
 	}
 	if h.Topics != nil {
 		m.say.Topics, m.say.Pattern, m.say.Assignor = h.Topics, h.Pattern, h.Assignor
 	}
-	if h.Owned != nil {
+	if h.Owned != nil && number >= m.changed { // what was owned before says nothing of what is consumed now
 		m.say.Owned = h.Owned
 	}
 	m.mu.Unlock()
 	m.beat()
 }
+
+// hears says whether the client has taken note of the last assignment. Before it has, what it says that it owns is of another one, and it may consume by now
+// what it has been assigned since. The mutex is held.
+func (m *Member) hears() bool { return m.told > 0 && m.noted == m.told }
 
 // beat sends a heartbeat unless one is under way, or the client has not taken note of the last assignment: then it follows.
 func (m *Member) beat() {
@@ -97,7 +101,7 @@ func (m *Member) beat() {
 		m.mu.Unlock()
 		return
 	}
-	if m.busy || !m.told || m.noted != m.epoch {
+	if m.busy || !m.hears() {
 		m.due = true
 		m.mu.Unlock()
 		return
@@ -131,16 +135,22 @@ func (m *Member) answered(response group.Response, err error) {
 		return
 	}
 	m.busy, m.interval, m.beaten = false, r.HeartbeatInterval, time.Now()
-	changed := r.Changed && !(m.told && r.Assigned.Equal(m.assigned))
-	if !m.told || changed || r.Epoch != m.epoch {
+	changed := r.Changed && !(m.told > 0 && r.Assigned.Equal(m.assigned))
+	if m.told == 0 || changed || r.Epoch != m.epoch {
 		if r.Changed {
 			m.assigned = r.Assigned
 		}
-		m.told, m.epoch = true, r.Epoch
-		m.watcher.Assigned(r.Epoch, changed, m.assigned)
-		m.noted = min(m.noted, r.Epoch-1) // also of one that is told again: it takes note of that
+		m.told++
+		m.epoch = r.Epoch
+		if changed {
+			m.changed = m.told
+			if m.say != nil {
+				m.say.Owned = nil
+			}
+		}
+		m.watcher.Assigned(m.told, r.Epoch, changed, m.assigned)
 	}
-	if m.due && m.noted == m.epoch {
+	if m.due && m.hears() {
 		m.shard.c.poke(m.shard, m.key) // not from here: this may be the log's writer
 	}
 }
@@ -232,7 +242,7 @@ func (s *shard) beatLiving(now time.Time) {
 func (m *Member) isDue(now time.Time) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.over || m.busy || !m.told || m.noted != m.epoch || now.Sub(m.beaten) < m.interval {
+	if m.over || m.busy || !m.hears() || now.Sub(m.beaten) < m.interval {
 		return false
 	}
 	if heard := m.watcher.Heard(); heard != m.heard || m.heardAt.IsZero() {

@@ -33,7 +33,7 @@ var _ MemberWatcher = (*groupStream)(nil)
 func (g *groupStream) Assigned(a *quicproto.Assignment) {
 	g.mu.Lock()
 	if g.next != nil && g.next.Changed && !a.Changed {
-		a = &quicproto.Assignment{Epoch: a.Epoch, Changed: true, Partitions: g.next.Partitions}
+		a = &quicproto.Assignment{Number: a.Number, Epoch: a.Epoch, Changed: true, Partitions: g.next.Partitions}
 	}
 	g.next = a
 	if most := a.Type().MaxPayload(); a.PayloadSize() > most && g.ended == nil {

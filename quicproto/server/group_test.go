@@ -47,8 +47,8 @@ func TestMemberIsPushedItsAssignments(t *testing.T) {
 		t.Errorf("opened %+v", with.open)
 	}
 	before := with.watcher.Heard()
-	s.send(&quicproto.Heartbeat{Epoch: 1, Owns: true})
-	if h := <-m.beats; h.Epoch != 1 || !h.Owns {
+	s.send(&quicproto.Heartbeat{Number: 1, Owns: true})
+	if h := <-m.beats; h.Number != 1 || !h.Owns {
 		t.Errorf("%+v", h)
 	}
 	if with.watcher.Heard() == before {
