@@ -62,6 +62,7 @@ var floors = []struct {
 	{"quicproto/udp", 1, "sockets for both ends of the native protocol"},
 	{"quicproto/transport", 1, "what sessions go over: QUIC, or TLS on TCP"},
 	{"quicproto/server", 2, "listener and sessions: declares the broker it needs"},
+	{"kafkaproto", 2, "Kafka's protocol: declares the broker it needs"},
 	{"mq", 0, "the vocabulary: imports nothing of ours"},
 	{"history", 1, "what clients did and were told, and what of it is wrong"},
 	{"directio", 0, "what the log and the directory of objects share to go past the page cache"},
@@ -102,6 +103,7 @@ var neverReaches = []struct {
 	{"quicproto", []string{"github.com/quic-go/quic-go", "os"}, "frames are the same on any transport"},
 	{"mq", []string{"net", "os"}, "the vocabulary does no I/O"},
 	{"quicproto/server", []string{"metadata", "partition", "wal", "tier"}, "a front door declares what it needs in mq terms"},
+	{"kafkaproto", []string{"metadata", "partition", "wal", "tier", "quicproto"}, "likewise, and the two front doors know nothing of each other"},
 	{"", []string{"wal/crashfs", "tier/faultstore", "tier/storetest", "node/nodetest", "testing"}, "what fails on purpose is not in the program"},
 }
 

@@ -17,6 +17,7 @@ import (
 type Config struct {
 	Node        NodeConfig        `koanf:"node"         doc:"Who this node is and where it keeps its data."`
 	Server      ServerConfig      `koanf:"server"       doc:"The front door for clients: QUIC on UDP, and on the same port of TCP the same protocol over TLS; TLS 1.3 always."`
+	Kafka       KafkaConfig       `koanf:"kafka"        doc:"Kafka clients, which are served on server.listen's port of TCP beside the native protocol. docs/kafka.md says what they find."`
 	RPC         RPCConfig         `koanf:"rpc"          doc:"The door between nodes, for which certificates have to be issued: a node that made its own is alone in its cluster and does not open it."`
 	Admin       AdminConfig       `koanf:"admin"        doc:"The HTTP listener: health, metrics, and the services of rustmq.v1 for Connect, gRPC and curl."`
 	PKI         PKIConfig         `koanf:"pki"          doc:"Certificates."`
@@ -47,6 +48,18 @@ type ServerConfig struct {
 	IdleTimeout      time.Duration `koanf:"idle_timeout"      doc:"Time after which a connection is closed from which nothing is heard, keep-alives included."`
 	MaxSessions      int           `koanf:"max_sessions"      doc:"Connections at one time. One more is refused, and told why."`
 	DrainTimeout     time.Duration `koanf:"drain_timeout"     doc:"Time that requests in flight have to finish after SIGTERM."`
+}
+
+// KafkaConfig is what Kafka clients find.
+type KafkaConfig struct {
+	Enabled                  bool          `koanf:"enabled"                     doc:"Whether Kafka clients are served."`
+	Advertise                string        `koanf:"advertise"                   doc:"Address host:port that Kafka clients are told to use, exactly as it stands here. Default: the first of server.advertise, else the address that is listened on."`
+	Plaintext                string        `koanf:"plaintext"                   doc:"Where Kafka clients may be that do not use TLS: never, loopback (on this machine), anywhere."`
+	AutoCreateTopics         bool          `koanf:"auto_create_topics"          doc:"Whether a topic that a Kafka client asks for by name is made when there is none, as the cluster's defaults have it."`
+	MaxConnections           int           `koanf:"max_connections"             doc:"Connections of Kafka clients at one time. One more is closed."`
+	MaxConnectionsPerAddress int           `koanf:"max_connections_per_address" doc:"Of these, those from one address."`
+	IdleTimeout              time.Duration `koanf:"idle_timeout"                doc:"Time after which a connection without a request is closed."`
+	MaxRequestSize           Size          `koanf:"max_request_size"            doc:"Largest produce request, which may have batches for many partitions. The client of a larger one loses its connection."`
 }
 
 // RPCConfig is the door between nodes.
@@ -140,6 +153,10 @@ func Default() Config {
 			IdleTimeout:      30 * time.Second,
 			MaxSessions:      20_000,
 			DrainTimeout:     10 * time.Second,
+		},
+		Kafka: KafkaConfig{
+			Enabled: true, Plaintext: "loopback", AutoCreateTopics: true,
+			MaxConnections: 20_000, MaxConnectionsPerAddress: 2_000, IdleTimeout: 10 * time.Minute, MaxRequestSize: 100 * MiB,
 		},
 		RPC:    RPCConfig{Listen: "127.0.0.1:9093"},
 		Admin:  AdminConfig{Listen: "127.0.0.1:9642", Services: true},

@@ -32,6 +32,7 @@ func (c *Config) Validate() error {
 		between("server.idle_timeout", c.Server.IdleTimeout, time.Second, time.Hour),
 		atLeast("server.max_sessions", c.Server.MaxSessions, 1),
 		between("server.drain_timeout", c.Server.DrainTimeout, 0, time.Hour),
+		c.validateKafka(),
 		hostPort("rpc.listen", c.RPC.Listen, 0),
 		c.validateRPCAdvertise(),
 		c.validateControllers(),
@@ -167,6 +168,24 @@ func (c *Config) validateAdvertise() error {
 		}
 	}
 	return nil
+}
+
+func (c *Config) validateKafka() error {
+	if c.Kafka.Advertise != "" {
+		if err := hostPort("kafka.advertise", c.Kafka.Advertise, 1); err != nil {
+			return err
+		}
+		if host, _, _ := net.SplitHostPort(c.Kafka.Advertise); host == "" {
+			return fmt.Errorf("kafka.advertise is %q without a host: clients need one to connect to", c.Kafka.Advertise)
+		}
+	}
+	return cmp.Or(
+		oneOf("kafka.plaintext", c.Kafka.Plaintext, "never", "loopback", "anywhere"),
+		atLeast("kafka.max_connections", c.Kafka.MaxConnections, 1),
+		atLeast("kafka.max_connections_per_address", c.Kafka.MaxConnectionsPerAddress, 1),
+		between("kafka.idle_timeout", c.Kafka.IdleTimeout, time.Second, 24*time.Hour),
+		sizeBetween("kafka.max_request_size", c.Kafka.MaxRequestSize, MiB, 512*MiB),
+	)
 }
 
 func (c *Config) validateObjectStore() error {

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"cmp"
 	"context"
 	"slices"
 
@@ -107,6 +108,13 @@ func (n *Node) endpoints() ([]*metadatapb.Endpoint, error) {
 	out := make([]*metadatapb.Endpoint, 0, len(advertised))
 	for _, a := range advertised {
 		e, err := endpoint(broker.ListenerQUIC, "server.advertise", a)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, e)
+	}
+	if n.servesKafka() {
+		e, err := endpoint(broker.ListenerKafka, "kafka.advertise", cmp.Or(n.cfg.Kafka.Advertise, advertised[0]))
 		if err != nil {
 			return nil, err
 		}

@@ -23,6 +23,7 @@ import (
 	"github.com/rustmq/rustmq/broker/coordinator"
 	"github.com/rustmq/rustmq/control"
 	"github.com/rustmq/rustmq/gateway"
+	"github.com/rustmq/rustmq/kafkaproto"
 	"github.com/rustmq/rustmq/metadata"
 	"github.com/rustmq/rustmq/mq"
 	"github.com/rustmq/rustmq/partition"
@@ -97,6 +98,7 @@ type Node struct {
 	socket       net.PacketConn
 	listener     net.Listener // of the clients, for TCP; nil on a network without
 	server       *server.Server
+	kafka        *kafkaproto.Server // nil where Kafka clients are not served
 	admin        *admin.Server
 	gateway      *gateway.Gateway // nil where it is not served
 	certs        *pki.Identity
@@ -593,16 +595,26 @@ func (n *Node) openBroker(context.Context) error {
 	if err != nil {
 		return err
 	}
-	n.server, err = server.Serve(n.socket, server.Config{
+	if err := n.openKafka(); err != nil {
+		return err
+	}
+	front := server.Config{
 		TLS: n.certs.ServerTLS(), Broker: n.broker, ResetKey: &resetKey, Listener: n.listener, Limits: limits, Logger: n.logger,
-	})
-	if err != nil {
+	}
+	if n.kafka != nil {
+		front.Others = n.kafka.Serve
+	}
+	if n.server, err = server.Serve(n.socket, front); err != nil {
 		return err
 	}
 	n.onClose(func(ctx context.Context) error {
+		var kafka error
+		var others sync.WaitGroup
+		others.Go(func() { kafka = n.closeKafka(ctx) })
 		err := n.server.Shutdown(ctx)
 		n.server.Close()
-		return err
+		others.Wait()
+		return errors.Join(err, kafka)
 	})
 	return nil
 }

@@ -107,6 +107,13 @@ func (p *Partition) Offsets() (logStart, highWatermark, logEnd, objectEnd mq.Off
 	return logStart, highWatermark, max(p.marks.logEnd(), highWatermark), objectEnd
 }
 
+// LocalStart is where what this node's own log has begins, the log start at least: what lies before it is in the object store only.
+func (p *Partition) LocalStart() mq.Offset {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return max(p.marks.logStart(), p.firstInLog())
+}
+
 // VisibleEnd is the end offset that a client may be told. OffsetNotAvailable, which is retriable, while the watermark of a new
 // leader has not reached the beginning of its epoch: an end told before might be below one that was told by the last leader.
 // NotLeaderOrFollower when this node does not lead, or may have been replaced because its lease is over: the next leader may have

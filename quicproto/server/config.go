@@ -27,6 +27,9 @@ type Config struct {
 	ResetKey *[32]byte
 	// Listener accepts TCP connections for the same protocol, which Serve closes in the end. Nil does without.
 	Listener net.Listener
+	// Others takes over the TCP connections that do not speak this protocol, and returns at once: read is what was read of them already, state what their TLS handshake came to,
+	// nil for those that began without one. They count as half open until then. Nil closes them.
+	Others func(conn net.Conn, read []byte, state *tls.ConnectionState)
 	// Limits bounds everything. Zero fields take their value from DefaultLimits.
 	Limits Limits
 	// Logger takes one line per trouble of a session; none per frame. Nil discards.

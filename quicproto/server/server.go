@@ -105,7 +105,11 @@ func Serve(conn net.PacketConn, cfg Config) (*Server, error) {
 	s.wg.Add(1)
 	go s.accept()
 	if cfg.Listener != nil {
-		s.acceptor = transport.NewAcceptor(tlsConfig(cfg.TLS), limits.IdleTimeout, limits.Streams)
+		var others *tls.Config
+		if cfg.Others != nil {
+			others = othersTLS(cfg.TLS)
+		}
+		s.acceptor = transport.NewAcceptor(tlsConfig(cfg.TLS), others, limits.IdleTimeout, limits.Streams)
 		s.wg.Go(s.acceptTCP)
 	}
 	return s, nil
@@ -128,6 +132,15 @@ func tlsConfig(c *tls.Config) *tls.Config {
 			return got, nil
 		}
 	}
+	return c
+}
+
+// othersTLS is c for clients of other protocols, which are older than TLS 1.3. Each connection is judged anew.
+func othersTLS(c *tls.Config) *tls.Config {
+	c = c.Clone()
+	c.MinVersion = tls.VersionTLS12
+	c.NextProtos = nil
+	c.SessionTicketsDisabled = true
 	return c
 }
 

@@ -45,7 +45,11 @@ func (s *Server) greet(conn net.Conn) {
 	defer t.finish()
 	ctx, cancel := context.WithTimeout(s.stopping, s.limits.HandshakeTimeout)
 	defer cancel()
-	in, err := s.acceptor.Handshake(ctx, conn)
+	in, other, err := s.acceptor.Handshake(ctx, conn)
+	if other != nil {
+		s.cfg.Others(other.Conn, other.Read, other.TLS)
+		return
+	}
 	if err != nil {
 		s.admission.failed.Add(1)
 		s.log.Debug("TCP connection refused", "remote", conn.RemoteAddr(), "error", err)

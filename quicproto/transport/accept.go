@@ -5,7 +5,9 @@ import (
 	"crypto/rand"
 	"crypto/subtle"
 	"crypto/tls"
+	"io"
 	"net"
+	"slices"
 	"sync"
 	"time"
 
@@ -18,6 +20,7 @@ import (
 // Acceptor knows the sessions of a server over TCP, so that further connections find theirs.
 type Acceptor struct {
 	tls     *tls.Config
+	others  bool
 	idle    time.Duration
 	streams int
 
@@ -26,9 +29,23 @@ type Acceptor struct {
 }
 
 // NewAcceptor makes one. config is what connections shake hands with, and is not changed; idle after how long without a word a client is given up; streams how many
-// connections a session may have.
-func NewAcceptor(config *tls.Config, idle time.Duration, streams int) *Acceptor {
-	return &Acceptor{tls: recordTLS(config), idle: idle, streams: streams, sessions: make(map[uint64]*Session)}
+// connections a session may have. others is what clients shake hands with that do not offer the protocol, nil when there are to be none.
+func NewAcceptor(config, others *tls.Config, idle time.Duration, streams int) *Acceptor {
+	a := &Acceptor{tls: recordTLS(config), others: others != nil, idle: idle, streams: streams, sessions: make(map[uint64]*Session)}
+	if !a.others {
+		return a
+	}
+	next := a.tls.GetConfigForClient
+	a.tls.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+		switch {
+		case !slices.Contains(hello.SupportedProtos, quicproto.ALPN):
+			return others, nil
+		case next != nil:
+			return next(hello)
+		}
+		return nil, nil //nolint:nilnil // go on with the configuration that there is
+	}
+	return a
 }
 
 // Incoming is a connection that has shaken hands.
@@ -39,20 +56,57 @@ type Incoming struct {
 	w   *wire
 }
 
-// Handshake shakes hands until ctx ends. On an error the connection is closed.
-func (a *Acceptor) Handshake(ctx context.Context, conn net.Conn) (*Incoming, error) {
+// Other is a connection that does not speak the protocol.
+type Other struct {
+	Conn net.Conn
+	Read []byte               // what was read of it already
+	TLS  *tls.ConnectionState // what its handshake came to; nil: it began without one
+}
+
+// handshakeRecord is what a TLS handshake begins with.
+const handshakeRecord = 22
+
+// Handshake shakes hands until ctx ends. On an error the connection is closed. A connection that does not speak the protocol comes back as other, where there may be such.
+func (a *Acceptor) Handshake(ctx context.Context, conn net.Conn) (in *Incoming, other *Other, err error) {
+	defer func() {
+		if err != nil {
+			_ = conn.Close()
+		}
+	}()
 	keepAlive(conn, a.idle)
 	raw := &gathered{Conn: conn}
+	if a.others {
+		first, err := firstByte(ctx, conn)
+		switch {
+		case err != nil:
+			return nil, nil, err
+		case first[0] != handshakeRecord:
+			return nil, &Other{Conn: conn, Read: first}, nil
+		}
+		raw.first = first
+	}
 	tc := tls.Server(raw, a.tls)
-	err := tc.HandshakeContext(ctx)
-	if err == nil && tc.ConnectionState().NegotiatedProtocol != quicproto.ALPN {
-		err = mq.Errorf(mq.UnsupportedVersion, "the client does not speak %s", quicproto.ALPN)
+	if err := tc.HandshakeContext(ctx); err != nil {
+		return nil, nil, err
 	}
-	if err != nil {
-		_ = conn.Close()
-		return nil, err
+	switch state := tc.ConnectionState(); {
+	case state.NegotiatedProtocol == quicproto.ALPN:
+		return &Incoming{a: a, raw: raw, tls: tc}, nil, nil
+	case a.others:
+		return nil, &Other{Conn: tc, TLS: &state}, nil
 	}
-	return &Incoming{a: a, raw: raw, tls: tc}, nil
+	return nil, nil, mq.Errorf(mq.UnsupportedVersion, "the client does not speak %s", quicproto.ALPN)
+}
+
+// firstByte reads one byte until ctx ends.
+func firstByte(ctx context.Context, conn net.Conn) ([]byte, error) {
+	stop := context.AfterFunc(ctx, func() { _ = conn.SetReadDeadline(time.Unix(1, 0)) })
+	first := make([]byte, 1)
+	_, err := io.ReadFull(conn, first)
+	if !stop() {
+		return nil, ctx.Err()
+	}
+	return first, err
 }
 
 // TLS is what the handshake came to.

@@ -17,10 +17,21 @@ const (
 // writes under a lock, never waits for the peer.
 type gathered struct {
 	net.Conn
+	first []byte // what was read of it before; it is read first
 
 	mu  sync.Mutex
 	on  bool
 	buf []byte
+}
+
+// Read implements net.Conn.
+func (g *gathered) Read(p []byte) (int, error) {
+	if len(g.first) > 0 {
+		n := copy(p, g.first)
+		g.first = g.first[n:]
+		return n, nil
+	}
+	return g.Conn.Read(p)
 }
 
 // Write implements net.Conn.

@@ -68,7 +68,7 @@ func newHost(t testing.TB, idle time.Duration, streams int) *host {
 	cert, roots := certificate(t)
 	h := &host{
 		t: t, roots: roots, sessions: make(chan *Session, 10), refused: make(chan error, 100),
-		acceptor: NewAcceptor(&tls.Config{Certificates: []tls.Certificate{cert}}, idle, streams),
+		acceptor: NewAcceptor(&tls.Config{Certificates: []tls.Certificate{cert}}, nil, idle, streams),
 	}
 	h.principal.Store("somebody")
 	t.Cleanup(h.wg.Wait)

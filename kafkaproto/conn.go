@@ -1,0 +1,294 @@
+package kafkaproto
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
+	"golang.org/x/sync/semaphore"
+
+	"github.com/rustmq/rustmq/mq"
+)
+
+// decodeFactor is how many times the size of its frame a decoded request may take, about: the smallest elements of Kafka's arrays have two bytes or so, and become some 100.
+const decodeFactor = 48
+
+// readBuffer is what is read from a connection at once, in bytes: heads and small requests. The bulk of a large one is read into its own memory.
+const readBuffer = 4 << 10
+
+// errDrained ends the reading of a connection when the server drains.
+var errDrained = errors.New("the server is shutting down")
+
+// conn is one connection.
+type conn struct {
+	srv     *Server
+	nc      net.Conn
+	in      *bufio.Reader
+	address netip.Addr
+	ctx     context.Context // ends with the connection
+	cancel  context.CancelFunc
+	memory  *semaphore.Weighted // bytes of its unanswered requests
+	queue   chan *call          // requests in order, for whoever writes
+	waiting atomic.Int64        // of them, those that are not answered
+
+	session *Session // who asks now; of the goroutine that reads
+	fetches *fetchSession
+	out     output
+
+	faultOnce sync.Once
+}
+
+func newConn(s *Server, nc net.Conn, read []byte, principal string) *conn {
+	c := &conn{
+		srv: s, nc: nc, in: bufio.NewReaderSize(io.MultiReader(bytes.NewReader(read), nc), readBuffer),
+		memory: semaphore.NewWeighted(int64(s.limits.ConnectionBytes)), queue: make(chan *call, s.limits.Pipeline),
+		session: &Session{ID: s.nextID.Add(1), Principal: principal, Remote: nc.RemoteAddr()},
+	}
+	c.address, _ = addressOf(nc.RemoteAddr())
+	c.ctx, c.cancel = context.WithCancel(context.Background())
+	return c
+}
+
+// run serves the connection until it ends, and returns when its goroutines have.
+func (c *conn) run() {
+	var writer sync.WaitGroup
+	writer.Go(c.write)
+	err := c.read()
+	close(c.queue)
+	if !errors.Is(err, errDrained) {
+		c.fault(err)
+		c.stop()
+	}
+	writer.Wait()
+	c.stop()
+	c.dropFetches()
+}
+
+// stop closes the connection at once. Any goroutine may call it.
+func (c *conn) stop() {
+	c.cancel()
+	_ = c.nc.Close()
+}
+
+// stopReading has the reader end, soon.
+func (c *conn) stopReading() { _ = c.nc.SetReadDeadline(time.Unix(1, 0)) }
+
+// fault says once why the connection is closed, if that is the client's fault or ours. That it was closed by the client, or lost, is none.
+func (c *conn) fault(err error) {
+	if code := mq.CodeOf(err); err == nil || code == mq.Unknown || c.ctx.Err() != nil {
+		return
+	}
+	c.faultOnce.Do(func() {
+		c.srv.faults.Add(1)
+		c.srv.log.Warn("Kafka connection closed", "remote", c.nc.RemoteAddr(), "client", c.session.ClientID, "error", err)
+	})
+}
+
+// read reads requests and begins to handle them, until the connection ends or something is wrong.
+func (c *conn) read() error {
+	for {
+		h, err := c.next()
+		if err != nil {
+			return err
+		}
+		r, err := c.receive(h)
+		if err != nil {
+			return err
+		}
+		c.srv.requests.Add(1)
+		if r.answer, err = r.begin(); err != nil {
+			c.release(r)
+			return err
+		}
+		c.waiting.Add(1)
+		select {
+		case c.queue <- r:
+		case <-c.ctx.Done():
+			return c.ctx.Err()
+		}
+	}
+}
+
+// next waits for a request, and reads its head.
+func (c *conn) next() (head, error) {
+	for {
+		_ = c.nc.SetReadDeadline(time.Now().Add(c.srv.limits.IdleTimeout))
+		select {
+		case <-c.srv.stopping:
+			return head{}, errDrained
+		default:
+		}
+		_, err := c.in.Peek(1)
+		switch {
+		case err == nil:
+			_ = c.nc.SetReadDeadline(time.Now().Add(c.srv.limits.FrameTimeout))
+			var b [headBytes]byte
+			if _, err := io.ReadFull(c.in, b[:]); err != nil {
+				return head{}, c.cut(err)
+			}
+			return parseHead(b[:])
+		case !errors.Is(err, os.ErrDeadlineExceeded):
+			return head{}, err
+		}
+		select {
+		case <-c.srv.stopping:
+			return head{}, errDrained
+		default:
+		}
+		if c.waiting.Load() == 0 {
+			return head{}, errIdle
+		}
+	}
+}
+
+// errIdle closes a connection that nothing was heard of. It is no fault: clients know that brokers do so.
+var errIdle = errors.New("nothing came for the idle timeout")
+
+// cut is why a request did not come whole.
+func (c *conn) cut(err error) error {
+	select {
+	case <-c.srv.stopping:
+		return errDrained
+	default:
+	}
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return mq.Errorf(mq.ProtocolViolation, "a request did not come to its end within %s", c.srv.limits.FrameTimeout)
+	}
+	return err
+}
+
+// receive reads what follows a head, if that is offered and not too long, when there is room for it.
+func (c *conn) receive(h head) (*call, error) {
+	a := c.srv.find(h.key)
+	if a == nil {
+		name := kmsg.NameForKey(h.key)
+		return nil, mq.Errorf(mq.UnsupportedVersion, "API %d (%s) is not offered", h.key, name)
+	}
+	limit := a.bytes
+	if limit == 0 {
+		limit = c.srv.limits.RequestBytes
+	}
+	if h.length > limit {
+		return nil, mq.Errorf(mq.MessageTooLarge, "a %s request of %d bytes: at most %d are allowed", a.key.Name(), h.length, limit)
+	}
+	r := &call{head: h, api: a, conn: c, received: time.Now(), weight: h.length}
+	if !a.aliases {
+		r.weight *= decodeFactor
+	}
+	if err := c.reserve(r); err != nil {
+		return nil, err
+	}
+	frame := make([]byte, h.length)
+	if _, err := io.ReadFull(c.in, frame); err != nil {
+		c.release(r)
+		return nil, c.cut(err)
+	}
+	if h.version < a.min || h.version > a.max {
+		r.session, r.body = c.session, frame // the header need not be one that is known
+		return r, nil
+	}
+	clientID, err := r.parseRest(frame)
+	if err != nil {
+		c.release(r)
+		return nil, err
+	}
+	c.identify(clientID, c.session.Software)
+	r.session = c.session
+	return r, nil
+}
+
+// identify notes what the client calls itself. It is called by the goroutine that reads.
+func (c *conn) identify(clientID, software string) {
+	if clientID == c.session.ClientID && software == c.session.Software {
+		return
+	}
+	s := *c.session
+	s.ClientID, s.Software = clientID, software
+	c.session = &s
+}
+
+// reserve waits for room for a request.
+func (c *conn) reserve(r *call) error {
+	own, all := c.weights(r)
+	if err := c.memory.Acquire(c.ctx, own); err != nil {
+		return err
+	}
+	if err := c.srv.memory.Acquire(c.ctx, all); err != nil {
+		c.memory.Release(own)
+		return err
+	}
+	return nil
+}
+
+// release gives the room of a request back.
+func (c *conn) release(r *call) {
+	own, all := c.weights(r)
+	c.memory.Release(own)
+	c.srv.memory.Release(all)
+}
+
+// weights is what a request takes of the connection's and of the server's room: what is larger than all of it takes all.
+func (c *conn) weights(r *call) (own, all int64) {
+	return int64(min(r.weight, c.srv.limits.ConnectionBytes)), int64(min(r.weight, c.srv.limits.TotalBytes))
+}
+
+// begin begins to handle the request.
+func (r *call) begin() (answer, error) {
+	if r.version < r.api.from || r.version > r.api.max {
+		return r.refuse()
+	}
+	return r.api.start(r)
+}
+
+// write answers requests in order and writes the responses, until there are none any more or one cannot be written.
+func (c *conn) write() {
+	failed := false
+	for r := range c.queue {
+		if !failed {
+			if err := c.respond(r); err != nil {
+				failed = true
+				c.fault(err)
+				c.stop()
+			}
+		}
+		c.release(r)
+		c.waiting.Add(-1)
+	}
+}
+
+// respond answers one request.
+func (c *conn) respond(r *call) error {
+	ctx, cancel := context.WithTimeout(c.ctx, c.srv.limits.RequestTimeout)
+	defer cancel()
+	b, err := r.answer(ctx)
+	if b == nil || err != nil {
+		return err
+	}
+	defer release(b)
+	c.out.frame(r.correlation, b.IsFlexible() && r.api.key != kmsg.ApiVersions, b)
+	if err := c.nc.SetWriteDeadline(time.Now().Add(c.srv.limits.WriteTimeout)); err != nil {
+		return err
+	}
+	buffers := c.out.buffers()
+	_, err = buffers.WriteTo(c.nc)
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return mq.Errorf(mq.NetworkException, "the client did not read a response within %s", c.srv.limits.WriteTimeout)
+	}
+	return err
+}
+
+// release gives back what a body holds beside memory.
+func release(b body) {
+	if r, ok := b.(interface{ release() }); ok {
+		r.release()
+	}
+}

@@ -1,0 +1,260 @@
+// Fetch (1), versions 4 to 18.
+//
+// Batches come as they are stored, from the one that holds the offset: its first records may lie before that. The first partition that has something gets at least one batch, however large. The response waits for min_bytes until max_wait; an error of any partition ends the wait. Consumers
+// see nothing above the high watermark, which is the last stable offset, too. An offset outside the log is OFFSET_OUT_OF_RANGE, one between watermark and log end waits.
+//
+// From version 7 on there are sessions (KIP-227), one for each connection: it ends with that, and a client that goes on with it elsewhere gets FETCH_SESSION_ID_NOT_FOUND. Clients
+// get none when there are too many partitions in sessions already, and then say all in each request. From version 12 on a client that names the epoch of the last record that it has is told where its log
+// parts from this one, and errors name the leader there is by now (KIP-951, with addresses from version 16 on). Version 13 names topics by id.
+//
+// Not supported: replicas of a Kafka cluster (CLUSTER_AUTHORIZATION_FAILED), preferred read replicas (KIP-392).
+
+package kafkaproto
+
+import (
+	"context"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/rustmq/rustmq/mq"
+)
+
+func fetchAPI() api {
+	return api{key: kmsg.Fetch, min: 4, from: 4, max: 18, start: startFetch}
+}
+
+func startFetch(c *call) (answer, error) {
+	q, err := decode[*kmsg.FetchRequest](c)
+	if err != nil {
+		return nil, err
+	}
+	return func(ctx context.Context) (body, error) { return c.fetch(ctx, q) }, nil
+}
+
+// fetch answers when there is enough, or it is time.
+func (c *call) fetch(ctx context.Context, q *kmsg.FetchRequest) (body, error) {
+	r := &fetchResponse{version: q.Version}
+	if q.ReplicaID >= 0 || q.ReplicaState.ID >= 0 {
+		r.code = int16(mq.ClusterAuthorizationFailed)
+		return r, nil
+	}
+	plan := c.conn.planFetch(q)
+	r.code, r.session = plan.code, plan.session
+	if r.code != 0 {
+		return r, nil
+	}
+	f := &fetching{call: c, bell: make(bell, 1), max: c.conn.srv.limits.FetchBytes}
+	if q.MaxBytes > 0 {
+		f.max = min(f.max, int(q.MaxBytes))
+	}
+	defer f.close()
+	f.open(ctx, plan.partitions)
+	if err := f.until(ctx, int(q.MinBytes), time.Duration(q.MaxWaitMillis)*time.Millisecond); err != nil {
+		return nil, err
+	}
+	r.reads, r.held = f.call.conn.srv.reads, f.held
+	f.held = 0
+	leaders := leaders{broker: c.broker()}
+	for i := range f.parts {
+		p := &f.parts[i]
+		if plan.incremental && !p.news() {
+			continue
+		}
+		p.told()
+		if id, epoch, ok := leaders.hint(p.code, p.name, p.index); ok {
+			p.leader, p.leaderEpoch = id, epoch
+		}
+		r.partitions = append(r.partitions, p)
+	}
+	r.nodes = leaders.nodes()
+	c.conn.rotate(f.parts)
+	return r, nil
+}
+
+// fetching is a fetch that is being answered.
+type fetching struct {
+	call  *call
+	bell  bell
+	max   int
+	parts []fetched
+	size  int   // bytes of all batches
+	ends  bool  // something of it is not worth waiting with
+	held  int64 // bytes of the server's room for reads
+}
+
+// fetched is what one partition has.
+type fetched struct {
+	*fetchPartition
+	name        string
+	reader      Reader // nil with an error
+	code        int16
+	data        Fetched
+	size        int
+	diverges    bool
+	epoch       mq.Epoch // with diverges: the epoch, and where it ended
+	end         mq.Offset
+	leader      mq.NodeID // with leaderEpoch: who leads, for an error; else -1
+	leaderEpoch mq.Epoch
+}
+
+// open opens all partitions.
+func (f *fetching) open(ctx context.Context, partitions []*fetchPartition) {
+	f.parts = make([]fetched, len(partitions))
+	broker := f.call.broker()
+	for i, part := range partitions {
+		p := &f.parts[i]
+		p.fetchPartition, p.name, p.leader, p.leaderEpoch = part, part.topic, mq.NoNode, mq.NoEpoch
+		if !part.id.IsZero() {
+			name, ok := broker.TopicName(part.id)
+			if !ok {
+				f.fail(p, mq.Errorf(mq.UnknownTopicID, "there is no topic with id %s", part.id))
+				continue
+			}
+			p.name = name
+		}
+		reader, err := broker.OpenFetch(ctx, f.call.session, p.name, part.index, part.epoch)
+		if err != nil {
+			f.fail(p, err)
+			continue
+		}
+		p.reader = reader
+		if part.lastEpoch >= 0 {
+			if p.epoch, p.end, p.diverges = reader.Diverges(part.lastEpoch, part.offset); p.diverges {
+				p.data.LogStart, p.data.HighWatermark = reader.Offsets()
+				f.ends = true
+			}
+		}
+	}
+}
+
+func (f *fetching) fail(p *fetched, err error) {
+	p.code, f.ends = codeOf(err), true
+	p.data, p.size = Fetched{LogStart: -1, HighWatermark: -1}, 0
+}
+
+// until reads until there is enough, something is wrong, or the wait is over.
+func (f *fetching) until(ctx context.Context, least int, wait time.Duration) error {
+	timer := time.NewTimer(max(0, wait))
+	defer timer.Stop()
+	for over := wait <= 0; ; {
+		if err := f.read(ctx); err != nil {
+			return err
+		}
+		if f.size >= least || f.ends || over || len(f.parts) == 0 {
+			return nil
+		}
+		if !f.await() {
+			continue // more has come
+		}
+		select {
+		case <-f.bell:
+		case <-timer.C:
+			over = true
+		case <-f.call.conn.srv.stopping:
+			over = true
+		case <-ctx.Done():
+			if f.call.conn.ctx.Err() != nil {
+				return ctx.Err()
+			}
+			return nil // what there is
+		}
+	}
+}
+
+// read reads all partitions anew.
+func (f *fetching) read(ctx context.Context) error {
+	f.size = 0
+	f.release()
+	for i := range f.parts {
+		p := &f.parts[i]
+		if p.reader == nil || p.diverges {
+			continue
+		}
+		p.data, p.size = Fetched{Next: p.offset}, 0
+		p.data.LogStart, p.data.HighWatermark = p.reader.Offsets()
+		limit := min(int(p.maxBytes), f.max-f.size)
+		if f.size > 0 && limit <= 0 {
+			continue
+		}
+		room, err := f.room(ctx, p, max(limit, 1))
+		if err != nil {
+			return err
+		}
+		if !room {
+			continue
+		}
+		data, err := p.reader.Read(ctx, p.offset, max(limit, 1))
+		if err != nil {
+			if f.call.conn.ctx.Err() != nil {
+				return err
+			}
+			f.fail(p, err)
+			continue
+		}
+		size := 0
+		for _, b := range data.Batches {
+			size += len(b)
+		}
+		if f.size > 0 && size > limit { // one batch that is too large to come behind others
+			continue
+		}
+		p.data, p.size = data, size
+		f.size += size
+	}
+	return nil
+}
+
+// room takes from the server's room for reads what a read may take that is not answered from memory. The first one of a response waits for it; who has some already
+// does not wait for more.
+func (f *fetching) room(ctx context.Context, p *fetched, limit int) (bool, error) {
+	if p.reader.InMemory(p.offset) {
+		return true, nil
+	}
+	srv := f.call.conn.srv
+	n := int64(min(limit, srv.limits.ReadBytes))
+	if f.held > 0 {
+		if !srv.reads.TryAcquire(n) {
+			return false, nil
+		}
+	} else if err := srv.reads.Acquire(ctx, n); err != nil {
+		return false, err
+	}
+	f.held += n
+	return true, nil
+}
+
+func (f *fetching) release() {
+	f.call.conn.srv.reads.Release(f.held)
+	f.held = 0
+}
+
+// await has the bell rung when some partition has more, and is false if that is so already.
+func (f *fetching) await() bool {
+	for i := range f.parts {
+		if p := &f.parts[i]; p.reader != nil && !p.reader.Await(p.data.Next, f.bell) {
+			return false
+		}
+	}
+	return true
+}
+
+func (f *fetching) close() {
+	for i := range f.parts {
+		if p := &f.parts[i]; p.reader != nil {
+			p.reader.Close()
+		}
+	}
+	f.release()
+}
+
+// bell is rung by partitions that have more. It rings once however often that is.
+type bell chan struct{}
+
+// Wake implements Waiter.
+func (b bell) Wake() {
+	select {
+	case b <- struct{}{}:
+	default:
+	}
+}
