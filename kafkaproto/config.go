@@ -37,18 +37,18 @@ const (
 
 // Limits bounds what clients can make a Server hold or do. What happens at each is said beside it.
 type Limits struct {
-	Connections       int // of all clients: one more is closed
-	AddressesEach     int // connections from one address: one more is closed
-	ProduceBytes      int // of one produce request: the connection is closed. Kafka's socket.request.max.bytes
-	RequestBytes      int // of one request of another kind, unless its API allows more: the connection is closed
-	Pipeline          int // requests of a connection that are not answered: no more are read
-	ConnectionBytes   int // what unanswered requests of a connection take in memory: no more are read. One alone may take more
-	TotalBytes        int // the same, of all connections together: no more are read
-	FetchBytes        int // of one fetch response: it has no more. One batch may be larger
-	ReadBytes         int // what fetch responses of all connections take that were read from disks and the object store and are not written: others wait
-	SessionPartitions int // of one fetch session: the client gets none, and says all in each request
-	CachedPartitions  int // of all fetch sessions: likewise
-	TopicsMade        int // by one metadata request: the others are not there yet
+	Connections       int           // of all clients: one more is closed
+	AddressesEach     int           // connections from one address: one more is closed
+	ProduceBytes      int           // of one produce request: the connection is closed. Kafka's socket.request.max.bytes
+	RequestBytes      int           // of one request of another kind, unless its API allows more: the connection is closed
+	Pipeline          int           // requests of a connection that are not answered: no more are read
+	ConnectionBytes   int           // what unanswered requests of a connection take in memory: no more are read. One alone may take more
+	TotalBytes        int           // the same, of all connections together: no more are read
+	FetchBytes        int           // of one fetch response: it has no more. One batch may be larger
+	ReadBytes         int           // what fetch responses of all connections take that were read from disks and the object store and are not written: others wait
+	SessionPartitions int           // of one fetch session: the client gets none, and says all in each request
+	CachedPartitions  int           // of all fetch sessions: likewise
+	TopicsMade        int           // by one metadata request: the others are not there yet
 	IdleTimeout       time.Duration // with no request, and none unanswered: the connection is closed
 	FrameTimeout      time.Duration // from a request's first byte to its last: the connection is closed
 	WriteTimeout      time.Duration // from a response's first byte to its last: the connection is closed

@@ -1,4 +1,4 @@
-// InitProducerId (22), versions 0 to 5.
+// InitProducerID (22), versions 0 to 5.
 //
 // Gives a producer id that nobody had before, with epoch 0. From version 3 on a producer that names the id and epoch that it has goes on with that id under the next epoch.
 //

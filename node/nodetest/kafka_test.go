@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -143,20 +144,82 @@ func TestKafkaOverTLSWithoutALPN(t *testing.T) {
 	if err := plain.Ping(short); err == nil {
 		t.Fatal("a client without TLS was served where kafka.plaintext is never")
 	}
-	n.Log.Reset()
 }
 
-// What Kafka clients write our client reads byte for byte, and the other way round.
-func TestKafkaAndNativeClientsShareOneLog(t *testing.T) {
+// What Kafka clients write our client reads, and the other way round, in every codec.
+func TestKafkaAndNativeClientsReadEachOther(t *testing.T) {
 	t.Parallel()
 	n, ctx := startKafka(t)
 	native, err := n.Client()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() { _ = native.Close(ctx) }()
-	_ = mq.NoNode
-	_ = client.Servers
+	defer func() { _ = native.Close() }()
+	for name, codecs := range map[string]struct {
+		kafka  kgo.CompressionCodec
+		native mq.Compression
+	}{
+		"none": {kgo.NoCompression(), mq.CompressionNone}, "gzip": {kgo.GzipCompression(), mq.CompressionGzip}, "snappy": {kgo.SnappyCompression(), mq.CompressionSnappy},
+		"lz4": {kgo.Lz4Compression(), mq.CompressionLZ4}, "zstd": {kgo.ZstdCompression(), mq.CompressionZstd},
+	} {
+		topic := "shared-" + name
+		if _, err := native.CreateTopic(ctx, client.NewTopic{Name: topic, Partitions: 1, Replicas: 1}); err != nil {
+			t.Fatal(err)
+		}
+		value, at := bytes.Repeat([]byte(name), 100), time.UnixMilli(1234567)
+		ours, err := n.Client(client.Compression(codecs.native, 0))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := ours.ProduceSync(ctx, &client.Record{Topic: topic, Key: []byte("native"), Value: value, Headers: []mq.Header{{Key: "h", Value: nil}}, Timestamp: at}).FirstErr(); err != nil {
+			t.Fatal(err)
+		}
+		_ = ours.Close()
+		theirs := kafkaClient(t, n, kgo.ProducerBatchCompression(codecs.kafka))
+		if err := theirs.ProduceSync(ctx, &kgo.Record{Topic: topic, Key: []byte("kafka"), Value: value, Headers: []kgo.RecordHeader{{Key: "h"}}, Timestamp: at}).FirstErr(); err != nil {
+			t.Fatal(err)
+		}
+		want := []string{"0 native", "1 kafka"}
+		var seen []string
+		for _, r := range consume(ctx, t, n, topic, 2) {
+			seen = append(seen, fmt.Sprintf("%d %s", r.Offset, r.Key))
+			if !bytes.Equal(r.Value, value) || !r.Timestamp.Equal(at) || len(r.Headers) != 1 || r.Headers[0].Key != "h" || r.Headers[0].Value != nil {
+				t.Errorf("%s: a Kafka client read %v", name, r)
+			}
+		}
+		if !slices.Equal(seen, want) {
+			t.Errorf("%s: a Kafka client read %q", name, seen)
+		}
+		seen = nil
+		for _, r := range readNatively(ctx, t, native, topic, 2) {
+			seen = append(seen, fmt.Sprintf("%d %s", r.Offset, r.Key))
+			if !bytes.Equal(r.Value, value) || !r.Timestamp.Equal(at) || len(r.Headers) != 1 || r.Headers[0].Key != "h" || r.Headers[0].Value != nil {
+				t.Errorf("%s: a native client read %v", name, r)
+			}
+		}
+		if !slices.Equal(seen, want) {
+			t.Errorf("%s: a native client read %q", name, seen)
+		}
+	}
+}
+
+// readNatively reads count records of partition 0 with our client.
+func readNatively(ctx context.Context, t *testing.T, c *client.Client, topic string, count int) (records []*client.Record) {
+	t.Helper()
+	k, err := c.NewConsumer(client.Assign(topic, 0, client.Start()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = k.Close() }()
+	for r, err := range k.Records(ctx) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if records = append(records, r); len(records) == count {
+			break
+		}
+	}
+	return records
 }
 
 func TestKafkaListOffsets(t *testing.T) {

@@ -1,0 +1,257 @@
+package kafkaproto
+
+import (
+	"bytes"
+	"math"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/rustmq/rustmq/mq"
+)
+
+// filled makes a topic whose partitions have batches of these sizes.
+func filled(r *rig, name string, partitions int, sizes ...int) *fakeTopic {
+	topic := r.broker.make(name, partitions)
+	for i := range topic.parts {
+		for _, size := range sizes {
+			fakeProducer{r.broker, name}.Append(r.t.Context(), int32(i), batchOf(r.t, 2, bytes.Repeat([]byte{byte(i)}, size)), mq.DurabilityAll, func(Appended) {})
+		}
+	}
+	return topic
+}
+
+// joined is what a partition has from batch first on.
+func joined(p *fakePart, first, last int) (all []byte) {
+	for _, b := range p.batches[first:last] {
+		all = append(all, b...)
+	}
+	return all
+}
+
+func TestFetchInEveryVersion(t *testing.T) {
+	r := newRig(t)
+	topic := filled(r, "t", 3, 10, copyBelow, 20) // small ones are copied into the response, large ones not
+	p := r.connect()
+	for version := int16(4); version <= 18; version++ {
+		q := fetchOf(version, "t", 1, 0, 2, 9) // in the middle of the first batch
+		q.Topics[0].TopicID = topic.id
+		q.IsolationLevel = int8(version % 2)
+		got := ask[*kmsg.FetchResponse](p, q)
+		if got.ErrorCode != 0 || got.SessionID != 0 || len(got.Topics) != 1 || len(got.Topics[0].Partitions) != 3 {
+			t.Fatalf("version %d: %+v", version, got)
+		}
+		if name := got.Topics[0].Topic; version < 13 && name != "t" || version >= 13 && got.Topics[0].TopicID != topic.id {
+			t.Fatalf("version %d: topic %q", version, name)
+		}
+		for i, index := range []int32{0, 2} {
+			part := got.Topics[0].Partitions[i]
+			if part.Partition != index || part.ErrorCode != 0 || part.HighWatermark != 6 || part.LastStableOffset != 6 || part.PreferredReadReplica != -1 ||
+				part.AbortedTransactions == nil || !bytes.Equal(part.RecordBatches, joined(topic.parts[index], 0, 3)) {
+				t.Fatalf("version %d: %+v", version, part)
+			}
+			if version >= 5 && part.LogStartOffset != 0 {
+				t.Fatalf("version %d: %+v", version, part)
+			}
+		}
+		if part := got.Topics[0].Partitions[2]; part.ErrorCode != int16(mq.UnknownTopicOrPartition) || part.HighWatermark != -1 || part.RecordBatches == nil || len(part.RecordBatches) != 0 {
+			t.Fatalf("version %d: %+v", version, part)
+		}
+	}
+}
+
+func TestFetchTellsLeadersAndWhereLogsPart(t *testing.T) {
+	r := newRig(t)
+	topic := filled(r, "t", 2, 10)
+	topic.parts[1].err = mq.Errorf(mq.NotLeaderOrFollower, "elsewhere")
+	q := fetchOf(16, "", 0, 0, 1)
+	q.Topics[0].TopicID, q.MinBytes, q.MaxWaitMillis = topic.id, 1000, 15_000
+	q.Topics[0].Partitions[0].LastFetchedEpoch = 2
+	got := ask[*kmsg.FetchResponse](r.connect(), q)
+	parts := got.Topics[0].Partitions
+	if d := parts[0].DivergingEpoch; d.Epoch != 1 || d.EndOffset != 7 || len(parts[0].RecordBatches) != 0 || parts[0].HighWatermark != 2 {
+		t.Errorf("%+v", parts[0])
+	}
+	if l := parts[1].CurrentLeader; l.LeaderID != 1 || l.LeaderEpoch != 3 || len(got.Brokers) != 1 || got.Brokers[0].Host != "one" || *got.Brokers[0].Rack != "r" || got.Brokers[0].Port != 9092 {
+		t.Errorf("%+v of %+v", parts[1], got.Brokers)
+	}
+}
+
+func TestFetchErrors(t *testing.T) {
+	r := newRig(t)
+	filled(r, "t", 1, 10)
+	p := r.connect()
+	for _, c := range []struct {
+		offset int64
+		epoch  int32
+		code   mq.Code
+	}{{0, 3, 0}, {2, -1, 0}, {3, -1, mq.OffsetOutOfRange}, {-1, -1, mq.OffsetOutOfRange}, {0, 2, mq.FencedLeaderEpoch}, {0, 4, mq.UnknownLeaderEpoch}} {
+		q := fetchOf(12, "t", c.offset, 0)
+		q.Topics[0].Partitions[0].CurrentLeaderEpoch = c.epoch
+		if got := ask[*kmsg.FetchResponse](p, q).Topics[0].Partitions[0]; got.ErrorCode != int16(c.code) {
+			t.Errorf("offset %d, epoch %d: %+v", c.offset, c.epoch, got)
+		}
+	}
+	q := fetchOf(12, "t", 0, 0)
+	q.ReplicaID = 2
+	if got := ask[*kmsg.FetchResponse](p, q); got.ErrorCode != int16(mq.ClusterAuthorizationFailed) {
+		t.Errorf("a replica: %+v", got)
+	}
+}
+
+func TestFetchIsBounded(t *testing.T) {
+	for _, memory := range []bool{true, false} {
+		r := newRig(t, func(c *Config) { c.Limits.ReadBytes = 2000 })
+		topic := filled(r, "t", 3, 500, 500)
+		for _, p := range topic.parts {
+			p.memory = memory
+		}
+		p := r.connect()
+		one := len(topic.parts[0].batches[0])
+		sizes := func(most, each int32) (sizes [3]int) {
+			q := fetchOf(11, "t", 0, 0, 1, 2)
+			q.MaxBytes = most
+			for i := range q.Topics[0].Partitions {
+				q.Topics[0].Partitions[i].PartitionMaxBytes = each
+			}
+			for i, part := range ask[*kmsg.FetchResponse](p, q).Topics[0].Partitions {
+				sizes[i] = len(part.RecordBatches)
+			}
+			return sizes
+		}
+		if got := sizes(1, 1); got != [3]int{one, 0, 0} {
+			t.Errorf("one byte: %v, want one batch", got)
+		}
+		if got := sizes(int32(2*one+one/2), math.MaxInt32); got != [3]int{2 * one, 0, 0} {
+			t.Errorf("two batches and a half: %v", got)
+		}
+		want := [3]int{one, one, one}
+		if got := sizes(math.MaxInt32, int32(one)); got != want && memory {
+			t.Errorf("one batch of each: %v", got)
+		}
+		until(t, func() bool { return r.server.reads.TryAcquire(2000) }) // all was given back
+	}
+}
+
+func TestFetchWaitsForEnough(t *testing.T) {
+	r := newRig(t)
+	topic := filled(r, "t", 2, 100)
+	p := r.connect()
+	q := fetchOf(11, "t", 2, 0, 1)
+	q.MaxWaitMillis, q.MinBytes = 15_000, 300
+	id := p.send(q)
+	until(t, func() bool { r.broker.mu.Lock(); defer r.broker.mu.Unlock(); return len(topic.parts[1].waiters) == 1 })
+	fakeProducer{r.broker, "t"}.Append(t.Context(), 1, batchOf(t, 1, make([]byte, 50)), mq.DurabilityAll, func(Appended) {})
+	until(t, func() bool { r.broker.mu.Lock(); defer r.broker.mu.Unlock(); return len(topic.parts[1].waiters) == 1 })
+	fakeProducer{r.broker, "t"}.Append(t.Context(), 0, batchOf(t, 1, make([]byte, 300)), mq.DurabilityAll, func(Appended) {})
+	got := response[*kmsg.FetchResponse](p, q, id).Topics[0].Partitions
+	if len(got[0].RecordBatches) < 300 || len(got[1].RecordBatches) < 50 {
+		t.Fatalf("%d and %d bytes", len(got[0].RecordBatches), len(got[1].RecordBatches))
+	}
+	q = fetchOf(11, "t", 3, 0, 1)
+	q.MaxWaitMillis = 30
+	begun := time.Now()
+	if got := ask[*kmsg.FetchResponse](p, q).Topics[0].Partitions; len(got) != 2 || len(got[0].RecordBatches) != 0 || time.Since(begun) < 30*time.Millisecond {
+		t.Fatalf("%+v after %s", got, time.Since(begun))
+	}
+	if len(topic.parts[0].waiters)+len(topic.parts[1].waiters) != 0 {
+		t.Error("somebody still waits")
+	}
+}
+
+func TestFetchSessions(t *testing.T) {
+	r := newRig(t)
+	filled(r, "t", 3, 10)
+	p := r.connect()
+	q := fetchOf(12, "t", 0, 0, 1)
+	q.SessionEpoch = 0
+	full := ask[*kmsg.FetchResponse](p, q)
+	if full.SessionID <= 0 || len(full.Topics[0].Partitions) != 2 {
+		t.Fatalf("%+v", full)
+	}
+	step := func(epoch int32, change func(*kmsg.FetchRequest)) *kmsg.FetchResponse {
+		q := fetchOf(12, "t", 0)
+		q.Topics, q.SessionID, q.SessionEpoch = nil, full.SessionID, epoch
+		if change != nil {
+			change(q)
+		}
+		return ask[*kmsg.FetchResponse](p, q)
+	}
+	// Partition 0 has been read, 1 not.
+	got := step(1, func(q *kmsg.FetchRequest) { q.Topics = fetchOf(12, "t", 2, 0).Topics })
+	if got.ErrorCode != 0 || len(got.Topics) != 1 || len(got.Topics[0].Partitions) != 1 || got.Topics[0].Partitions[0].Partition != 1 {
+		t.Fatalf("%+v", got)
+	}
+	if got := step(1, nil); got.ErrorCode != invalidFetchSessionEpoch {
+		t.Fatalf("an epoch twice: %+v", got)
+	}
+	// Nothing new of 0; 1 is forgotten; 2 is new.
+	got = step(2, func(q *kmsg.FetchRequest) {
+		q.Topics = fetchOf(12, "t", 0, 2).Topics
+		q.ForgottenTopics = []kmsg.FetchRequestForgottenTopic{{Topic: "t", Partitions: []int32{1}}}
+	})
+	if len(got.Topics) != 1 || len(got.Topics[0].Partitions) != 1 || got.Topics[0].Partitions[0].Partition != 2 {
+		t.Fatalf("%+v", got)
+	}
+	// A watermark that moved is told though it comes with records that are too few.
+	fakeProducer{r.broker, "t"}.Append(t.Context(), 0, batchOf(t, 1, nil), mq.DurabilityAll, func(Appended) {})
+	got = step(3, func(q *kmsg.FetchRequest) { q.Topics = fetchOf(12, "t", 2, 2).Topics })
+	if len(got.Topics) != 1 || got.Topics[0].Partitions[0].Partition != 0 || got.Topics[0].Partitions[0].HighWatermark != 3 {
+		t.Fatalf("%+v", got)
+	}
+	if got := step(4, func(q *kmsg.FetchRequest) { q.SessionID++ }); got.ErrorCode != fetchSessionIDNotFound {
+		t.Fatalf("another's session: %+v", got)
+	}
+	if got := step(-1, func(q *kmsg.FetchRequest) { q.Topics = fetchOf(12, "t", 0, 1).Topics }); got.SessionID != 0 || len(got.Topics[0].Partitions) != 1 {
+		t.Fatalf("the last one: %+v", got)
+	}
+	if got := step(4, nil); got.ErrorCode != fetchSessionIDNotFound {
+		t.Fatalf("after the last one: %+v", got)
+	}
+	if n := r.server.cached.Load(); n != 0 {
+		t.Errorf("%d partitions are still cached", n)
+	}
+}
+
+func TestFetchSessionsAreBounded(t *testing.T) {
+	r := newRig(t, func(c *Config) { c.Limits.SessionPartitions, c.Limits.CachedPartitions = 2, 3 })
+	filled(r, "t", 3, 10)
+	open := func(p *peer, indices ...int32) *kmsg.FetchResponse {
+		q := fetchOf(12, "t", 0, indices...)
+		q.SessionEpoch = 0
+		return ask[*kmsg.FetchResponse](p, q)
+	}
+	one, two := r.connect(), r.connect()
+	if got := open(one, 0, 1, 2); got.SessionID != 0 || len(got.Topics[0].Partitions) != 3 {
+		t.Fatalf("%+v", got)
+	}
+	first := open(one, 0, 1)
+	if first.SessionID == 0 || open(two, 0, 1).SessionID != 0 || open(two, 1).SessionID == 0 {
+		t.Fatal("the bound on cached partitions is another one")
+	}
+	q := fetchOf(12, "t", 0, 2)
+	q.SessionID, q.SessionEpoch = first.SessionID, 1
+	if got := ask[*kmsg.FetchResponse](one, q); got.ErrorCode != fetchSessionIDNotFound {
+		t.Fatalf("one more: %+v", got)
+	}
+	_ = two.conn.Close()
+	until(t, func() bool { return r.server.cached.Load() == 0 })
+}
+
+func TestPartitionsOfASessionTakeTurns(t *testing.T) {
+	r := newRig(t)
+	filled(r, "t", 3, 100, 100, 100)
+	p := r.connect()
+	q := fetchOf(12, "t", 0, 0, 1, 2)
+	q.SessionEpoch, q.MaxBytes = 0, 1
+	got := ask[*kmsg.FetchResponse](p, q)
+	for epoch := int32(1); epoch <= 3; epoch++ {
+		q := fetchOf(12, "t", 0)
+		q.Topics, q.SessionID, q.SessionEpoch, q.MaxBytes = nil, got.SessionID, epoch, 1
+		parts := ask[*kmsg.FetchResponse](p, q).Topics[0].Partitions
+		if len(parts) != 1 || parts[0].Partition != epoch%3 {
+			t.Fatalf("epoch %d: %+v", epoch, parts)
+		}
+	}
+}

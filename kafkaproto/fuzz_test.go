@@ -1,0 +1,136 @@
+package kafkaproto
+
+import (
+	"bytes"
+	"io"
+	"net"
+	"runtime"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/rustmq/rustmq/mq"
+)
+
+// samples are requests of all APIs in all versions, as clients send them.
+func samples(t testing.TB) (frames [][]byte) {
+	batch := batchOf(t, 2, []byte("value"))
+	for _, a := range table(DefaultLimits()) {
+		for version := a.min; version <= a.max; version++ {
+			var q kmsg.Request
+			switch a.key {
+			case kmsg.Produce:
+				q = produceOf(version, -1, "t", 0, batch)
+			case kmsg.Fetch:
+				q = fetchOf(version, "t", 0, 0, 1)
+			case kmsg.ApiVersions:
+				v := kmsg.NewPtrApiVersionsRequest()
+				v.ClientSoftwareName, v.ClientSoftwareVersion = "fuzz", "1"
+				q = v
+			case kmsg.Metadata:
+				m := kmsg.NewPtrMetadataRequest()
+				m.Topics = []kmsg.MetadataRequestTopic{{Topic: kmsg.StringPtr("t")}, {Topic: kmsg.StringPtr("new")}}
+				q = m
+			case kmsg.FindCoordinator:
+				f := kmsg.NewPtrFindCoordinatorRequest()
+				f.CoordinatorKey, f.CoordinatorKeys = "g", []string{"g", "h"}
+				q = f
+			case kmsg.ListOffsets:
+				l := kmsg.NewPtrListOffsetsRequest()
+				l.Topics = []kmsg.ListOffsetsRequestTopic{{Topic: "t", Partitions: []kmsg.ListOffsetsRequestTopicPartition{{Timestamp: -1}}}}
+				q = l
+			default:
+				q = a.key.Request()
+			}
+			q.SetVersion(version)
+			frames = append(frames, frame(q, int32(version)))
+		}
+	}
+	return frames
+}
+
+// FuzzProduceRequest holds what is read of a produce request against what kmsg reads of it.
+func FuzzProduceRequest(f *testing.F) {
+	for version := int16(0); version <= 13; version++ {
+		q := produceOf(version, -1, "t", 3, batchOf(f, 1, []byte("v")))
+		f.Add(version, q.AppendTo(nil))
+	}
+	f.Fuzz(func(t *testing.T, version int16, body []byte) {
+		if version < 0 || version > 13 {
+			return
+		}
+		got, err := parseProduce(version, body)
+		want := kmsg.NewPtrProduceRequest()
+		want.Version = version
+		if theirs := want.ReadFrom(body); err != nil || theirs != nil {
+			if err == nil {
+				t.Fatalf("kmsg refuses it: %v", theirs)
+			}
+			return // kmsg ignores what follows, and takes more than we do
+		}
+		if got.acks != want.Acks || len(got.topics) != len(want.Topics) || got.timeout != time.Duration(want.TimeoutMillis)*time.Millisecond ||
+			got.transactional != (want.TransactionID != nil && *want.TransactionID != "") {
+			t.Fatalf("%+v, kmsg has %+v", got, want)
+		}
+		for i, topic := range got.topics {
+			w := want.Topics[i]
+			if topic.name != w.Topic || topic.id != mq.TopicID(w.TopicID) || len(topic.partitions) != len(w.Partitions) {
+				t.Fatalf("%+v, kmsg has %+v", topic, w)
+			}
+			for j, p := range topic.partitions {
+				if p.index != w.Partitions[j].Partition || !bytes.Equal(p.records, w.Partitions[j].Records) {
+					t.Fatalf("%+v, kmsg has %+v", p, w.Partitions[j])
+				}
+			}
+		}
+	})
+}
+
+// recording is a connection on which all that a client sends is there already.
+type recording struct {
+	*bytes.Reader
+	net.Conn
+}
+
+func (r *recording) Read(p []byte) (int, error)       { return r.Reader.Read(p) }
+func (r *recording) Write(p []byte) (int, error)      { return len(p), nil }
+func (r *recording) Close() error                     { return nil }
+func (r *recording) SetReadDeadline(time.Time) error  { return nil }
+func (r *recording) SetWriteDeadline(time.Time) error { return nil }
+func (r *recording) RemoteAddr() net.Addr             { return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)} }
+func (r *recording) LocalAddr() net.Addr              { return r.RemoteAddr() }
+
+var _ io.Reader = (*recording)(nil)
+
+// FuzzSession has a server read whole sessions: it comes to their end whatever they are, and takes memory in proportion to what there is.
+func FuzzSession(f *testing.F) {
+	all := samples(f)
+	for _, s := range all {
+		f.Add(s)
+	}
+	f.Add(bytes.Join(all, nil))
+	f.Fuzz(func(t *testing.T, session []byte) {
+		broker := newFakeBroker()
+		broker.make("t", 2)
+		server, err := New(Config{
+			Broker: broker, Plaintext: PlaintextAnywhere, MakeTopics: true, Principal: samePrincipal,
+			Limits: Limits{RequestBytes: 64 << 10, ProduceBytes: 256 << 10, TopicsMade: 3},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		server.Serve(&recording{Reader: bytes.NewReader(session)}, nil, nil)
+		server.wg.Wait()
+		runtime.ReadMemStats(&after)
+		if s := server.Stats(); s.Connections != 0 || server.cached.Load() != 0 || !server.memory.TryAcquire(int64(server.limits.TotalBytes)) || !server.reads.TryAcquire(int64(server.limits.ReadBytes)) {
+			t.Fatalf("something is left: %+v", s)
+		}
+		// A frame is allocated before it is there: one at a time.
+		if took, most := after.TotalAlloc-before.TotalAlloc, uint64(2<<20+200*decodeFactor*len(session)); took > most {
+			t.Fatalf("%d bytes were allocated for a session of %d", took, len(session))
+		}
+	})
+}

@@ -1,0 +1,145 @@
+package kafkaproto
+
+import (
+	"bytes"
+	"encoding/binary"
+	"hash/crc32"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/rustmq/rustmq/mq"
+)
+
+func TestProduceInEveryVersion(t *testing.T) {
+	r := newRig(t)
+	topic := r.broker.make("t", 2)
+	p := r.connect()
+	for version := int16(3); version <= 13; version++ {
+		batch := batchOf(t, 3, []byte("value"))
+		q := produceOf(version, -1, "t", 1, batch)
+		q.Topics[0].TopicID = topic.id
+		got := ask[*kmsg.ProduceResponse](p, q).Topics[0]
+		part := got.Partitions[0]
+		if part.ErrorCode != 0 || part.Partition != 1 || part.BaseOffset != int64(3*(version-3)) || part.LogAppendTime != -1 {
+			t.Fatalf("version %d: %+v", version, part)
+		}
+		if version < 13 && got.Topic != "t" || version == 13 && got.TopicID != topic.id {
+			t.Fatalf("version %d: %+v", version, got)
+		}
+		// The bytes behind offset and epoch are those that were sent.
+		if kept := topic.parts[1].batches[version-3]; !bytes.Equal(kept[16:], batch[16:]) {
+			t.Fatalf("version %d: % x was kept of % x", version, kept, batch)
+		}
+	}
+}
+
+func TestProduceErrorsAreOfTheirPartitions(t *testing.T) {
+	r := newRig(t)
+	topic := r.broker.make("t", 3)
+	topic.parts[1].err = mq.Errorf(mq.NotLeaderOrFollower, "elsewhere")
+	good := batchOf(t, 1, []byte("x"))
+	damaged := bytes.Clone(good)
+	damaged[len(damaged)-1]++
+	old := bytes.Clone(good)
+	old[16] = 1
+	transactional := transactionalBatch(t)
+	p := r.connect()
+	for _, c := range []struct {
+		name  string
+		acks  int16
+		topic string
+		index int32
+		batch []byte
+		code  mq.Code
+	}{
+		{"good", 1, "t", 0, good, mq.None},
+		{"acks", 2, "t", 0, good, mq.InvalidRequiredAcks},
+		{"topic", -1, "u", 0, good, mq.UnknownTopicOrPartition},
+		{"partition", -1, "t", 9, good, mq.UnknownTopicOrPartition},
+		{"leader", -1, "t", 1, good, mq.NotLeaderOrFollower},
+		{"damage", -1, "t", 0, damaged, mq.CorruptMessage},
+		{"nothing", -1, "t", 0, nil, mq.CorruptMessage},
+		{"format 1", -1, "t", 0, old, mq.UnsupportedForMessageFormat},
+		{"two batches", -1, "t", 0, append(bytes.Clone(good), good...), mq.InvalidRecord},
+		{"large", -1, "t", 0, batchOf(t, 1, make([]byte, 1<<20)), mq.MessageTooLarge},
+		{"transaction", -1, "t", 0, transactional, invalidTxnState},
+	} {
+		got := ask[*kmsg.ProduceResponse](p, produceOf(12, c.acks, c.topic, c.index, c.batch))
+		part := got.Topics[0].Partitions[0]
+		if part.ErrorCode != int16(c.code) || (part.ErrorMessage == nil) != (c.code == 0) || (part.BaseOffset == -1) != (c.code != 0) {
+			t.Errorf("%s: %+v, want code %d", c.name, part, c.code)
+		}
+		if hint := part.CurrentLeader.LeaderID == 1 && part.CurrentLeader.LeaderEpoch == 3 && len(got.Brokers) == 1 && got.Brokers[0].Host == "one"; hint != (c.code == mq.NotLeaderOrFollower) {
+			t.Errorf("%s: %+v of %+v", c.name, part.CurrentLeader, got.Brokers)
+		}
+	}
+	q := produceOf(13, -1, "", 0, good)
+	q.Topics[0].TopicID = [16]byte{9}
+	if got := ask[*kmsg.ProduceResponse](p, q).Topics[0]; got.Partitions[0].ErrorCode != int16(mq.UnknownTopicID) || got.TopicID != [16]byte{9} {
+		t.Errorf("unknown id: %+v", got)
+	}
+}
+
+// transactionalBatch is one of a producer with a transaction.
+func transactionalBatch(t *testing.T) []byte {
+	w, err := mq.NewBatchBuilder(mq.CompressionNone, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Append(mq.Record{Value: []byte("x")}); err != nil {
+		t.Fatal(err)
+	}
+	b, err := w.Build(nil, 5, 0, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b[22] |= 1 << 4
+	binary.BigEndian.PutUint32(b[17:], crc32.Checksum(b[21:], crc32.MakeTable(crc32.Castagnoli)))
+	return b
+}
+
+func TestNoAcknowledgementIsNoResponse(t *testing.T) {
+	r := newRig(t)
+	topic := r.broker.make("t", 1)
+	p := r.connect()
+	p.send(produceOf(9, 0, "t", 0, batchOf(t, 1, nil)))
+	// The next response is that of the next request.
+	ask[*kmsg.MetadataResponse](p, kmsg.NewPtrMetadataRequest())
+	if len(topic.parts[0].batches) != 1 {
+		t.Fatal("nothing was appended")
+	}
+	p.send(produceOf(9, 0, "u", 0, batchOf(t, 1, nil)))
+	r.closed(p, "produce with acks=0 to partition 0 of topic")
+}
+
+func TestProduceTimesOut(t *testing.T) {
+	r := newRig(t)
+	r.broker.make("t", 1)
+	r.broker.hold = true
+	p := r.connect()
+	q := produceOf(9, -1, "t", 0, batchOf(t, 1, nil))
+	q.TimeoutMillis = 30
+	begun := time.Now()
+	got := ask[*kmsg.ProduceResponse](p, q).Topics[0].Partitions[0]
+	if got.ErrorCode != int16(mq.RequestTimedOut) || got.BaseOffset != -1 || time.Since(begun) < 30*time.Millisecond {
+		t.Fatalf("%+v after %s", got, time.Since(begun))
+	}
+	r.broker.release() // and nobody minds
+	ask[*kmsg.MetadataResponse](p, kmsg.NewPtrMetadataRequest())
+}
+
+func TestSmallBatchKeepsNoLargeFrame(t *testing.T) {
+	r := newRig(t)
+	topic := r.broker.make("t", 1)
+	q := produceOf(9, -1, "t", 0, batchOf(t, 1, make([]byte, 100<<10)))
+	small := kmsg.NewProduceRequestTopicPartition()
+	small.Records = batchOf(t, 1, []byte("small"))
+	q.Topics[0].Partitions = append(q.Topics[0].Partitions, small)
+	ask[*kmsg.ProduceResponse](r.connect(), q)
+	batches := topic.parts[0].batches
+	if len(batches) != 2 || cap(batches[1]) > 2*len(batches[1])+64 {
+		t.Fatalf("a batch of %d bytes has %d", len(batches[1]), cap(batches[1]))
+	}
+}
