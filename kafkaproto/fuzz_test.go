@@ -61,13 +61,13 @@ func FuzzProduceRequest(f *testing.F) {
 			return
 		}
 		got, err := parseProduce(version, body)
+		if err != nil {
+			return // kmsg takes more, such as bytes behind the end, and its time for tags that are not there
+		}
 		want := kmsg.NewPtrProduceRequest()
 		want.Version = version
-		if theirs := want.ReadFrom(body); err != nil || theirs != nil {
-			if err == nil {
-				t.Fatalf("kmsg refuses it: %v", theirs)
-			}
-			return // kmsg ignores what follows, and takes more than we do
+		if err := want.ReadFrom(body); err != nil {
+			t.Fatalf("kmsg refuses it: %v", err)
 		}
 		if got.acks != want.Acks || len(got.topics) != len(want.Topics) || got.timeout != time.Duration(want.TimeoutMillis)*time.Millisecond ||
 			got.transactional != (want.TransactionID != nil && *want.TransactionID != "") {

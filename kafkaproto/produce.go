@@ -54,7 +54,7 @@ type produceRecords struct {
 func parseProduce(version int16, b []byte) (q produceRequest, err error) {
 	f, compact := fields{rest: b}, version >= 9
 	if version >= 3 {
-		q.transactional = f.text(compact) != ""
+		q.transactional = f.nullableText(compact) != ""
 	}
 	q.acks = f.int16()
 	q.timeout = time.Duration(f.int32()) * time.Millisecond

@@ -127,15 +127,26 @@ func (f *fields) nullableString() string {
 	return string(f.span(int(n)))
 }
 
-// text is a string, compact or not; "" for null.
+// text is a string, compact or not, that must not be null.
 func (f *fields) text(compact bool) string {
+	n := 0
+	if compact {
+		n = f.uvarint() - 1
+	} else {
+		n = int(f.int16())
+	}
+	return string(f.span(n))
+}
+
+// nullableText is "" for null, too.
+func (f *fields) nullableText(compact bool) string {
 	if !compact {
 		return f.nullableString()
 	}
 	return string(f.span(max(0, f.uvarint()-1)))
 }
 
-// bytes is as text, and not copied; nil for null.
+// bytes are as they lie there, not copied; nil for null.
 func (f *fields) bytes(compact bool) []byte {
 	n := 0
 	if compact {
