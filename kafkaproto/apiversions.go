@@ -59,8 +59,8 @@ func (a *api) offer() kmsg.ApiVersionsResponseApiKey {
 	return k
 }
 
-// refuseApiVersions answers a version that is not known.
-func (c *call) refuseApiVersions() answer {
+// refuseAPIVersions answers a version that is not known.
+func (c *call) refuseAPIVersions() answer {
 	r := kmsg.NewPtrApiVersionsResponse()
 	r.ErrorCode = unsupportedVersion
 	r.ApiKeys = []kmsg.ApiVersionsResponseApiKey{c.api.offer()}

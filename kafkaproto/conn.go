@@ -242,11 +242,11 @@ func (c *conn) weights(r *call) (own, all int64) {
 }
 
 // begin begins to handle the request.
-func (r *call) begin() (answer, error) {
-	if r.version < r.api.from || r.version > r.api.max {
-		return r.refuse()
+func (c *call) begin() (answer, error) {
+	if c.version < c.api.from || c.version > c.api.max {
+		return c.refuse()
 	}
-	return r.api.start(r)
+	return c.api.start(c)
 }
 
 // write answers requests in order and writes the responses, until there are none any more or one cannot be written.

@@ -129,7 +129,7 @@ func (f *fields) nullableString() string {
 
 // text is a string, compact or not, that must not be null.
 func (f *fields) text(compact bool) string {
-	n := 0
+	var n int
 	if compact {
 		n = f.uvarint() - 1
 	} else {
@@ -148,7 +148,7 @@ func (f *fields) nullableText(compact bool) string {
 
 // bytes are as they lie there, not copied; nil for null.
 func (f *fields) bytes(compact bool) []byte {
-	n := 0
+	var n int
 	if compact {
 		n = f.uvarint() - 1
 	} else {
@@ -162,7 +162,7 @@ func (f *fields) bytes(compact bool) []byte {
 
 // count is an array's length: not more than there can be, with so many bytes for each element at least. 0 for null.
 func (f *fields) count(compact bool, least int) int {
-	n := 0
+	var n int
 	if compact {
 		n = f.uvarint() - 1
 	} else {

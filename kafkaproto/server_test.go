@@ -18,7 +18,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func TestApiVersionsTellsTheTable(t *testing.T) {
 	r := newRig(t)
-	for version := int16(0); version <= 4; version++ {
+	for version := range int16(5) {
 		q := kmsg.NewPtrApiVersionsRequest()
 		q.Version, q.ClientSoftwareName, q.ClientSoftwareVersion = version, "test.er-1", "1.0"
 		got := ask[*kmsg.ApiVersionsResponse](r.connect(), q)
@@ -67,7 +67,7 @@ func TestSoftwareNamesAreChecked(t *testing.T) {
 func TestOldProduceRequestsAreUnsupportedAndNoFault(t *testing.T) {
 	r := newRig(t)
 	p := r.connect()
-	for version := int16(0); version <= 2; version++ {
+	for version := range int16(3) {
 		got := ask[*kmsg.ProduceResponse](p, produceOf(version, 1, "t", 7, []byte("old")))
 		if part := got.Topics[0].Partitions[0]; part.ErrorCode != unsupportedVersion || part.Partition != 7 {
 			t.Fatalf("version %d: %+v", version, part)

@@ -14,7 +14,7 @@ import (
 func (c *call) refuse() (answer, error) {
 	switch {
 	case c.api.key == kmsg.ApiVersions:
-		return c.refuseApiVersions(), nil
+		return c.refuseAPIVersions(), nil
 	case c.api.key == kmsg.Produce && c.version >= c.api.min && c.version <= c.api.max:
 		return c.refuseProduce()
 	}

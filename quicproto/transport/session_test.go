@@ -86,7 +86,7 @@ func (h *host) dial(context.Context, string) (net.Conn, error) {
 func (h *host) take(conn net.Conn) {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
-	in, err := h.acceptor.Handshake(ctx, conn)
+	in, _, err := h.acceptor.Handshake(ctx, conn)
 	if err != nil {
 		h.refused <- err
 		return
