@@ -145,8 +145,8 @@ func InstanceID(id string) ConsumerOption {
 	}
 }
 
-// Assignor is how this member wants partitions to be shared out, [AssignorUniform] or [AssignorRange]: what most members want is done. Default: what the
-// coordinator is configured to do.
+// Assignor is how this member wants partitions to be shared out, [AssignorUniform] or [AssignorRange]: what most members want is done. One that the coordinator is not
+// configured to take ends the membership with UNSUPPORTED_ASSIGNOR. Default: what the coordinator is configured to do.
 func Assignor(name string) ConsumerOption {
 	return func(c *consumerConfig) error {
 		if name != AssignorUniform && name != AssignorRange {

@@ -8,8 +8,8 @@ type Config struct {
 	// to speak.
 	SessionTimeout    time.Duration // group.consumer.session.timeout.ms
 	HeartbeatInterval time.Duration // group.consumer.heartbeat.interval.ms
-	// Assignor is that of groups in which no member names one.
-	Assignor string // "uniform" or "range"
+	// Assignors are those that members may name, at least one; the first is that of groups in which no member names one.
+	Assignors []string // group.consumer.assignors; "uniform" and "range", each once at most
 
 	// MinSessionTimeout and MaxSessionTimeout bound what members with the classic protocol may ask for.
 	MinSessionTimeout time.Duration // group.min.session.timeout.ms
@@ -27,7 +27,7 @@ type Config struct {
 // DefaultConfig is Kafka's, with bounds on the number and size of groups.
 func DefaultConfig() Config {
 	return Config{
-		SessionTimeout: 45 * time.Second, HeartbeatInterval: 5 * time.Second, Assignor: AssignorUniform,
+		SessionTimeout: 45 * time.Second, HeartbeatInterval: 5 * time.Second, Assignors: []string{AssignorUniform, AssignorRange},
 		MinSessionTimeout: 6 * time.Second, MaxSessionTimeout: 30 * time.Minute, InitialRebalanceDelay: 3 * time.Second,
 		MaxGroups: 20_000, MaxSize: 1000, OffsetMetadataBytes: 4096, OffsetsRetention: 7 * 24 * time.Hour, OffsetsCheck: 10 * time.Minute,
 	}

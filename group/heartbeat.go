@@ -2,6 +2,7 @@ package group
 
 import (
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/rustmq/rustmq/mq"
@@ -81,12 +82,8 @@ func (s *Shard) checkHeartbeat(r *HeartbeatRequest) error {
 			return err
 		}
 	}
-	if r.Assignor != nil {
-		switch *r.Assignor {
-		case "", AssignorUniform, AssignorRange:
-		default:
-			return mq.Errorf(mq.UnsupportedAssignor, "assignor %.40q: there are %s and %s", *r.Assignor, AssignorUniform, AssignorRange)
-		}
+	if r.Assignor != nil && *r.Assignor != "" && !slices.Contains(s.cfg.Assignors, *r.Assignor) {
+		return mq.Errorf(mq.UnsupportedAssignor, "assignor %.40q: a member may name %s", *r.Assignor, strings.Join(s.cfg.Assignors, " or "))
 	}
 	if r.Pattern != nil && *r.Pattern != "" {
 		if len(*r.Pattern) > mq.MaxPatternBytes {

@@ -91,7 +91,12 @@ func (s *script) run(line string) {
 		s.effects(s.shard.Tick(s.now))
 	case words[0] == "config":
 		cfg := DefaultConfig()
-		cfg.MaxSize = s.number(opts["size"])
+		if size := opts["size"]; size != "" {
+			cfg.MaxSize = s.number(size)
+		}
+		if list := opts["assignors"]; list != "" {
+			cfg.Assignors = strings.Split(list, ",")
+		}
 		s.shard.Configure(cfg)
 	case words[0] == "failover":
 		s.replay()

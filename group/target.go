@@ -3,6 +3,7 @@ package group
 import (
 	"hash/fnv"
 	"regexp"
+	"slices"
 )
 
 // lookAtTopics compares what members subscribe to with what was there when it was last looked at. A difference makes another group epoch.
@@ -138,15 +139,15 @@ func (g *group) retarget(s *Shard) {
 	g.touchHead(s)
 }
 
-// assignor is the one that most members prefer.
+// assignor is the one that most members prefer, of those that they may: a member may have named one that was taken off the list since.
 func (g *group) assignor(s *Shard) string {
 	votes := make(map[string]int)
 	for _, m := range g.members {
-		if m.assignor != "" {
+		if slices.Contains(s.cfg.Assignors, m.assignor) {
 			votes[m.assignor]++
 		}
 	}
-	best := s.cfg.Assignor
+	best := s.cfg.Assignors[0]
 	for _, name := range sortedKeys(votes) {
 		if votes[name] > votes[best] {
 			best = name

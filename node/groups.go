@@ -2,6 +2,8 @@ package node
 
 import (
 	"context"
+	"fmt"
+	"slices"
 	"time"
 
 	"github.com/rustmq/rustmq/broker/coordinator"
@@ -15,7 +17,7 @@ type GroupsConfig struct {
 	OffsetsPartitions int           `koanf:"offsets_partitions" doc:"Partitions of __consumer_offsets, where coordinators keep what they know, when it is made: with the first group of the cluster. Each group belongs to one of them, whose leader coordinates it."`
 	SessionTimeout    time.Duration `koanf:"session_timeout"    doc:"Time after which a member is put out of its group that has vanished."`
 	HeartbeatInterval time.Duration `koanf:"heartbeat_interval" doc:"How often a member with Kafka's consumer protocol is told to heartbeat. One with the native protocol need not: its connection is heard."`
-	Assignor          string        `koanf:"assignor"           doc:"How partitions are assigned where no member of a group says: uniform (as even as can be, moving as few as can be) or range (topic by topic)."`
+	Assignors         []string      `koanf:"assignors"          doc:"The ways to assign partitions that members of a group may name: uniform (as even as can be, moving as few as can be) and range (topic by topic). Others are refused with UNSUPPORTED_ASSIGNOR. The first is taken where no member names one."`
 	MaxSize           int           `koanf:"max_size"           doc:"Members of one group."`
 	MaxGroups         int           `koanf:"max_groups"         doc:"Groups in one partition of __consumer_offsets: others are refused with POLICY_VIOLATION. Those that are there stay."`
 	OffsetsRetention  time.Duration `koanf:"offsets_retention"  doc:"How long committed offsets are kept when their group has no members any more, or none that wants the topic."`
@@ -33,7 +35,7 @@ type GroupsConfig struct {
 func defaultGroups() GroupsConfig {
 	d := consumers.DefaultConfig()
 	return GroupsConfig{
-		OffsetsPartitions: 50, SessionTimeout: d.SessionTimeout, HeartbeatInterval: d.HeartbeatInterval, Assignor: d.Assignor, MaxSize: d.MaxSize, MaxGroups: d.MaxGroups,
+		OffsetsPartitions: 50, SessionTimeout: d.SessionTimeout, HeartbeatInterval: d.HeartbeatInterval, Assignors: d.Assignors, MaxSize: d.MaxSize, MaxGroups: d.MaxGroups,
 		OffsetsRetention: d.OffsetsRetention, MinSessionTimeout: d.MinSessionTimeout, MaxSessionTimeout: d.MaxSessionTimeout,
 		InitialRebalanceDelay: d.InitialRebalanceDelay, ConsumerMinSessionTimeout: d.MinSessionTimeout, ConsumerMaxSessionTimeout: d.MaxSessionTimeout,
 		ConsumerMinHeartbeatInterval: time.Second, ConsumerMaxHeartbeatInterval: time.Minute,
@@ -43,7 +45,7 @@ func defaultGroups() GroupsConfig {
 // shards is the configuration as coordinators take it.
 func (c *GroupsConfig) shards() consumers.Config {
 	d := consumers.DefaultConfig()
-	d.SessionTimeout, d.HeartbeatInterval, d.Assignor, d.MaxSize = c.SessionTimeout, c.HeartbeatInterval, c.Assignor, c.MaxSize
+	d.SessionTimeout, d.HeartbeatInterval, d.Assignors, d.MaxSize = c.SessionTimeout, c.HeartbeatInterval, c.Assignors, c.MaxSize
 	d.OffsetsRetention, d.MinSessionTimeout, d.MaxSessionTimeout = c.OffsetsRetention, c.MinSessionTimeout, c.MaxSessionTimeout
 	d.InitialRebalanceDelay, d.MaxGroups = c.InitialRebalanceDelay, c.MaxGroups
 	return d
@@ -62,7 +64,7 @@ func (c *GroupsConfig) validate() error {
 		countBetween("groups.offsets_partitions", c.OffsetsPartitions, 1, 1000),
 		between("groups.session_timeout", c.SessionTimeout, time.Second, time.Hour),
 		between("groups.heartbeat_interval", c.HeartbeatInterval, 100*time.Millisecond, c.SessionTimeout/2),
-		oneOf("groups.assignor", c.Assignor, consumers.AssignorUniform, consumers.AssignorRange),
+		assignors("groups.assignors", c.Assignors),
 		countBetween("groups.max_size", c.MaxSize, 1, mq.MaxGroupSize),
 		countBetween("groups.max_groups", c.MaxGroups, 1, mq.MaxGroupsPerPartition),
 		between("groups.offsets_retention", c.OffsetsRetention, time.Minute, 10*365*24*time.Hour),
@@ -76,6 +78,21 @@ func (c *GroupsConfig) validate() error {
 	} {
 		if check != nil {
 			return check
+		}
+	}
+	return nil
+}
+
+func assignors(key string, list []string) error {
+	if len(list) == 0 {
+		return fmt.Errorf("%s is empty: name at least one of %s, %s", key, consumers.AssignorUniform, consumers.AssignorRange)
+	}
+	for i, name := range list {
+		if err := oneOf(key, name, consumers.AssignorUniform, consumers.AssignorRange); err != nil {
+			return err
+		}
+		if slices.Contains(list[:i], name) {
+			return fmt.Errorf("%s names %s twice", key, name)
 		}
 	}
 	return nil
