@@ -40,7 +40,7 @@ type conn struct {
 	queue   chan *call          // requests in order, for whoever writes
 	waiting atomic.Int64        // of them, those that are not answered
 
-	session *Session // who asks now; of the goroutine that reads
+	session atomic.Pointer[Session] // who asks now; the goroutine that reads sets it
 	fetches *fetchSession
 	out     output
 
@@ -51,8 +51,8 @@ func newConn(s *Server, nc net.Conn, read []byte, principal string) *conn {
 	c := &conn{
 		srv: s, nc: nc, in: bufio.NewReaderSize(io.MultiReader(bytes.NewReader(read), nc), readBuffer),
 		memory: semaphore.NewWeighted(int64(s.limits.ConnectionBytes)), queue: make(chan *call, s.limits.Pipeline),
-		session: &Session{ID: s.nextID.Add(1), Principal: principal, Remote: nc.RemoteAddr()},
 	}
+	c.session.Store(&Session{ID: s.nextID.Add(1), Principal: principal, Remote: nc.RemoteAddr()})
 	c.address, _ = addressOf(nc.RemoteAddr())
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	return c
@@ -89,7 +89,7 @@ func (c *conn) fault(err error) {
 	}
 	c.faultOnce.Do(func() {
 		c.srv.faults.Add(1)
-		c.srv.log.Warn("Kafka connection closed", "remote", c.nc.RemoteAddr(), "client", c.session.ClientID, "error", err)
+		c.srv.log.Warn("Kafka connection closed", "remote", c.nc.RemoteAddr(), "client", c.session.Load().ClientID, "error", err)
 	})
 }
 
@@ -193,7 +193,7 @@ func (c *conn) receive(h head) (*call, error) {
 		return nil, c.cut(err)
 	}
 	if h.version < a.min || h.version > a.max {
-		r.session, r.body = c.session, frame // the header need not be one that is known
+		r.session, r.body = c.session.Load(), frame // the header need not be one that is known
 		return r, nil
 	}
 	clientID, err := r.parseRest(frame)
@@ -201,19 +201,19 @@ func (c *conn) receive(h head) (*call, error) {
 		c.release(r)
 		return nil, err
 	}
-	c.identify(clientID, c.session.Software)
-	r.session = c.session
+	c.identify(clientID, c.session.Load().Software)
+	r.session = c.session.Load()
 	return r, nil
 }
 
 // identify notes what the client calls itself. It is called by the goroutine that reads.
 func (c *conn) identify(clientID, software string) {
-	if clientID == c.session.ClientID && software == c.session.Software {
+	s := *c.session.Load()
+	if clientID == s.ClientID && software == s.Software {
 		return
 	}
-	s := *c.session
 	s.ClientID, s.Software = clientID, software
-	c.session = &s
+	c.session.Store(&s)
 }
 
 // reserve waits for room for a request.
