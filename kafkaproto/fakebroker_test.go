@@ -33,6 +33,27 @@ type fakePart struct {
 	err     error
 }
 
+// appended is what was appended to the partition.
+func (p *fakePart) appended() []mq.Batch {
+	p.b.mu.Lock()
+	defer p.b.mu.Unlock()
+	return slices.Clone(p.batches)
+}
+
+// awaited is how many readers wait for more.
+func (p *fakePart) awaited() int {
+	p.b.mu.Lock()
+	defer p.b.mu.Unlock()
+	return len(p.waiters)
+}
+
+// fail has the partition answer with an error.
+func (p *fakePart) fail(err error) {
+	p.b.mu.Lock()
+	defer p.b.mu.Unlock()
+	p.err = err
+}
+
 func newFakeBroker() *fakeBroker { return &fakeBroker{topics: make(map[string]*fakeTopic)} }
 
 func (b *fakeBroker) make(name string, partitions int) *fakeTopic {

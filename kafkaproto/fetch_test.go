@@ -24,7 +24,7 @@ func filled(r *rig, name string, partitions int, sizes ...int) *fakeTopic {
 
 // joined is what a partition has from batch first on.
 func joined(p *fakePart, first, last int) (all []byte) {
-	for _, b := range p.batches[first:last] {
+	for _, b := range p.appended()[first:last] {
 		all = append(all, b...)
 	}
 	return all
@@ -64,7 +64,7 @@ func TestFetchInEveryVersion(t *testing.T) {
 func TestFetchTellsLeadersAndWhereLogsPart(t *testing.T) {
 	r := newRig(t)
 	topic := filled(r, "t", 2, 10)
-	topic.parts[1].err = mq.Errorf(mq.NotLeaderOrFollower, "elsewhere")
+	topic.parts[1].fail(mq.Errorf(mq.NotLeaderOrFollower, "elsewhere"))
 	q := fetchOf(16, "", 0, 0, 1)
 	q.Topics[0].TopicID, q.MinBytes, q.MaxWaitMillis = topic.id, 1000, 15_000
 	q.Topics[0].Partitions[0].LastFetchedEpoch = 2
@@ -108,7 +108,7 @@ func TestFetchIsBounded(t *testing.T) {
 			p.memory = memory
 		}
 		p := r.connect()
-		one := len(topic.parts[0].batches[0])
+		one := len(topic.parts[0].appended()[0])
 		sizes := func(most, each int32) (sizes [3]int) {
 			q := fetchOf(11, "t", 0, 0, 1, 2)
 			q.MaxBytes = most
@@ -141,9 +141,9 @@ func TestFetchWaitsForEnough(t *testing.T) {
 	q := fetchOf(11, "t", 2, 0, 1)
 	q.MaxWaitMillis, q.MinBytes = 15_000, 300
 	id := p.send(q)
-	until(t, func() bool { r.broker.mu.Lock(); defer r.broker.mu.Unlock(); return len(topic.parts[1].waiters) == 1 })
+	until(t, func() bool { return topic.parts[1].awaited() == 1 })
 	fakeProducer{r.broker, "t"}.Append(t.Context(), 1, batchOf(t, 1, make([]byte, 50)), mq.DurabilityAll, func(Appended) {})
-	until(t, func() bool { r.broker.mu.Lock(); defer r.broker.mu.Unlock(); return len(topic.parts[1].waiters) == 1 })
+	until(t, func() bool { return topic.parts[1].awaited() == 1 })
 	fakeProducer{r.broker, "t"}.Append(t.Context(), 0, batchOf(t, 1, make([]byte, 300)), mq.DurabilityAll, func(Appended) {})
 	got := response[*kmsg.FetchResponse](p, q, id).Topics[0].Partitions
 	if len(got[0].RecordBatches) < 300 || len(got[1].RecordBatches) < 50 {
@@ -155,7 +155,7 @@ func TestFetchWaitsForEnough(t *testing.T) {
 	if got := ask[*kmsg.FetchResponse](p, q).Topics[0].Partitions; len(got) != 2 || len(got[0].RecordBatches) != 0 || time.Since(begun) < 30*time.Millisecond {
 		t.Fatalf("%+v after %s", got, time.Since(begun))
 	}
-	if len(topic.parts[0].waiters)+len(topic.parts[1].waiters) != 0 {
+	if topic.parts[0].awaited()+topic.parts[1].awaited() != 0 {
 		t.Error("somebody still waits")
 	}
 }

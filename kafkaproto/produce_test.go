@@ -29,7 +29,7 @@ func TestProduceInEveryVersion(t *testing.T) {
 			t.Fatalf("version %d: %+v", version, got)
 		}
 		// The bytes behind offset and epoch are those that were sent.
-		if kept := topic.parts[1].batches[version-3]; !bytes.Equal(kept[16:], batch[16:]) {
+		if kept := topic.parts[1].appended()[version-3]; !bytes.Equal(kept[16:], batch[16:]) {
 			t.Fatalf("version %d: % x was kept of % x", version, kept, batch)
 		}
 	}
@@ -38,7 +38,7 @@ func TestProduceInEveryVersion(t *testing.T) {
 func TestProduceErrorsAreOfTheirPartitions(t *testing.T) {
 	r := newRig(t)
 	topic := r.broker.make("t", 3)
-	topic.parts[1].err = mq.Errorf(mq.NotLeaderOrFollower, "elsewhere")
+	topic.parts[1].fail(mq.Errorf(mq.NotLeaderOrFollower, "elsewhere"))
 	good := batchOf(t, 1, []byte("x"))
 	damaged := bytes.Clone(good)
 	damaged[len(damaged)-1]++
@@ -107,7 +107,7 @@ func TestNoAcknowledgementIsNoResponse(t *testing.T) {
 	p.send(produceOf(9, 0, "t", 0, batchOf(t, 1, nil)))
 	// The next response is that of the next request.
 	ask[*kmsg.MetadataResponse](p, kmsg.NewPtrMetadataRequest())
-	if len(topic.parts[0].batches) != 1 {
+	if len(topic.parts[0].appended()) != 1 {
 		t.Fatal("nothing was appended")
 	}
 	p.send(produceOf(9, 0, "u", 0, batchOf(t, 1, nil)))
@@ -138,7 +138,7 @@ func TestSmallBatchKeepsNoLargeFrame(t *testing.T) {
 	small.Records = batchOf(t, 1, []byte("small"))
 	q.Topics[0].Partitions = append(q.Topics[0].Partitions, small)
 	ask[*kmsg.ProduceResponse](r.connect(), q)
-	batches := topic.parts[0].batches
+	batches := topic.parts[0].appended()
 	if len(batches) != 2 || cap(batches[1]) > 2*len(batches[1])+64 {
 		t.Fatalf("a batch of %d bytes has %d", len(batches[1]), cap(batches[1]))
 	}
