@@ -325,7 +325,7 @@ type universe struct {
 	leader   int
 	fenced   int
 	ordered  []fenceOrder // and neither carried out nor refused
-	requests []message // heartbeats on their way
+	requests []message    // heartbeats on their way
 	answers  []message
 }
 
