@@ -110,10 +110,11 @@ func (c *conn) read() error {
 			return err
 		}
 		c.waiting.Add(1)
-		select {
-		case c.queue <- r:
-		case <-c.ctx.Done():
-			return c.ctx.Err()
+		// Whoever writes takes all that is queued until the queue is closed, whatever happens, and gives its room back. It does not stay with one request: when the connection ends, so do
+		// the wait for the answer and the write.
+		c.queue <- r
+		if err := c.ctx.Err(); err != nil {
+			return err
 		}
 	}
 }

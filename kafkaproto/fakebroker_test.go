@@ -17,6 +17,8 @@ type fakeBroker struct {
 	hold bool
 	held []func()
 	next mq.ProducerID
+	// opening is called by OpenProduce, if it is set.
+	opening func(*Session)
 }
 
 type fakeTopic struct {
@@ -153,7 +155,10 @@ func (b *fakeBroker) part(topic string, index int32) (*fakePart, error) {
 	return nil, mq.Errorf(mq.UnknownTopicOrPartition, "no partition %d of topic %q", index, topic)
 }
 
-func (b *fakeBroker) OpenProduce(_ context.Context, _ *Session, topic string) (Producer, error) {
+func (b *fakeBroker) OpenProduce(_ context.Context, s *Session, topic string) (Producer, error) {
+	if b.opening != nil {
+		b.opening(s)
+	}
 	if _, err := b.part(topic, 0); mq.CodeOf(err) == mq.UnknownTopicOrPartition {
 		return nil, err
 	}
