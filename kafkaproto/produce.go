@@ -138,6 +138,13 @@ func produce(c *call) (answer, error) {
 	for i := range p.topics {
 		p.topic(ctx, &q, &p.topics[i])
 	}
+	// What is appended belongs to the broker. An outcome may come long after the answer, when the frame is not counted any more: until then p must not keep it.
+	c.body = nil
+	for _, t := range p.topics {
+		for i := range t.partitions {
+			t.partitions[i].records = nil
+		}
+	}
 	p.outcome(nil, Appended{}, 0)
 	return func(ctx context.Context) (body, error) { return p.answer(ctx, deadline) }, nil
 }

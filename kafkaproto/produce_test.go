@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"encoding/binary"
 	"hash/crc32"
+	"runtime"
 	"testing"
 	"time"
+	"weak"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 
@@ -142,4 +144,30 @@ func TestSmallBatchKeepsNoLargeFrame(t *testing.T) {
 	if len(batches) != 2 || cap(batches[1]) > 2*len(batches[1])+64 {
 		t.Fatalf("a batch of %d bytes has %d", len(batches[1]), cap(batches[1]))
 	}
+}
+
+// An append whose outcome comes late, long after the request was answered, holds what it says there and nothing of the frame, which is not counted any more.
+func TestLateOutcomeKeepsNoFrame(t *testing.T) {
+	r := newRig(t)
+	r.broker.make("t", 1)
+	r.broker.hold = true
+	q := produceOf(9, -1, "t", 0, batchOf(t, 1, []byte("small")))
+	large := kmsg.NewProduceRequestTopicPartition()
+	large.Records = make([]byte, 512<<10) // no batch, so the broker does not get it
+	q.Topics[0].Partitions = append(q.Topics[0].Partitions, large)
+	s := r.server
+	c := &call{
+		head: head{version: 9}, api: s.find(0), received: time.Now(), body: q.AppendTo(nil), session: &Session{},
+		conn: newConn(s, &recording{Reader: bytes.NewReader(nil)}, nil, Anonymous),
+	}
+	defer c.conn.cancel()
+	frame := weak.Make(&c.body[0])
+	if _, err := c.begin(); err != nil {
+		t.Fatal(err)
+	}
+	runtime.GC()
+	if len(r.broker.held) != 1 || frame.Value() != nil {
+		t.Error("the frame is still held")
+	}
+	r.broker.release()
 }
