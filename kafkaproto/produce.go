@@ -26,8 +26,8 @@ func produceAPI(l Limits) api {
 	return api{key: kmsg.Produce, min: 0, from: 3, max: 13, bytes: l.ProduceBytes, aliases: true, start: produce}
 }
 
-// maxProducePartitions is the most partitions of one request. Their outcomes are kept until the last one is there.
-const maxProducePartitions = 50_000
+// maxProduceParts is the most topics and partitions, together, of one request: some 200 bytes are kept for each until the last outcome is there, which are not counted as the frame is.
+const maxProduceParts = 5_000
 
 // invalidTxnState is Kafka's INVALID_TXN_STATE, which only this API needs.
 const invalidTxnState = 48
@@ -58,7 +58,7 @@ func parseProduce(version int16, b []byte) (q produceRequest, err error) {
 	}
 	q.acks = f.int16()
 	q.timeout = time.Duration(f.int32()) * time.Millisecond
-	left := maxProducePartitions
+	left := maxProduceParts
 	for n := f.count(compact, 2); n > 0 && !f.bad; n-- {
 		var t produceTopic
 		if version >= 13 {
@@ -67,8 +67,8 @@ func parseProduce(version int16, b []byte) (q produceRequest, err error) {
 			t.name = f.text(compact)
 		}
 		partitions := f.count(compact, 5)
-		if left -= partitions; left < 0 {
-			return q, mq.Errorf(mq.ProtocolViolation, "a Produce request for more than %d partitions", maxProducePartitions)
+		if left -= 1 + partitions; left < 0 {
+			return q, mq.Errorf(mq.ProtocolViolation, "a Produce request for more than %d topics and partitions", maxProduceParts)
 		}
 		for ; partitions > 0 && !f.bad; partitions-- {
 			t.partitions = append(t.partitions, produceRecords{f.int32(), f.bytes(compact)})
@@ -107,6 +107,19 @@ type producing struct {
 type producedTopic struct {
 	produceTopic
 	outcomes []produced
+}
+
+// wrong is the last thing that was found wrong with a batch of a topic: partitions after each other with the same share one error.
+type wrong struct {
+	err  error
+	text string
+}
+
+func (w *wrong) share(err error) error {
+	if text := err.Error(); w.err == nil || text != w.text {
+		w.err, w.text = err, text
+	}
+	return w.err
 }
 
 // produced is the outcome for one partition.
@@ -177,21 +190,25 @@ func (p *producing) topic(ctx context.Context, q *produceRequest, t *producedTop
 		fail(err, codeOf(err))
 		return
 	}
+	var w wrong
 	for i, r := range t.partitions {
-		p.partition(ctx, producer, r, d, &t.outcomes[i])
+		p.partition(ctx, producer, r, d, &t.outcomes[i], &w)
 	}
 }
 
-var errNoTransactions = mq.Errorf(mq.InvalidRequest, "transactions are not supported")
+var (
+	errNoTransactions = mq.Errorf(mq.InvalidRequest, "transactions are not supported")
+	errLate           = mq.Errorf(mq.RequestTimedOut, "not acknowledged within the request's timeout; it may be appended all the same")
+)
 
 func failed(err error) Appended { return Appended{Base: -1, LogStart: -1, Timestamp: -1, Err: err} }
 
 // partition begins one append.
-func (p *producing) partition(ctx context.Context, producer Producer, r produceRecords, d mq.Durability, o *produced) {
+func (p *producing) partition(ctx context.Context, producer Producer, r produceRecords, d mq.Durability, o *produced, w *wrong) {
 	b, err := mq.CheckBatch(r.records, producer.MaxBatch())
 	switch {
 	case err != nil:
-		p.outcome(o, failed(err), codeOf(err))
+		p.outcome(o, failed(w.share(err)), codeOf(err))
 		return
 	case b.IsTransactional():
 		p.outcome(o, failed(errNoTransactions), invalidTxnState)
@@ -258,7 +275,7 @@ func (p *producing) response() *kmsg.ProduceResponse {
 			part := kmsg.NewProduceResponseTopicPartition()
 			part.Partition = t.partitions[i].index
 			if !o.known {
-				o.Appended = failed(mq.Errorf(mq.RequestTimedOut, "not acknowledged within the request's timeout; it may be appended all the same"))
+				o.Appended = failed(errLate)
 				o.code = int16(mq.RequestTimedOut)
 			}
 			part.ErrorCode, part.ErrorMessage = o.code, textOf(o.Err)

@@ -171,3 +171,65 @@ func TestLateOutcomeKeepsNoFrame(t *testing.T) {
 	}
 	r.broker.release()
 }
+
+// produceOfMany is the body of a request of version 9 for so many topics with so many partitions each, with nothing in them.
+func produceOfMany(topics, partitions int) []byte {
+	q := kmsg.NewPtrProduceRequest()
+	q.Version, q.Acks = 9, 1
+	t := kmsg.NewProduceRequestTopic()
+	t.Topic = "t"
+	for range partitions {
+		t.Partitions = append(t.Partitions, kmsg.NewProduceRequestTopicPartition())
+	}
+	for range topics {
+		q.Topics = append(q.Topics, t)
+	}
+	return q.AppendTo(nil)
+}
+
+func TestTopicsAndPartitionsOfARequestAreBounded(t *testing.T) {
+	for _, c := range []struct {
+		topics, partitions int
+		ok                 bool
+	}{{5000, 0, true}, {2500, 1, true}, {1, 4999, true}, {5001, 0, false}, {2501, 1, false}, {1, 5000, false}, {1_000_000, 0, false}} {
+		body := produceOfMany(c.topics, c.partitions)
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		_, err := parseProduce(9, body)
+		runtime.ReadMemStats(&after)
+		if (err == nil) != c.ok || err != nil && mq.CodeOf(err) != mq.ProtocolViolation {
+			t.Errorf("%d topics of %d partitions: %v", c.topics, c.partitions, err)
+		}
+		if took := after.TotalAlloc - before.TotalAlloc; took > 4<<20 {
+			t.Errorf("%d topics of %d partitions: %d bytes were allocated", c.topics, c.partitions, took)
+		}
+	}
+}
+
+// What is wrong with many partitions of a topic is kept once.
+func TestErrorsThatAreTheSameAreKeptOnce(t *testing.T) {
+	r := newRig(t)
+	r.broker.make("t", 1)
+	c := &call{
+		head: head{version: 9}, api: r.server.find(0), received: time.Now(), body: produceOfMany(1, 1000), session: &Session{},
+		conn: newConn(r.server, &recording{Reader: bytes.NewReader(nil)}, nil, Anonymous),
+	}
+	defer c.conn.cancel()
+	q, err := parseProduce(9, c.body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &producing{call: c, acks: 1, left: 2000, done: make(chan struct{}), topics: []producedTopic{{q.topics[0], make([]produced, 1000)}}}
+	p.topic(t.Context(), &q, &p.topics[0])
+	for i, o := range p.topics[0].outcomes {
+		if o.code != int16(mq.CorruptMessage) || o.Err != p.topics[0].outcomes[0].Err {
+			t.Fatalf("partition %d: %+v", i, o)
+		}
+	}
+	p.topics[0].outcomes = make([]produced, 1000) // none is known
+	for i, part := range p.response().Topics[0].Partitions {
+		if part.ErrorCode != int16(mq.RequestTimedOut) || part.ErrorMessage == nil {
+			t.Fatalf("partition %d: %+v", i, part)
+		}
+	}
+}
