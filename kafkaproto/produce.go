@@ -1,7 +1,7 @@
 // Produce (0), versions 0 to 13.
 //
 // Each partition gets one record batch of format 2, which is stored as it comes: records are not looked at, but for a topic that is compacted by key. acks 0, 1 and -1 are the durabilities none, leader and all; others are INVALID_REQUIRED_ACKS.
-// Where the topic's durability is the object store, acks -1 waits for that. What is not acknowledged within the request's timeout gets
+// Where the topic's durability is the object store, acks -1 waits for that. With acks -1, what is not acknowledged within the request's timeout gets
 // REQUEST_TIMED_OUT, and may be appended all the same. A request with acks 0 has no response: when something of it failed the connection is closed, as by Kafka.
 //
 // Sequences of idempotent producers are checked, in windows that are larger than Kafka's; a batch that is there already is acknowledged with the offset that it has. From version 10 on, errors name the leader there is by now (KIP-951);
@@ -141,12 +141,16 @@ func produce(c *call) (answer, error) {
 		p.left += len(t.partitions)
 	}
 	wait := c.conn.srv.limits.RequestTimeout
+	room := wait
 	if q.acks != 0 {
-		wait = min(wait, max(0, q.timeout))
+		room = min(wait, max(0, q.timeout))
+	}
+	if q.acks == -1 { // as in Kafka, the timeout is that of replication
+		wait = room
 	}
 	deadline := c.received.Add(wait)
 	// Room is not worth waiting for longer than the client waits, but a client that does not wait at all is to be held back, too.
-	ctx, cancel := context.WithDeadline(c.conn.ctx, c.received.Add(max(wait, time.Second)))
+	ctx, cancel := context.WithDeadline(c.conn.ctx, c.received.Add(max(room, time.Second)))
 	defer cancel()
 	for i := range p.topics {
 		p.topic(ctx, &q, &p.topics[i])
