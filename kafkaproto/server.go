@@ -84,10 +84,14 @@ func (s *Server) Serve(nc net.Conn, read []byte, state *tls.ConnectionState) {
 		return
 	}
 	s.accepted.Add(1)
-	s.wg.Go(func() {
-		defer s.leave(c)
-		c.run()
-	})
+	go s.serve(c)
+}
+
+// serve serves a connection that has entered until it ends, and has it leave.
+func (s *Server) serve(c *conn) {
+	defer s.wg.Done()
+	defer s.leave(c)
+	c.run()
 }
 
 // admit says who connects, or why he may not.
@@ -126,6 +130,7 @@ func (s *Server) enter(nc net.Conn, read []byte, principal string) (*conn, error
 	case s.from[c.address] >= s.limits.AddressesEach:
 		return nil, mq.Errorf(mq.TooManyRequests, "there are %d connections from %s already (kafka.max_connections_per_address)", s.from[c.address], c.address)
 	}
+	s.wg.Add(1) // before the server can drain without it; serve says when it is done
 	s.conns[c] = struct{}{}
 	s.from[c.address]++
 	return c, nil

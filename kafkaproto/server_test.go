@@ -1,6 +1,7 @@
 package kafkaproto
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"io"
@@ -295,5 +296,24 @@ func TestEveryCodeIsOneOfKafkas(t *testing.T) {
 		if code.Retriable() && code >= 1000 && !mq.Code(codeOf(err)).Retriable() {
 			t.Errorf("%s can be retried, %s cannot", code, mq.Code(codeOf(err)))
 		}
+	}
+}
+
+func TestShutdownWaitsForAConnectionThatHasJustEntered(t *testing.T) {
+	r := newRig(t)
+	c, err := r.server.enter(&recording{Reader: bytes.NewReader(nil)}, nil, Anonymous)
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error, 1)
+	go func() { done <- r.server.Shutdown(context.Background()) }()
+	select {
+	case <-done:
+		t.Fatal("the server is shut down, and a connection is about to be served")
+	case <-time.After(30 * time.Millisecond):
+	}
+	r.server.serve(c)
+	if err := <-done; err != nil {
+		t.Fatal(err)
 	}
 }
