@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"fmt"
 	"io"
 	"net"
+	"reflect"
 	"testing"
 	"time"
 
@@ -315,5 +317,48 @@ func TestShutdownWaitsForAConnectionThatHasJustEntered(t *testing.T) {
 	r.server.serve(c)
 	if err := <-done; err != nil {
 		t.Fatal(err)
+	}
+}
+
+// A version that is not served is answered only where the response of that version has a place for the error: elsewhere it would say that all is well.
+func TestUnsupportedVersionIsNoSuccess(t *testing.T) {
+	for _, c := range []struct {
+		key     kmsg.Key
+		version int16
+	}{{kmsg.Fetch, 0}, {kmsg.Fetch, 1}, {kmsg.Fetch, 2}, {kmsg.Fetch, 3}} {
+		r := newRig(t)
+		q := c.key.Request()
+		q.SetVersion(c.version)
+		p := r.connect()
+		p.send(q)
+		r.closed(p, fmt.Sprintf("version %d of %s", c.version, c.key.Name()))
+	}
+	r := newRig(t)
+	for i := range r.server.table {
+		a := &r.server.table[i]
+		for version := range a.key.Response().MaxVersion() + 1 {
+			if version >= a.from && version <= a.max || a.key == kmsg.ApiVersions || a.key == kmsg.Produce {
+				continue
+			}
+			c := &call{head: head{version: version}, api: a}
+			answer, err := c.refuse()
+			if err != nil {
+				continue
+			}
+			b, err := answer(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			var o output
+			b.appendTo(&o)
+			got := a.key.Response()
+			got.SetVersion(version)
+			if err := got.ReadFrom(o.buf); err != nil {
+				t.Fatalf("%s version %d: %v", a.key.Name(), version, err)
+			}
+			if code := reflect.ValueOf(got).Elem().FieldByName("ErrorCode").Int(); code != int64(unsupportedVersion) {
+				t.Errorf("%s version %d is answered with code %d", a.key.Name(), version, code)
+			}
+		}
 	}
 }

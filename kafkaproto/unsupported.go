@@ -1,6 +1,7 @@
 package kafkaproto
 
 import (
+	"bytes"
 	"context"
 	"reflect"
 
@@ -28,7 +29,12 @@ func (c *call) refuse() (answer, error) {
 	if !code.IsValid() {
 		return nil, reason
 	}
+	// The struct is that of all versions: this one need not have the code.
+	success := r.AppendTo(nil)
 	code.SetInt(int64(unsupportedVersion))
+	if bytes.Equal(r.AppendTo(nil), success) {
+		return nil, reason
+	}
 	return always(message{r}), nil
 }
 
