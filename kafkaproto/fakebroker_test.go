@@ -19,6 +19,8 @@ type fakeBroker struct {
 	next mq.ProducerID
 	// opening is called by OpenProduce, if it is set.
 	opening func(*Session)
+	// initErr is what InitProducerID fails with.
+	initErr error
 }
 
 type fakeTopic struct {
@@ -273,11 +275,14 @@ func (b *fakeBroker) Place(_ context.Context, _ *Session, topic string, index in
 }
 
 func (b *fakeBroker) InitProducerID(_ context.Context, _ *Session, id mq.ProducerID, epoch mq.ProducerEpoch) (mq.ProducerID, mq.ProducerEpoch, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.initErr != nil {
+		return mq.NoProducerID, mq.NoProducerEpoch, b.initErr
+	}
 	if id >= 0 && epoch < math.MaxInt16 {
 		return id, epoch + 1, nil
 	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
 	b.next++
 	return b.next, 0, nil
 }

@@ -1,6 +1,7 @@
 // InitProducerID (22), versions 0 to 5.
 //
 // Gives a producer id that nobody had before, with epoch 0. From version 3 on a producer that names the id and epoch that it has goes on with that id under the next epoch.
+// While no id can be given (no controller, for one) the answer is COORDINATOR_LOAD_IN_PROGRESS, which has every client ask again.
 //
 // Not supported: transactional ids (INVALID_REQUEST).
 
@@ -31,6 +32,10 @@ func initProducerID(ctx context.Context, c *call, q *kmsg.InitProducerIDRequest,
 	id, epoch, err := c.broker().InitProducerID(ctx, c.session, id, epoch)
 	if err != nil {
 		r.ErrorCode = coordinatorCodeOf(err)
+		// Java's producer takes other codes for fatal, or looks for the coordinator of a transaction that it has not.
+		if mq.Code(r.ErrorCode).Retriable() {
+			r.ErrorCode = int16(mq.CoordinatorLoadInProgress)
+		}
 		return nil
 	}
 	r.ProducerID, r.ProducerEpoch = int64(id), epoch
