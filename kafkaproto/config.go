@@ -50,7 +50,7 @@ type Limits struct {
 	CachedPartitions  int           // of all fetch sessions: likewise
 	TopicsMade        int           // by one metadata request: the others are not there yet
 	IdleTimeout       time.Duration // with no request, and none unanswered: the connection is closed
-	FrameTimeout      time.Duration // from a request's first byte to its last: the connection is closed
+	FrameTimeout      time.Duration // for a request's head, and again for the rest from when there is room for it: the connection is closed
 	WriteTimeout      time.Duration // from a response's first byte to its last: the connection is closed
 	RequestTimeout    time.Duration // longest that a request may wait for something: it gets what there is, or REQUEST_TIMED_OUT
 }

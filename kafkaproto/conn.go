@@ -122,16 +122,15 @@ func (c *conn) read() error {
 // next waits for a request, and reads its head.
 func (c *conn) next() (head, error) {
 	for {
-		_ = c.nc.SetReadDeadline(time.Now().Add(c.srv.limits.IdleTimeout))
-		select {
-		case <-c.srv.stopping:
-			return head{}, errDrained
-		default:
+		if err := c.readUntil(c.srv.limits.IdleTimeout); err != nil {
+			return head{}, err
 		}
 		_, err := c.in.Peek(1)
 		switch {
 		case err == nil:
-			_ = c.nc.SetReadDeadline(time.Now().Add(c.srv.limits.FrameTimeout))
+			if err := c.readUntil(c.srv.limits.FrameTimeout); err != nil {
+				return head{}, err
+			}
 			var b [headBytes]byte
 			if _, err := io.ReadFull(c.in, b[:]); err != nil {
 				return head{}, c.cut(err)
@@ -148,6 +147,17 @@ func (c *conn) next() (head, error) {
 		if c.waiting.Load() == 0 {
 			return head{}, errIdle
 		}
+	}
+}
+
+// readUntil gives the reading so much time from now on, unless the server drains: stopReading comes after stopping is closed, so it is either seen here or not undone.
+func (c *conn) readUntil(d time.Duration) error {
+	_ = c.nc.SetReadDeadline(time.Now().Add(d))
+	select {
+	case <-c.srv.stopping:
+		return errDrained
+	default:
+		return nil
 	}
 }
 
@@ -181,18 +191,19 @@ func (c *conn) receive(h head) (*call, error) {
 	if h.length > limit {
 		return nil, mq.Errorf(mq.MessageTooLarge, "a %s request of %d bytes: at most %d are allowed", a.key.Name(), h.length, limit)
 	}
-	r := &call{head: h, api: a, conn: c, received: time.Now(), weight: h.length}
+	r := &call{head: h, api: a, conn: c, weight: h.length}
 	if !a.aliases {
 		r.weight *= decodeFactor
 	}
 	if err := c.reserve(r); err != nil {
 		return nil, err
 	}
-	frame := make([]byte, h.length)
-	if _, err := io.ReadFull(c.in, frame); err != nil {
+	frame, err := c.frame(h.length)
+	if err != nil {
 		c.release(r)
-		return nil, c.cut(err)
+		return nil, err
 	}
+	r.received = time.Now()
 	if h.version < a.min || h.version > a.max {
 		r.session, r.body = c.session.Load(), frame // the header need not be one that is known
 		return r, nil
@@ -205,6 +216,18 @@ func (c *conn) receive(h head) (*call, error) {
 	c.identify(clientID, c.session.Load().Software)
 	r.session = c.session.Load()
 	return r, nil
+}
+
+// frame reads what follows a head. Its time begins here: the wait for room was ours.
+func (c *conn) frame(length int) ([]byte, error) {
+	if err := c.readUntil(c.srv.limits.FrameTimeout); err != nil {
+		return nil, err
+	}
+	frame := make([]byte, length)
+	if _, err := io.ReadFull(c.in, frame); err != nil {
+		return nil, c.cut(err)
+	}
+	return frame, nil
 }
 
 // identify notes what the client calls itself. It is called by the goroutine that reads.

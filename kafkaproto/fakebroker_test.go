@@ -82,6 +82,13 @@ func (b *fakeBroker) release() {
 	}
 }
 
+// holds is how many appends are held.
+func (b *fakeBroker) holds() int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return len(b.held)
+}
+
 func (b *fakeBroker) Identity() (mq.ClusterID, mq.NodeID) { return mq.ClusterID{1}, 1 }
 
 func (b *fakeBroker) Nodes() []Node { return []Node{{ID: 1, Host: "one", Port: 9092, Rack: "r"}} }

@@ -47,9 +47,9 @@ type call struct {
 	api      *api
 	conn     *conn
 	session  *Session
-	received time.Time
-	body     []byte // after the header
-	weight   int    // what it takes of the limits of bytes
+	received time.Time // when all of it was there
+	body     []byte    // after the header
+	weight   int       // what it takes of the limits of bytes
 
 	answer answer
 }
