@@ -44,6 +44,7 @@ type Limits struct {
 	Pipeline          int           // requests of a connection that are not answered: no more are read
 	ConnectionBytes   int           // what unanswered requests of a connection take in memory: no more are read. One alone may take more
 	TotalBytes        int           // the same, of all connections together: no more are read
+	SmallBytes        int           // the same beyond TotalBytes, of requests that take less than 64 KiB: these are not behind large ones
 	FetchBytes        int           // of one fetch response: it has no more. One batch may be larger
 	ReadBytes         int           // what fetch responses of all connections take that were read from disks and the object store and are not written: others wait
 	SessionPartitions int           // of one fetch session: the client gets none, and says all in each request
@@ -65,6 +66,7 @@ func DefaultLimits() Limits {
 		Pipeline:          128,
 		ConnectionBytes:   64 << 20,
 		TotalBytes:        512 << 20,
+		SmallBytes:        64 << 20,
 		FetchBytes:        55 << 20, // as Kafka's fetch.max.bytes
 		ReadBytes:         512 << 20,
 		SessionPartitions: 10_000,
@@ -98,6 +100,7 @@ func (l Limits) withDefaults() Limits {
 		{&l.Pipeline, &d.Pipeline},
 		{&l.ConnectionBytes, &d.ConnectionBytes},
 		{&l.TotalBytes, &d.TotalBytes},
+		{&l.SmallBytes, &d.SmallBytes},
 		{&l.FetchBytes, &d.FetchBytes},
 		{&l.ReadBytes, &d.ReadBytes},
 		{&l.SessionPartitions, &d.SessionPartitions},

@@ -22,6 +22,9 @@ import (
 // decodeFactor is how many times the size of its frame a decoded request may take, about: the smallest elements of Kafka's arrays have two bytes or so, and become some 100.
 const decodeFactor = 48
 
+// smallWeight is what a request takes of the limits of bytes, below which it has a reserve of its own: see Limits.SmallBytes.
+const smallWeight = 64 << 10
+
 // readBuffer is what is read from a connection at once, in bytes: heads and small requests. The bulk of a large one is read into its own memory.
 const readBuffer = 4 << 10
 
@@ -246,7 +249,14 @@ func (c *conn) reserve(r *call) error {
 	if err := c.memory.Acquire(c.ctx, own); err != nil {
 		return err
 	}
-	if err := c.srv.memory.Acquire(c.ctx, all); err != nil {
+	r.room = c.srv.memory
+	if r.weight < smallWeight {
+		if r.room.TryAcquire(all) {
+			return nil
+		}
+		r.room, all = c.srv.small, min(all, int64(c.srv.limits.SmallBytes))
+	}
+	if err := r.room.Acquire(c.ctx, all); err != nil {
 		c.memory.Release(own)
 		return err
 	}
@@ -256,8 +266,11 @@ func (c *conn) reserve(r *call) error {
 // release gives the room of a request back.
 func (c *conn) release(r *call) {
 	own, all := c.weights(r)
+	if r.room == c.srv.small {
+		all = min(all, int64(c.srv.limits.SmallBytes))
+	}
 	c.memory.Release(own)
-	c.srv.memory.Release(all)
+	r.room.Release(all)
 }
 
 // weights is what a request takes of the connection's and of the server's room: what is larger than all of it takes all.

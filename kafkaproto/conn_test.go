@@ -89,3 +89,28 @@ func TestShutdownDoesNotWaitForRoom(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// Whoever sends heads of large requests and no more takes room from large requests only.
+func TestSmallRequestsAreNotBehindLargeOnes(t *testing.T) {
+	r := newRig(t)
+	r.broker.make("t", 1)
+	taken := func() bool {
+		if r.server.memory.TryAcquire(64 << 20) {
+			r.server.memory.Release(64 << 20)
+			return false
+		}
+		return true
+	}
+	for range 7 {
+		r.connect().raw([]byte{6, 0x40, 0, 0, 0, 0, 0, 9, 0, 0, 0, 1}) // 100 MiB
+	}
+	until(t, taken)
+	p := r.connect()
+	_ = p.conn.SetDeadline(time.Now().Add(2 * time.Second))
+	for range 3 {
+		ask[*kmsg.MetadataResponse](p, kmsg.NewPtrMetadataRequest())
+		ask[*kmsg.ProduceResponse](p, produceOf(9, -1, "t", 0, batchOf(t, 1, make([]byte, 20<<10))))
+	}
+	// And the reserve is whole again.
+	until(t, func() bool { return r.server.small.TryAcquire(int64(r.server.limits.SmallBytes)) })
+}

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
+	"golang.org/x/sync/semaphore"
 
 	"github.com/rustmq/rustmq/mq"
 )
@@ -47,9 +48,10 @@ type call struct {
 	api      *api
 	conn     *conn
 	session  *Session
-	received time.Time // when all of it was there
-	body     []byte    // after the header
-	weight   int       // what it takes of the limits of bytes
+	received time.Time           // when all of it was there
+	body     []byte              // after the header
+	weight   int                 // what it takes of the limits of bytes
+	room     *semaphore.Weighted // of the server, in which it takes that
 
 	answer answer
 }

@@ -22,6 +22,7 @@ type Server struct {
 	table  []api
 
 	memory *semaphore.Weighted // bytes of unanswered requests
+	small  *semaphore.Weighted // bytes of small ones that found no room there
 	reads  *semaphore.Weighted // bytes of fetch responses that were read from somewhere
 	cached atomic.Int64        // partitions of fetch sessions
 
@@ -57,7 +58,7 @@ func New(cfg Config) (*Server, error) {
 	limits := cfg.Limits.withDefaults()
 	return &Server{
 		cfg: cfg, limits: limits, log: cfg.Logger, table: table(limits),
-		memory: semaphore.NewWeighted(int64(limits.TotalBytes)), reads: semaphore.NewWeighted(int64(limits.ReadBytes)),
+		memory: semaphore.NewWeighted(int64(limits.TotalBytes)), small: semaphore.NewWeighted(int64(limits.SmallBytes)), reads: semaphore.NewWeighted(int64(limits.ReadBytes)),
 		stopping: make(chan struct{}), conns: make(map[*conn]struct{}), from: make(map[netip.Addr]int),
 	}, nil
 }
