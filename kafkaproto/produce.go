@@ -95,7 +95,7 @@ var durabilities = map[int16]mq.Durability{0: mq.DurabilityNone, 1: mq.Durabilit
 
 // producing is a request whose appends are under way.
 type producing struct {
-	call *call
+	call *call // nil when it is answered, as topics are
 	acks int16
 
 	mu     sync.Mutex
@@ -249,6 +249,8 @@ func (p *producing) answer(ctx context.Context, deadline time.Time) (body, error
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	// Outcomes that come from here on find their place, and hold nothing else of the request.
+	defer func() { p.topics, p.call = nil, nil }()
 	if p.acks == 0 {
 		return nil, p.firstError()
 	}

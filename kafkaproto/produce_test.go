@@ -254,3 +254,32 @@ func TestTimeoutIsForAllReplicasOnly(t *testing.T) {
 		t.Fatalf("%+v", got)
 	}
 }
+
+// Names of topics are copied out of the frame, and may be as many bytes. An outcome that comes after the answer keeps none of them, nor the connection.
+func TestLateOutcomeKeepsNoRequest(t *testing.T) {
+	r := newRig(t)
+	c := &call{head: head{version: 9}, api: r.server.find(0), conn: newConn(r.server, &recording{Reader: bytes.NewReader(nil)}, nil, Anonymous)}
+	defer c.conn.cancel()
+	p := &producing{call: c, acks: -1, left: 2, done: make(chan struct{}), topics: []producedTopic{{
+		produceTopic{name: "t", partitions: make([]produceRecords, 2)}, make([]produced, 2),
+	}}}
+	late := &p.topics[0].outcomes[1]
+	p.outcome(&p.topics[0].outcomes[0], Appended{Base: 5}, 0)
+	b, err := p.answer(t.Context(), time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := b.(message).Response.(*kmsg.ProduceResponse).Topics[0]
+	if got.Topic != "t" || got.Partitions[0].BaseOffset != 5 || got.Partitions[1].ErrorCode != int16(mq.RequestTimedOut) {
+		t.Fatalf("%+v", got)
+	}
+	if p.topics != nil || p.call != nil {
+		t.Error("the request is still held")
+	}
+	p.outcome(late, Appended{Base: 6}, 0) // and nobody minds
+	select {
+	case <-p.done:
+	default:
+		t.Error("outcomes are missing")
+	}
+}
