@@ -43,7 +43,7 @@ type Limits struct {
 	RequestBytes      int           // of one request of another kind, unless its API allows more: the connection is closed
 	Pipeline          int           // requests of a connection that are not answered: no more are read
 	ConnectionBytes   int           // what unanswered requests of a connection take in memory: no more are read. One alone may take more
-	TotalBytes        int           // the same, of all connections together: no more are read
+	TotalBytes        int           // the same, of all connections together: no more are read. One at a time may go beyond, so that those that have begun come to their end
 	SmallBytes        int           // the same beyond TotalBytes, of requests that take less than 64 KiB: these are not behind large ones
 	FetchBytes        int           // of one fetch response: it has no more. One batch may be larger
 	ReadBytes         int           // what fetch responses of all connections take that were read from disks and the object store and are not written: others wait

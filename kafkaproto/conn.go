@@ -25,6 +25,12 @@ const decodeFactor = 48
 // smallWeight is what a request takes of the limits of bytes, below which it has a reserve of its own: see Limits.SmallBytes.
 const smallWeight = 64 << 10
 
+// firstPiece is what is taken for a request of which only the head is there, of the limits of bytes; growth is how many times as much as has come is taken then.
+const (
+	firstPiece = 64 << 10
+	growth     = 4
+)
+
 // readBuffer is what is read from a connection at once, in bytes: heads and small requests. The bulk of a large one is read into its own memory.
 const readBuffer = 4 << 10
 
@@ -198,10 +204,10 @@ func (c *conn) receive(h head) (*call, error) {
 	if !a.aliases {
 		r.weight *= decodeFactor
 	}
-	if err := c.reserve(r); err != nil {
+	if err := c.enter(r); err != nil {
 		return nil, err
 	}
-	frame, err := c.frame(h.length)
+	frame, err := c.frame(r)
 	if err != nil {
 		c.release(r)
 		return nil, err
@@ -221,16 +227,31 @@ func (c *conn) receive(h head) (*call, error) {
 	return r, nil
 }
 
-// frame reads what follows a head. Its time begins here: the wait for room was ours.
-func (c *conn) frame(length int) ([]byte, error) {
-	if err := c.readUntil(c.srv.limits.FrameTimeout); err != nil {
-		return nil, err
+// frame reads what follows a head, in pieces: memory is taken in proportion to what has come, not to what the head claims. Its time does not run while it waits for room.
+func (c *conn) frame(r *call) ([]byte, error) {
+	factor, left := max(1, r.weight/max(1, r.length)), c.srv.limits.FrameTimeout
+	var frame []byte
+	for size := firstPiece / factor; ; size *= growth {
+		have := len(frame)
+		size = min(size, r.length)
+		if err := c.reserve(r, size*factor); err != nil {
+			return nil, err
+		}
+		if err := c.readUntil(left); err != nil {
+			return nil, err
+		}
+		grown := make([]byte, size)
+		copy(grown, frame)
+		frame = grown
+		begun := time.Now()
+		if _, err := io.ReadFull(c.in, frame[have:]); err != nil {
+			return nil, c.cut(err)
+		}
+		if size == r.length {
+			return frame, nil
+		}
+		left -= time.Since(begun)
 	}
-	frame := make([]byte, length)
-	if _, err := io.ReadFull(c.in, frame); err != nil {
-		return nil, c.cut(err)
-	}
-	return frame, nil
 }
 
 // identify notes what the client calls itself. It is called by the goroutine that reads.
@@ -243,39 +264,42 @@ func (c *conn) identify(clientID, software string) {
 	c.session.Store(&s)
 }
 
-// reserve waits for room for a request.
-func (c *conn) reserve(r *call) error {
-	own, all := c.weights(r)
-	if err := c.memory.Acquire(c.ctx, own); err != nil {
-		return err
-	}
-	r.room = c.srv.memory
-	if r.weight < smallWeight {
-		if r.room.TryAcquire(all) {
+// enter waits for room for a request among those of its connection.
+func (c *conn) enter(r *call) error { return c.memory.Acquire(c.ctx, c.own(r)) }
+
+// own is what a request takes of the connection's room: what is larger than all of it takes all.
+func (c *conn) own(r *call) int64 { return int64(min(r.weight, c.srv.limits.ConnectionBytes)) }
+
+// reserve waits until a request has taken so much of the server's room, or all of it.
+func (c *conn) reserve(r *call, weight int) error {
+	if r.weight < smallWeight { // in one piece
+		if r.taken = int64(min(r.weight, c.srv.limits.TotalBytes)); c.srv.memory.try(r.taken) {
 			return nil
 		}
-		r.room, all = c.srv.small, min(all, int64(c.srv.limits.SmallBytes))
+		if r.small, r.taken = int64(min(r.weight, c.srv.limits.SmallBytes)), 0; c.srv.small.Acquire(c.ctx, r.small) != nil {
+			r.small = 0
+			return c.ctx.Err()
+		}
+		return nil
 	}
-	if err := r.room.Acquire(c.ctx, all); err != nil {
-		c.memory.Release(own)
-		return err
+	more := int64(min(weight, c.srv.limits.TotalBytes)) - r.taken
+	if r.beyond || more <= 0 {
+		return nil
 	}
-	return nil
+	beyond, err := c.srv.memory.take(c.ctx, more, r.taken > 0)
+	if r.beyond = beyond; err == nil && !beyond {
+		r.taken += more
+	}
+	return err
 }
 
 // release gives the room of a request back.
 func (c *conn) release(r *call) {
-	own, all := c.weights(r)
-	if r.room == c.srv.small {
-		all = min(all, int64(c.srv.limits.SmallBytes))
+	c.memory.Release(c.own(r))
+	if r.small > 0 {
+		c.srv.small.Release(r.small)
 	}
-	c.memory.Release(own)
-	r.room.Release(all)
-}
-
-// weights is what a request takes of the connection's and of the server's room: what is larger than all of it takes all.
-func (c *conn) weights(r *call) (own, all int64) {
-	return int64(min(r.weight, c.srv.limits.ConnectionBytes)), int64(min(r.weight, c.srv.limits.TotalBytes))
+	c.srv.memory.give(r.taken, r.beyond)
 }
 
 // begin begins to handle the request.

@@ -25,7 +25,7 @@ func TestRoomComesBackWhenAConnectionEndsInTheMiddleOfARequest(t *testing.T) {
 		r.server.Serve(&recording{Reader: bytes.NewReader(q)}, nil, nil)
 		until(t, func() bool { return r.server.Stats().Connections == 0 })
 	}
-	if !r.server.memory.TryAcquire(int64(r.server.limits.TotalBytes)) {
+	if !r.server.memory.try(int64(r.server.limits.TotalBytes)) {
 		t.Fatal("room for requests is lost")
 	}
 }
@@ -90,21 +90,14 @@ func TestShutdownDoesNotWaitForRoom(t *testing.T) {
 	}
 }
 
-// Whoever sends heads of large requests and no more takes room from large requests only.
+// When large requests have taken all room, small ones are served.
 func TestSmallRequestsAreNotBehindLargeOnes(t *testing.T) {
 	r := newRig(t)
 	r.broker.make("t", 1)
-	taken := func() bool {
-		if r.server.memory.TryAcquire(64 << 20) {
-			r.server.memory.Release(64 << 20)
-			return false
-		}
-		return true
+	if !r.server.memory.try(int64(r.server.limits.TotalBytes)) {
+		t.Fatal("something is taken")
 	}
-	for range 7 {
-		r.connect().raw([]byte{6, 0x40, 0, 0, 0, 0, 0, 9, 0, 0, 0, 1}) // 100 MiB
-	}
-	until(t, taken)
+	defer r.server.memory.give(int64(r.server.limits.TotalBytes), false)
 	p := r.connect()
 	_ = p.conn.SetDeadline(time.Now().Add(2 * time.Second))
 	for range 3 {
@@ -113,4 +106,43 @@ func TestSmallRequestsAreNotBehindLargeOnes(t *testing.T) {
 	}
 	// And the reserve is whole again.
 	until(t, func() bool { return r.server.small.TryAcquire(int64(r.server.limits.SmallBytes)) })
+}
+
+// Heads of large requests, of which nothing else comes, hold nobody back.
+func TestRoomIsTakenForWhatIsThere(t *testing.T) {
+	r := newRig(t)
+	r.broker.make("t", 1)
+	for range 20 {
+		r.connect().raw([]byte{6, 0x40, 0, 0, 0, 0, 0, 9, 0, 0, 0, 1}) // 100 MiB
+	}
+	time.Sleep(50 * time.Millisecond)
+	p := r.connect()
+	_ = p.conn.SetDeadline(time.Now().Add(2 * time.Second))
+	ask[*kmsg.ProduceResponse](p, produceOf(9, -1, "t", 0, batchOf(t, 1, make([]byte, 900<<10))))
+}
+
+// Requests that together need more than there is, and all have begun, come to their end.
+func TestRequestsThatHaveBegunComeToTheirEnd(t *testing.T) {
+	r := newRig(t, func(c *Config) { c.Limits.TotalBytes = 1 << 20 })
+	r.broker.make("t", 1)
+	q := produceOf(9, -1, "t", 0, batchOf(t, 1, make([]byte, 900<<10)))
+	b := frame(q, 1)
+	var peers []*peer
+	for range 16 {
+		p := r.connect()
+		p.raw(b[:12+firstPiece])
+		peers = append(peers, p)
+	}
+	for _, p := range peers {
+		go func() { _, _ = p.conn.Write(b[12+firstPiece:]) }()
+	}
+	for _, p := range peers {
+		if got := response[*kmsg.ProduceResponse](p, q, 1).Topics[0].Partitions[0]; got.ErrorCode != 0 {
+			t.Errorf("%+v", got)
+		}
+	}
+	until(t, func() bool { return r.server.memory.try(1 << 20) })
+	if r.server.memory.finisher {
+		t.Error("somebody is still beyond")
+	}
 }

@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
-	"golang.org/x/sync/semaphore"
 
 	"github.com/rustmq/rustmq/mq"
 )
@@ -48,10 +47,12 @@ type call struct {
 	api      *api
 	conn     *conn
 	session  *Session
-	received time.Time           // when all of it was there
-	body     []byte              // after the header
-	weight   int                 // what it takes of the limits of bytes
-	room     *semaphore.Weighted // of the server, in which it takes that
+	received time.Time // when all of it was there
+	body     []byte    // after the header
+	weight   int       // what it takes of the limits of bytes
+	taken    int64     // of the server's room
+	beyond   bool      // and it goes beyond that
+	small    int64     // of the room for small ones
 
 	answer answer
 }

@@ -21,7 +21,7 @@ type Server struct {
 	log    *slog.Logger
 	table  []api
 
-	memory *semaphore.Weighted // bytes of unanswered requests
+	memory room                // bytes of unanswered requests
 	small  *semaphore.Weighted // bytes of small ones that found no room there
 	reads  *semaphore.Weighted // bytes of fetch responses that were read from somewhere
 	cached atomic.Int64        // partitions of fetch sessions
@@ -58,7 +58,7 @@ func New(cfg Config) (*Server, error) {
 	limits := cfg.Limits.withDefaults()
 	return &Server{
 		cfg: cfg, limits: limits, log: cfg.Logger, table: table(limits),
-		memory: semaphore.NewWeighted(int64(limits.TotalBytes)), small: semaphore.NewWeighted(int64(limits.SmallBytes)), reads: semaphore.NewWeighted(int64(limits.ReadBytes)),
+		memory: room{free: int64(limits.TotalBytes)}, small: semaphore.NewWeighted(int64(limits.SmallBytes)), reads: semaphore.NewWeighted(int64(limits.ReadBytes)),
 		stopping: make(chan struct{}), conns: make(map[*conn]struct{}), from: make(map[netip.Addr]int),
 	}, nil
 }

@@ -1,0 +1,112 @@
+package kafkaproto
+
+import (
+	"context"
+	"slices"
+	"sync"
+)
+
+// room is memory, in bytes, that requests share. A request takes it piece by piece while it comes, so all that there is may be taken by requests that need more, none of which would ever be whole:
+// therefore the first of them to wait goes on without, one at a time. Those that have begun are before those that have not.
+type room struct {
+	mu       sync.Mutex
+	free     int64
+	begun    []*wanted // by requests that hold something
+	fresh    []*wanted // by others
+	finisher bool      // a request takes beyond what there is
+}
+
+// wanted is a piece that is waited for.
+type wanted struct {
+	n      int64
+	beyond bool          // it did not come out of the room: the request is the finisher
+	ready  chan struct{} // closed when the piece is there
+}
+
+// try takes n bytes if they are there and nobody waits.
+func (r *room) try(n int64) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.tryLocked(n)
+}
+
+func (r *room) tryLocked(n int64) bool {
+	if len(r.begun) > 0 || len(r.fresh) > 0 || r.free < n {
+		return false
+	}
+	r.free -= n
+	return true
+}
+
+// take takes n bytes, or waits for them until ctx ends. begun says that the request holds something already. If it gets beyond it has taken nothing, and needs to take nothing more.
+func (r *room) take(ctx context.Context, n int64, begun bool) (beyond bool, err error) {
+	r.mu.Lock()
+	if r.tryLocked(n) {
+		r.mu.Unlock()
+		return false, nil
+	}
+	w, queue := &wanted{n: n, ready: make(chan struct{})}, &r.fresh
+	if begun {
+		queue = &r.begun
+	}
+	*queue = append(*queue, w)
+	r.grant()
+	r.mu.Unlock()
+	select {
+	case <-w.ready:
+		return w.beyond, nil
+	case <-ctx.Done():
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	select {
+	case <-w.ready: // at the same time
+		r.put(w.n, w.beyond)
+	default:
+		*queue = slices.DeleteFunc(*queue, func(x *wanted) bool { return x == w })
+	}
+	r.grant()
+	return false, ctx.Err()
+}
+
+// give gives back what a request took, and whether it went beyond.
+func (r *room) give(n int64, beyond bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.free += n
+	if beyond {
+		r.finisher = false
+	}
+	r.grant()
+}
+
+// put undoes one grant.
+func (r *room) put(n int64, beyond bool) {
+	if beyond {
+		r.finisher = false
+	} else {
+		r.free += n
+	}
+}
+
+// grant gives those that wait what there is, in order.
+func (r *room) grant() {
+	for len(r.begun) > 0 {
+		w := r.begun[0]
+		switch {
+		case r.free >= w.n:
+			r.free -= w.n
+		case !r.finisher:
+			r.finisher, w.beyond = true, true
+		default:
+			return
+		}
+		close(w.ready)
+		r.begun[0], r.begun = nil, r.begun[1:]
+	}
+	for len(r.fresh) > 0 && r.free >= r.fresh[0].n {
+		r.free -= r.fresh[0].n
+		close(r.fresh[0].ready)
+		r.fresh[0], r.fresh = nil, r.fresh[1:]
+	}
+}
