@@ -34,6 +34,7 @@ type fakePart struct {
 	end     mq.Offset
 	waiters map[*fakeReader]Waiter
 	memory  bool // what is read is in memory
+	deaf    bool // nobody can wait for more, as where a partition is quarantined
 	err     error
 }
 
@@ -257,7 +258,7 @@ func (r *fakeReader) Diverges(epoch mq.Epoch, _ mq.Offset) (mq.Epoch, mq.Offset,
 func (r *fakeReader) Await(from mq.Offset, w Waiter) bool {
 	r.p.b.mu.Lock()
 	defer r.p.b.mu.Unlock()
-	if from < r.p.end || from > r.p.end {
+	if r.p.deaf || from < r.p.end || from > r.p.end {
 		return false
 	}
 	r.p.waiters[r] = w

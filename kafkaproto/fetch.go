@@ -91,6 +91,7 @@ type fetched struct {
 	code        int16
 	data        Fetched
 	size        int
+	skipped     bool // there was no room for what it may have
 	diverges    bool
 	epoch       mq.Epoch // with diverges: the epoch, and where it ended
 	end         mq.Offset
@@ -133,8 +134,9 @@ func (f *fetching) fail(p *fetched, err error) {
 	p.data, p.size = Fetched{LogStart: -1, HighWatermark: -1}, 0
 }
 
-// until reads until there is enough, something is wrong, or the wait is over.
+// until reads until there is enough, something is wrong, or the wait is over. There is enough, too, when more is there that the limits leave no room for.
 func (f *fetching) until(ctx context.Context, least int, wait time.Duration) error {
+	least = min(least, f.max)
 	timer := time.NewTimer(max(0, wait))
 	defer timer.Stop()
 	for over := wait <= 0; ; {
@@ -144,10 +146,10 @@ func (f *fetching) until(ctx context.Context, least int, wait time.Duration) err
 		if f.size >= least || f.ends || over || len(f.parts) == 0 {
 			return nil
 		}
-		if !f.await() {
-			continue // more has come
+		if f.await() {
+			return nil
 		}
-		select {
+		select { // with a bell that has rung as well: a partition that always has it ring does not keep the others from having their turn
 		case <-f.bell:
 		case <-timer.C:
 			over = true
@@ -171,7 +173,7 @@ func (f *fetching) read(ctx context.Context) error {
 		if p.reader == nil || p.diverges {
 			continue
 		}
-		p.data, p.size = Fetched{Next: p.offset}, 0
+		p.data, p.size, p.skipped = Fetched{Next: p.offset}, 0, true
 		p.data.LogStart, p.data.HighWatermark = p.reader.Offsets()
 		limit := min(int(p.maxBytes), f.max-f.size)
 		if f.size > 0 && limit <= 0 {
@@ -192,11 +194,13 @@ func (f *fetching) read(ctx context.Context) error {
 			f.fail(p, err)
 			continue
 		}
+		p.skipped = false
 		size := 0
 		for _, b := range data.Batches {
 			size += len(b)
 		}
 		if f.size > 0 && size > limit { // one batch that is too large to come behind others
+			p.skipped = true
 			continue
 		}
 		p.data, p.size = data, size
@@ -229,14 +233,20 @@ func (f *fetching) release() {
 	f.held = 0
 }
 
-// await has the bell rung when some partition has more, and is false if that is so already.
-func (f *fetching) await() bool {
+// await has the bell rung when some partition has more, at once if that has come since it was read. It is true when one has more than it gave: to read it again would give the
+// same.
+func (f *fetching) await() (more bool) {
 	for i := range f.parts {
-		if p := &f.parts[i]; p.reader != nil && !p.reader.Await(p.data.Next, f.bell) {
-			return false
+		p := &f.parts[i]
+		if p.reader == nil || p.reader.Await(p.data.Next, f.bell) {
+			continue
 		}
+		if p.size > 0 || p.skipped {
+			return true
+		}
+		f.bell.Wake()
 	}
-	return true
+	return false
 }
 
 func (f *fetching) close() {

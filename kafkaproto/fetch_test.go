@@ -2,6 +2,7 @@ package kafkaproto
 
 import (
 	"bytes"
+	"context"
 	"math"
 	"testing"
 	"time"
@@ -158,6 +159,60 @@ func TestFetchWaitsForEnough(t *testing.T) {
 	if topic.parts[0].awaited()+topic.parts[1].awaited() != 0 {
 		t.Error("somebody still waits")
 	}
+}
+
+// TestFetchDoesNotWaitForWhatItHasNoRoomFor wants an answer where there is less than min_bytes, and what lies behind it is beyond a limit, or nobody can wait for it.
+func TestFetchDoesNotWaitForWhatItHasNoRoomFor(t *testing.T) {
+	for name, change := range map[string]func(*fakeTopic, *kmsg.FetchRequest){
+		"a partition's bytes": func(_ *fakeTopic, q *kmsg.FetchRequest) { q.Topics[0].Partitions[0].PartitionMaxBytes = 2000 },
+		"the request's bytes": func(_ *fakeTopic, q *kmsg.FetchRequest) { q.MaxBytes = 2000 },
+		"one batch":           func(_ *fakeTopic, q *kmsg.FetchRequest) { q.MaxBytes = 1 },
+		"all there is": func(_ *fakeTopic, q *kmsg.FetchRequest) {
+			q.MaxBytes, q.Topics[0].Partitions = 100, q.Topics[0].Partitions[:1]
+			q.Topics[0].Partitions[0].FetchOffset = 4
+		},
+		"room": func(topic *fakeTopic, _ *kmsg.FetchRequest) {
+			topic.parts[0].memory, topic.parts[1].memory = false, false
+		},
+		"quarantined": func(topic *fakeTopic, q *kmsg.FetchRequest) {
+			topic.parts[0].deaf, q.Topics[0].Partitions = true, q.Topics[0].Partitions[:1]
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t, func(c *Config) { c.Limits.ReadBytes = 1 << 20 })
+			topic := filled(r, "t", 2, 500, 500, 500)
+			q := fetchOf(11, "t", 0, 0, 1)
+			q.MaxWaitMillis, q.MinBytes = 15_000, 1<<20
+			change(topic, q)
+			begun := time.Now()
+			got := ask[*kmsg.FetchResponse](r.connect(), q).Topics[0].Partitions
+			if len(got[0].RecordBatches) == 0 || time.Since(begun) > 5*time.Second {
+				t.Errorf("%d bytes after %s", len(got[0].RecordBatches), time.Since(begun))
+			}
+		})
+	}
+}
+
+// TestFetchEndsWhereNobodyCanWait has a partition that has nothing, and where nobody can wait for more.
+func TestFetchEndsWhereNobodyCanWait(t *testing.T) {
+	r := newRig(t)
+	filled(r, "t", 1, 100).parts[0].deaf = true
+	q := fetchOf(11, "t", 2, 0)
+	q.MaxWaitMillis = 30
+	begun := time.Now()
+	if got := ask[*kmsg.FetchResponse](r.connect(), q).Topics[0].Partitions; len(got) != 1 || time.Since(begun) < 30*time.Millisecond || time.Since(begun) > 5*time.Second {
+		t.Errorf("%+v after %s", got, time.Since(begun))
+	}
+	q.MaxWaitMillis = 15_000
+	p := r.connect()
+	id := p.send(q)
+	until(t, func() bool { return r.server.Stats().Requests == 2 })
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	defer cancel()
+	if err := r.server.Shutdown(ctx); err != nil {
+		t.Fatal(err)
+	}
+	response[*kmsg.FetchResponse](p, q, id)
 }
 
 func TestFetchSessions(t *testing.T) {
