@@ -86,13 +86,18 @@ func (k kafkaReader) Read(ctx context.Context, from mq.Offset, most int) (kafkap
 	return kafkaproto.Fetched{Batches: got.Batches, Next: got.Next, HighWatermark: got.HighWatermark, LogStart: got.LogStart}, err
 }
 
-// Diverges implements kafkaproto.Reader. What this node cannot tell does not diverge: then the offset alone counts.
+// Diverges implements kafkaproto.Reader. What this node cannot tell does not diverge: then the offset alone counts. A replica that does not
+// lead cannot: its log may be shorter than the leader's. A read says that it does not lead.
 func (k kafkaReader) Diverges(epoch mq.Epoch, from mq.Offset) (last mq.Epoch, end mq.Offset, diverges bool) {
 	r, ok := k.r.(*reader)
 	if !ok {
 		return mq.NoEpoch, -1, false
 	}
+	leads := r.part.LeaderEpoch()
 	last, end = r.part.EndOffsetForEpoch(epoch)
+	if leads == mq.NoEpoch || r.part.LeaderEpoch() != leads { // all the time, so while the ends were compared
+		return mq.NoEpoch, -1, false
+	}
 	return last, end, last != mq.NoEpoch && (last < epoch || end < from)
 }
 

@@ -1,0 +1,40 @@
+package broker_test
+
+import (
+	"testing"
+
+	"github.com/rustmq/rustmq/broker"
+	"github.com/rustmq/rustmq/kafkaproto"
+	"github.com/rustmq/rustmq/mq"
+)
+
+// TestOnlyTheLeaderSaysWhereLogsPart has a consumer that is ahead of the log: the leader says where that parts from what the consumer has, a follower that it does not lead.
+func TestOnlyTheLeaderSaysWhereLogsPart(t *testing.T) {
+	f := newFixture(t, 1)
+	f.create("orders", 1)
+	f.must(f.produce("orders", 0, batch(t, 3, 1), mq.DurabilityAll).Err)
+	part := f.partition("orders", 0)
+	led := part.LeaderEpoch()
+	asker := &kafkaproto.Session{ID: 1, Principal: "alice"}
+	open := func() kafkaproto.Reader {
+		r, err := broker.NewKafka(f.Broker).OpenFetch(t.Context(), asker, "orders", 0, led)
+		f.must(err)
+		t.Cleanup(r.Close)
+		return r
+	}
+	before := open()
+	if _, _, diverges := before.Diverges(led, 3); diverges {
+		t.Error("what the log has diverges from it")
+	}
+	if last, end, diverges := before.Diverges(led, 100); !diverges || last != led || end != 3 {
+		t.Errorf("beyond the log of the leader: epoch %d up to %d, %t", last, end, diverges)
+	}
+	f.must(part.Follow(led+1, other))
+	for name, r := range map[string]kafkaproto.Reader{"opened before": before, "opened after": open()} {
+		if last, end, diverges := r.Diverges(led, 100); diverges {
+			t.Errorf("%s: a follower says that the log parts at epoch %d, offset %d", name, last, end)
+		}
+		_, err := r.Read(t.Context(), 100, 1000)
+		wantCode(t, name, err, mq.NotLeaderOrFollower)
+	}
+}
