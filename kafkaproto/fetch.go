@@ -20,6 +20,15 @@ import (
 	"github.com/rustmq/rustmq/mq"
 )
 
+// How long a fetch waits for room for what it reads from a disk or the object store: as long as the client waits for records, within these bounds. So long a drain may be held up by it.
+const (
+	leastRoomWait = 100 * time.Millisecond
+	mostRoomWait  = 5 * time.Second
+)
+
+// readShare is which part of that room, a quarter, one connection may have.
+const readShare = 4
+
 func fetchAPI() api {
 	return api{key: kmsg.Fetch, min: 4, from: 4, max: 18, start: startFetch}
 }
@@ -44,13 +53,14 @@ func (c *call) fetch(ctx context.Context, q *kmsg.FetchRequest) (body, error) {
 	if r.code != 0 {
 		return r, nil
 	}
-	f := &fetching{call: c, bell: make(bell, 1), max: c.conn.srv.limits.FetchBytes}
+	wait := time.Duration(q.MaxWaitMillis) * time.Millisecond
+	f := &fetching{call: c, bell: make(bell, 1), max: c.conn.srv.limits.FetchBytes, patience: time.Now().Add(min(max(wait, leastRoomWait), mostRoomWait))}
 	if q.MaxBytes > 0 {
 		f.max = min(f.max, int(q.MaxBytes))
 	}
 	defer f.close()
 	f.open(ctx, plan.partitions)
-	if err := f.until(ctx, int(q.MinBytes), time.Duration(q.MaxWaitMillis)*time.Millisecond); err != nil {
+	if err := f.until(ctx, int(q.MinBytes), wait); err != nil {
 		return nil, err
 	}
 	r.reads, r.held = f.call.conn.srv.reads, f.held
@@ -81,6 +91,8 @@ type fetching struct {
 	size  int   // bytes of all batches
 	ends  bool  // something of it is not worth waiting with
 	held  int64 // bytes of the server's room for reads
+
+	patience time.Time // when it waits for that room no more
 }
 
 // fetched is what one partition has.
@@ -179,14 +191,13 @@ func (f *fetching) read(ctx context.Context) error {
 		if f.size > 0 && limit <= 0 {
 			continue
 		}
-		room, err := f.room(ctx, p, max(limit, 1))
-		if err != nil {
-			return err
-		}
-		if !room {
+		if limit = f.room(ctx, p, max(limit, 1)); limit == 0 {
+			if err := f.call.conn.ctx.Err(); err != nil {
+				return err
+			}
 			continue
 		}
-		data, err := p.reader.Read(ctx, p.offset, max(limit, 1))
+		data, err := p.reader.Read(ctx, p.offset, limit)
 		if err != nil {
 			if f.call.conn.ctx.Err() != nil {
 				return err
@@ -209,23 +220,29 @@ func (f *fetching) read(ctx context.Context) error {
 	return nil
 }
 
-// room takes from the server's room for reads what a read may take that is not answered from memory. The first one of a response waits for it; who has some already
-// does not wait for more.
-func (f *fetching) room(ctx context.Context, p *fetched, limit int) (bool, error) {
+// room takes from the server's room for reads what a read may take that is not answered from memory, and gives what it may read: of limit what the connection's share leaves, 0 for
+// nothing. Only who has nothing to answer with yet waits for it, and not longer than the fetch has patience.
+func (f *fetching) room(ctx context.Context, p *fetched, limit int) int {
 	if p.reader.InMemory(p.offset) {
-		return true, nil
+		return limit
 	}
 	srv := f.call.conn.srv
-	n := int64(min(limit, srv.limits.ReadBytes))
-	if f.held > 0 {
-		if !srv.reads.TryAcquire(n) {
-			return false, nil
+	n := min(int64(limit), int64(max(1, srv.limits.ReadBytes/readShare))-f.held)
+	if n <= 0 {
+		return 0
+	}
+	if !srv.reads.TryAcquire(n) {
+		if f.size > 0 || f.held > 0 {
+			return 0
 		}
-	} else if err := srv.reads.Acquire(ctx, n); err != nil {
-		return false, err
+		ctx, cancel := context.WithDeadline(ctx, f.patience)
+		defer cancel()
+		if srv.reads.Acquire(ctx, n) != nil {
+			return 0
+		}
 	}
 	f.held += n
-	return true, nil
+	return int(n)
 }
 
 func (f *fetching) release() {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"math"
+	"net"
 	"testing"
 	"time"
 
@@ -103,7 +104,7 @@ func TestFetchErrors(t *testing.T) {
 
 func TestFetchIsBounded(t *testing.T) {
 	for _, memory := range []bool{true, false} {
-		r := newRig(t, func(c *Config) { c.Limits.ReadBytes = 2000 })
+		r := newRig(t, func(c *Config) { c.Limits.ReadBytes = 4 * 3000 })
 		topic := filled(r, "t", 3, 500, 500)
 		for _, p := range topic.parts {
 			p.memory = memory
@@ -127,11 +128,17 @@ func TestFetchIsBounded(t *testing.T) {
 		if got := sizes(int32(2*one+one/2), math.MaxInt32); got != [3]int{2 * one, 0, 0} {
 			t.Errorf("two batches and a half: %v", got)
 		}
-		want := [3]int{one, one, one}
-		if got := sizes(math.MaxInt32, int32(one)); got != want && memory {
-			t.Errorf("one batch of each: %v", got)
+		each, all := [3]int{one, one, one}, [3]int{2 * one, 2 * one, 2 * one}
+		if !memory { // a connection's share of the room has less
+			each[2], all[1], all[2] = 0, 0, 0
 		}
-		until(t, func() bool { return r.server.reads.TryAcquire(2000) }) // all was given back
+		if got := sizes(math.MaxInt32, int32(one)); got != each {
+			t.Errorf("one batch of each: %v, want %v", got, each)
+		}
+		if got := sizes(math.MaxInt32, math.MaxInt32); got != all {
+			t.Errorf("all: %v, want %v", got, all)
+		}
+		until(t, func() bool { return r.server.reads.TryAcquire(4 * 3000) }) // all was given back
 	}
 }
 
@@ -213,6 +220,48 @@ func TestFetchEndsWhereNobodyCanWait(t *testing.T) {
 		t.Fatal(err)
 	}
 	response[*kmsg.FetchResponse](p, q, id)
+}
+
+// TestFetchDoesNotWaitLongForRoom has other connections hold all room for what is read from disks: a fetch comes back with what there is without it, and its connection stays.
+func TestFetchDoesNotWaitLongForRoom(t *testing.T) {
+	r := newRig(t, func(c *Config) { c.Limits.ReadBytes, c.Limits.RequestTimeout = 1<<20, 3*time.Second })
+	topic := filled(r, "t", 2, 500)
+	topic.parts[0].memory = false
+	if !r.server.reads.TryAcquire(1 << 20) {
+		t.Fatal("somebody has room already")
+	}
+	p := r.connect()
+	for _, c := range []struct {
+		wait    int32
+		indices []int32
+		least   time.Duration
+	}{{0, []int32{0}, leastRoomWait}, {30, []int32{0}, leastRoomWait}, {300, []int32{0}, 300 * time.Millisecond}, {300, []int32{1, 0}, 0}} {
+		q := fetchOf(11, "t", 0, c.indices...)
+		q.MaxWaitMillis = c.wait
+		begun := time.Now()
+		got := ask[*kmsg.FetchResponse](p, q).Topics[0].Partitions
+		took := time.Since(begun)
+		for _, part := range got {
+			if part.ErrorCode != 0 || part.HighWatermark != 2 || (len(part.RecordBatches) != 0) != (part.Partition == 1) {
+				t.Errorf("%+v: %+v", c, part)
+			}
+		}
+		if len(got) != len(c.indices) || took < c.least || took > c.least+2*time.Second {
+			t.Errorf("%+v: %d partitions after %s", c, len(got), took)
+		}
+	}
+	r.server.reads.Release(1 << 20)
+	end, far := net.Pipe()
+	defer end.Close()
+	defer far.Close()
+	late := &fetching{call: &call{conn: newConn(r.server, end, nil, "")}, patience: time.Now().Add(-time.Second)}
+	if n := late.room(t.Context(), &fetched{fetchPartition: &fetchPartition{}, reader: &fakeReader{topic.parts[0]}}, 100); n != 100 {
+		t.Errorf("a fetch that waited for records first gets %d of the room that there is", n)
+	}
+	late.release()
+	if got := ask[*kmsg.FetchResponse](p, fetchOf(11, "t", 0, 0)).Topics[0].Partitions[0]; len(got.RecordBatches) == 0 {
+		t.Errorf("with room: %+v", got)
+	}
 }
 
 func TestFetchSessions(t *testing.T) {
