@@ -142,7 +142,7 @@ func (f *fetching) open(ctx context.Context, partitions []*fetchPartition) {
 }
 
 func (f *fetching) fail(p *fetched, err error) {
-	p.code, f.ends = codeOf(err), true
+	p.code, f.ends = fetchCodeOf(err), true
 	p.data, p.size = Fetched{LogStart: -1, HighWatermark: -1}, 0
 }
 

@@ -5,6 +5,7 @@ import (
 	"context"
 	"math"
 	"net"
+	"slices"
 	"testing"
 	"time"
 
@@ -99,6 +100,35 @@ func TestFetchErrors(t *testing.T) {
 	q.ReplicaID = 2
 	if got := ask[*kmsg.FetchResponse](p, q); got.ErrorCode != int16(mq.ClusterAuthorizationFailed) {
 		t.Errorf("a replica: %+v", got)
+	}
+}
+
+// TestFetchErrorsAreThoseThatConsumersKnow has a partition fail with each code. Java's consumer throws an IllegalStateException at others than these.
+func TestFetchErrorsAreThoseThatConsumersKnow(t *testing.T) {
+	known := []mq.Code{
+		mq.Unknown, mq.OffsetOutOfRange, mq.UnknownTopicOrPartition, mq.NotLeaderOrFollower, mq.TopicAuthorizationFailed, mq.KafkaStorageError,
+		mq.FencedLeaderEpoch, mq.UnknownLeaderEpoch, mq.OffsetNotAvailable, mq.UnknownTopicID,
+	}
+	want := map[mq.Code]mq.Code{
+		mq.LeaderNotAvailable: mq.NotLeaderOrFollower, mq.ShuttingDown: mq.NotLeaderOrFollower, mq.RequestTimedOut: mq.NotLeaderOrFollower, mq.Canceled: mq.NotLeaderOrFollower,
+		mq.Corrupt: mq.KafkaStorageError, mq.CorruptMessage: mq.KafkaStorageError, mq.PartitionQuarantined: mq.KafkaStorageError, mq.ObjectStoreUnavailable: mq.KafkaStorageError,
+		mq.InvalidTopic: mq.UnknownTopicOrPartition, mq.ClusterAuthorizationFailed: mq.TopicAuthorizationFailed, mq.Internal: mq.Unknown,
+	}
+	for _, code := range known {
+		want[code] = code
+	}
+	r := newRig(t)
+	topic := filled(r, "t", 1, 10)
+	p := r.connect()
+	for _, code := range mq.Codes() {
+		if code == mq.None {
+			continue
+		}
+		topic.parts[0].fail(mq.Errorf(code, "so it is"))
+		got := mq.Code(ask[*kmsg.FetchResponse](p, fetchOf(12, "t", 0, 0)).Topics[0].Partitions[0].ErrorCode)
+		if as, ok := want[code]; !slices.Contains(known, got) || ok && got != as {
+			t.Errorf("%s is told as %s, want %s", code, got, as)
+		}
 	}
 }
 
