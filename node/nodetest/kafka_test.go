@@ -32,6 +32,7 @@ func startKafka(t *testing.T, change ...func(*node.Config)) (*Live, context.Cont
 	bucket := memblob.OpenBucket(nil)
 	t.Cleanup(func() { _ = bucket.Close() })
 	cfg := Config(filepath.Join(dir, "data"))
+	cfg.Kafka.Enabled = true
 	cfg.WAL.SegmentSize, cfg.WAL.MaxSize, cfg.WAL.QueueSize = 4<<20, 64<<20, 8<<20
 	for _, f := range change {
 		f(&cfg)
