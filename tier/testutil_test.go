@@ -132,6 +132,14 @@ func (s *testSource) LeaderEpoch() mq.Epoch {
 	return s.epoch
 }
 
+// part is what the log has of [first, end).
+func (s *testSource) part(first, end mq.Offset) []byte {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.log[s.position(first):s.position(end)]
+}
+
+// position is where a batch begins in the log, under the lock.
 func (s *testSource) position(o mq.Offset) int {
 	for _, e := range s.starts {
 		if e.offset == o {

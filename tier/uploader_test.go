@@ -104,7 +104,7 @@ func (r *rig) checkObjects() (objects int) {
 			i := slices.IndexFunc(r.sources, func(s *testSource) bool { return s.id == g.Partition })
 			s := r.sources[i]
 			data := r.store.Content(key)[g.Position : g.Position+g.Bytes]
-			if !bytes.Equal(data, s.log[s.position(g.First):s.position(g.End)]) || !bytes.Equal(g.State, testState(s.id, g.End)) {
+			if !bytes.Equal(data, s.part(g.First, g.End)) || !bytes.Equal(g.State, testState(s.id, g.End)) {
 				r.t.Errorf("%s: %s [%d,%d) is not what the log has", key, g.Partition, g.First, g.End)
 			}
 		}
