@@ -78,7 +78,6 @@ func consume(ctx context.Context, t *testing.T, n *Live, topic string, count int
 }
 
 func TestKafkaClientsProduceAndConsume(t *testing.T) {
-	t.Parallel()
 	n, ctx := startKafka(t)
 	codecs := map[string]kgo.CompressionCodec{
 		"none": kgo.NoCompression(), "gzip": kgo.GzipCompression(), "snappy": kgo.SnappyCompression(), "lz4": kgo.Lz4Compression(), "zstd": kgo.ZstdCompression(),
@@ -125,7 +124,6 @@ func TestKafkaClientsProduceAndConsume(t *testing.T) {
 }
 
 func TestKafkaOverTLSWithoutALPN(t *testing.T) {
-	t.Parallel()
 	n, ctx := startKafka(t, func(c *node.Config) { c.Kafka.Plaintext = "never" })
 	pem, err := os.ReadFile(n.CAFile())
 	if err != nil {
@@ -149,7 +147,6 @@ func TestKafkaOverTLSWithoutALPN(t *testing.T) {
 
 // What Kafka clients write our client reads, and the other way round, in every codec.
 func TestKafkaAndNativeClientsReadEachOther(t *testing.T) {
-	t.Parallel()
 	n, ctx := startKafka(t)
 	native, err := n.Client()
 	if err != nil {
@@ -224,7 +221,6 @@ func readNatively(ctx context.Context, t *testing.T, c *client.Client, topic str
 }
 
 func TestKafkaListOffsets(t *testing.T) {
-	t.Parallel()
 	n, ctx := startKafka(t)
 	cl := kafkaClient(t, n, kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.DefaultProduceTopic("times"))
 	for _, ms := range []int64{1000, 5000, 3000, 5000, 4000} {
