@@ -222,7 +222,7 @@ func TestErrorsThatAreTheSameAreKeptOnce(t *testing.T) {
 	p := &producing{call: c, acks: 1, left: 2000, done: make(chan struct{}), topics: []producedTopic{{q.topics[0], make([]produced, 1000)}}}
 	p.topic(t.Context(), &q, &p.topics[0])
 	for i, o := range p.topics[0].outcomes {
-		if o.code != int16(mq.CorruptMessage) || o.Err != p.topics[0].outcomes[0].Err {
+		if o.code != int16(mq.CorruptMessage) || o.Err != p.topics[0].outcomes[0].Err { //nolint:errorlint // the same one
 			t.Fatalf("partition %d: %+v", i, o)
 		}
 	}

@@ -310,8 +310,8 @@ func TestShutdownWaitsForAConnectionThatHasJustEntered(t *testing.T) {
 	done := make(chan error, 1)
 	go func() { done <- r.server.Shutdown(context.Background()) }()
 	select {
-	case <-done:
-		t.Fatal("the server is shut down, and a connection is about to be served")
+	case err := <-done:
+		t.Fatal("the server is shut down, and a connection is about to be served", err)
 	case <-time.After(30 * time.Millisecond):
 	}
 	r.server.serve(c)
