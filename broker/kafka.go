@@ -86,19 +86,18 @@ func (k kafkaReader) Read(ctx context.Context, from mq.Offset, most int) (kafkap
 	return kafkaproto.Fetched{Batches: got.Batches, Next: got.Next, HighWatermark: got.HighWatermark, LogStart: got.LogStart}, err
 }
 
-// Diverges implements kafkaproto.Reader. What this node cannot tell does not diverge: then the offset alone counts. A replica that does not
-// lead cannot: its log may be shorter than the leader's. A read says that it does not lead.
-func (k kafkaReader) Diverges(epoch mq.Epoch, from mq.Offset) (last mq.Epoch, end mq.Offset, diverges bool) {
+// EpochEnd implements kafkaproto.Reader. A replica that does not lead cannot tell: its log may be shorter than the leader's.
+func (k kafkaReader) EpochEnd(epoch mq.Epoch) (last mq.Epoch, end mq.Offset, err error) {
 	r, ok := k.r.(*reader)
 	if !ok {
-		return mq.NoEpoch, -1, false
+		return mq.NoEpoch, -1, mq.Errorf(mq.NotLeaderOrFollower, "%T knows no leader epochs", k.r)
 	}
 	leads := r.part.LeaderEpoch()
 	last, end = r.part.EndOffsetForEpoch(epoch)
-	if leads == mq.NoEpoch || r.part.LeaderEpoch() != leads { // all the time, so while the ends were compared
-		return mq.NoEpoch, -1, false
+	if leads == mq.NoEpoch || r.part.LeaderEpoch() != leads { // all the time, so while that was looked up
+		return mq.NoEpoch, -1, mq.Errorf(mq.NotLeaderOrFollower, "partition %s is not led here, or not since the question", r.part.ID())
 	}
-	return last, end, last != mq.NoEpoch && (last < epoch || end < from)
+	return last, end, nil
 }
 
 // Await implements kafkaproto.Reader.

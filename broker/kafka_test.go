@@ -23,18 +23,17 @@ func TestOnlyTheLeaderSaysWhereLogsPart(t *testing.T) {
 		return r
 	}
 	before := open()
-	if _, _, diverges := before.Diverges(led, 3); diverges {
-		t.Error("what the log has diverges from it")
-	}
-	if last, end, diverges := before.Diverges(led, 100); !diverges || last != led || end != 3 {
-		t.Errorf("beyond the log of the leader: epoch %d up to %d, %t", last, end, diverges)
+	if last, end, err := before.EpochEnd(led); err != nil || last != led || end != 3 {
+		t.Errorf("the leader's log: epoch %d up to %d, %v", last, end, err)
 	}
 	f.must(part.Follow(led+1, other))
 	for name, r := range map[string]kafkaproto.Reader{"opened before": before, "opened after": open()} {
-		if last, end, diverges := r.Diverges(led, 100); diverges {
-			t.Errorf("%s: a follower says that the log parts at epoch %d, offset %d", name, last, end)
+		last, end, err := r.EpochEnd(led)
+		if last != mq.NoEpoch || end != -1 {
+			t.Errorf("%s: a follower says that the log ends at epoch %d, offset %d", name, last, end)
 		}
-		_, err := r.Read(t.Context(), 100, 1000)
+		wantCode(t, name, err, mq.NotLeaderOrFollower)
+		_, err = r.Read(t.Context(), 100, 1000)
 		wantCode(t, name, err, mq.NotLeaderOrFollower)
 	}
 }

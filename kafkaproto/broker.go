@@ -128,9 +128,9 @@ type Reader interface {
 	// Read reads whole batches from the one that holds from: about max bytes, at least one batch. Nothing to read
 	// yet is an empty result and no error.
 	Read(ctx context.Context, from mq.Offset, max int) (Fetched, error)
-	// Diverges says whether the log of this partition is another one than that in which the leader of epoch last wrote the record before from: and if so, the
-	// greatest epoch at or below it that the log has, and where that ended.
-	Diverges(epoch mq.Epoch, from mq.Offset) (last mq.Epoch, end mq.Offset, diverges bool)
+	// EpochEnd tells the greatest epoch at or below this one that the log of this partition has, and the offset behind its last record; mq.NoEpoch and -1 if it
+	// has none. NotLeaderOrFollower: only the leader can tell.
+	EpochEnd(epoch mq.Epoch) (last mq.Epoch, end mq.Offset, err error)
 	// Await has w woken once when something at or after from may be readable, or Read would fail. It returns false, and w will
 	// not be woken, if that is so already. There is at most one waiter: a new one takes the place of the old.
 	Await(from mq.Offset, w Waiter) bool

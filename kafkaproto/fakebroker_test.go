@@ -34,6 +34,7 @@ type fakePart struct {
 	end     mq.Offset
 	waiters map[*fakeReader]Waiter
 	memory  bool // what is read is in memory
+	follows bool // it does not lead: no epochs are known
 	deaf    bool // nobody can wait for more, as where a partition is quarantined
 	err     error
 }
@@ -251,8 +252,19 @@ func (r *fakeReader) Read(_ context.Context, from mq.Offset, most int) (Fetched,
 	return got, nil
 }
 
-func (r *fakeReader) Diverges(epoch mq.Epoch, _ mq.Offset) (mq.Epoch, mq.Offset, bool) {
-	return 1, 7, epoch == 2
+// EpochEnd: the log has records of epochs 1 and 3.
+func (r *fakeReader) EpochEnd(epoch mq.Epoch) (mq.Epoch, mq.Offset, error) {
+	r.p.b.mu.Lock()
+	defer r.p.b.mu.Unlock()
+	switch {
+	case r.p.follows:
+		return mq.NoEpoch, -1, mq.Errorf(mq.NotLeaderOrFollower, "elsewhere")
+	case epoch < 1:
+		return mq.NoEpoch, -1, nil
+	case epoch < 3:
+		return 1, 7, nil
+	}
+	return 3, r.p.end, nil
 }
 
 func (r *fakeReader) Await(from mq.Offset, w Waiter) bool {

@@ -133,7 +133,9 @@ func (f *fetching) open(ctx context.Context, partitions []*fetchPartition) {
 		}
 		p.reader = reader
 		if part.lastEpoch >= 0 {
-			if p.epoch, p.end, p.diverges = reader.Diverges(part.lastEpoch, part.offset); p.diverges {
+			// Where this node cannot tell, the offset alone counts.
+			p.epoch, p.end, err = reader.EpochEnd(part.lastEpoch)
+			if p.diverges = err == nil && p.epoch != mq.NoEpoch && (p.epoch < part.lastEpoch || p.end < part.offset); p.diverges {
 				p.data.LogStart, p.data.HighWatermark = reader.Offsets()
 				f.ends = true
 			}

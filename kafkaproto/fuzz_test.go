@@ -40,6 +40,10 @@ func samples(t testing.TB) (frames [][]byte) {
 				l := kmsg.NewPtrListOffsetsRequest()
 				l.Topics = []kmsg.ListOffsetsRequestTopic{{Topic: "t", Partitions: []kmsg.ListOffsetsRequestTopicPartition{{Timestamp: -1}}}}
 				q = l
+			case kmsg.OffsetForLeaderEpoch:
+				o := kmsg.NewPtrOffsetForLeaderEpochRequest()
+				o.Topics = []kmsg.OffsetForLeaderEpochRequestTopic{{Topic: "t", Partitions: []kmsg.OffsetForLeaderEpochRequestTopicPartition{{CurrentLeaderEpoch: -1, LeaderEpoch: 1}}}}
+				q = o
 			default:
 				q = a.key.Request()
 			}

@@ -42,6 +42,7 @@ func table(l Limits) []api {
 		findCoordinatorAPI(),
 		apiVersionsAPI(),
 		initProducerIDAPI(),
+		offsetForLeaderEpochAPI(),
 		describeClusterAPI(),
 	}
 }

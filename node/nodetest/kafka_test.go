@@ -9,6 +9,8 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -21,23 +23,29 @@ import (
 	"github.com/rustmq/rustmq/mq"
 	"github.com/rustmq/rustmq/node"
 	"github.com/rustmq/rustmq/wal"
+	"github.com/rustmq/rustmq/wal/crashfs"
 )
 
 // startKafka starts a node that serves Kafka clients.
 func startKafka(t *testing.T, change ...func(*node.Config)) (*Live, context.Context) {
 	t.Helper()
+	return startKafkaOn(t, wal.OS(), filepath.Join(t.TempDir(), "data"), change...)
+}
+
+// startKafkaOn starts it with its data in a directory of a file system.
+func startKafkaOn(t *testing.T, fsys wal.FS, data string, change ...func(*node.Config)) (*Live, context.Context) {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	t.Cleanup(cancel)
-	dir := t.TempDir()
 	bucket := memblob.OpenBucket(nil)
 	t.Cleanup(func() { _ = bucket.Close() })
-	cfg := Config(filepath.Join(dir, "data"))
+	cfg := Config(data)
 	cfg.Kafka.Enabled = true
 	cfg.WAL.SegmentSize, cfg.WAL.MaxSize, cfg.WAL.QueueSize = 4<<20, 64<<20, 8<<20
 	for _, f := range change {
 		f(&cfg)
 	}
-	n, err := StartLive(ctx, cfg, Seams{FS: wal.OS(), Bucket: bucket, Scratch: dir})
+	n, err := StartLive(ctx, cfg, Seams{FS: fsys, Bucket: bucket, Scratch: t.TempDir()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -120,6 +128,42 @@ func TestKafkaClientsProduceAndConsume(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// A producer goes on when the node that it produces to has been fenced and is back: its partitions are led by the same node then, in another epoch. (franz-go heard of that epoch by
+// an error, and of none by metadata, since OffsetForLeaderEpoch was not offered, and waited for a leader for ever.)
+func TestKafkaProducerGoesOnWhenItsNodeIsBack(t *testing.T) {
+	disk := crashfs.New(1)
+	n, ctx := startKafkaOn(t, disk, "/data")
+	cl := kafkaClient(t, n, kgo.RequiredAcks(kgo.LeaderAck()), kgo.DisableIdempotentWrite(), kgo.DefaultProduceTopic("t"))
+	if err := cl.ProduceSync(ctx, &kgo.Record{Value: []byte("before")}).FirstErr(); err != nil {
+		t.Fatal(err)
+	}
+	answers := make(chan struct{})
+	disk.Hook(func(c crashfs.Call) error {
+		if c.Op == crashfs.OpSync && strings.HasPrefix(c.Path, "/data/wal/") {
+			<-answers
+		}
+		return nil
+	})
+	var failed atomic.Pointer[error]
+	more := func() {
+		cl.Produce(ctx, &kgo.Record{Value: []byte("more")}, func(_ *kgo.Record, err error) {
+			if err != nil {
+				failed.CompareAndSwap(nil, &err)
+			}
+		})
+	}
+	more()
+	until(t, "the node fenced", func() bool { more(); return strings.Contains(n.Log.String(), "a broker is fenced") })
+	disk.Hook(nil)
+	close(answers)
+	if err := cl.Flush(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if err := failed.Load(); err != nil {
+		t.Fatal(*err)
 	}
 }
 
