@@ -41,7 +41,7 @@ func TestStatusOfTheObjectStore(t *testing.T) {
 	}
 	until(t, "the copy of the metadata has everything, and the garbage is gone", func() bool {
 		c := status("").GetCluster()
-		return c.GetCopy() != nil && c.GetCopy().GetBehind() == 0 && c.GetGarbageObjects() == 0 && c.GetDeletedObjects() == 1
+		return c.GetCopy() != nil && c.GetCopy().GetBehind() == 0 && c.GetGarbageObjects() == 0 && c.GetDeletedObjects() >= 1
 	})
 	s := status("")
 	if len(s.GetTopics()) != 2 || s.GetNextPage() != "" {
@@ -51,14 +51,15 @@ func TestStatusOfTheObjectStore(t *testing.T) {
 	if empty.GetTopic() != "empty" || empty.GetObjects()+empty.GetBytes()+empty.GetRecords() != 0 || empty.GetOldestMs() != -1 || empty.GetNewestMs() != -1 {
 		t.Errorf("%v", empty)
 	}
-	if orders.GetTopic() != "orders" || orders.GetPartitions() != 1 || orders.GetObjects() != 2 || orders.GetRanges() != 2 || orders.GetRecords() != 4 || orders.GetBytes() == 0 ||
+	if orders.GetTopic() != "orders" || orders.GetPartitions() != 1 || orders.GetObjects() < 2 || orders.GetRanges() != orders.GetObjects() || orders.GetRecords() != 4 || orders.GetBytes() == 0 ||
 		orders.GetOldestMs() < began.UnixMilli() || orders.GetNewestMs() < orders.GetOldestMs() || orders.GetLeaderless() != 0 {
 		t.Errorf("%v", orders)
 	}
-	if c.GetObjects() != 2 || c.GetRanges() != 2 || c.GetBytes() < orders.GetBytes() || c.GetGraceMs() != 50 || len(c.GetFailing()) != 0 || c.GetCopy().GetBytes() == 0 {
+	if c.GetObjects() != orders.GetObjects() || c.GetRanges() != orders.GetRanges() || c.GetBytes() < orders.GetBytes() || c.GetGraceMs() != 50 || len(c.GetFailing()) != 0 || c.GetCopy().GetBytes() == 0 {
 		t.Errorf("%v", c)
 	}
 
+	uploaded := orders.GetObjects() + c.GetDeletedObjects() // 3, unless a slow machine parted what was put together
 	away.Store(true)
 	for range 5 {
 		if err := cl.ProduceSync(ctx, &client.Record{Topic: "orders", Value: []byte("later")}).FirstErr(); err != nil {
@@ -73,7 +74,7 @@ func TestStatusOfTheObjectStore(t *testing.T) {
 		b := node()
 		return b.GetFailing() && b.GetFailedRequests() > 0 && strings.Contains(b.GetLastError(), "on holiday")
 	})
-	if b := node(); len(b.GetLags()) != 1 || b.GetLags()[0].GetTopic() != "orders" || b.GetLags()[0].GetRecords() != 5 || b.GetLags()[0].GetBytes() == 0 || b.GetUploadedObjects() != 3 {
+	if b := node(); len(b.GetLags()) != 1 || b.GetLags()[0].GetTopic() != "orders" || b.GetLags()[0].GetRecords() != 5 || b.GetLags()[0].GetBytes() == 0 || b.GetUploadedObjects() != uploaded {
 		t.Errorf("%v", b)
 	}
 	until(t, "the controller says that it cannot copy", func() bool {
