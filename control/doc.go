@@ -39,8 +39,8 @@
 //	|                |     | or silent for Session        |    | silent for Session
 //	|   dialed every |     v                              |    |
 //	|   Redial  <----+  +-----------+<--------------------+----+
-//	|                   | condemned |  FenceBroker is proposed until the image has it; no lease any more
-//	|                   +-----------+
+//	|                   | condemned |  FenceBroker is proposed until the image has it; no lease any more. A heartbeat pardons it,
+//	|                   +-----------+  and it is connected, while no such command is under way or in doubt: the metadata had no room
 //	|                         | the image has it
 //	+---- connected           v
 //	                        fenced: told so with its next heartbeat, it registers again, with another epoch

@@ -1,6 +1,7 @@
 package kafkaproto
 
 import (
+	"cmp"
 	"crypto/tls"
 	"log/slog"
 	"time"
@@ -46,7 +47,7 @@ type Limits struct {
 	TotalBytes        int           // the same, of all connections together: no more are read. One at a time may go beyond, so that those that have begun come to their end
 	SmallBytes        int           // the same beyond TotalBytes, of requests that take less than 64 KiB: these are not behind large ones
 	FetchBytes        int           // of one fetch response: it has no more. One batch may be larger
-	ReadBytes         int           // what fetch responses of all connections take that were read from disks and the object store and are not written: others wait
+	ReadBytes         int           // what fetch responses of all connections take that were read from disks and the object store and are not written, a quarter of it at most of one connection: a fetch without anything waits for room as long as for records
 	SessionPartitions int           // of one fetch session: the client gets none, and says all in each request
 	CachedPartitions  int           // of all fetch sessions: likewise
 	TopicsMade        int           // by one metadata request: the others are not there yet
@@ -82,34 +83,22 @@ func DefaultLimits() Limits {
 // withDefaults fills zero fields.
 func (l Limits) withDefaults() Limits {
 	d := DefaultLimits()
-	for _, f := range []struct{ v, def *time.Duration }{
-		{&l.IdleTimeout, &d.IdleTimeout},
-		{&l.FrameTimeout, &d.FrameTimeout},
-		{&l.WriteTimeout, &d.WriteTimeout},
-		{&l.RequestTimeout, &d.RequestTimeout},
-	} {
-		if *f.v == 0 {
-			*f.v = *f.def
-		}
-	}
-	for _, f := range []struct{ v, def *int }{
-		{&l.Connections, &d.Connections},
-		{&l.AddressesEach, &d.AddressesEach},
-		{&l.ProduceBytes, &d.ProduceBytes},
-		{&l.RequestBytes, &d.RequestBytes},
-		{&l.Pipeline, &d.Pipeline},
-		{&l.ConnectionBytes, &d.ConnectionBytes},
-		{&l.TotalBytes, &d.TotalBytes},
-		{&l.SmallBytes, &d.SmallBytes},
-		{&l.FetchBytes, &d.FetchBytes},
-		{&l.ReadBytes, &d.ReadBytes},
-		{&l.SessionPartitions, &d.SessionPartitions},
-		{&l.CachedPartitions, &d.CachedPartitions},
-		{&l.TopicsMade, &d.TopicsMade},
-	} {
-		if *f.v == 0 {
-			*f.v = *f.def
-		}
-	}
+	l.IdleTimeout = cmp.Or(l.IdleTimeout, d.IdleTimeout)
+	l.FrameTimeout = cmp.Or(l.FrameTimeout, d.FrameTimeout)
+	l.WriteTimeout = cmp.Or(l.WriteTimeout, d.WriteTimeout)
+	l.RequestTimeout = cmp.Or(l.RequestTimeout, d.RequestTimeout)
+	l.Connections = cmp.Or(l.Connections, d.Connections)
+	l.AddressesEach = cmp.Or(l.AddressesEach, d.AddressesEach)
+	l.ProduceBytes = cmp.Or(l.ProduceBytes, d.ProduceBytes)
+	l.RequestBytes = cmp.Or(l.RequestBytes, d.RequestBytes)
+	l.Pipeline = cmp.Or(l.Pipeline, d.Pipeline)
+	l.ConnectionBytes = cmp.Or(l.ConnectionBytes, d.ConnectionBytes)
+	l.TotalBytes = cmp.Or(l.TotalBytes, d.TotalBytes)
+	l.SmallBytes = cmp.Or(l.SmallBytes, d.SmallBytes)
+	l.FetchBytes = cmp.Or(l.FetchBytes, d.FetchBytes)
+	l.ReadBytes = cmp.Or(l.ReadBytes, d.ReadBytes)
+	l.SessionPartitions = cmp.Or(l.SessionPartitions, d.SessionPartitions)
+	l.CachedPartitions = cmp.Or(l.CachedPartitions, d.CachedPartitions)
+	l.TopicsMade = cmp.Or(l.TopicsMade, d.TopicsMade)
 	return l
 }

@@ -273,13 +273,15 @@ func (c *conn) own(r *call) int64 { return int64(min(r.weight, c.srv.limits.Conn
 // reserve waits until a request has taken so much of the server's room, or all of it.
 func (c *conn) reserve(r *call, weight int) error {
 	if r.weight < smallWeight { // in one piece
-		if r.taken = int64(min(r.weight, c.srv.limits.TotalBytes)); c.srv.memory.try(r.taken) {
+		if n := int64(min(r.weight, c.srv.limits.TotalBytes)); c.srv.memory.try(n) {
+			r.taken = n
 			return nil
 		}
-		if r.small, r.taken = int64(min(r.weight, c.srv.limits.SmallBytes)), 0; c.srv.small.Acquire(c.ctx, r.small) != nil {
-			r.small = 0
-			return c.ctx.Err()
+		n := int64(min(r.weight, c.srv.limits.SmallBytes))
+		if err := c.srv.small.Acquire(c.ctx, n); err != nil {
+			return err
 		}
+		r.small = n
 		return nil
 	}
 	more := int64(min(weight, c.srv.limits.TotalBytes)) - r.taken

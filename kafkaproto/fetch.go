@@ -1,6 +1,6 @@
 // Fetch (1), versions 4 to 18.
 //
-// Batches come as they are stored, from the one that holds the offset: its first records may lie before that. The first partition that has something gets at least one batch, however large. The response waits for min_bytes until max_wait; an error of any partition ends the wait. Consumers
+// Batches come as they are stored, from the one that holds the offset: its first records may lie before that. The first partition that has something gets at least one batch, however large. The response waits for min_bytes until max_wait, or until there is more than its limits leave room for; an error of any partition ends the wait. Consumers
 // see nothing above the high watermark, which is the last stable offset, too. An offset outside the log is OFFSET_OUT_OF_RANGE, one between watermark and log end waits.
 //
 // From version 7 on there are sessions (KIP-227), one for each connection: it ends with that, and a client that goes on with it elsewhere gets FETCH_SESSION_ID_NOT_FOUND. Clients

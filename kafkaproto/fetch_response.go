@@ -95,7 +95,7 @@ func (r *fetchResponse) partition(e encoder, p *fetched) {
 	if r.version >= 11 {
 		e.int32(-1) // preferred read replica
 	}
-	e.byteLength(p.size)
+	e.length(p.size)
 	for _, b := range p.data.Batches {
 		e.o.add(b)
 	}
@@ -135,11 +135,8 @@ func (e encoder) int16(v int16) { e.o.buf = binary.BigEndian.AppendUint16(e.o.bu
 func (e encoder) int32(v int32) { e.o.buf = binary.BigEndian.AppendUint32(e.o.buf, uint32(v)) }
 func (e encoder) int64(v int64) { e.o.buf = binary.BigEndian.AppendUint64(e.o.buf, uint64(v)) }
 
-// length begins an array.
-func (e encoder) length(n int) { e.byteLength(n) }
-
-// byteLength begins bytes.
-func (e encoder) byteLength(n int) {
+// length begins an array, or bytes.
+func (e encoder) length(n int) {
 	if e.flexible {
 		e.o.buf = binary.AppendUvarint(e.o.buf, uint64(n)+1)
 		return

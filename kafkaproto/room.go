@@ -18,7 +18,7 @@ type room struct {
 
 // wanted is a piece that is waited for.
 type wanted struct {
-	n      int64
+	n      int64         // 0 once it is there and beyond
 	beyond bool          // it did not come out of the room: the request is the finisher
 	ready  chan struct{} // closed when the piece is there
 }
@@ -61,11 +61,11 @@ func (r *room) take(ctx context.Context, n int64, begun bool) (beyond bool, err 
 	defer r.mu.Unlock()
 	select {
 	case <-w.ready: // at the same time
-		r.put(w.n, w.beyond)
+		r.giveLocked(w.n, w.beyond)
 	default:
 		*queue = slices.DeleteFunc(*queue, func(x *wanted) bool { return x == w })
+		r.grant()
 	}
-	r.grant()
 	return false, ctx.Err()
 }
 
@@ -73,20 +73,15 @@ func (r *room) take(ctx context.Context, n int64, begun bool) (beyond bool, err 
 func (r *room) give(n int64, beyond bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.giveLocked(n, beyond)
+}
+
+func (r *room) giveLocked(n int64, beyond bool) {
 	r.free += n
 	if beyond {
 		r.finisher = false
 	}
 	r.grant()
-}
-
-// put undoes one grant.
-func (r *room) put(n int64, beyond bool) {
-	if beyond {
-		r.finisher = false
-	} else {
-		r.free += n
-	}
 }
 
 // grant gives those that wait what there is, in order.
@@ -97,7 +92,7 @@ func (r *room) grant() {
 		case r.free >= w.n:
 			r.free -= w.n
 		case !r.finisher:
-			r.finisher, w.beyond = true, true
+			r.finisher, w.beyond, w.n = true, true, 0
 		default:
 			return
 		}

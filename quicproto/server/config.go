@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"crypto/tls"
 	"log/slog"
 	"net"
@@ -104,41 +105,29 @@ func DefaultLimits() Limits {
 // withDefaults fills zero fields and keeps each limit within what the protocol allows.
 func (l Limits) withDefaults() Limits {
 	d := DefaultLimits()
-	for _, f := range []struct{ v, def *time.Duration }{
-		{&l.HandshakeTimeout, &d.HandshakeTimeout},
-		{&l.HelloTimeout, &d.HelloTimeout},
-		{&l.FirstFrame, &d.FirstFrame},
-		{&l.FrameTimeout, &d.FrameTimeout},
-		{&l.IdleTimeout, &d.IdleTimeout},
-		{&l.RequestTimeout, &d.RequestTimeout},
-		{&l.TroubleTime, &d.TroubleTime},
-		{&l.DrainGrace, &d.DrainGrace},
-	} {
-		if *f.v == 0 {
-			*f.v = *f.def
-		}
-	}
-	for _, f := range []struct{ v, def *int }{
-		{&l.HalfOpen, &d.HalfOpen},
-		{&l.Sessions, &d.Sessions},
-		{&l.Streams, &d.Streams},
-		{&l.Connections, &d.Connections},
-		{&l.Handles, &d.Handles},
-		{&l.WindowCount, &d.WindowCount},
-		{&l.WindowBytes, &d.WindowBytes},
-		{&l.TotalBytes, &d.TotalBytes},
-		{&l.RecordsBytes, &d.RecordsBytes},
-		{&l.LogReads, &d.LogReads},
-		{&l.ColdReads, &d.ColdReads},
-		{&l.StreamWindow, &d.StreamWindow},
-		{&l.ConnectionWindow, &d.ConnectionWindow},
-		{&l.TotalWindowGrowth, &d.TotalWindowGrowth},
-		{&l.InitialWindowBytes, &d.InitialWindowBytes},
-	} {
-		if *f.v == 0 {
-			*f.v = *f.def
-		}
-	}
+	l.HandshakeTimeout = cmp.Or(l.HandshakeTimeout, d.HandshakeTimeout)
+	l.HelloTimeout = cmp.Or(l.HelloTimeout, d.HelloTimeout)
+	l.FirstFrame = cmp.Or(l.FirstFrame, d.FirstFrame)
+	l.FrameTimeout = cmp.Or(l.FrameTimeout, d.FrameTimeout)
+	l.IdleTimeout = cmp.Or(l.IdleTimeout, d.IdleTimeout)
+	l.RequestTimeout = cmp.Or(l.RequestTimeout, d.RequestTimeout)
+	l.TroubleTime = cmp.Or(l.TroubleTime, d.TroubleTime)
+	l.DrainGrace = cmp.Or(l.DrainGrace, d.DrainGrace)
+	l.HalfOpen = cmp.Or(l.HalfOpen, d.HalfOpen)
+	l.Sessions = cmp.Or(l.Sessions, d.Sessions)
+	l.Streams = cmp.Or(l.Streams, d.Streams)
+	l.Connections = cmp.Or(l.Connections, d.Connections)
+	l.Handles = cmp.Or(l.Handles, d.Handles)
+	l.WindowCount = cmp.Or(l.WindowCount, d.WindowCount)
+	l.WindowBytes = cmp.Or(l.WindowBytes, d.WindowBytes)
+	l.TotalBytes = cmp.Or(l.TotalBytes, d.TotalBytes)
+	l.RecordsBytes = cmp.Or(l.RecordsBytes, d.RecordsBytes)
+	l.LogReads = cmp.Or(l.LogReads, d.LogReads)
+	l.ColdReads = cmp.Or(l.ColdReads, d.ColdReads)
+	l.StreamWindow = cmp.Or(l.StreamWindow, d.StreamWindow)
+	l.ConnectionWindow = cmp.Or(l.ConnectionWindow, d.ConnectionWindow)
+	l.TotalWindowGrowth = cmp.Or(l.TotalWindowGrowth, d.TotalWindowGrowth)
+	l.InitialWindowBytes = cmp.Or(l.InitialWindowBytes, d.InitialWindowBytes)
 	l.Handles = min(l.Handles, quicproto.MaxHandles)
 	l.WindowCount = min(l.WindowCount, quicproto.MaxAcks)
 	l.RecordsBytes = min(l.RecordsBytes, quicproto.MaxRecordsBytes)

@@ -12,6 +12,7 @@
 # should run meanwhile.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
+. testdata/bench/nats.sh
 
 work=$(mktemp -d "${BENCH_DIR:-/var/tmp}/rustmq-groups.XXXXXX")
 peer=
@@ -22,9 +23,7 @@ cleanup() {
 }
 trap cleanup EXIT
 
-tools=${PEERS_BIN:-$work/bin} # kept when it is given
-[ -x "$tools/nats-server" ] || GOBIN=$tools go install github.com/nats-io/nats-server/v2@v2.15
-[ -x "$tools/nats" ] || GOBIN=$tools go install github.com/nats-io/natscli/nats@v0.5
+nats_tools "$work/bin" # kept when it is given
 go build -o "$work/rustmq" .
 go build -o "$work/scale" ./testdata/scale
 export HOME=$work XDG_CONFIG_HOME=$work/config TMPDIR=$work

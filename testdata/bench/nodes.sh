@@ -16,6 +16,7 @@
 # measure beside the first.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
+. testdata/bench/nats.sh
 
 work=$(mktemp -d "${BENCH_DIR:-/var/tmp}/rustmq-nodes.XXXXXX")
 rustmq=$work/rustmq
@@ -229,9 +230,8 @@ ticks() {
 }
 
 nats() { # ROUNDS
-	local tools=${PEERS_BIN:-$work/bin} round name peer peers=(rustmq ${OTHER:+other} nats nats-always)
-	[ -x "$tools/nats-server" ] || GOBIN=$tools go install github.com/nats-io/nats-server/v2@v2.15
-	[ -x "$tools/nats" ] || GOBIN=$tools go install github.com/nats-io/natscli/nats@v0.5
+	local tools round name peer peers=(rustmq ${OTHER:+other} nats nats-always)
+	nats_tools "$work/bin"
 	"$tools/nats-server" --version
 	echo "nats $("$tools/nats" --version)"
 	nats_rustmq rustmq "$rustmq"

@@ -14,6 +14,7 @@
 # each measurement under. Nothing else should run meanwhile.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
+. testdata/bench/nats.sh
 
 rounds=${1:-3}
 size=1024
@@ -26,9 +27,7 @@ cleanup() {
 }
 trap cleanup EXIT
 
-tools=${PEERS_BIN:-$work/bin} # kept when it is given
-[ -x "$tools/nats-server" ] || GOBIN=$tools go install github.com/nats-io/nats-server/v2@v2.15
-[ -x "$tools/nats" ] || GOBIN=$tools go install github.com/nats-io/natscli/nats@v0.5
+nats_tools "$work/bin" # kept when it is given
 go build -o "$work/rustmq" .
 export HOME=$work XDG_CONFIG_HOME=$work/config
 "$work/rustmq" version
