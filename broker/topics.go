@@ -14,6 +14,11 @@ import (
 
 // CreateTopic implements server.Broker. The topic can be used when it returns.
 func (b *Broker) CreateTopic(ctx context.Context, s *server.Session, req *quicproto.CreateTopicRequest) (*quicproto.CreateTopicResponse, error) {
+	return b.createTopic(ctx, s, req, nil)
+}
+
+// createTopic makes a topic; its partitions get the replicas of the assignment, if there is one, whatever their numbers in the request are.
+func (b *Broker) createTopic(ctx context.Context, s *server.Session, req *quicproto.CreateTopicRequest, assignment [][]mq.NodeID) (*quicproto.CreateTopicResponse, error) {
 	if err := b.authorise(s, OpCreate, Resource{Topic: req.Name}); err != nil {
 		return nil, err
 	}
@@ -21,7 +26,7 @@ func (b *Broker) CreateTopic(ctx context.Context, s *server.Session, req *quicpr
 		return nil, err
 	}
 	img := b.cfg.Controller.Image()
-	create, err := b.planTopic(img, req)
+	create, err := planTopic(img, req, assignment)
 	if err != nil {
 		return nil, err
 	}
@@ -44,7 +49,7 @@ func (b *Broker) CreateTopic(ctx context.Context, s *server.Session, req *quicpr
 }
 
 // planTopic checks all that can be checked before the command, so that a dry run means something.
-func (b *Broker) planTopic(img *metadata.Image, req *quicproto.CreateTopicRequest) (*metadatapb.CreateTopic, error) {
+func planTopic(img *metadata.Image, req *quicproto.CreateTopicRequest, assignment [][]mq.NodeID) (*metadatapb.CreateTopic, error) {
 	if err := mq.ValidTopicName(req.Name); err != nil {
 		return nil, err
 	}
@@ -63,6 +68,10 @@ func (b *Broker) planTopic(img *metadata.Image, req *quicproto.CreateTopicReques
 	slices.SortFunc(create.Configs, func(x, y *metadatapb.ConfigEntry) int { return strings.Compare(x.GetKey(), y.GetKey()) })
 	if _, err := metadata.ParseTopicConfig(img.Defaults, configs); err != nil {
 		return nil, err
+	}
+	if assignment != nil {
+		create.Assignments = assignments(assignment)
+		return create, metadata.CheckAssignments(img, req.Name, 0, 0, assignment)
 	}
 	partitions, replicas := int(req.Partitions), int(req.Replicas)
 	switch {
@@ -119,6 +128,11 @@ func assignments(replicas [][]mq.NodeID) []*metadatapb.ReplicaAssignment {
 
 // DeleteTopic implements server.Broker.
 func (b *Broker) DeleteTopic(ctx context.Context, s *server.Session, name string) error {
+	return b.deleteTopic(ctx, s, name, mq.TopicID{})
+}
+
+// deleteTopic deletes the topic of this name if it has this id; zero stands for any.
+func (b *Broker) deleteTopic(ctx context.Context, s *server.Session, name string, id mq.TopicID) error {
 	if err := b.authorise(s, OpDelete, Resource{Topic: name}); err != nil {
 		return err
 	}
@@ -128,6 +142,9 @@ func (b *Broker) DeleteTopic(ctx context.Context, s *server.Session, name string
 	t, err := b.topic(name)
 	if err != nil {
 		return err
+	}
+	if id != (mq.TopicID{}) && id != t.ID {
+		return mq.Errorf(mq.UnknownTopicID, "topic %q has id %s, not %s", name, t.ID, id)
 	}
 	_, err = b.cfg.Controller.Propose(ctx, &metadatapb.Command{Kind: &metadatapb.Command_DeleteTopic{
 		DeleteTopic: &metadatapb.DeleteTopic{Id: t.ID[:]},

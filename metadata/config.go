@@ -104,6 +104,9 @@ const (
 	week            = 7 * day
 )
 
+// DefaultClusterConfig is the settings of a cluster in which nobody set any.
+func DefaultClusterConfig() ClusterConfig { return defaultClusterConfig() }
+
 func defaultClusterConfig() ClusterConfig {
 	return ClusterConfig{
 		Partitions: 1,

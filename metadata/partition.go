@@ -52,7 +52,7 @@ func (m *machine) applyChange(next *transition, c *metadatapb.PartitionChange) (
 			return mq.Errorf(mq.InvalidRequest, "it is being reassigned: cancel that first")
 		}
 		p.Replicas = nodeIDs(c.GetReplicas())
-		if err := m.checkReplicas(p.Replicas); err != nil {
+		if err := m.img.checkReplicas(p.Replicas); err != nil {
 			return err
 		}
 	}

@@ -68,7 +68,7 @@ func (m *machine) reassignPartition(c *metadatapb.Reassignment) error {
 	targets, original := nodeIDs(c.GetTargets()), p.original()
 	switch {
 	case len(targets) > 0:
-		if err := m.checkReplicas(targets); err != nil {
+		if err := m.img.checkReplicas(targets); err != nil {
 			return mq.Wrapf(err, "partition %s", id)
 		}
 		adding := minus(targets, original)

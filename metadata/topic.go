@@ -70,55 +70,70 @@ func (m *machine) newOverrides(records []*metadatapb.ConfigEntry) ([]ConfigEntry
 // newPartitions checks assignments for partitions that follow the existing ones and makes them. replicas is the factor that the topic has;
 // 0: the first assignment says. A new partition is empty, so each replica that lives has all of it.
 func (m *machine) newPartitions(name string, existing int32, replicas int, assignments []*metadatapb.ReplicaAssignment) ([]*Partition, error) {
-	if n := len(assignments); n == 0 || n > mq.MaxPartitionsPerTopic-int(existing) {
-		return nil, mq.Errorf(mq.InvalidPartitions, "topic %q: %d partitions and %d more: from 1 to %d are allowed", name, existing, n,
-			mq.MaxPartitionsPerTopic)
-	}
-	if replicas == 0 {
-		replicas = len(assignments[0].GetReplicas())
-	}
-	partitions := make([]*Partition, len(assignments))
+	nodes := make([][]mq.NodeID, len(assignments))
 	for i, a := range assignments {
-		if len(a.GetReplicas()) != replicas {
-			return nil, mq.Errorf(mq.InvalidReplicationFactor, "topic %q, partition %d: %d replicas, others have %d", name, int(existing)+i,
-				len(a.GetReplicas()), replicas)
-		}
-		p, err := m.newPartition(nodeIDs(a.GetReplicas()))
-		if err != nil {
-			return nil, mq.Wrapf(err, "topic %q, partition %d", name, int(existing)+i)
-		}
-		partitions[i] = p
+		nodes[i] = nodeIDs(a.GetReplicas())
+	}
+	if err := CheckAssignments(&m.img, name, existing, replicas, nodes); err != nil {
+		return nil, err
+	}
+	partitions := make([]*Partition, len(nodes))
+	for i := range nodes {
+		partitions[i] = m.newPartition(nodes[i])
 	}
 	return partitions, nil
 }
 
-func (m *machine) newPartition(replicas []mq.NodeID) (*Partition, error) {
-	if err := m.checkReplicas(replicas); err != nil {
-		return nil, err
+// CheckAssignments says whether replicas can be those of partitions that follow the existing ones of a topic: what CreateTopic and CreatePartitions refuse. replicas is the factor that the topic has; 0: the
+// first assignment says. It is a pure function of the image. Errors: InvalidPartitions, InvalidReplicationFactor.
+func CheckAssignments(img *Image, name string, existing int32, replicas int, assignments [][]mq.NodeID) error {
+	if n := len(assignments); n == 0 || n > mq.MaxPartitionsPerTopic-int(existing) {
+		return mq.Errorf(mq.InvalidPartitions, "topic %q: %d partitions and %d more: from 1 to %d are allowed", name, existing, n,
+			mq.MaxPartitionsPerTopic)
 	}
-	alive := replicas
-	for _, id := range replicas {
-		if m.img.broker(id).Fenced {
-			alive = without(alive, id)
+	if replicas == 0 {
+		replicas = len(assignments[0])
+	}
+	for i, nodes := range assignments {
+		if len(nodes) != replicas {
+			return mq.Errorf(mq.InvalidReplicationFactor, "topic %q, partition %d: %d replicas, others have %d", name, int(existing)+i,
+				len(nodes), replicas)
+		}
+		if err := img.checkNew(nodes); err != nil {
+			return mq.Wrapf(err, "topic %q, partition %d", name, int(existing)+i)
 		}
 	}
-	if len(alive) == 0 {
-		return nil, mq.Errorf(mq.InvalidReplicationFactor, "none of the brokers %v is alive", replicas)
+	return nil
+}
+
+// checkNew wants replicas that a new partition can have: one of them is alive.
+func (img *Image) checkNew(replicas []mq.NodeID) error {
+	if err := img.checkReplicas(replicas); err != nil {
+		return err
 	}
+	if !slices.ContainsFunc(replicas, func(id mq.NodeID) bool { return !img.broker(id).Fenced }) {
+		return mq.Errorf(mq.InvalidReplicationFactor, "none of the brokers %v is alive", replicas)
+	}
+	return nil
+}
+
+// newPartition makes one of replicas that were checked.
+func (m *machine) newPartition(replicas []mq.NodeID) *Partition {
+	alive := slices.DeleteFunc(slices.Clone(replicas), func(id mq.NodeID) bool { return m.img.broker(id).Fenced })
 	isr := slices.DeleteFunc(slices.Clone(alive), func(id mq.NodeID) bool { return m.img.broker(id).ShuttingDown })
 	if len(isr) == 0 {
 		isr = alive
 	}
-	return &Partition{Leader: isr[0], Replicas: replicas, ISR: isr}, nil
+	return &Partition{Leader: isr[0], Replicas: replicas, ISR: isr}
 }
 
 // checkReplicas wants registered brokers, each once.
-func (m *machine) checkReplicas(replicas []mq.NodeID) error {
+func (img *Image) checkReplicas(replicas []mq.NodeID) error {
 	if n := len(replicas); n == 0 || n > mq.MaxReplicationFactor {
 		return mq.Errorf(mq.InvalidReplicationFactor, "%d replicas: from 1 to %d are allowed", n, mq.MaxReplicationFactor)
 	}
 	for i, id := range replicas {
-		if m.img.broker(id) == nil {
+		if img.broker(id) == nil {
 			return mq.Errorf(mq.InvalidReplicationFactor, "broker %d is not registered", id)
 		}
 		if slices.Contains(replicas[:i], id) {

@@ -148,6 +148,24 @@ func (p *Partition) Epochs() mq.EpochHistory {
 	return p.epochs
 }
 
+// Held is what this replica needs its log for, in bytes, to about [indexStride]: the records that are not in the object store yet. behind is how far
+// its end is below the high watermark that it knows of.
+func (p *Partition) Held() (bytes int64, behind mq.Offset) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.index.total - p.index.bytesBelow(p.firstHeld()), max(0, p.marks.high()-p.marks.logEnd())
+}
+
+// Producers are the idempotent producers that are remembered, the one that appended least lately first. It is an error when this node does not lead.
+func (p *Partition) Producers() ([]ProducerState, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if err := p.mustLead(); err != nil || p.producers == nil {
+		return nil, err
+	}
+	return p.producers.states(), nil
+}
+
 // ExpireProducers forgets producers that have been idle too long as of now. Appends do that as well: a ticker calls it for partitions
 // that have none.
 func (p *Partition) ExpireProducers(now time.Time) {

@@ -57,6 +57,24 @@ func sequenceOf(b mq.Batch) sequence {
 	return sequence{b.ProducerID(), b.ProducerEpoch(), b.BaseSequence(), b.LastOffsetDelta() + 1}
 }
 
+// ProducerState is what is remembered of an idempotent producer.
+type ProducerState struct {
+	ID           mq.ProducerID
+	Epoch        mq.ProducerEpoch
+	LastSequence int32 // of its last record
+	LastUse      int64 // when it appended last, milliseconds since 1970
+}
+
+// states lists the producers by last use.
+func (ps *producers) states() []ProducerState {
+	list := make([]ProducerState, 0, len(ps.byID))
+	for p := ps.oldest; p != nil; p = p.next {
+		newest := p.window.newest()
+		list = append(list, ProducerState{ID: p.id, Epoch: newest.epoch, LastSequence: mq.AddSequence(newest.first, newest.count-1), LastUse: p.lastUse})
+	}
+	return list
+}
+
 func newProducers(ttl time.Duration, limit int) *producers {
 	if ttl <= 0 {
 		ttl = DefaultProducerTTL

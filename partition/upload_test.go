@@ -342,3 +342,39 @@ func TestLeaderWhoseAnswerWasLostUploadsWhereAllWasDeleted(t *testing.T) {
 	}
 	store.upload(t, n.p, 10)
 }
+
+// What the object store has the log need not hold; what is not committed it does.
+func TestHeldIsWhatTheObjectStoreHasNot(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := &bucket{}
+		n := newNode(t, 1, b)
+		n.set(Settings{MinISR: 2})
+		if err := n.p.Lead(1, 0, both()); err != nil {
+			t.Fatal(err)
+		}
+		var size int64
+		for range 4 {
+			batch := plain(2)
+			size = int64(len(batch))
+			n.send(batch, mq.DurabilityLeader, &results{})
+		}
+		synctest.Wait()
+		held := func() int64 {
+			bytes, behind := n.p.Held()
+			if behind != 0 {
+				t.Errorf("a leader is %d behind", behind)
+			}
+			return bytes
+		}
+		if got := held(); got != 4*size {
+			t.Fatalf("%d bytes, of 4 batches of %d", got, size)
+		}
+		if err := n.p.Acked(Replica{2, 1}, 1, 8); err != nil {
+			t.Fatal(err)
+		}
+		b.upload(t, n.p, 8)
+		if got := held(); got != 0 {
+			t.Fatalf("%d bytes, and all is in the object store", got)
+		}
+	})
+}
