@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	adminpb "github.com/rustmq/rustmq/api/admin/v1"
 	metadatapb "github.com/rustmq/rustmq/api/metadata/v1"
 	"github.com/rustmq/rustmq/broker"
 	"github.com/rustmq/rustmq/broker/coordinator"
@@ -45,6 +46,7 @@ type fixture struct {
 	store  *metadata.Store
 	disk   *crashfs.FS
 	log    *wal.Log
+	level  uint32
 	policy *policy
 	room   *room
 	cold   cold
@@ -54,6 +56,7 @@ type fixture struct {
 	reconciled atomic.Pointer[*coordinator.Coordinator] // what coordinates groups here; nil: nobody does
 	bucket     bucket
 	counts     partition.Counters
+	raft       *adminpb.RaftStatusResponse // what AskController says; nil: something
 
 	mu       sync.Mutex
 	index    uint64
@@ -65,7 +68,13 @@ type fixture struct {
 // newFixture makes a broker of a cluster with so many brokers, self and maybe other.
 func newFixture(t testing.TB, brokers int) *fixture {
 	t.Helper()
-	f := &fixture{t: t, disk: crashfs.New(1), policy: &policy{}}
+	return newFixtureAt(t, 1, brokers)
+}
+
+// newFixtureAt makes one whose cluster is at a feature level.
+func newFixtureAt(t testing.TB, level uint32, brokers int) *fixture {
+	t.Helper()
+	f := &fixture{t: t, disk: crashfs.New(1), policy: &policy{}, level: level}
 	var err error
 	f.store, err = metadata.Open(metadata.Options{Path: filepath.Join(t.TempDir(), "metadata.db"), NoSync: true})
 	f.must(err)
@@ -79,7 +88,7 @@ func newFixture(t testing.TB, brokers int) *fixture {
 	t.Cleanup(f.close)
 	f.Broker = f.again()
 	f.decide(&metadatapb.Command{Kind: &metadatapb.Command_FormCluster{
-		FormCluster: &metadatapb.FormCluster{ClusterId: clusterID[:], FeatureLevel: 1},
+		FormCluster: &metadatapb.FormCluster{ClusterId: clusterID[:], FeatureLevel: level},
 	}})
 	for node := self; int(node) <= brokers; node++ {
 		f.register(int32(node))
@@ -91,7 +100,7 @@ func newFixture(t testing.TB, brokers int) *fixture {
 // register has a broker come.
 func (f *fixture) register(node int32) {
 	f.decide(&metadatapb.Command{Kind: &metadatapb.Command_RegisterBroker{RegisterBroker: &metadatapb.RegisterBroker{
-		ClusterId: clusterID[:], NodeId: node, Incarnation: 1, DirId: bytes.Repeat([]byte{byte(node)}, 16), MaxFeatureLevel: 1,
+		ClusterId: clusterID[:], NodeId: node, Incarnation: 1, DirId: bytes.Repeat([]byte{byte(node)}, 16), MaxFeatureLevel: f.level,
 		Endpoints: []*metadatapb.Endpoint{{Listener: broker.ListenerQUIC, Host: "::1", Port: uint32(9000 + node)}},
 	}}})
 }

@@ -16,10 +16,13 @@ import (
 const ListenerKafka = "kafka"
 
 // Kafka is the broker as the listener for Kafka clients sees it: the same operations, in that listener's words. It is safe for concurrent use.
-type Kafka struct{ b *Broker }
+type Kafka struct {
+	b   *Broker
+	log func() kafkaproto.LogDir
+}
 
-// NewKafka makes one of a broker.
-func NewKafka(b *Broker) *Kafka { return &Kafka{b} }
+// NewKafka makes one of a broker. log says where the node's log is, and how full.
+func NewKafka(b *Broker, log func() kafkaproto.LogDir) *Kafka { return &Kafka{b, log} }
 
 var _ kafkaproto.Broker = (*Kafka)(nil)
 

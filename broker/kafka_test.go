@@ -8,6 +8,11 @@ import (
 	"github.com/rustmq/rustmq/mq"
 )
 
+// kafka is the broker as Kafka's listener sees it.
+func (f *fixture) kafka() *broker.Kafka {
+	return broker.NewKafka(f.Broker, func() kafkaproto.LogDir { return kafkaproto.LogDir{Path: "/data/wal", Total: 1000, Usable: 10} })
+}
+
 // TestOnlyTheLeaderSaysWhereLogsPart has a consumer that is ahead of the log: the leader says where that parts from what the consumer has, a follower that it does not lead.
 func TestOnlyTheLeaderSaysWhereLogsPart(t *testing.T) {
 	f := newFixture(t, 1)
@@ -15,9 +20,8 @@ func TestOnlyTheLeaderSaysWhereLogsPart(t *testing.T) {
 	f.must(f.produce("orders", 0, batch(t, 3, 1), mq.DurabilityAll).Err)
 	part := f.partition("orders", 0)
 	led := part.LeaderEpoch()
-	asker := &kafkaproto.Session{ID: 1, Principal: "alice"}
 	open := func() kafkaproto.Reader {
-		r, err := broker.NewKafka(f.Broker).OpenFetch(t.Context(), asker, "orders", 0, led)
+		r, err := f.kafka().OpenFetch(t.Context(), asker, "orders", 0, led)
 		f.must(err)
 		t.Cleanup(r.Close)
 		return r

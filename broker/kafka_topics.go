@@ -90,7 +90,7 @@ func (k *Kafka) Leader(topic string, index int32) (mq.NodeID, mq.Epoch) {
 func kafkaTopic(img *metadata.Image, t *metadata.Topic) kafkaproto.Topic {
 	out := kafkaproto.Topic{ID: t.ID, Name: t.Name, Internal: mq.InternalTopic(t.Name), Partitions: make([]kafkaproto.Partition, 0, t.Partitions())}
 	for _, p := range t.All() {
-		part := kafkaproto.Partition{Leader: p.Leader, LeaderEpoch: p.LeaderEpoch, Replicas: p.Replicas, InSync: p.ISR}
+		part := kafkaproto.Partition{Leader: p.Leader, LeaderEpoch: p.LeaderEpoch, Replicas: p.Replicas, InSync: p.ISR, Eligible: p.Eligible}
 		for _, id := range p.Replicas {
 			if b := img.Broker(id); b == nil || b.Fenced {
 				part.Offline = append(part.Offline, id)

@@ -33,6 +33,9 @@ func (f *fixture) operate(ctx context.Context, s *server.Session, req *adminpb.R
 
 // AskController implements broker.Operations.
 func (f *fixture) AskController(context.Context, *adminpb.Request) (*adminpb.Response, error) {
+	if f.raft != nil {
+		return &adminpb.Response{Kind: &adminpb.Response_RaftStatus{RaftStatus: f.raft}}, nil
+	}
 	return &adminpb.Response{Kind: &adminpb.Response_RaftStatus{RaftStatus: &adminpb.RaftStatusResponse{Term: 5}}}, nil
 }
 
@@ -49,8 +52,10 @@ func (f *fixture) ask(req *adminpb.Request) *adminpb.Response {
 }
 
 // fenced is a cluster of two brokers, one of which is fenced after topics were made.
-func fenced(t *testing.T) *fixture {
-	f := newFixture(t, 2)
+func fenced(t *testing.T) *fixture { return fencedAt(t, 1) }
+
+func fencedAt(t *testing.T, level uint32) *fixture {
+	f := newFixtureAt(t, level, 2)
 	for _, name := range []string{"b", "a", "c"} {
 		_, err := f.CreateTopic(t.Context(), &server.Session{}, &quicproto.CreateTopicRequest{Name: name, Partitions: 3, Replicas: 2})
 		f.must(err)

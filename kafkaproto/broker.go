@@ -52,6 +52,8 @@ type Broker interface {
 
 	// Coordinator is which node coordinates a consumer group.
 	Coordinator(ctx context.Context, s *Session, group string) (mq.NodeID, error)
+
+	Admin
 }
 
 // Node is a broker as its clients reach it.
@@ -78,6 +80,7 @@ type Partition struct {
 	Replicas    []mq.NodeID
 	InSync      []mq.NodeID
 	Offline     []mq.NodeID // of the replicas, those whose node is not in service
+	Eligible    []mq.NodeID // that are out of sync and can lead without loss while fewer than the minimum are in sync
 }
 
 // Place is where in a partition: a time in ms since 1970, or one of those with a name.

@@ -51,6 +51,8 @@ type Limits struct {
 	SessionPartitions int           // of one fetch session: the client gets none, and says all in each request
 	CachedPartitions  int           // of all fetch sessions: likewise
 	TopicsMade        int           // by one metadata request: the others are not there yet
+	AdminBytes        int           // what the response to a request of administration takes in memory, about: what it has no room for is POLICY_VIOLATION
+	AnswersBytes      int           // the same, of all connections together, until they are written: THROTTLING_QUOTA_EXCEEDED
 	IdleTimeout       time.Duration // with no request, and none unanswered: the connection is closed
 	FrameTimeout      time.Duration // for a request's head, and again for the rest from when there is room for it: the connection is closed
 	WriteTimeout      time.Duration // from a response's first byte to its last: the connection is closed
@@ -73,6 +75,8 @@ func DefaultLimits() Limits {
 		SessionPartitions: 10_000,
 		CachedPartitions:  500_000,
 		TopicsMade:        100,
+		AdminBytes:        64 << 20,
+		AnswersBytes:      512 << 20,
 		IdleTimeout:       10 * time.Minute, // as Kafka's connections.max.idle.ms: clients go by it
 		FrameTimeout:      2 * time.Minute,
 		WriteTimeout:      2 * time.Minute,
@@ -100,5 +104,7 @@ func (l Limits) withDefaults() Limits {
 	l.SessionPartitions = cmp.Or(l.SessionPartitions, d.SessionPartitions)
 	l.CachedPartitions = cmp.Or(l.CachedPartitions, d.CachedPartitions)
 	l.TopicsMade = cmp.Or(l.TopicsMade, d.TopicsMade)
+	l.AdminBytes = cmp.Or(l.AdminBytes, d.AdminBytes)
+	l.AnswersBytes = cmp.Or(l.AnswersBytes, d.AnswersBytes)
 	return l
 }

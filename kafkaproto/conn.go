@@ -301,6 +301,9 @@ func (c *conn) release(r *call) {
 	if r.small > 0 {
 		c.srv.small.Release(r.small)
 	}
+	if r.answered > 0 {
+		c.srv.answers.Release(r.answered)
+	}
 	c.srv.memory.give(r.taken, r.beyond)
 }
 

@@ -1,6 +1,6 @@
 // DescribeCluster (60), versions 0 to 2.
 //
-// The cluster's id and its brokers, from version 2 on also those that are not in service if the client wants them. As the controller it tells the node that answers, as Metadata does.
+// The cluster's id and its brokers, from version 2 on also those that are not in service if the client wants them; CLUSTER_AUTHORIZATION_FAILED for who may not describe the cluster. As the controller it tells the node that answers, as Metadata does.
 //
 // Not supported: controllers as endpoints (MISMATCHED_ENDPOINT_TYPE); authorized operations, which are told as unknown.
 
@@ -27,6 +27,10 @@ const (
 )
 
 func describeCluster(_ context.Context, c *call, q *kmsg.DescribeClusterRequest, r *kmsg.DescribeClusterResponse) error {
+	if err := c.broker().AuthoriseCluster(c.session, false); err != nil {
+		r.ErrorCode, r.ErrorMessage = failure(err)
+		return nil
+	}
 	cluster, node := c.broker().Identity()
 	r.ClusterID, r.ControllerID = cluster.String(), int32(node)
 	if q.Version >= 1 && q.EndpointType != endpointBrokers {

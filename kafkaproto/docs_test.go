@@ -22,7 +22,7 @@ const kafkaPage = `# Kafka clients
 RustMQ speaks Kafka's protocol on the port of TCP that ` + "`server.listen`" + ` names, 9092 unless it says otherwise, beside its own protocol: a TLS client that offers the ALPN ` + "`rustmq/1`" + ` gets that, every other client this one. Both read and
 write the same logs: a record batch is stored and handed out as the bytes that its producer sent.
 
-It is being built, and therefore off: ` + "`kafka.enabled`" + ` turns it on. Groups and administration are not offered yet, and its bounds do not hold against clients that mean harm.
+It is being built, and therefore off: ` + "`kafka.enabled`" + ` turns it on. Groups are not offered yet, and its bounds do not hold against clients that mean harm.
 
 * **TLS** 1.2 and 1.3, with the node's certificate; a client certificate of the cluster's authority names the principal, as for the native protocol. Without TLS clients are served on loopback only, unless
   ` + "`kafka.plaintext`" + ` says ` + "`anywhere`" + `.
@@ -79,10 +79,17 @@ func writeDocs(t *testing.T) []byte {
 	var page bytes.Buffer
 	page.WriteString(kafkaPage)
 	for _, a := range rows {
-		fmt.Fprintf(&page, "| [%s](#%s) | %d | %d to %d |\n", a.key.Name(), strings.ToLower(a.key.Name()), a.key.Int16(), a.min, a.max)
+		versions := fmt.Sprintf("%d to %d", a.min, a.max)
+		if a.min == a.max {
+			versions = fmt.Sprint(a.min)
+		}
+		fmt.Fprintf(&page, "| [%s](#%s) | %d | %s |\n", a.key.Name(), strings.ToLower(a.key.Name()), a.key.Int16(), versions)
 	}
 	for _, a := range rows {
 		title := fmt.Sprintf("%s (%d), versions %d to %d.", a.key.Name(), a.key.Int16(), a.min, a.max)
+		if a.min == a.max {
+			title = fmt.Sprintf("%s (%d), version %d.", a.key.Name(), a.key.Int16(), a.min)
+		}
 		head, ok := heads[title]
 		if !ok {
 			t.Errorf("no file begins with the head %q", title)
@@ -98,10 +105,34 @@ func writeDocs(t *testing.T) []byte {
 		paragraphs[len(paragraphs)-1] = "**Not supported:** " + rest
 		fmt.Fprintf(&page, "\n## %s\n\n%s\n", a.key.Name(), strings.Join(paragraphs, "\n\n"))
 	}
+	writeTopicConfigs(&page)
 	for title, head := range heads {
 		t.Errorf("%s begins with the head %q, which is no row of the table", head.file, title)
 	}
 	return page.Bytes()
+}
+
+// writeTopicConfigs writes the table of the configs of topics.
+func writeTopicConfigs(page *bytes.Buffer) {
+	page.WriteString(`
+## Topic configs
+
+What CreateTopics, AlterConfigs and IncrementalAlterConfigs take and DescribeConfigs tells. No config is taken and then ignored: one that is *set* has the meaning that it has in Kafka; one that is *always* something can be
+given that value, and others only where it says so; one that is *not there* is INVALID_CONFIG with any value, and so is one that is not in this table. Defaults for all topics are settings of the cluster, under the same names.
+
+| Config | | |
+|---|---|---|
+`)
+	for _, c := range topicConfigs() {
+		what := "set"
+		switch {
+		case c.absent:
+			what = "not there"
+		case !c.setting():
+			what = "always `" + c.fixed + "`"
+		}
+		fmt.Fprintf(page, "| `%s` | %s | %s |\n", c.name, what, c.doc)
+	}
 }
 
 func TestDocsAreUpToDate(t *testing.T) {

@@ -21,6 +21,7 @@ type fakeBroker struct {
 	opening func(*Session)
 	// initErr is what InitProducerID fails with.
 	initErr error
+	admin   fakeAdmin
 }
 
 type fakeTopic struct {

@@ -45,7 +45,9 @@ func samples(t testing.TB) (frames [][]byte) {
 				o.Topics = []kmsg.OffsetForLeaderEpochRequestTopic{{Topic: "t", Partitions: []kmsg.OffsetForLeaderEpochRequestTopicPartition{{CurrentLeaderEpoch: -1, LeaderEpoch: 1}}}}
 				q = o
 			default:
-				q = a.key.Request()
+				if q = adminSample(a.key, version); q == nil {
+					q = a.key.Request()
+				}
 			}
 			q.SetVersion(version)
 			frames = append(frames, frame(q, int32(version)))
@@ -153,7 +155,8 @@ func FuzzSession(f *testing.F) {
 		server.Serve(&recording{Reader: bytes.NewReader(session)}, nil, nil)
 		server.wg.Wait()
 		runtime.ReadMemStats(&after)
-		if s := server.Stats(); s.Connections != 0 || server.cached.Load() != 0 || !server.memory.try(int64(server.limits.TotalBytes)) || !server.small.TryAcquire(int64(server.limits.SmallBytes)) || !server.reads.TryAcquire(int64(server.limits.ReadBytes)) {
+		if s := server.Stats(); s.Connections != 0 || server.cached.Load() != 0 || !server.memory.try(int64(server.limits.TotalBytes)) || !server.small.TryAcquire(int64(server.limits.SmallBytes)) || !server.reads.TryAcquire(int64(server.limits.ReadBytes)) ||
+			!server.answers.TryAcquire(int64(server.limits.AnswersBytes)) {
 			t.Fatalf("something is left: %+v", s)
 		}
 		// Some of a frame is allocated before it is there: one at a time.

@@ -3,7 +3,7 @@ package kafkaproto
 import "reflect"
 
 // nullable are the fields of responses that may be null.
-var nullable = map[string]bool{"AbortedTransactions": true, "RecordBatches": true}
+var nullable = map[string]bool{"AbortedTransactions": true, "RecordBatches": true, "EligibleLeaderReplicas": true, "LastKnownELR": true}
 
 // fill puts one element into each array of structs, so that their fields are seen, too, and makes every other slice nil or empty. Those that may be null stay nil.
 func fill(message any, empty bool) { fillValue(reflect.ValueOf(message).Elem(), "", empty) }

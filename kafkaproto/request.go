@@ -53,6 +53,7 @@ type call struct {
 	taken    int64     // of the server's room
 	beyond   bool      // and it goes beyond that
 	small    int64     // of the room for small ones
+	answered int64     // of the room for answers to administration
 
 	answer answer
 }

@@ -26,6 +26,8 @@ type Server struct {
 	reads  *semaphore.Weighted // bytes of fetch responses that were read from somewhere
 	cached atomic.Int64        // partitions of fetch sessions
 
+	answers *semaphore.Weighted // bytes of responses to administration
+
 	nextID   atomic.Uint64
 	stopping chan struct{}  // closed when the server drains
 	wg       sync.WaitGroup // all connections
@@ -59,6 +61,7 @@ func New(cfg Config) (*Server, error) {
 	return &Server{
 		cfg: cfg, limits: limits, log: cfg.Logger, table: table(limits),
 		memory: room{free: int64(limits.TotalBytes)}, small: semaphore.NewWeighted(int64(limits.SmallBytes)), reads: semaphore.NewWeighted(int64(limits.ReadBytes)),
+		answers:  semaphore.NewWeighted(int64(limits.AnswersBytes)),
 		stopping: make(chan struct{}), conns: make(map[*conn]struct{}), from: make(map[netip.Addr]int),
 	}, nil
 }

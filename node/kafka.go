@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"path/filepath"
 
 	"github.com/rustmq/rustmq/broker"
 	"github.com/rustmq/rustmq/kafkaproto"
@@ -24,10 +25,19 @@ func (n *Node) openKafka() (err error) {
 	limits.IdleTimeout = n.cfg.Kafka.IdleTimeout
 	limits.ProduceBytes = int(n.cfg.Kafka.MaxRequestSize)
 	n.kafka, err = kafkaproto.New(kafkaproto.Config{
-		Broker: broker.NewKafka(n.broker), Principal: server.CertificatePrincipal, Plaintext: plaintexts[n.cfg.Kafka.Plaintext],
+		Broker: broker.NewKafka(n.broker, n.kafkaLog), Principal: server.CertificatePrincipal, Plaintext: plaintexts[n.cfg.Kafka.Plaintext],
 		MakeTopics: n.cfg.Kafka.AutoCreateTopics, Limits: limits, Logger: n.logger,
 	})
 	return err
+}
+
+// kafkaLog is where the node's log is and how much room its bound leaves, for Kafka clients.
+func (n *Node) kafkaLog() kafkaproto.LogDir {
+	d := kafkaproto.LogDir{Path: filepath.Join(n.cfg.Node.DataDir, walDir), Total: int64(n.cfg.WAL.MaxSize), Usable: -1}
+	if n.dataLog != nil {
+		d.Usable = max(0, d.Total-n.dataLog.Stats().LiveBytes)
+	}
+	return d
 }
 
 // plaintexts are what kafka.plaintext may say.
