@@ -35,14 +35,6 @@ type stream struct {
 	parts map[client.TopicPartition]*progress // of a member: that it has
 }
 
-// progress is how far a member is in a partition.
-type progress struct {
-	sent  mq.Offset // behind what was sent, -1: nothing was
-	old   mq.Offset // likewise, at the last turn of committing by itself
-	asked mq.Offset // the highest that was handed in to be committed, -1: none
-	done  mq.Offset // the highest that is committed, -1: none
-}
-
 // Consume implements the service.
 func (s consuming) Consume(ctx context.Context, req *connect.Request[rustmqpb.ConsumeRequest], out *connect.ServerStream[rustmqpb.ConsumeResponse]) error {
 	c := callOf(ctx)
@@ -241,7 +233,7 @@ func (st *stream) advance(b *rustmqpb.RecordBatch) {
 	}
 }
 
-// commitByItself commits, when it is time, what was sent before the last time.
+// commitByItself commits, when it is time, what was sent before the last time, and what could not be committed then.
 func (st *stream) commitByItself() {
 	now := time.Now()
 	if now.Before(st.due) {
@@ -251,14 +243,13 @@ func (st *stream) commitByItself() {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	for tp, p := range st.parts {
-		if p.old > p.asked {
-			st.commit(tp, p, p.old, func(err error) {
+		if offset := p.turn(now, st.auto); offset >= 0 {
+			st.commit(tp, p, offset, func(err error) {
 				if err != nil {
-					st.g.log.Debug("what was sent to a member was not committed: it will be sent again", "partition", tp, "error", err)
+					st.g.log.Debug("what was sent to a member was not committed", "partition", tp, "offset", int64(offset), "error", err)
 				}
 			})
 		}
-		p.old = p.sent
 	}
 }
 
@@ -266,8 +257,11 @@ func (st *stream) commitByItself() {
 func (st *stream) commit(tp client.TopicPartition, p *progress, offset mq.Offset, done func(error)) {
 	p.asked = max(p.asked, offset)
 	asked := p.asked
+	p.failed.Store(-1)
 	st.k.CommitAsync(func(err error) {
-		if err == nil { // so it was not called at once
+		if err != nil {
+			p.unsettled(asked, err)
+		} else { // so it was not called at once
 			st.mu.Lock()
 			p.done = max(p.done, asked)
 			st.mu.Unlock()
@@ -283,7 +277,7 @@ func (st *stream) commit(tp client.TopicPartition, p *progress, offset mq.Offset
 func (st *stream) onAssigned(_ context.Context, _ *client.Consumer, list []client.TopicPartition) {
 	st.mu.Lock()
 	for _, tp := range list {
-		st.parts[tp] = &progress{sent: -1, old: -1, asked: -1, done: -1}
+		st.parts[tp] = newProgress()
 	}
 	st.mu.Unlock()
 	st.send(&rustmqpb.ConsumeResponse{Event: &rustmqpb.ConsumeResponse_Assigned{Assigned: &rustmqpb.PartitionsAssigned{Partitions: partitionsOf(list)}}})

@@ -26,10 +26,15 @@ import (
 // serveGateway serves a gateway of its own to a node, with other limits. It ends with the test, or with stop.
 func serveGateway(t *testing.T, n *nodetest.Live, limits gateway.Limits) (g *gateway.Gateway, address string, stop func(context.Context)) {
 	t.Helper()
-	g, err := gateway.New(gateway.Config{
+	return serveGatewayOf(t, gateway.Config{
 		Node: 1, Software: "test", Limits: limits, Logger: slog.New(slog.DiscardHandler),
 		Cluster: []client.Option{client.Servers(n.Addr().String()), client.CAFile(n.CAFile())},
 	})
+}
+
+func serveGatewayOf(t *testing.T, cfg gateway.Config) (g *gateway.Gateway, address string, stop func(context.Context)) {
+	t.Helper()
+	g, err := gateway.New(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}

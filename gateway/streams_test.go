@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -13,6 +15,8 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	rustmqpb "github.com/rustmq/rustmq/api/rustmq/v1"
+	"github.com/rustmq/rustmq/client"
+	"github.com/rustmq/rustmq/gateway"
 	"github.com/rustmq/rustmq/mq"
 )
 
@@ -310,6 +314,51 @@ func TestAutoCommitIsOfWhatWasSentBefore(t *testing.T) {
 	if got := committed(ctx, t, a, "g")[0]; got != 5 {
 		t.Errorf("%d is committed at the end of a stream, want 5", got)
 	}
+}
+
+// failures counts what is logged of commits that failed.
+type failures struct {
+	slog.Handler
+	count *atomic.Int64
+}
+
+func (failures) Enabled(context.Context, slog.Level) bool { return true }
+
+func (f failures) Handle(_ context.Context, r slog.Record) error {
+	if strings.Contains(r.Message, "was not committed") {
+		f.count.Add(1)
+	}
+	return nil
+}
+
+// TestAutoCommitThatFailedIsRepeated when there is a coordinator again, though nothing more is sent to the member.
+func TestAutoCommitThatFailedIsRepeated(t *testing.T) {
+	c := startCluster(t)
+	ctx := deadline(t)
+	first := c.Nodes[0].Live
+	failed := failures{slog.DiscardHandler, new(atomic.Int64)}
+	_, base, _ := serveGatewayOf(t, gateway.Config{
+		Node: 1, Software: "test", Logger: slog.New(failed),
+		Cluster: []client.Option{client.Servers(first.Addr().String()), client.CAFile(first.CAFile()), client.RequestTimeout(time.Second)},
+	})
+	a := newAPI(overHTTP2(t), base)
+	direct := newAPI(overHTTP2(t), url(first))
+	createTopic(ctx, t, direct, "orders", 1)
+	fill(ctx, t, direct, "orders", 1, 5)
+	const interval = 2 * time.Second
+	e := consume(ctx, t, a, &rustmqpb.ConsumeRequest{Group: &rustmqpb.GroupSubscription{Group: "g", Topics: []string{"orders"}, AutoCommitInterval: durationpb.New(interval)}})
+	e.records(5)
+	// Two of three are gone before it is time to commit.
+	c.Nodes[1].Kill()
+	c.Nodes[2].Kill()
+	await(t, "the commit has failed", func() bool { return failed.count.Load() > 0 })
+	if err := c.Start(ctx, c.Nodes[1], c.Nodes[2]); err != nil {
+		t.Fatal(err)
+	}
+	await(t, "it is committed in the end", func() bool {
+		d, err := direct.DescribeGroup(ctx, request(&rustmqpb.DescribeGroupRequest{Group: "g"}))
+		return err == nil && len(d.Msg.GetPartitions()) == 1 && d.Msg.GetPartitions()[0].GetCommittedOffset() == 5
+	})
 }
 
 // TestSecondMemberTakesOverWhatTheFirstHasAcknowledged: the first one is told, acknowledges what it has, and no record comes twice.
