@@ -8,8 +8,11 @@
 //
 // # A request's path
 //
-//	shard of the group -> its mutex: group.Shard.Handle -> records: one batch to the partition, durability all
-//	-> the watermark has passed it: replies and wakes are told, in order
+//	shard of the group -> its mutex: group.Shard.Handle -> records: to the outbox
+//	-> one batch to the partition, durability all -> the watermark has passed it: replies and wakes are told, in order
+//
+// A few batches are on their way at a time. What is decided meanwhile waits in the outbox and goes in one batch, so that many members that commit at once cost the log, and who reads it, about as
+// much as a few.
 //
 // What has no records of its own waits for what was decided before it: nothing is ever told that could be taken back. Then the partition is asked
 // once more whether it still leads, and has a lease: a coordinator that was replaced tells nothing.
@@ -31,7 +34,7 @@
 // # Invariants
 //
 //  1. One mutex per shard, held for memory work only: never while an append is handed over, and never while anybody is told anything.
-//  2. Batches of a shard go to the partition in the order of its decisions, from one goroutine at a time.
+//  2. Batches of a shard go to the partition in the order of its decisions, from one goroutine at a time. What one decision writes is in one batch, whole.
 //  3. What a shard appends is in the log in its own leader epoch or not at all: whatever was decided in between by others is not overwritten by what it knew before.
 //  4. A shard that is dead appends nothing and tells nothing; the next one of its partition is made when its last append was handed over.
 package coordinator

@@ -197,7 +197,7 @@ func (h *hosted) judge(now time.Time) time.Time {
 	}
 	if since, waits := h.waitsSince(); waits && now.Sub(since) > much {
 		h.held = true
-		h.retry()
+		h.flush()
 		return now.Add(roomEvery)
 	}
 	if h.held {
@@ -209,22 +209,15 @@ func (h *hosted) judge(now time.Time) time.Time {
 	return h.tick(now)
 }
 
-// retry appends what the log had no room for, if it has by now.
-func (s *shard) retry() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.flush()
-}
-
 // tick has the group.Shard do what time has made due, and says when to look again.
 func (s *shard) tick(now time.Time) time.Time {
 	s.mu.Lock()
 	at, ok := s.groups.Deadline()
-	stuck := len(s.outbox) > 0 && !s.flushing
+	s.mu.Unlock()
+	stuck := s.stuck()
 	if stuck {
 		s.flush()
 	}
-	s.mu.Unlock()
 	if ok && !at.After(now) {
 		_ = s.run(s.groups.Tick, nil) // one that takes nothing now is looked at again
 		s.mu.Lock()

@@ -2,6 +2,7 @@ package coordinator
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -11,8 +12,17 @@ import (
 	"github.com/rustmq/rustmq/partition"
 )
 
-// maxOutbox is how many bytes of records of a shard wait for room in the log before it takes no more requests.
-const maxOutbox = 8 << 20
+const (
+	// maxOutbox is how many bytes of records of a shard wait to be appended before it takes no more requests.
+	maxOutbox = 8 << 20
+	// maxAhead is how many batches of a shard are on their way at a time. What is decided meanwhile is gathered, and goes when one of them is replicated: with one it would wait for a
+	// whole round, and with a few hardly longer than without a bound.
+	maxAhead = 4
+	// gatherBytes is up to how many bytes of records are gathered: quick to encode, and far less than a batch may have.
+	gatherBytes = 64 << 10
+	// recordOverhead is about what a record takes in a batch beside its key and value, in bytes.
+	recordOverhead = 20
+)
 
 // shard hosts one group.Shard: that of a partition which this node leads in one epoch.
 type shard struct {
@@ -21,23 +31,24 @@ type shard struct {
 	part  *partition.Partition
 	epoch mq.Epoch
 
-	mu       sync.Mutex
-	serving  bool  // it is loaded, and not dead
-	why      error // while it does not serve
-	groups   *group.Shard
-	token    group.Token
-	waiting  map[group.Token]func(group.Response, error)
-	outbox   []*entry // to be appended
-	bytes    int      // of their records
-	flushing bool     // somebody appends them
-	members  map[group.Wake]*Member
+	mu      sync.Mutex
+	serving bool  // it is loaded, and not dead
+	why     error // while it does not serve
+	groups  *group.Shard
+	token   group.Token
+	waiting map[group.Token]func(group.Response, error)
+	members map[group.Wake]*Member
 
 	snapshot snapshot
 	dead     atomic.Bool // set once, under ack
 
-	ack   sync.Mutex
-	queue []*entry // of which not all may be told yet, in the order of their making
-	cause error    // of death
+	ack      sync.Mutex // may be taken with mu held
+	queue    []*entry   // of which not all may be told yet, in the order of their making
+	outbox   []*entry   // those that are to be appended
+	bytes    int        // of their records
+	flushing bool       // somebody appends them
+	ahead    int        // batches that were handed over and are not replicated
+	cause    error      // of death
 }
 
 // entry is what one call of the group.Shard has decided.
@@ -50,7 +61,7 @@ type entry struct {
 	made    time.Time
 	base    mq.Offset            // of the batch, once it is replicated
 	settled bool                 // its records are replicated, or it has none
-	then    func(base mq.Offset) // is called when it is told, with where its batch is; nil for none
+	then    func(base mq.Offset) // is called when it is told, with where its batch is, which has no other records; nil for none
 }
 
 // tell is an answer for somebody.
@@ -108,21 +119,23 @@ func (s *shard) run(decide func(now time.Time) group.Effects, then func(base mq.
 		s.c.alarm.sooner(at)
 	}
 	ready := s.submit(e)
-	s.flush()
 	s.mu.Unlock()
+	s.flush()
 	s.deliver(ready)
 	return nil
 }
 
 // refusal is why no request is taken now. The caller holds mu.
 func (s *shard) refusal() error {
+	s.ack.Lock()
+	defer s.ack.Unlock()
 	switch {
-	case s.dead.Load():
-		return s.causeOfDeath()
+	case s.cause != nil:
+		return s.cause
 	case !s.serving:
 		return s.why
 	case s.bytes > maxOutbox:
-		return mq.Errorf(mq.CoordinatorNotAvailable, "partition %d of %s waits for room in the log", s.index, mq.OffsetsTopic)
+		return mq.Errorf(mq.CoordinatorNotAvailable, "partition %d of %s waits for its log", s.index, mq.OffsetsTopic)
 	}
 	return nil
 }
@@ -164,27 +177,31 @@ func (s *shard) submit(e *entry) (ready []*entry) {
 	return nil
 }
 
-// flush appends what is in the outbox, unless somebody does. The caller holds mu, which is let go of meanwhile.
+// flush appends what is in the outbox, unless somebody does, or enough is on its way: then that comes back here. It may be on the log's writer goroutine.
 func (s *shard) flush() {
+	s.ack.Lock()
+	defer s.ack.Unlock()
 	if s.flushing {
 		return
 	}
 	s.flushing = true
-	for len(s.outbox) > 0 && !s.dead.Load() {
-		e := s.outbox[0]
-		s.mu.Unlock()
-		appended := e.append()
-		s.mu.Lock()
-		if s.dead.Load() {
+	for len(s.outbox) > 0 && s.ahead < maxAhead && s.cause == nil {
+		b := s.gather()
+		s.ahead++ // it may be told before append returns
+		s.ack.Unlock()
+		appended := b.append()
+		s.ack.Lock()
+		if s.cause != nil {
 			break
 		}
 		if !appended { // the loop tries again
+			s.ahead--
 			s.c.alarm.sooner(time.Now().Add(roomEvery))
 			break
 		}
-		s.outbox[0] = nil
-		s.outbox = s.outbox[1:]
-		s.bytes -= e.bytes
+		clear(s.outbox[:len(b.entries)])
+		s.outbox = s.outbox[len(b.entries):]
+		s.bytes -= b.bytes
 	}
 	if len(s.outbox) == 0 {
 		s.outbox = nil
@@ -192,15 +209,38 @@ func (s *shard) flush() {
 	s.flushing = false
 }
 
-// append hands the entry's records to the partition as one batch; false: the log has no room.
-func (e *entry) append() bool {
-	s := e.shard
-	batch, err := batchOf(e.records)
+// batch is entries that are appended together.
+type batch struct {
+	shard   *shard
+	entries []*entry
+	bytes   int // of their records
+}
+
+// gather is what goes next of the outbox. An entry that wants to know where its records are goes alone. The caller holds ack.
+func (s *shard) gather() *batch {
+	n, bytes, size := 0, 0, 0
+	for _, e := range s.outbox {
+		more := e.bytes + recordOverhead*len(e.records)
+		if n > 0 && (e.then != nil || size+more > gatherBytes) {
+			break
+		}
+		n, bytes, size = n+1, bytes+e.bytes, size+more
+		if e.then != nil {
+			break
+		}
+	}
+	return &batch{shard: s, entries: slices.Clone(s.outbox[:n]), bytes: bytes}
+}
+
+// append hands the records to the partition as one batch; false: the log has no room.
+func (b *batch) append() bool {
+	s := b.shard
+	records, err := batchOf(b.entries)
 	if err != nil {
 		s.die(mq.Wrapf(err, "write records of groups"))
 		return true
 	}
-	switch err := s.c.cfg.Reserve(overContext(), partition.LogBytes(batch)); mq.CodeOf(err) {
+	switch err := s.c.cfg.Reserve(overContext(), partition.LogBytes(records)); mq.CodeOf(err) {
 	case mq.None:
 	case mq.Canceled, mq.StorageFull:
 		return false
@@ -208,8 +248,10 @@ func (e *entry) append() bool {
 		s.die(err)
 		return true
 	}
-	e.records = nil
-	s.part.AppendIn(s.epoch, batch, mq.DurabilityAll, e) // this node may lead again by now, after another one has changed what this was decided by
+	for _, e := range b.entries {
+		e.records = nil
+	}
+	s.part.AppendIn(s.epoch, records, mq.DurabilityAll, b) // this node may lead again by now, after another one has changed what this was decided by
 	return true
 }
 
@@ -220,30 +262,35 @@ func overContext() context.Context {
 	return ctx
 }
 
-// batchOf makes a batch of records.
-func batchOf(records []group.Record) (mq.Batch, error) {
+// batchOf makes a batch of the records of entries.
+func batchOf(entries []*entry) (mq.Batch, error) {
 	b, err := mq.NewBatchBuilder(mq.CompressionNone, 0)
 	if err != nil {
 		return nil, err
 	}
 	now := time.Now().UnixMilli()
-	for _, r := range records {
-		if err := b.Append(mq.Record{Key: r.Key, Value: r.Value, Timestamp: now}); err != nil {
-			return nil, err
+	for _, e := range entries {
+		for _, r := range e.records {
+			if err := b.Append(mq.Record{Key: r.Key, Value: r.Value, Timestamp: now}); err != nil {
+				return nil, err
+			}
 		}
 	}
 	return b.Build(nil, mq.NoProducerID, mq.NoProducerEpoch, mq.NoSequence)
 }
 
 // Complete implements partition.Completion.
-func (e *entry) Complete(r partition.AppendResult) {
-	s := e.shard
+func (b *batch) Complete(r partition.AppendResult) {
+	s := b.shard
 	if r.Err != nil {
 		s.die(r.Err)
 		return
 	}
 	s.ack.Lock()
-	e.base, e.settled = r.Base, true
+	s.ahead--
+	for _, e := range b.entries {
+		e.base, e.settled = r.Base, true
+	}
 	n := 0
 	for n < len(s.queue) && s.queue[n].settled {
 		n++
@@ -252,6 +299,7 @@ func (e *entry) Complete(r partition.AppendResult) {
 	s.queue = s.queue[n:]
 	s.ack.Unlock()
 	s.deliver(ready)
+	s.flush()
 }
 
 // deliver tells what is certain.
@@ -311,6 +359,13 @@ func (s *shard) die(err error) {
 	signal(s.c.wake)
 }
 
+// stuck says whether something is to be appended that the log had no room for.
+func (s *shard) stuck() bool {
+	s.ack.Lock()
+	defer s.ack.Unlock()
+	return len(s.outbox) > 0 && !s.flushing && s.ahead < maxAhead
+}
+
 // waitsSince is how long the oldest decision has not been told.
 func (s *shard) waitsSince() (since time.Time, waits bool) {
 	s.ack.Lock()
@@ -331,11 +386,15 @@ func (s *shard) causeOfDeath() error {
 func (s *shard) bury() bool {
 	cause := s.causeOfDeath()
 	s.mu.Lock()
-	waiting, members, idle := s.waiting, s.members, !s.flushing
+	waiting, members := s.waiting, s.members
 	if s.serving {
 		s.c.buried.Add(s.groups.Figures().Rebalances)
 	}
-	s.waiting, s.members, s.outbox, s.serving = nil, nil, nil, false
+	s.waiting, s.members, s.serving = nil, nil, false
+	s.ack.Lock()
+	idle := !s.flushing
+	s.outbox = nil
+	s.ack.Unlock()
 	s.mu.Unlock()
 	for _, done := range waiting {
 		done(nil, cause)
