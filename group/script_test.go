@@ -211,7 +211,7 @@ func (s *script) request(name string, args []string, opts map[string]string) Req
 		}
 		return r
 	case "sync":
-		r := &SyncRequest{Group: "g", Member: member, Instance: opts["instance"], Generation: generation}
+		r := &SyncRequest{Group: "g", Member: member, Instance: opts["instance"], Generation: generation, ProtocolType: opts["type"], Protocol: opts["protocol"]}
 		for _, w := range args[1:] {
 			id, assignment, _ := strings.Cut(w, ":")
 			a := ClassicAssignment{Member: id, Assignment: []byte(assignment)}
