@@ -62,7 +62,7 @@ func TestFloorsAreThoseOfTheDocs(t *testing.T) {
 }
 
 // measuring are packages that start goroutines for tests and benchmarks only.
-var measuring = []string{"cli/bench", "node/nodetest", "node/nodetest/sim", "testdata/scale", "tier/faultstore", "wal/crashfs", "wal/walbench"}
+var measuring = []string{"cli/bench", "examples/otel", "node/nodetest", "node/nodetest/sim", "testdata/scale", "tier/faultstore", "wal/crashfs", "wal/walbench"}
 
 // TestGoroutinesAreThoseOfTheDocs compares files: who starts one has to say whose it is and how it ends.
 func TestGoroutinesAreThoseOfTheDocs(t *testing.T) {

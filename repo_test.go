@@ -36,6 +36,7 @@ var floors = []struct {
 	{"node/nodetest", 6, "a whole node in one test process"},
 	{"node/nodetest/sim", 6, "a whole cluster in virtual time, to which harm is done by a seed"},
 	{"testdata/scale", 6, "measures a server as clients see it"},
+	{"examples/otel", 6, "for people to read: traces over records, in a module of its own"},
 	{"testdata/propose", 6, "speaks to the controllers as a program of another feature level"},
 	{"node", 5, "the only package that knows all others: composes, reconciles"},
 	{"broker", 4, "what a request means"},

@@ -53,7 +53,7 @@ func (h HeaderCarrier) Keys() []string {
 //		func(ctx context.Context, h client.HeaderCarrier) context.Context { return p.Extract(ctx, h) },
 //	)
 //
-// Default: headers are the application's alone.
+// as in the program of examples/otel. Default: headers are the application's alone.
 func Propagation(inject func(context.Context, HeaderCarrier), extract func(context.Context, HeaderCarrier) context.Context) Option {
 	return func(c *config) error {
 		c.inject, c.extract = inject, extract
