@@ -1,4 +1,7 @@
-// Package client is the Go client of RustMQ: it produces and consumes records over QUIC, and administers topics.
+// Package client is the Go client of RustMQ: it produces and consumes records, alone or in groups, transforms them, and administers topics and groups. It speaks QUIC, and TLS on TCP where UDP
+// does not get through.
+//
+// This page read from top to bottom is a tutorial. Each part names the example that shows all of it.
 //
 // # Connecting
 //
@@ -9,7 +12,16 @@
 //	defer c.Close()
 //
 // New connects to nobody. Connections are made when they are needed and made anew when they are lost, with a pause that grows and is spread at
-// random; nothing has to be done about it. [Client.DescribeCluster] is the way to see that there is a cluster.
+// random; nothing has to be done about it. [Client.DescribeCluster] is the way to see that there is a cluster. [CertKey] proves who the client is, and [Transport] chooses between QUIC and TCP.
+// See the examples of [New], [TLSConfig] and [Transport].
+//
+// # A topic
+//
+// Records are in topics, which have partitions: what is in one partition is in order.
+//
+//	_, err := c.CreateTopic(ctx, client.NewTopic{Name: "orders", Partitions: 6})
+//
+// What is left out is as the cluster has it for new topics. See the example of [Client.CreateTopic].
 //
 // # Producing
 //
@@ -26,23 +38,14 @@
 //	}
 //	err := c.Flush(ctx)
 //
-// What "durable" means is the record's choice ([Record].Acks) or else the client's ([RequiredAcks]); by default it is on the disks of all in-sync
-// replicas. [Record].Reached says what was reached.
+// Records of one key go to one partition, chosen as Kafka's clients do; [PartitionBy] chooses otherwise. What "durable" means is the record's choice ([Record].Acks) or else the client's
+// ([RequiredAcks]); by default it is on the disks of all in-sync replicas. [Record].Reached says what was reached.
 //
 // A record is sent at once if nothing of its partition is in flight. While something is, records gather into a batch, which goes out when it is
 // full ([BatchBytes]), when the answer comes, or when it has waited long enough ([Linger]). So a lone record is fast, and many go in large batches, without
-// tuning. While much is in flight to other partitions, a record without a key waits as well, for those that the partitioner sends after it. Memory is bounded by [MaxBufferedBytes]: then Produce waits, and [Client.TryProduce] fails with [ErrBufferFull].
-//
-// # What is promised
-//
-// Records that one goroutine produces to one partition are in the log in that order, each once, whatever happens to connections and servers: batches carry
-// a producer id and a sequence, and a batch once sent never changes, so that the server knows a repeated one. (That is
-// [Idempotent], which is on.) A batch is repeated until it is acknowledged, the server refuses it for good, or [DeliveryTimeout] has passed since its first record
-// was produced. A record that fails with REQUEST_TIMED_OUT after it was sent may be in the log or not; later records of the partition go on under another
-// producer id. Errors OUT_OF_ORDER_SEQUENCE_NUMBER, DUPLICATE_SEQUENCE_NUMBER, INVALID_PRODUCER_EPOCH mean that server and client
-// disagree on what was written: they fail all that was in flight to the partition, and are logged as errors.
-//
-// The client remembers nothing over restarts: records that a program produces again after it crashed are new records.
+// tuning. While much is in flight to other partitions, a record without a key waits as well, for those that the partitioner sends after it. Memory is bounded by [MaxBufferedBytes]: then Produce waits,
+// and [Client.TryProduce] fails with [ErrBufferFull].
+// See the examples of [Client.ProduceSync], [Client.Produce], [Client.TryProduce] and [PartitionBy].
 //
 // # Consuming
 //
@@ -56,10 +59,11 @@
 //		...
 //	}
 //
-// The server pushes batches as they come; how much is fetched ahead is bounded by [PrefetchBytes], through QUIC's flow control. A consumer goes on where it was when a
-// connection was lost, without gaps or duplicates. It verifies the CRC of every batch. [Consumer.EndOffsets] and [Consumer.StopAt] read to where the log ends now.
+// The server pushes batches as they come; how much is fetched ahead is bounded by [PrefetchBytes], through the transport's flow control. A consumer goes on where it was when a
+// connection was lost, without gaps or duplicates. It verifies the CRC of every batch. [Consumer.EndOffsets] and [Consumer.StopAt] read to where the log ends now; [Consumer.Seek] goes elsewhere.
 //
 // With a [Rack] it reads what only the object store has from brokers of that rack, and everything else from the leaders. It goes to and fro by itself.
+// See the examples of [Consumer.Records], [Consumer.Poll], [Consumer.StopAt], [Consumer.Seek] and [Consumer.Batches].
 //
 // # Consuming as a group
 //
@@ -83,7 +87,8 @@
 // broken connection or another coordinator costs nothing if it is back within the group's session timeout. Close leaves the group at once. Where nothing is committed a group starts at
 // the oldest record; see [ResetTo] and [RequireCommitted]. A member with an [InstanceID] may restart without any partition moving.
 //
-// A member may Seek, Pause and Resume what it is assigned. [Consumer.Committed] and [Consumer.Lag] tell how far it is.
+// A member may Seek, Pause and Resume what it is assigned, and [Consumer.Subscribe] to other topics. [Consumer.Committed] and [Consumer.Lag] tell how far it is.
+// See the examples of [Group], [Consumer.CommitSync], [Consumer.CommitAsync], [OnRevoked], [Consumer.Pause] and [InstanceID].
 //
 // # Consume, transform, produce
 //
@@ -99,6 +104,47 @@
 //
 // Handlers get single records ([EachRecord]), batches ([EachBatch]), or all records of a stretch of time ([EachWindow]). [Poison] says what becomes of records on which a handler fails: it is
 // tried again with growing pauses; then the record goes to a dead-letter topic with the cause in its headers, is left out, or ends the processing.
+// See the examples of [Process], [EachBatch], [EachWindow] and [Poison].
+//
+// # Administration
+//
+// What topics and groups there are, and how far they have come, anybody may ask who is allowed to:
+//
+//	d, err := c.DescribeTopic(ctx, "orders")  // settings, partitions, offsets
+//	g, err := c.DescribeGroup(ctx, "billing") // members, and what is committed of each partition
+//
+// Topics are changed with [Client.AlterTopicConfigs], [Client.CreatePartitions], [Client.DeleteRecords] and [Client.DeleteTopic], copied without copying a record with [Client.ForkTopic]; where a
+// group goes on is set with [Client.ResetOffsets]. Each returns when it is decided and durable.
+// See the examples of [Client.DescribeTopic], [Client.DescribeGroup], [Client.AlterTopicConfigs], [Client.ResetOffsets], [Client.DeleteRecords] and [Client.ForkTopic].
+//
+// # Errors
+//
+// What may pass by itself is retried by the client and only shows in the log ([Logger]) and in [Client.Stats]; so an error is one to decide about. It carries a code:
+//
+//	switch code := mq.CodeOf(err); {
+//	case code == mq.TopicAlreadyExists: // fine
+//	case code.Retriable():              // it was tried for as long as was allowed; it may succeed later
+//	}
+//
+// Errors of a partition are *[PartitionError], with its name: a consumer's other partitions go on. REQUEST_TIMED_OUT of a record that was sent, and NETWORK_EXCEPTION of a change, say that
+// nobody knows whether it was done.
+// See the examples of [PartitionError] and [New].
+//
+// # Seeing what happens
+//
+// [Logger] takes what the client has to say, which is little, [Client.Stats] are counts to export as metrics, and [Propagation] has traces go on in the headers of records.
+// See the examples of [Client.Stats] and [Propagation].
+//
+// # What is promised
+//
+// Records that one goroutine produces to one partition are in the log in that order, each once, whatever happens to connections and servers: batches carry
+// a producer id and a sequence, and a batch once sent never changes, so that the server knows a repeated one. (That is
+// [Idempotent], which is on.) A batch is repeated until it is acknowledged, the server refuses it for good, or [DeliveryTimeout] has passed since its first record
+// was produced. A record that fails with REQUEST_TIMED_OUT after it was sent may be in the log or not; later records of the partition go on under another
+// producer id. Errors OUT_OF_ORDER_SEQUENCE_NUMBER, DUPLICATE_SEQUENCE_NUMBER, INVALID_PRODUCER_EPOCH mean that server and client
+// disagree on what was written: they fail all that was in flight to the partition, and are logged as errors.
+//
+// The client remembers nothing over restarts: records that a program produces again after it crashed are new records.
 //
 // # When a leader goes
 //
@@ -106,11 +152,6 @@
 // and asks other nodes who leads, ten times a second at first. As soon as one names another leader in a newer epoch, all that is in flight goes there.
 // A consumer to which nothing comes asks after a second, and then ever less often, down to once a minute. A node that takes itself for a leader and is not
 // any more is told by its epoch. Requests of which nothing is heard for 300 ms go to another node as well, if they may be repeated.
-//
-// # Errors
-//
-// Errors carry a code (see [mq.CodeOf]), and those of a partition are *[PartitionError]. What may pass by itself is retried by the client and only
-// shows in the log ([Logger]) and in [Client.Stats].
 //
 // # Goroutines
 //
