@@ -3,11 +3,14 @@ package server_test
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"io"
 	"math/rand/v2"
 	"net"
 	"testing"
 	"time"
+
+	"github.com/quic-go/quic-go"
 
 	"github.com/rustmq/rustmq/mq"
 	"github.com/rustmq/rustmq/quicproto"
@@ -76,6 +79,57 @@ func TestClientThatShakesHandsAndSaysNothingIsClosed(t *testing.T) {
 		_ = name
 	}
 	eventually(t, "their places are free", func() bool { return f.Stats().HalfOpen == 0 })
+}
+
+// TestWhoFallsSilentOverTCPIsClosed, at whatever step before there is something to wait for: none may hold its connection for longer than half a minute, by default.
+func TestWhoFallsSilentOverTCPIsClosed(t *testing.T) {
+	if d := server.DefaultLimits(); d.HandshakeTimeout+2*d.HelloTimeout > 30*time.Second || d.FirstFrame > 30*time.Second {
+		t.Errorf("by default %v, %v and %v", d.HandshakeTimeout, d.HelloTimeout, d.FirstFrame)
+	}
+	const limit = 300 * time.Millisecond
+	f := start(t, server.Limits{HandshakeTimeout: limit, HelloTimeout: limit, FirstFrame: limit})
+	// One who sends a byte now and then is silent, too: each time is one in all.
+	drip, err := net.Dial("tcp", f.tcp)
+	must(t, err)
+	defer drip.Close()
+	go func() {
+		for _, err := drip.Write([]byte{22}); err == nil; _, err = drip.Write([]byte{3}) { // ends when the connection does
+			time.Sleep(limit / 20)
+		}
+	}()
+	closedWithin(t, drip, 2*time.Second)
+
+	ended := func(what string, conn transport.Conn) {
+		t.Helper()
+		began := time.Now()
+		conn.(*tcpConn).awaitEnd(t)
+		var app *quic.ApplicationError
+		if err := context.Cause(conn.Context()); !errors.As(err, &app) || quicproto.CodeOfError(uint64(app.ErrorCode)) != mq.RequestTimedOut {
+			t.Errorf("%s: it ended with %v", what, err)
+		}
+		if took := time.Since(began); took > 2*time.Second {
+			t.Errorf("%s: it was closed after %v", what, took)
+		}
+	}
+	conn, err := f.dialTCP(t, nil)
+	must(t, err)
+	ended("a session and nothing", conn)
+	conn, err = f.dialTCP(t, nil)
+	must(t, err)
+	st, err := conn.OpenStream(t.Context())
+	must(t, err)
+	_, err = st.Write(quicproto.AppendFrame(nil, &quicproto.Hello{ClientID: "slow"})[:20])
+	must(t, err)
+	ended("half a Hello", conn)
+	conn, err = f.dialTCP(t, nil)
+	must(t, err)
+	hello(t, conn)
+	st, err = conn.OpenStream(t.Context()) // on another connection
+	must(t, err)
+	_, err = st.Write([]byte{0, 0, 0, 1})
+	must(t, err)
+	ended("half a first frame", conn)
+	eventually(t, "nothing is left", func() bool { return f.Stats().HalfOpen == 0 && f.Stats().Sessions == 0 })
 }
 
 func TestOtherProtocolsOfTLSAreRefusedOverTCP(t *testing.T) {
