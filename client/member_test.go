@@ -382,6 +382,37 @@ func TestRecordInHandIsNotCommittedByItself(t *testing.T) {
 	})
 }
 
+// TestFailedAutoCommitIsRepeated at the next interval, and not in between, though nothing more is consumed.
+func TestFailedAutoCommitIsRepeated(t *testing.T) {
+	inGroupOfOne(t, 10, func(p *party, _ *Consumer, next func() *Record) {
+		next()
+		next()
+		var refused int
+		refuse := true
+		p.coord.mu.Lock()
+		p.coord.before = func(what string) error {
+			if what == "commit" && refuse {
+				refused++
+				return mq.Errorf(mq.GroupAuthorizationFailed, "planted")
+			}
+			return nil
+		}
+		p.coord.mu.Unlock()
+		time.Sleep(time.Minute)
+		p.coord.mu.Lock()
+		before := refused
+		refuse = false
+		p.coord.mu.Unlock()
+		if got := p.committed(); len(got) > 0 || before < 10 || before > 70 {
+			t.Errorf("committed %v after %d refusals in a minute", got, before)
+		}
+		time.Sleep(10 * time.Second)
+		if got := p.committed(); !slices.Equal(got, []mq.Offset{1}) {
+			t.Errorf("committed %v when it was taken again", got)
+		}
+	})
+}
+
 func TestCommitsAreCarriedOutInOrder(t *testing.T) {
 	inGroupOfOne(t, 100, func(p *party, k *Consumer, next func() *Record) {
 		rng := rand.New(rand.NewPCG(7, 0))

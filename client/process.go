@@ -3,7 +3,9 @@ package client
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/rustmq/rustmq/mq"
@@ -74,14 +76,19 @@ type processing struct {
 	group string
 
 	settled chan struct{} // cap 1: some output is
+	look    time.Time     // when to look for commits that failed; the goroutine's that handles
 
 	mu    sync.Mutex
 	parts map[TopicPartition]*progress
 	err   error // why it ends: a handler or output that failed
 }
 
-// progress is how far a partition has come. It is guarded by its processing's mutex.
+// commitAgainAfter is after which time it is tried again to commit what could not be: with one more try when partitions are given up.
+const commitAgainAfter = DefaultAutoCommitInterval
+
+// progress is how far a partition has come. All but failed is guarded by its processing's mutex.
 type progress struct {
+	failed  atomic.Int64  // when the last commit has failed, ns since 1970; 0: it has not, or another one is on its way
 	next    mq.Offset     // behind what the handler has got
 	known   int32         // as of CommitOffset, of the record before
 	units   []*unit       // whose output is not durable yet
@@ -130,6 +137,10 @@ func (r *processing) run(ctx context.Context) error {
 			if err := r.closeWindows(ctx); err != nil {
 				return err
 			}
+		}
+		if now := time.Now(); !now.Before(r.look) {
+			r.look = now.Add(lookAtWindows)
+			r.commitAgain(now.Add(-commitAgainAfter), nil)
 		}
 		if err := r.failure(); err != nil {
 			return err
@@ -276,7 +287,7 @@ func (r *processing) done(u *unit, err error) {
 	}
 	for tp, known := range r.parts {
 		if known == p {
-			r.k.CommitAsync(r.noteCommit, p.commit(tp))
+			r.commit(tp, p)
 		}
 	}
 	select {
@@ -285,10 +296,27 @@ func (r *processing) done(u *unit, err error) {
 	}
 }
 
-// noteCommit logs a commit that failed: a later one makes up for it, or the records come again.
-func (r *processing) noteCommit(err error) {
-	if err != nil {
+// commit has committed what is done of a partition. The mutex is held.
+func (r *processing) commit(tp TopicPartition, p *progress) {
+	p.failed.Store(0)
+	r.k.CommitAsync(func(err error) { // maybe at once
+		if err == nil {
+			p.failed.Store(0)
+			return
+		}
+		p.failed.Store(time.Now().UnixNano())
 		r.c.noteTrouble(mq.Wrapf(err, "commit what was processed"))
+	}, p.commit(tp))
+}
+
+// commitAgain has committed what could not be, by a time, of partitions; nil for all. A later commit makes up for it, too; but there may be none for long.
+func (r *processing) commitAgain(before time.Time, list []TopicPartition) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for tp, p := range r.parts {
+		if at := p.failed.Load(); at != 0 && at <= before.UnixNano() && (list == nil || slices.Contains(list, tp)) {
+			r.commit(tp, p)
+		}
 	}
 }
 
@@ -308,7 +336,7 @@ func (p *progress) commit(tp TopicPartition) CommitOffset {
 	return low
 }
 
-// giveUp waits until what came of partitions is durable, as far as ctx allows and nothing fails, and hands in the commits of it. Windows that are open are the next owner's.
+// giveUp waits until what came of partitions is durable, as far as ctx allows and nothing fails, and hands in the commits of it, those that failed once more. Windows that are open are the next owner's.
 func (r *processing) giveUp(ctx context.Context, list []TopicPartition) {
 	for r.inFlight(list) {
 		select {
@@ -319,6 +347,7 @@ func (r *processing) giveUp(ctx context.Context, list []TopicPartition) {
 			return
 		}
 	}
+	r.commitAgain(time.Now(), list)
 	r.forget(list)
 }
 

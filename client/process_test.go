@@ -101,6 +101,46 @@ func TestProcessCommitsInputWhenItsOutputIsDurable(t *testing.T) {
 	})
 }
 
+// TestProcessRepeatsCommitsThatFailed, now and then, though nothing more comes; and once more when it gives its partitions up.
+func TestProcessRepeatsCommitsThatFailed(t *testing.T) {
+	for _, ends := range []bool{false, true} {
+		inMill(t, 20, func(t *testing.T, b *fakeBroker, coord *fakeCoordinator, c *Client) {
+			var refused int
+			refuse := true
+			coord.before = func(what string) error {
+				if what == "commit" && refuse {
+					refused++
+					return mq.Errorf(mq.GroupAuthorizationFailed, "planted")
+				}
+				return nil
+			}
+			allow := func() (before int) {
+				coord.mu.Lock()
+				defer coord.mu.Unlock()
+				refuse = false
+				return refused
+			}
+			pass := EachRecord(func(_ context.Context, rec *Record) ([]*Record, error) {
+				return []*Record{{Topic: "out", Value: rec.Value}}, nil
+			})
+			began := time.Now()
+			err := process(t, c, Processor{Handle: pass}, func() bool {
+				if time.Since(began) < time.Minute {
+					return false
+				}
+				if n := allow(); n < 10 || n > 80 { // two partitions of five batches, and every five seconds
+					t.Errorf("%d commits were refused in a minute", n)
+				}
+				return ends || coord.committed() == 40 || time.Since(began) > 2*time.Minute
+			})
+			wantCode(t, err, mq.Canceled)
+			if got := coord.committed(); got != 40 || len(b.values("out")) != 40 {
+				t.Errorf("%d are committed, of 40, at the end: %v", got, ends)
+			}
+		})
+	}
+}
+
 func TestProcessCommitsNothingWhoseOutputFailed(t *testing.T) {
 	inMill(t, 100, func(t *testing.T, b *fakeBroker, coord *fakeCoordinator, c *Client) {
 		b.setFault(func(_ int32, batch mq.Batch) fault {
