@@ -16,6 +16,7 @@ import (
 type call struct {
 	g       *Gateway
 	control *http.ResponseController
+	share   *share
 	cancel  context.CancelCauseFunc
 	refusal error // why it is not served, or nil
 
@@ -43,7 +44,8 @@ func (g *Gateway) serve(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		ctx, cancel := context.WithCancelCause(r.Context())
 		defer cancel(nil)
-		c := &call{g: g, control: http.NewResponseController(w), cancel: cancel, code: mq.ProtocolViolation}
+		c := &call{g: g, control: http.NewResponseController(w), share: g.shares.enter(r.RemoteAddr), cancel: cancel, code: mq.ProtocolViolation}
+		defer c.share.leave()
 		c.refusal = g.enter(c)
 		defer g.leave(c)
 		r = r.WithContext(context.WithValue(ctx, callKey{}, c))
@@ -112,19 +114,24 @@ func (g *Gateway) leave(c *call) {
 	}
 }
 
-// hold counts bytes until settle; false if there is no room for them.
-func (c *call) hold(n int) bool {
+// hold counts bytes until settle. TOO_MANY_REQUESTS: there is no room for them.
+func (c *call) hold(n int) error {
+	if !c.share.hold(int64(n)) {
+		return mq.Errorf(mq.TooManyRequests, "requests of %d bytes from the address that it comes from are being read here", c.g.limits.CallerBytes)
+	}
 	if c.g.requestBytes.Add(int64(n)) > c.g.limits.RequestBytes && n > 0 {
 		c.g.requestBytes.Add(int64(-n))
-		return false
+		c.share.hold(int64(-n))
+		return mq.Errorf(mq.TooManyRequests, "requests of %d bytes are being read here", c.g.limits.RequestBytes)
 	}
 	c.held += int64(n)
-	return true
+	return nil
 }
 
 // settle gives back what was counted so far: it is not held any more.
 func (c *call) settle() {
 	c.g.requestBytes.Add(-c.held)
+	c.share.hold(-c.held)
 	c.held = 0
 }
 
@@ -151,6 +158,13 @@ func (c *call) late() error {
 		return errStopping
 	}
 	return mq.Errorf(mq.RequestTimedOut, "the rest of a request did not come within %v", c.g.limits.CallTime)
+}
+
+// isParted reports whether the call is being ended.
+func (c *call) isParted() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.parted
 }
 
 // onParting says how the call ends in order when the node is being stopped: at once, if it is already.
@@ -203,9 +217,9 @@ func (i *intake) Read(p []byte) (int, error) {
 	if c.endless && c.held == 0 && n > 0 {
 		c.readUntil(time.Now().Add(c.g.limits.CallTime))
 	}
-	if !c.hold(n) {
+	if err := c.hold(n); err != nil {
 		c.code = mq.TooManyRequests
-		return 0, connectError(context.Background(), mq.Errorf(mq.TooManyRequests, "requests of %d bytes are being read here", c.g.limits.RequestBytes))
+		return 0, connectError(context.Background(), err)
 	}
 	return n, err
 }

@@ -38,9 +38,9 @@ func TestRequestsThatDoNotComeEnd(t *testing.T) {
 		rustmqpbconnect.ConsumeServiceConsumeProcedure:       connect.StreamTypeServer,
 		rustmqpbconnect.ProduceServiceProduceStreamProcedure: connect.StreamTypeBidi,
 	} {
-		g := &Gateway{limits: DefaultLimits(), calls: make(map[*call]struct{})}
+		g := &Gateway{limits: Limits{}.withDefaults(), calls: make(map[*call]struct{})}
 		w := &timed{ResponseRecorder: httptest.NewRecorder()}
-		c := &call{g: g, control: http.NewResponseController(w)}
+		c := &call{g: g, control: http.NewResponseController(w), share: newShares(g.limits.CallerBytes).enter("")}
 		if _, err := g.gate(context.WithValue(t.Context(), callKey{}, c), connect.Spec{Procedure: procedure, StreamType: kind}, connect.Peer{}, nil); err != nil {
 			t.Fatal(err)
 		}
@@ -71,6 +71,51 @@ func TestRequestsThatDoNotComeEnd(t *testing.T) {
 		if err := c.late(); !w.read.Equal(begun) || !errors.Is(err, errStopping) {
 			t.Errorf("%s: a call that is being ended reads on: %v", procedure, err)
 		}
+	}
+}
+
+// TestFetchThatIsEndedBeforeARecordCameSaysWhy, wherever it was; with records it gives these.
+func TestFetchThatIsEndedBeforeARecordCameSaysWhy(t *testing.T) {
+	g, err := New(Config{Cluster: []client.Option{client.Servers("127.0.0.1:1")}, Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer g.client.Close()
+	g.stopping = true
+	c := &call{g: g, control: http.NewResponseController(&timed{ResponseRecorder: httptest.NewRecorder()}), share: g.shares.enter("")}
+	ctx := context.WithValue(t.Context(), callKey{}, c)
+	f := fetch{partition: client.TopicPartition{Topic: "orders"}, wait: time.Minute, records: 1, bytes: 1}
+	if _, err := g.fetch(ctx, f, 0, 10); mq.CodeOf(err) != mq.ShuttingDown {
+		t.Errorf("with records to come: %v", err)
+	}
+	if resp, err := g.fetch(ctx, f, 10, 10); err != nil || len(resp.GetRecords()) != 0 || resp.GetNextOffset() != 10 {
+		t.Errorf("at the end: %v, %v", resp, err)
+	}
+}
+
+// TestCallersAreToldApart by their addresses, with which many of one network count as one.
+func TestCallersAreToldApart(t *testing.T) {
+	same := [][2]string{{"10.0.0.1:1", "10.0.0.1:2"}, {"[::ffff:10.0.0.1]:1", "10.0.0.1:2"}, {"[2001:db8::1]:1", "[2001:db8::ffff:1]:1"}, {"[fe80::1%eth0]:1", "[fe80::2%eth1]:1"}, {"pipe", ""}}
+	for _, pair := range same {
+		if callerOf(pair[0]) != callerOf(pair[1]) {
+			t.Errorf("%s and %s are two", pair[0], pair[1])
+		}
+	}
+	for _, pair := range [][2]string{{"10.0.0.1:1", "10.0.0.2:1"}, {"[2001:db8::1]:1", "[2001:db8:0:1::1]:1"}, {"0.0.0.0:1", "[::]:1"}} {
+		if callerOf(pair[0]) == callerOf(pair[1]) {
+			t.Errorf("%s and %s are one", pair[0], pair[1])
+		}
+	}
+	s := newShares(10)
+	first := s.enter("10.0.0.1:1")
+	if s.enter("10.0.0.1:2") != first || s.enter("10.0.0.2:1") == first {
+		t.Error("shares are not by caller")
+	}
+	first.again()
+	first.leave()
+	first.leave()
+	if first.leave(); len(s.of) != 1 {
+		t.Errorf("%d shares are kept for one caller that is there", len(s.of))
 	}
 }
 

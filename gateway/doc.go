@@ -24,7 +24,7 @@
 //  2. Nothing is committed for a group that was not sent on the member's stream; with Ack nothing that the client has not acknowledged. What is acknowledged of a
 //     partition does not go back while the member has it.
 //  3. What a caller can make the node hold is bounded: bytes of requests that are being read, records in flight, streams, and what is read ahead for
-//     each ([Limits]).
+//     each ([Limits]). Of the first two one address has a share only ([shares]).
 //  4. Every mq.Code has a Connect code, and travels in a detail of the error ([rustmqpb.Error]).
 //  5. Shutdown returns when no goroutine and no connection of the gateway is left.
 package gateway

@@ -102,13 +102,15 @@ func (g *Gateway) fetch(ctx context.Context, f fetch, start, end mq.Offset) (*ru
 			return resp, nil
 		case within.Err() != nil && ctx.Err() == nil && (start >= end || len(resp.Records) > 0):
 			return resp, nil
+		case within.Err() != nil && ctx.Err() == nil && callOf(ctx).isParted(): // before the first record came
+			return nil, errStopping
 		default:
 			return nil, err
 		}
 		for i := range recs {
 			size := sizeOf(&recs[i])
 			left -= size
-			if len(resp.Records) > 0 && (len(resp.Records) == f.records || left < 0 || !callOf(ctx).hold(size)) {
+			if len(resp.Records) > 0 && (len(resp.Records) == f.records || left < 0 || callOf(ctx).hold(size) != nil) {
 				return resp, nil
 			}
 			resp.Records = append(resp.Records, consumed(&recs[i], f.text))

@@ -36,6 +36,7 @@ type Gateway struct {
 	known    sync.Map // what topics that exist, or did, want of each record, by name: a known
 	stats    stats
 
+	shares       *shares
 	consumers    atomic.Int64
 	requestBytes atomic.Int64
 
@@ -52,6 +53,7 @@ func New(cfg Config) (*Gateway, error) {
 		node: cfg.Node, software: cfg.Software, limits: cfg.Limits.withDefaults(), log: cfg.Logger, stats: stats{calls: make(map[Outcome]int64)},
 		calls: make(map[*call]struct{}), streams: make(map[string]*stream),
 	}
+	g.shares = newShares(g.limits.CallerBytes)
 	var err error
 	g.client, err = client.New(append(cfg.Cluster,
 		client.ClientID("gateway"), client.Logger(cfg.Logger), client.Connections(1), client.PartitionBy(partitioner),

@@ -23,11 +23,17 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // startNode is a node of its own, which ends with the test.
 func startNode(t *testing.T) *nodetest.Live {
 	t.Helper()
+	return startNodeOn(t, crashfs.New(1))
+}
+
+// startNodeOn is startNode on a disk.
+func startNodeOn(t *testing.T, disk *crashfs.FS) *nodetest.Live {
+	t.Helper()
 	bucket := memblob.OpenBucket(nil)
 	cfg := nodetest.Config("/data")
 	cfg.WAL = node.WALConfig{SegmentSize: 16 * node.MiB, MaxSize: 64 * node.MiB, QueueSize: 8 * node.MiB}
 	cfg.Memory.TailSize = 8 * node.MiB
-	n, err := nodetest.StartLive(t.Context(), cfg, nodetest.Seams{FS: crashfs.New(1), Bucket: bucket, Scratch: t.TempDir()})
+	n, err := nodetest.StartLive(t.Context(), cfg, nodetest.Seams{FS: disk, Bucket: bucket, Scratch: t.TempDir()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -43,6 +49,19 @@ func startNode(t *testing.T) *nodetest.Live {
 		}
 	})
 	return n
+}
+
+// slowSync is what a sync of a slow disk takes: long enough for much to come meanwhile, and not so long that the node takes its disk for a broken one.
+const slowSync = 400 * time.Millisecond
+
+// slowDown has a disk take its time for each sync from now on.
+func slowDown(disk *crashfs.FS) {
+	disk.Hook(func(c crashfs.Call) error {
+		if c.Op == crashfs.OpSync {
+			time.Sleep(slowSync)
+		}
+		return nil
+	})
 }
 
 // startCluster is three nodes, which end with the test.

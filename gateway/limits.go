@@ -44,13 +44,15 @@ const (
 	partingTime = time.Second
 	// readTime bounds what a Fetch waits for records that are there: they may lie in the object store.
 	readTime = 30 * time.Second
+	// recordOverhead is about what a record that is being produced takes beside what is in it, in bytes.
+	recordOverhead = 64
 	// leadersTime is what leaders have to tell what a description lacks.
 	leadersTime = 2 * time.Second
 )
 
 // Limits bounds what callers together can make a node hold. Zero fields take their value from [DefaultLimits].
 type Limits struct {
-	// Calls are those under way, streams included; one more gets TOO_MANY_REQUESTS.
+	// Calls are those under way, streams included; one more gets TOO_MANY_REQUESTS. Over HTTP/2 each may have sent as much as the listener takes without its being read, which is counted nowhere else: 256 KiB.
 	Calls int
 	// Consumers are Fetch and Consume calls under way, each of which has connections of its own; one more gets TOO_MANY_REQUESTS.
 	Consumers int
@@ -61,6 +63,9 @@ type Limits struct {
 	RequestBytes int64
 	// BufferedBytes are of records that are being produced: Produce waits, and a ProduceStream is read no further.
 	BufferedBytes int64
+	// CallerBytes are those of RequestBytes, and as many of BufferedBytes, that one caller may have: an IPv4 address, or a network of 64 bits. So nobody takes all that there is by sending slowly, or
+	// by producing to a partition that nobody leads. Default: a quarter of the smaller one.
+	CallerBytes int64
 	// PrefetchBytes are read ahead for each Consume stream, from each broker. About twice that is held.
 	PrefetchBytes int
 }
@@ -77,6 +82,7 @@ func (l Limits) withDefaults() Limits {
 	l.CallTime = cmp.Or(l.CallTime, d.CallTime)
 	l.RequestBytes = cmp.Or(l.RequestBytes, d.RequestBytes)
 	l.BufferedBytes = cmp.Or(l.BufferedBytes, d.BufferedBytes)
+	l.CallerBytes = cmp.Or(l.CallerBytes, min(l.RequestBytes, l.BufferedBytes)/4)
 	l.PrefetchBytes = cmp.Or(l.PrefetchBytes, d.PrefetchBytes)
 	return l
 }

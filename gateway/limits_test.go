@@ -119,7 +119,7 @@ func TestCallersTogetherAreBounded(t *testing.T) {
 func TestBytesOfRequestsAreBounded(t *testing.T) {
 	n := startNode(t)
 	ctx := deadline(t)
-	g, base, _ := serveGateway(t, n, gateway.Limits{RequestBytes: 300 << 10})
+	g, base, _ := serveGateway(t, n, gateway.Limits{RequestBytes: 300 << 10, CallerBytes: 300 << 10})
 	small := textRecord(strings.Repeat("x", 100<<10))
 	large := textRecord(strings.Repeat("x", 400<<10))
 	for name, a := range map[string]api{"connect": newAPI(overHTTP1(t), base), "gRPC": newAPI(overHTTP2(t), base, connect.WithGRPC())} {

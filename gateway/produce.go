@@ -54,7 +54,8 @@ func decode(req *rustmqpb.ProduceRequest) ([]*client.Record, error) {
 
 // pending is records of a request on their way.
 type pending struct {
-	done chan struct{} // closed when all have an outcome
+	done  chan struct{} // closed when all have an outcome
+	ended func()        // is called then, too
 
 	mu      sync.Mutex
 	left    int
@@ -63,7 +64,9 @@ type pending struct {
 
 // produce hands records in, in order, waiting for room. Nothing of them is used any more when it returns.
 func (g *Gateway) produce(ctx context.Context, records []*client.Record) *pending {
-	p := &pending{left: len(records), done: make(chan struct{}), results: make([]*rustmqpb.ProduceResult, len(records))}
+	share := callOf(ctx).share
+	share.again()
+	p := &pending{left: len(records), done: make(chan struct{}), results: make([]*rustmqpb.ProduceResult, len(records)), ended: share.leave}
 	found := make(map[string]known)
 	for i, rec := range records {
 		topic, looked := found[rec.Topic]
@@ -75,7 +78,13 @@ func (g *Gateway) produce(ctx context.Context, records []*client.Record) *pendin
 			p.settle(i, resultOf(rec, err))
 			continue
 		}
+		size := share.weight(sizeOf(rec))
+		if err := share.records.Acquire(ctx, size); err != nil {
+			p.settle(i, resultOf(rec, &client.PartitionError{Topic: rec.Topic, Partition: rec.Partition, Err: mq.Wrapf(err, "wait for the caller's records before it")}))
+			continue
+		}
 		g.client.Produce(ctx, rec, func(rec *client.Record, err error) {
+			share.records.Release(size)
 			if code := mq.CodeOf(err); code == mq.UnknownTopicOrPartition || code == mq.InvalidRecord {
 				g.known.Delete(rec.Topic) // it is not as it was
 			}
@@ -102,6 +111,7 @@ func (p *pending) settle(i int, r *rustmqpb.ProduceResult) {
 	p.mu.Unlock()
 	if last {
 		close(p.done)
+		p.ended()
 	}
 }
 

@@ -25,7 +25,7 @@ type inLine struct {
 type produceStream struct {
 	g      *Gateway
 	conn   *connect.BidiStream[rustmqpb.ProduceStreamRequest, rustmqpb.ProduceStreamResponse]
-	line   chan inLine // requests in order
+	line   chan inLine // requests in order; beside those in it one is being handed in, and one answered
 	window *semaphore.Weighted
 }
 
@@ -33,7 +33,7 @@ type produceStream struct {
 func (p producing) ProduceStream(ctx context.Context, conn *connect.BidiStream[rustmqpb.ProduceStreamRequest, rustmqpb.ProduceStreamResponse]) error {
 	c := callOf(ctx)
 	c.onParting(func() { _ = c.control.SetReadDeadline(time.Now()) }) // what was read is answered
-	s := &produceStream{g: p.g, conn: conn, line: make(chan inLine, streamWindow-1), window: semaphore.NewWeighted(streamWindowBytes)}
+	s := &produceStream{g: p.g, conn: conn, line: make(chan inLine, streamWindow-2), window: semaphore.NewWeighted(streamWindowBytes)}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	answered := make(chan error, 1)

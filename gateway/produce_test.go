@@ -55,7 +55,7 @@ func FuzzDecode(f *testing.F) {
 
 // TestRecordWithoutAnOutcomeIsNotCalledFailed: when the time is over it may still be delivered, and the code says so.
 func TestRecordWithoutAnOutcomeIsNotCalledFailed(t *testing.T) {
-	p := &pending{left: 2, done: make(chan struct{}), results: make([]*rustmqpb.ProduceResult, 2)}
+	p := &pending{left: 2, done: make(chan struct{}), ended: func() {}, results: make([]*rustmqpb.ProduceResult, 2)}
 	p.settle(1, resultOf(&client.Record{Topic: "orders", Offset: 7, Reached: mq.MarkLocal}, nil))
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()

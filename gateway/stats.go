@@ -20,6 +20,8 @@ type Stats struct {
 	Consumers       int64 // Fetch and Consume calls now
 	RequestBytes    int64 // that are held now of requests and of answers of Fetch
 	PrefetchedBytes int64 // read ahead now for Fetch and Consume calls
+	BufferedRecords int64 // that are being produced now
+	BufferedBytes   int64 // of them
 	RecordsProduced int64
 	RecordsFailed   int64
 }
@@ -53,5 +55,6 @@ func (g *Gateway) Stats() Stats {
 	s.Consumers, s.RequestBytes = g.consumers.Load(), g.requestBytes.Load()
 	c := g.client.Stats()
 	s.RecordsProduced, s.RecordsFailed, s.PrefetchedBytes = c.RecordsProduced, c.RecordsFailed, c.BytesPrefetched
+	s.BufferedRecords, s.BufferedBytes = c.RecordsBuffered, c.BytesBuffered
 	return s
 }
