@@ -43,7 +43,7 @@ func EachBatch(f func(ctx context.Context, recs []Record) ([]*Record, error)) Ha
 
 // Process consumes as a member of a group, has what comes transformed, and produces what comes of it, until ctx ends (then its error is returned) or something fails for good. Input is committed
 // only when all that came of it is durable, as [RequiredAcks] or the records say: each record is processed at least once, and what it leads to is produced again if this
-// process dies, or loses partitions, before that is committed.
+// process dies, or loses partitions, before that is committed. A commit that fails is repeated every five seconds.
 //
 // Handlers run on the calling goroutine, one call at a time; output is in flight meanwhile, bounded by [MaxBufferedBytes]. Partitions are given up when what came of
 // them is durable and committed. Processes of the same group share the partitions; run several in one process for more processors.
