@@ -45,9 +45,9 @@ func main() {
 }
 
 // run follows one order, and prints its spans to out.
-func run(ctx context.Context, out io.Writer, cluster ...client.Option) error {
+func run(ctx context.Context, out io.Writer, cluster ...client.Option) (err error) {
 	provider := sdk.NewTracerProvider(sdk.WithSyncer(&printer{out: out}))
-	defer provider.Shutdown(context.WithoutCancel(ctx))
+	defer func() { err = errors.Join(err, provider.Shutdown(context.WithoutCancel(ctx))) }()
 	c, err := client.New(append(cluster, traced(propagator))...)
 	if err != nil {
 		return err
