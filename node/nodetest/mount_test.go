@@ -3,7 +3,9 @@ package nodetest
 import (
 	"context"
 	"errors"
+	"io"
 	"log/slog"
+	"net/http"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -101,6 +103,7 @@ func TestMountShowsAClusterAndChangesNothing(t *testing.T) {
 		t.Errorf("%+v, %v", topic, err)
 	}
 	checkRefusals(ctx, t, view, from)
+	checkServices(ctx, t, n, from)
 	status := operate(ctx, t, view, &adminpb.Request{Kind: &adminpb.Request_ClusterStatus{}}).GetClusterStatus()
 	if m := status.GetMount(); m == nil || mq.ClusterID(m.GetClusterId()) != from || m.GetError() != "" || m.GetAgeMs() < 0 || m.GetCopiedMs() == 0 || status.GetLeaderlessPartitions() != 0 {
 		t.Errorf("status %v", status)
@@ -158,6 +161,41 @@ func checkRefusals(ctx context.Context, t *testing.T, cl *client.Client, source 
 	} {
 		if mq.CodeOf(err) != mq.ReadOnly || !strings.Contains(err.Error(), source.String()) {
 			t.Errorf("%s: %v, want READ_ONLY that names cluster %s", what, err, source)
+		}
+	}
+}
+
+// checkServices has rustmq.v1 of a mount read what the client reads, and refuse what it refuses.
+func checkServices(ctx context.Context, t *testing.T, n *Live, source mq.ClusterID) {
+	t.Helper()
+	for _, c := range []struct {
+		procedure, body string
+		code            int
+		has             []string
+	}{
+		{"ConsumeService/Fetch", `{"topic": "orders", "text": true}`, http.StatusOK, []string{`"two"`, `"three"`, `"endOffset":"3"`}},
+		{"TopicService/ListTopics", `{}`, http.StatusOK, []string{`"orders"`}},
+		{"ProduceService/Produce", `{"topic": "orders", "records": [{"valueText": "no"}]}`, http.StatusOK, []string{`"failed":1`, "ERROR_CODE_READ_ONLY", source.String()}},
+		{"TopicService/CreateTopic", `{"topic": "new", "partitions": 1}`, 0, []string{"READ_ONLY", source.String()}},
+	} {
+		req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+n.AdminAddr().String()+"/rustmq.v1."+c.procedure, strings.NewReader(c.body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Content-Type", "application/json")
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, err := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		if err != nil || c.code != 0 && resp.StatusCode != c.code || c.code == 0 && resp.StatusCode == http.StatusOK {
+			t.Errorf("%s: %s %s, %v", c.procedure, resp.Status, text, err)
+		}
+		for _, want := range c.has {
+			if !strings.Contains(strings.ReplaceAll(string(text), ": ", ":"), want) {
+				t.Errorf("%s: %s, which has no %s", c.procedure, text, want)
+			}
 		}
 	}
 }
