@@ -184,7 +184,7 @@ func (k *Kafka) Reassign(ctx context.Context, s *kafkaproto.Session, topic strin
 			}
 			if o := resp.GetOutcomes()[j]; o.GetCode() != 0 {
 				code := mq.Code(o.GetCode())
-				out[at[from+j]] = mq.Errorf(code, "%s", strings.TrimPrefix(o.GetMessage(), code.String()+": "))
+				out[at[from+j]] = mq.Errorf(code, "topic %q: %s", topic, strings.TrimPrefix(o.GetMessage(), code.String()+": "))
 			}
 		}
 	}

@@ -314,7 +314,7 @@ func TestKafkaPartitionsAreReassigned(t *testing.T) {
 	if !errors.Is(got[2], kafkaproto.ErrReplicaCount) {
 		t.Errorf("another number: %v", got[2])
 	}
-	wantCode(t, "no broker", got[3], mq.InvalidReplicationFactor, "broker 9")
+	wantCode(t, "no broker", got[3], mq.InvalidReplicationFactor, "broker 9", `topic "t"`)
 	if text := got[3].Error(); strings.Count(text, "INVALID_REPLICATION_FACTOR") != 1 {
 		t.Errorf("the code is said twice: %s", text)
 	}
