@@ -63,52 +63,6 @@ func (c kafkaCompletion) Complete(a server.Appended) {
 	c(kafkaproto.Appended{Base: a.Base, LogStart: a.LogStart, Timestamp: a.Timestamp, Err: a.Err})
 }
 
-// OpenFetch implements kafkaproto.Broker.
-func (k *Kafka) OpenFetch(ctx context.Context, s *kafkaproto.Session, topic string, index int32, epoch mq.Epoch) (kafkaproto.Reader, error) {
-	r, err := k.b.OpenFetch(ctx, as(s), topic, index, epoch, mq.IsolationCommitted)
-	if err != nil {
-		return nil, err
-	}
-	return kafkaReader{r}, nil
-}
-
-type kafkaReader struct{ r server.Reader }
-
-// Offsets implements kafkaproto.Reader.
-func (k kafkaReader) Offsets() (logStart, highWatermark mq.Offset) {
-	_, logStart, highWatermark, _ = k.r.Offsets()
-	return logStart, highWatermark
-}
-
-// InMemory implements kafkaproto.Reader.
-func (k kafkaReader) InMemory(from mq.Offset) bool { return k.r.Source(from) == server.FromMemory }
-
-// Read implements kafkaproto.Reader. Each read has memory of its own.
-func (k kafkaReader) Read(ctx context.Context, from mq.Offset, most int) (kafkaproto.Fetched, error) {
-	got, err := k.r.Read(ctx, from, most, nil)
-	return kafkaproto.Fetched{Batches: got.Batches, Next: got.Next, HighWatermark: got.HighWatermark, LogStart: got.LogStart}, err
-}
-
-// EpochEnd implements kafkaproto.Reader. A replica that does not lead cannot tell: its log may be shorter than the leader's.
-func (k kafkaReader) EpochEnd(epoch mq.Epoch) (last mq.Epoch, end mq.Offset, err error) {
-	r, ok := k.r.(*reader)
-	if !ok {
-		return mq.NoEpoch, -1, mq.Errorf(mq.NotLeaderOrFollower, "%T knows no leader epochs", k.r)
-	}
-	leads := r.part.LeaderEpoch()
-	last, end = r.part.EndOffsetForEpoch(epoch)
-	if leads == mq.NoEpoch || r.part.LeaderEpoch() != leads { // all the time, so while that was looked up
-		return mq.NoEpoch, -1, mq.Errorf(mq.NotLeaderOrFollower, "partition %s is not led here, or not since the question", r.part.ID())
-	}
-	return last, end, nil
-}
-
-// Await implements kafkaproto.Reader.
-func (k kafkaReader) Await(from mq.Offset, w kafkaproto.Waiter) bool { return k.r.Await(from, w) }
-
-// Close implements kafkaproto.Reader.
-func (k kafkaReader) Close() { k.r.Close() }
-
 // InitProducerID implements kafkaproto.Broker.
 func (k *Kafka) InitProducerID(ctx context.Context, s *kafkaproto.Session, id mq.ProducerID, epoch mq.ProducerEpoch) (mq.ProducerID, mq.ProducerEpoch, error) {
 	resp, err := k.b.InitProducerID(ctx, as(s), &quicproto.InitProducerIDRequest{ProducerID: id, ProducerEpoch: epoch})
@@ -116,15 +70,6 @@ func (k *Kafka) InitProducerID(ctx context.Context, s *kafkaproto.Session, id mq
 		return mq.NoProducerID, mq.NoProducerEpoch, err
 	}
 	return resp.ProducerID, resp.ProducerEpoch, nil
-}
-
-// Coordinator implements kafkaproto.Broker.
-func (k *Kafka) Coordinator(ctx context.Context, s *kafkaproto.Session, group string) (mq.NodeID, error) {
-	resp, err := k.b.FindCoordinator(ctx, as(s), group)
-	if err != nil {
-		return mq.NoNode, err
-	}
-	return resp.Node, nil
 }
 
 // Place implements kafkaproto.Broker.

@@ -21,7 +21,7 @@ func TestOnlyTheLeaderSaysWhereLogsPart(t *testing.T) {
 	part := f.partition("orders", 0)
 	led := part.LeaderEpoch()
 	open := func() kafkaproto.Reader {
-		r, err := f.kafka().OpenFetch(t.Context(), asker, "orders", 0, led)
+		r, err := f.kafka().OpenFetch(t.Context(), asker, "orders", 0, led, "")
 		f.must(err)
 		t.Cleanup(r.Close)
 		return r

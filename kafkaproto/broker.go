@@ -19,6 +19,9 @@ type Session struct {
 // Broker is what requests mean. All methods may be called from many goroutines. Those that take a Session authorise it for what they do.
 // Errors are *mq.Error; their text reaches clients where Kafka has a place for it.
 type Broker interface {
+	Groups
+	Admin
+
 	// Identity is which cluster and node this is.
 	Identity() (mq.ClusterID, mq.NodeID)
 	// Nodes lists the brokers that Kafka clients can reach, by ascending id.
@@ -42,18 +45,13 @@ type Broker interface {
 	// OpenProduce finds a topic and authorises s to write to it.
 	OpenProduce(ctx context.Context, s *Session, topic string) (Producer, error)
 	// OpenFetch finds a partition and authorises s to read it. epoch is the leader epoch that the client knows, -1 for none:
-	// a lower one than the partition's is FencedLeaderEpoch, a higher one UnknownLeaderEpoch.
-	OpenFetch(ctx context.Context, s *Session, topic string, partition int32, epoch mq.Epoch) (Reader, error)
+	// a lower one than the partition's is FencedLeaderEpoch, a higher one UnknownLeaderEpoch. rack is where the client stands, "" for unknown.
+	OpenFetch(ctx context.Context, s *Session, topic string, partition int32, epoch mq.Epoch, rack string) (Reader, error)
 	// Place finds a place in a partition: a time in ms since 1970, of which it is the first record that is not older, or one of the named Places. Without
 	// such a record the offset is -1.
 	Place(ctx context.Context, s *Session, topic string, partition int32, epoch mq.Epoch, at Place) (Found, error)
 	// InitProducerID gives a new producer id, or for one that there is (not -1) the next epoch.
 	InitProducerID(ctx context.Context, s *Session, id mq.ProducerID, epoch mq.ProducerEpoch) (mq.ProducerID, mq.ProducerEpoch, error)
-
-	// Coordinator is which node coordinates a consumer group.
-	Coordinator(ctx context.Context, s *Session, group string) (mq.NodeID, error)
-
-	Admin
 }
 
 // Node is a broker as its clients reach it.
@@ -126,6 +124,8 @@ type Appended struct {
 type Reader interface {
 	// Offsets tells the log start and the high watermark as of now.
 	Offsets() (logStart, highWatermark mq.Offset)
+	// Elsewhere is the node that the client should read from in place of this one, from this offset on; mq.NoNode for this one. After a failed Read it may be another one than before.
+	Elsewhere(from mq.Offset) mq.NodeID
 	// InMemory says whether a Read from this offset would be answered without waiting for a disk or the object store.
 	InMemory(from mq.Offset) bool
 	// Read reads whole batches from the one that holds from: about max bytes, at least one batch. Nothing to read

@@ -44,6 +44,7 @@ type Limits struct {
 	RequestBytes      int           // of one request of another kind, unless its API allows more: the connection is closed
 	Pipeline          int           // requests of a connection that are not answered: no more are read
 	ConnectionBytes   int           // what unanswered requests of a connection take in memory: no more are read. One alone may take more
+	AddressBytes      int           // the same, of all connections from one address, which has half of SmallBytes, too
 	TotalBytes        int           // the same, of all connections together: no more are read. One at a time may go beyond, so that those that have begun come to their end
 	SmallBytes        int           // the same beyond TotalBytes, of requests that take less than 64 KiB: these are not behind large ones
 	FetchBytes        int           // of one fetch response: it has no more. One batch may be larger
@@ -68,6 +69,7 @@ func DefaultLimits() Limits {
 		RequestBytes:      1 << 20,
 		Pipeline:          128,
 		ConnectionBytes:   64 << 20,
+		AddressBytes:      256 << 20,
 		TotalBytes:        512 << 20,
 		SmallBytes:        64 << 20,
 		FetchBytes:        55 << 20, // as Kafka's fetch.max.bytes
@@ -97,6 +99,7 @@ func (l Limits) withDefaults() Limits {
 	l.RequestBytes = cmp.Or(l.RequestBytes, d.RequestBytes)
 	l.Pipeline = cmp.Or(l.Pipeline, d.Pipeline)
 	l.ConnectionBytes = cmp.Or(l.ConnectionBytes, d.ConnectionBytes)
+	l.AddressBytes = cmp.Or(l.AddressBytes, d.AddressBytes)
 	l.TotalBytes = cmp.Or(l.TotalBytes, d.TotalBytes)
 	l.SmallBytes = cmp.Or(l.SmallBytes, d.SmallBytes)
 	l.FetchBytes = cmp.Or(l.FetchBytes, d.FetchBytes)

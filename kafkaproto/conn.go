@@ -43,6 +43,7 @@ type conn struct {
 	nc      net.Conn
 	in      *bufio.Reader
 	address netip.Addr
+	from    *address
 	ctx     context.Context // ends with the connection
 	cancel  context.CancelFunc
 	memory  *semaphore.Weighted // bytes of its unanswered requests
@@ -113,7 +114,7 @@ func (c *conn) read() error {
 		if err != nil {
 			return err
 		}
-		c.srv.requests.Add(1)
+		c.srv.calls[r.api.key].Add(1)
 		if r.answer, err = r.begin(); err != nil {
 			c.release(r)
 			return err
@@ -149,7 +150,7 @@ func (c *conn) next() (head, error) {
 			return head{}, err
 		}
 		select {
-		case <-c.srv.stopping:
+		case <-c.srv.open.Done():
 			return head{}, errDrained
 		default:
 		}
@@ -159,11 +160,11 @@ func (c *conn) next() (head, error) {
 	}
 }
 
-// readUntil gives the reading so much time from now on, unless the server drains: stopReading comes after stopping is closed, so it is either seen here or not undone.
+// readUntil gives the reading so much time from now on, unless the server drains: stopReading comes after that has begun, so it is either seen here or not undone.
 func (c *conn) readUntil(d time.Duration) error {
 	_ = c.nc.SetReadDeadline(time.Now().Add(d))
 	select {
-	case <-c.srv.stopping:
+	case <-c.srv.open.Done():
 		return errDrained
 	default:
 		return nil
@@ -176,7 +177,7 @@ var errIdle = errors.New("nothing came for the idle timeout")
 // cut is why a request did not come whole.
 func (c *conn) cut(err error) error {
 	select {
-	case <-c.srv.stopping:
+	case <-c.srv.open.Done():
 		return errDrained
 	default:
 	}
@@ -270,29 +271,38 @@ func (c *conn) enter(r *call) error { return c.memory.Acquire(c.ctx, c.own(r)) }
 // own is what a request takes of the connection's room: what is larger than all of it takes all.
 func (c *conn) own(r *call) int64 { return int64(min(r.weight, c.srv.limits.ConnectionBytes)) }
 
-// reserve waits until a request has taken so much of the server's room, or all of it.
+// reserve waits until a request has taken so much of its address's room and then of the server's, or all of it.
 func (c *conn) reserve(r *call, weight int) error {
 	if r.weight < smallWeight { // in one piece
-		if n := int64(min(r.weight, c.srv.limits.TotalBytes)); c.srv.memory.try(n) {
-			r.taken = n
+		return c.reserveSmall(r)
+	}
+	if r.server.beyond { // it is the one that must come to its end
+		return nil
+	}
+	if err := r.address.take(c.ctx, &c.from.memory, min(weight, c.srv.limits.AddressBytes)); err != nil {
+		return err
+	}
+	return r.server.take(c.ctx, &c.srv.memory, min(weight, c.srv.limits.TotalBytes))
+}
+
+func (c *conn) reserveSmall(r *call) error {
+	n := int64(min(r.weight, c.srv.limits.AddressBytes, c.srv.limits.TotalBytes))
+	if c.from.memory.try(n) {
+		r.address.taken = n
+		if c.srv.memory.try(n) {
+			r.server.taken = n
 			return nil
 		}
-		n := int64(min(r.weight, c.srv.limits.SmallBytes))
-		if err := c.srv.small.Acquire(c.ctx, n); err != nil {
-			return err
-		}
-		r.small = n
-		return nil
 	}
-	more := int64(min(weight, c.srv.limits.TotalBytes)) - r.taken
-	if r.beyond || more <= 0 {
-		return nil
+	if n = int64(min(r.weight, c.srv.limits.SmallBytes/2)); c.from.small.Acquire(c.ctx, n) != nil {
+		return c.ctx.Err()
 	}
-	beyond, err := c.srv.memory.take(c.ctx, more, r.taken > 0)
-	if r.beyond = beyond; err == nil && !beyond {
-		r.taken += more
+	r.smallOfAddress = n
+	if c.srv.small.Acquire(c.ctx, n) != nil {
+		return c.ctx.Err()
 	}
-	return err
+	r.small = n
+	return nil
 }
 
 // release gives the room of a request back.
@@ -304,7 +314,11 @@ func (c *conn) release(r *call) {
 	if r.answered > 0 {
 		c.srv.answers.Release(r.answered)
 	}
-	c.srv.memory.give(r.taken, r.beyond)
+	if r.smallOfAddress > 0 {
+		c.from.small.Release(r.smallOfAddress)
+	}
+	r.server.give(&c.srv.memory)
+	r.address.give(&c.from.memory)
 }
 
 // begin begins to handle the request.

@@ -3,6 +3,9 @@ package kafkaproto
 import (
 	"bytes"
 	"context"
+	"fmt"
+	"net"
+	"net/netip"
 	"testing"
 	"time"
 
@@ -123,7 +126,13 @@ func TestRoomIsTakenForWhatIsThere(t *testing.T) {
 
 // Requests that together need more than there is, and all have begun, come to their end.
 func TestRequestsThatHaveBegunComeToTheirEnd(t *testing.T) {
-	r := newRig(t, func(c *Config) { c.Limits.TotalBytes = 1 << 20 })
+	for _, address := range []int{1 << 20, 2 << 20} {
+		t.Run(fmt.Sprint(address), func(t *testing.T) { requestsThatHaveBegunComeToTheirEnd(t, address) })
+	}
+}
+
+func requestsThatHaveBegunComeToTheirEnd(t *testing.T, address int) {
+	r := newRig(t, func(c *Config) { c.Limits.TotalBytes, c.Limits.AddressBytes = 1<<20, address })
 	r.broker.make("t", 1)
 	q := produceOf(9, -1, "t", 0, batchOf(t, 1, make([]byte, 900<<10)))
 	b := frame(q, 1)
@@ -145,4 +154,42 @@ func TestRequestsThatHaveBegunComeToTheirEnd(t *testing.T) {
 	if r.server.memory.finisher {
 		t.Error("somebody is still beyond")
 	}
+}
+
+// What one address sends half of, or leaves waiting, keeps nobody from another one waiting.
+func TestOneAddressDoesNotTakeAllRoom(t *testing.T) {
+	r := newRig(t, func(c *Config) {
+		c.Limits.TotalBytes, c.Limits.AddressBytes, c.Limits.SmallBytes = 3<<20, 1<<20, 64<<10
+	})
+	r.broker.make("t", 1)
+	large := produceOf(9, -1, "t", 0, batchOf(t, 1, make([]byte, 900<<10)))
+	for range 16 {
+		p := r.connect()
+		go func() { _, _ = p.conn.Write(frame(large, 1)[:500<<10]) }()
+	}
+	waiting := func(m *room) int {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		return len(m.begun) + len(m.fresh)
+	}
+	r.server.mu.Lock()
+	from := r.server.from[netip.AddrFrom4([4]byte{127, 0, 0, 1})]
+	r.server.mu.Unlock()
+	until(t, func() bool { return waiting(&r.server.memory)+waiting(&from.memory) > 2 })
+	r.broker.hold = true
+	for range 16 {
+		r.connect().send(produceOf(9, -1, "t", 0, batchOf(t, 1, make([]byte, 40<<10))))
+	}
+	time.Sleep(50 * time.Millisecond)
+	r.broker.mu.Lock()
+	r.broker.hold = false
+	r.broker.mu.Unlock()
+	p := r.connectFrom(&net.TCPAddr{IP: net.IPv4(192, 0, 2, 1), Port: 9})
+	_ = p.conn.SetDeadline(time.Now().Add(2 * time.Second))
+	for _, size := range []int{20 << 10, 900 << 10} {
+		if got := ask[*kmsg.ProduceResponse](p, produceOf(9, -1, "t", 0, batchOf(t, 1, make([]byte, size)))).Topics[0].Partitions[0]; got.ErrorCode != 0 {
+			t.Errorf("%d bytes: %+v", size, got)
+		}
+	}
+	r.broker.release()
 }

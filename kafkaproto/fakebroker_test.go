@@ -11,6 +11,7 @@ import (
 
 // fakeBroker keeps batches in memory. Topics are made by make.
 type fakeBroker struct {
+	fakeGroups
 	mu     sync.Mutex
 	topics map[string]*fakeTopic
 	// hold has appends answered by release, and not at once.
@@ -36,6 +37,7 @@ type fakePart struct {
 	waiters map[*fakeReader]Waiter
 	memory  bool // what is read is in memory
 	follows bool // it does not lead: no epochs are known
+	refers  bool // who reads in vain is sent elsewhere
 	deaf    bool // nobody can wait for more, as where a partition is quarantined
 	err     error
 }
@@ -61,7 +63,9 @@ func (p *fakePart) fail(err error) {
 	p.err = err
 }
 
-func newFakeBroker() *fakeBroker { return &fakeBroker{topics: make(map[string]*fakeTopic)} }
+func newFakeBroker() *fakeBroker {
+	return &fakeBroker{fakeGroups: newFakeGroups(), topics: make(map[string]*fakeTopic)}
+}
 
 func (b *fakeBroker) make(name string, partitions int) *fakeTopic {
 	b.mu.Lock()
@@ -212,7 +216,7 @@ func (p fakeProducer) Append(_ context.Context, index int32, batch mq.Batch, _ m
 	}
 }
 
-func (b *fakeBroker) OpenFetch(_ context.Context, _ *Session, topic string, index int32, epoch mq.Epoch) (Reader, error) {
+func (b *fakeBroker) OpenFetch(_ context.Context, _ *Session, topic string, index int32, epoch mq.Epoch, rack string) (Reader, error) {
 	p, err := b.part(topic, index)
 	switch {
 	case err != nil:
@@ -222,10 +226,22 @@ func (b *fakeBroker) OpenFetch(_ context.Context, _ *Session, topic string, inde
 	case epoch >= 0 && epoch < 3:
 		return nil, mq.Errorf(mq.FencedLeaderEpoch, "epoch %d", epoch)
 	}
-	return &fakeReader{p}, nil
+	return &fakeReader{p: p, rack: rack}, nil
 }
 
-type fakeReader struct{ p *fakePart }
+type fakeReader struct {
+	p      *fakePart
+	rack   string
+	failed bool
+}
+
+// Elsewhere sends clients in the rack "far" to node 2, and all when a read has failed and the partition is said to refer.
+func (r *fakeReader) Elsewhere(mq.Offset) mq.NodeID {
+	if r.rack == "far" || r.failed && r.p.refers {
+		return 2
+	}
+	return mq.NoNode
+}
 
 func (r *fakeReader) Offsets() (logStart, highWatermark mq.Offset) {
 	r.p.b.mu.Lock()
@@ -239,7 +255,7 @@ func (r *fakeReader) Read(_ context.Context, from mq.Offset, most int) (Fetched,
 	r.p.b.mu.Lock()
 	defer r.p.b.mu.Unlock()
 	got := Fetched{Next: from, HighWatermark: r.p.end}
-	if from < 0 || from > r.p.end {
+	if r.failed = from < 0 || from > r.p.end; r.failed {
 		return got, mq.Errorf(mq.OffsetOutOfRange, "offset %d", from)
 	}
 	size := 0
@@ -307,5 +323,3 @@ func (b *fakeBroker) InitProducerID(_ context.Context, _ *Session, id mq.Produce
 	b.next++
 	return b.next, 0, nil
 }
-
-func (b *fakeBroker) Coordinator(context.Context, *Session, string) (mq.NodeID, error) { return 1, nil }

@@ -7,7 +7,10 @@
 // get none when there are too many partitions in sessions already, and then say all in each request. From version 12 on a client that names the epoch of the last record that it has is told where its log
 // parts from this one, and errors name the leader there is by now (KIP-951, with addresses from version 16 on). Version 13 names topics by id.
 //
-// Not supported: replicas of a Kafka cluster (CLUSTER_AUTHORIZATION_FAILED), preferred read replicas (KIP-392).
+// From version 11 on a client that says its rack (client.rack, KIP-392) reads what only the object store has from a replica in that rack: it is sent there, and back to the leader for what
+// comes next, as the preferred read replica. What leaders have in their logs is read from them.
+//
+// Not supported: replicas of a Kafka cluster (CLUSTER_AUTHORIZATION_FAILED); aborted transactions, for there are none.
 
 package kafkaproto
 
@@ -54,7 +57,7 @@ func (c *call) fetch(ctx context.Context, q *kmsg.FetchRequest) (body, error) {
 		return r, nil
 	}
 	wait := time.Duration(q.MaxWaitMillis) * time.Millisecond
-	f := &fetching{call: c, bell: make(bell, 1), max: c.conn.srv.limits.FetchBytes, patience: time.Now().Add(min(max(wait, leastRoomWait), mostRoomWait))}
+	f := &fetching{call: c, bell: make(bell, 1), rack: q.Rack, max: c.conn.srv.limits.FetchBytes, patience: time.Now().Add(min(max(wait, leastRoomWait), mostRoomWait))}
 	if q.MaxBytes > 0 {
 		f.max = min(f.max, int(q.MaxBytes))
 	}
@@ -76,6 +79,7 @@ func (c *call) fetch(ctx context.Context, q *kmsg.FetchRequest) (body, error) {
 			p.leader, p.leaderEpoch = id, epoch
 		}
 		r.partitions = append(r.partitions, p)
+		c.conn.srv.fetched.Add(uint64(p.size))
 	}
 	r.nodes = leaders.nodes()
 	c.conn.rotate(f.parts)
@@ -86,6 +90,7 @@ func (c *call) fetch(ctx context.Context, q *kmsg.FetchRequest) (body, error) {
 type fetching struct {
 	call  *call
 	bell  bell
+	rack  string // where the client stands, "" for unknown
 	max   int
 	parts []fetched
 	size  int   // bytes of all batches
@@ -107,6 +112,7 @@ type fetched struct {
 	diverges    bool
 	epoch       mq.Epoch // with diverges: the epoch, and where it ended
 	end         mq.Offset
+	preferred   mq.NodeID // where the client should read it, else -1
 	leader      mq.NodeID // with leaderEpoch: who leads, for an error; else -1
 	leaderEpoch mq.Epoch
 }
@@ -117,7 +123,7 @@ func (f *fetching) open(ctx context.Context, partitions []*fetchPartition) {
 	broker := f.call.broker()
 	for i, part := range partitions {
 		p := &f.parts[i]
-		p.fetchPartition, p.name, p.leader, p.leaderEpoch = part, part.topic, mq.NoNode, mq.NoEpoch
+		p.fetchPartition, p.name, p.preferred, p.leader, p.leaderEpoch = part, part.topic, mq.NoNode, mq.NoNode, mq.NoEpoch
 		if !part.id.IsZero() {
 			name, ok := broker.TopicName(part.id)
 			if !ok {
@@ -126,7 +132,7 @@ func (f *fetching) open(ctx context.Context, partitions []*fetchPartition) {
 			}
 			p.name = name
 		}
-		reader, err := broker.OpenFetch(ctx, f.call.session, p.name, part.index, part.epoch)
+		reader, err := broker.OpenFetch(ctx, f.call.session, p.name, part.index, part.epoch, f.rack)
 		if err != nil {
 			f.fail(p, err)
 			continue
@@ -140,8 +146,24 @@ func (f *fetching) open(ctx context.Context, partitions []*fetchPartition) {
 				f.ends = true
 			}
 		}
+		if !p.diverges && f.refer(p) {
+			f.ends = true
+		}
 	}
 }
+
+// refer has the client read a partition from another node, if it should (KIP-392). Versions that cannot be told so have no rack.
+func (f *fetching) refer(p *fetched) bool {
+	if p.preferred = p.reader.Elsewhere(p.offset); p.preferred < 0 {
+		return false
+	}
+	p.data, p.size = Fetched{}, 0
+	p.data.LogStart, p.data.HighWatermark = p.reader.Offsets()
+	return true
+}
+
+// unread says whether a partition is not read: with an error, or what has to be told of it is told already.
+func (p *fetched) unread() bool { return p.reader == nil || p.diverges || p.preferred >= 0 }
 
 func (f *fetching) fail(p *fetched, err error) {
 	p.code, f.ends = fetchCodeOf(err), true
@@ -167,7 +189,7 @@ func (f *fetching) until(ctx context.Context, least int, wait time.Duration) err
 		case <-f.bell:
 		case <-timer.C:
 			over = true
-		case <-f.call.conn.srv.stopping:
+		case <-f.call.conn.srv.open.Done():
 			over = true
 		case <-ctx.Done():
 			if f.call.conn.ctx.Err() != nil {
@@ -184,7 +206,7 @@ func (f *fetching) read(ctx context.Context) error {
 	f.release()
 	for i := range f.parts {
 		p := &f.parts[i]
-		if p.reader == nil || p.diverges {
+		if p.unread() {
 			continue
 		}
 		p.data, p.size, p.skipped = Fetched{Next: p.offset}, 0, true
@@ -204,7 +226,9 @@ func (f *fetching) read(ctx context.Context) error {
 			if f.call.conn.ctx.Err() != nil {
 				return err
 			}
-			f.fail(p, err)
+			if !f.refer(p) { // what it is told there is not worth anything before the wait is over: it comes back as soon as it can
+				f.fail(p, err)
+			}
 			continue
 		}
 		p.skipped = false
@@ -257,7 +281,7 @@ func (f *fetching) release() {
 func (f *fetching) await() (more bool) {
 	for i := range f.parts {
 		p := &f.parts[i]
-		if p.reader == nil || p.reader.Await(p.data.Next, f.bell) {
+		if p.unread() || p.reader.Await(p.data.Next, f.bell) {
 			continue
 		}
 		if p.size > 0 || p.skipped {

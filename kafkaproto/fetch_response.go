@@ -93,7 +93,7 @@ func (r *fetchResponse) partition(e encoder, p *fetched) {
 	}
 	e.length(0) // aborted transactions
 	if r.version >= 11 {
-		e.int32(-1) // preferred read replica
+		e.int32(int32(p.preferred))
 	}
 	e.length(p.size)
 	for _, b := range p.data.Batches {

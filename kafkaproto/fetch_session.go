@@ -48,7 +48,7 @@ type fetchKey struct {
 
 // news says whether the client of a session has to be told of it.
 func (p *fetched) news() bool {
-	return p.size > 0 || p.code != 0 || p.diverges || !p.toldAny || p.toldCode != 0 || p.toldHigh != p.data.HighWatermark || p.toldLow != p.data.LogStart
+	return p.size > 0 || p.code != 0 || p.diverges || p.preferred >= 0 || !p.toldAny || p.toldCode != 0 || p.toldHigh != p.data.HighWatermark || p.toldLow != p.data.LogStart
 }
 
 func (p *fetched) told() {

@@ -285,7 +285,7 @@ func TestFetchDoesNotWaitLongForRoom(t *testing.T) {
 	defer end.Close()
 	defer far.Close()
 	late := &fetching{call: &call{conn: newConn(r.server, end, nil, "")}, patience: time.Now().Add(-time.Second)}
-	if n := late.room(t.Context(), &fetched{fetchPartition: &fetchPartition{}, reader: &fakeReader{topic.parts[0]}}, 100); n != 100 {
+	if n := late.room(t.Context(), &fetched{fetchPartition: &fetchPartition{}, reader: &fakeReader{p: topic.parts[0]}}, 100); n != 100 {
 		t.Errorf("a fetch that waited for records first gets %d of the room that there is", n)
 	}
 	late.release()
@@ -387,5 +387,51 @@ func TestPartitionsOfASessionTakeTurns(t *testing.T) {
 		if len(parts) != 1 || parts[0].Partition != epoch%3 {
 			t.Fatalf("epoch %d: %+v", epoch, parts)
 		}
+	}
+}
+
+// A client that should read from another node is told so at once, in the versions that have a place for that, and again for as long as it asks here.
+func TestFetchNamesWhereToRead(t *testing.T) {
+	r := newRig(t)
+	r.broker.make("t", 1)
+	p := r.connect()
+	ask[*kmsg.ProduceResponse](p, produceOf(9, -1, "t", 0, batchOf(t, 2, []byte("v"))))
+	for _, version := range []int16{10, 11, 12} {
+		q := fetchOf(version, "t", 0, 0)
+		q.Rack, q.MaxWaitMillis, q.MinBytes = "far", 20_000, 1<<20
+		if version < 11 {
+			q.MinBytes = 1
+		}
+		got := ask[*kmsg.FetchResponse](p, q).Topics[0].Partitions[0]
+		if here := version < 11; got.ErrorCode != 0 || (got.PreferredReadReplica == 2) == here || (len(got.RecordBatches) > 0) != here || got.HighWatermark != 2 {
+			t.Errorf("version %d: %+v", version, got)
+		}
+	}
+	q := fetchOf(12, "t", 0, 0)
+	q.Rack, q.SessionEpoch = "far", 0
+	opened := ask[*kmsg.FetchResponse](p, q)
+	for epoch := range int32(3) {
+		q := kmsg.NewPtrFetchRequest()
+		q.Version, q.SessionID, q.SessionEpoch, q.Rack, q.MaxBytes = 12, opened.SessionID, epoch+1, "far", 1<<20
+		if got := ask[*kmsg.FetchResponse](p, q); len(got.Topics) != 1 || got.Topics[0].Partitions[0].PreferredReadReplica != 2 {
+			t.Errorf("in a session: %+v", got)
+		}
+	}
+}
+
+// Where a read fails and another node may do it, the client is sent there, when its wait is over: both may fail.
+func TestFetchThatFailsNamesAnotherNode(t *testing.T) {
+	r := newRig(t)
+	topic := r.broker.make("t", 1)
+	topic.parts[0].refers = true
+	p := r.connect()
+	q := fetchOf(12, "t", 5, 0) // behind the end: a read fails
+	q.MaxWaitMillis = 50
+	began := time.Now()
+	if got := ask[*kmsg.FetchResponse](p, q).Topics[0].Partitions[0]; got.ErrorCode != 0 || got.PreferredReadReplica != 2 {
+		t.Errorf("%+v", got)
+	}
+	if time.Since(began) < 50*time.Millisecond {
+		t.Error("it did not wait")
 	}
 }

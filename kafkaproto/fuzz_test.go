@@ -18,42 +18,88 @@ func samples(t testing.TB) (frames [][]byte) {
 	batch := batchOf(t, 2, []byte("value"))
 	for _, a := range table(DefaultLimits()) {
 		for version := a.min; version <= a.max; version++ {
-			var q kmsg.Request
-			switch a.key {
-			case kmsg.Produce:
-				q = produceOf(version, -1, "t", 0, batch)
-			case kmsg.Fetch:
-				q = fetchOf(version, "t", 0, 0, 1)
-			case kmsg.ApiVersions:
-				v := kmsg.NewPtrApiVersionsRequest()
-				v.ClientSoftwareName, v.ClientSoftwareVersion = "fuzz", "1"
-				q = v
-			case kmsg.Metadata:
-				m := kmsg.NewPtrMetadataRequest()
-				m.Topics = []kmsg.MetadataRequestTopic{{Topic: kmsg.StringPtr("t")}, {Topic: kmsg.StringPtr("new")}}
-				q = m
-			case kmsg.FindCoordinator:
-				f := kmsg.NewPtrFindCoordinatorRequest()
-				f.CoordinatorKey, f.CoordinatorKeys = "g", []string{"g", "h"}
-				q = f
-			case kmsg.ListOffsets:
-				l := kmsg.NewPtrListOffsetsRequest()
-				l.Topics = []kmsg.ListOffsetsRequestTopic{{Topic: "t", Partitions: []kmsg.ListOffsetsRequestTopicPartition{{Timestamp: -1}}}}
-				q = l
-			case kmsg.OffsetForLeaderEpoch:
-				o := kmsg.NewPtrOffsetForLeaderEpochRequest()
-				o.Topics = []kmsg.OffsetForLeaderEpochRequestTopic{{Topic: "t", Partitions: []kmsg.OffsetForLeaderEpochRequestTopicPartition{{CurrentLeaderEpoch: -1, LeaderEpoch: 1}}}}
-				q = o
-			default:
-				if q = adminSample(a.key, version); q == nil {
-					q = a.key.Request()
-				}
-			}
+			q := sampleOf(a.key, version, batch)
 			q.SetVersion(version)
 			frames = append(frames, frame(q, int32(version)))
 		}
 	}
 	return frames
+}
+
+// sampleOf is a request of one API.
+func sampleOf(key kmsg.Key, version int16, batch []byte) kmsg.Request {
+	if q := groupSampleOf(key); q != nil {
+		return q
+	}
+	if q := adminSample(key, version); q != nil {
+		return q
+	}
+	switch key {
+	case kmsg.Produce:
+		return produceOf(version, -1, "t", 0, batch)
+	case kmsg.Fetch:
+		return fetchOf(version, "t", 0, 0, 1)
+	case kmsg.ApiVersions:
+		v := kmsg.NewPtrApiVersionsRequest()
+		v.ClientSoftwareName, v.ClientSoftwareVersion = "fuzz", "1"
+		return v
+	case kmsg.Metadata:
+		m := kmsg.NewPtrMetadataRequest()
+		m.Topics = []kmsg.MetadataRequestTopic{{Topic: kmsg.StringPtr("t")}, {Topic: kmsg.StringPtr("new")}}
+		return m
+	case kmsg.FindCoordinator:
+		f := kmsg.NewPtrFindCoordinatorRequest()
+		f.CoordinatorKey, f.CoordinatorKeys = "g", []string{"g", "h"}
+		return f
+	case kmsg.ListOffsets:
+		l := kmsg.NewPtrListOffsetsRequest()
+		l.Topics = []kmsg.ListOffsetsRequestTopic{{Topic: "t", Partitions: []kmsg.ListOffsetsRequestTopicPartition{{Timestamp: -1}}}}
+		return l
+	case kmsg.OffsetForLeaderEpoch:
+		o := kmsg.NewPtrOffsetForLeaderEpochRequest()
+		o.Topics = []kmsg.OffsetForLeaderEpochRequestTopic{{Topic: "t", Partitions: []kmsg.OffsetForLeaderEpochRequestTopicPartition{{CurrentLeaderEpoch: -1, LeaderEpoch: 1}}}}
+		return o
+	}
+	return key.Request()
+}
+
+// groupSampleOf is a request of an API of groups, nil of others.
+func groupSampleOf(key kmsg.Key) kmsg.Request {
+	switch key {
+	case kmsg.JoinGroup:
+		return joinOf("classic", "m")
+	case kmsg.SyncGroup:
+		y := kmsg.NewPtrSyncGroupRequest()
+		y.Group, y.MemberID, y.Generation = "classic", "m", 7
+		y.GroupAssignment = []kmsg.SyncGroupRequestGroupAssignment{{MemberID: "m", MemberAssignment: []byte("got")}}
+		return y
+	case kmsg.LeaveGroup:
+		l := kmsg.NewPtrLeaveGroupRequest()
+		l.Group, l.MemberID, l.Members = "classic", "m", []kmsg.LeaveGroupRequestMember{{MemberID: "m"}, {InstanceID: kmsg.StringPtr("i")}}
+		return l
+	case kmsg.OffsetCommit:
+		return commitOf("classic", "t", 0, 5)
+	case kmsg.OffsetFetch:
+		return offsetsOf("classic", "t", 0)
+	case kmsg.OffsetDelete:
+		d := kmsg.NewPtrOffsetDeleteRequest()
+		d.Group, d.Topics = "classic", []kmsg.OffsetDeleteRequestTopic{{Topic: "t", Partitions: []kmsg.OffsetDeleteRequestTopicPartition{{Partition: 1}}}}
+		return d
+	case kmsg.DescribeGroups:
+		d := kmsg.NewPtrDescribeGroupsRequest()
+		d.Groups = []string{"classic", "modern", "none"}
+		return d
+	case kmsg.ConsumerGroupDescribe:
+		d := kmsg.NewPtrConsumerGroupDescribeRequest()
+		d.Groups = []string{"classic", "modern", "none"}
+		return d
+	case kmsg.ConsumerGroupHeartbeat:
+		h := kmsg.NewPtrConsumerGroupHeartbeatRequest()
+		h.Group, h.MemberID, h.SubscribedTopicNames = "modern", "m", []string{"t"}
+		h.Topics = []kmsg.ConsumerGroupHeartbeatRequestTopic{{TopicID: mq.TopicID{1}, Partitions: []int32{0}}}
+		return h
+	}
+	return nil
 }
 
 // A request may claim four thousand million tagged fields in five bytes: that they are not there is seen at once. (It took a minute of the processor each, before anybody

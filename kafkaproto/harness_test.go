@@ -68,8 +68,22 @@ type peer struct {
 	next int32
 }
 
+// elsewhere is a connection that comes from another address.
+type elsewhere struct {
+	net.Conn
+	addr net.Addr
+}
+
+func (e elsewhere) RemoteAddr() net.Addr { return e.addr }
+
 // connect makes a connection by TCP on loopback, so that writes do not wait for reads.
 func (r *rig) connect() *peer {
+	r.t.Helper()
+	return r.connectFrom(nil)
+}
+
+// connectFrom makes one that seems to come from an address, unless that is nil.
+func (r *rig) connectFrom(addr net.Addr) *peer {
 	r.t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -83,6 +97,9 @@ func (r *rig) connect() *peer {
 	far, err := l.Accept()
 	if err != nil {
 		r.t.Fatal(err)
+	}
+	if addr != nil {
+		far = elsewhere{far, addr}
 	}
 	r.server.Serve(far, nil, nil)
 	r.t.Cleanup(func() { _ = conn.Close() })

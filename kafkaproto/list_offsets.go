@@ -38,6 +38,10 @@ func listOffsets(ctx context.Context, c *call, q *kmsg.ListOffsetsRequest, r *km
 func (c *call) offsetOf(ctx context.Context, topic string, q kmsg.ListOffsetsRequestTopicPartition) kmsg.ListOffsetsResponseTopicPartition {
 	p := kmsg.NewListOffsetsResponseTopicPartition()
 	p.Partition = q.Partition
+	if ctx.Err() != nil { // each is a look into an index, and there may be many
+		p.ErrorCode = int16(mq.RequestTimedOut)
+		return p
+	}
 	found, err := c.broker().Place(ctx, c.session, topic, q.Partition, mq.Epoch(q.CurrentLeaderEpoch), Place(q.Timestamp))
 	switch {
 	case err == nil:

@@ -41,7 +41,7 @@ func offsetForLeaderEpoch(ctx context.Context, c *call, q *kmsg.OffsetForLeaderE
 func (c *call) epochEnd(ctx context.Context, topic string, q kmsg.OffsetForLeaderEpochRequestTopicPartition) kmsg.OffsetForLeaderEpochResponseTopicPartition {
 	p := kmsg.NewOffsetForLeaderEpochResponseTopicPartition()
 	p.Partition, p.LeaderEpoch, p.EndOffset = q.Partition, int32(mq.NoEpoch), -1
-	reader, err := c.broker().OpenFetch(ctx, c.session, topic, q.Partition, mq.Epoch(q.CurrentLeaderEpoch))
+	reader, err := c.broker().OpenFetch(ctx, c.session, topic, q.Partition, mq.Epoch(q.CurrentLeaderEpoch), "")
 	if err != nil {
 		p.ErrorCode = codeOf(err)
 		return p

@@ -220,6 +220,7 @@ func (p *producing) partition(ctx context.Context, producer Producer, r produceR
 	case 2*len(b) < len(p.call.body): // a small batch must not keep a large frame in memory
 		b = slices.Clone(b)
 	}
+	p.call.conn.srv.produced.Add(uint64(len(b)))
 	producer.Append(ctx, r.index, b, d, func(a Appended) { p.outcome(o, a, codeOf(a.Err)) })
 }
 

@@ -44,16 +44,17 @@ func parseHead(b []byte) (head, error) {
 // call is one request on its way.
 type call struct {
 	head
-	api      *api
-	conn     *conn
-	session  *Session
-	received time.Time // when all of it was there
-	body     []byte    // after the header
-	weight   int       // what it takes of the limits of bytes
-	taken    int64     // of the server's room
-	beyond   bool      // and it goes beyond that
-	small    int64     // of the room for small ones
-	answered int64     // of the room for answers to administration
+	api            *api
+	conn           *conn
+	session        *Session
+	received       time.Time // when all of it was there
+	body           []byte    // after the header
+	weight         int       // what it takes of the limits of bytes
+	server         share     // of the server's room
+	address        share     // of its address's
+	small          int64     // of the server's room for small ones
+	smallOfAddress int64
+	answered       int64 // of the room for answers to administration
 
 	answer answer
 }

@@ -8,6 +8,9 @@ import (
 
 // room is memory, in bytes, that requests share. A request takes it piece by piece while it comes, so all that there is may be taken by requests that need more, none of which would ever be whole:
 // therefore the first of them to wait goes on without, one at a time. Those that have begun are before those that have not.
+//
+// A request takes each piece of its address's room first, and then of the server's. Who goes beyond the server's takes nothing any more of either, so it waits for nobody, and comes to its end; who goes beyond its
+// address's waits for the server's room only.
 type room struct {
 	mu       sync.Mutex
 	free     int64
@@ -15,6 +18,27 @@ type room struct {
 	fresh    []*wanted // by others
 	finisher bool      // a request takes beyond what there is
 }
+
+// share is what a request has taken of a room.
+type share struct {
+	taken  int64
+	beyond bool // and it goes beyond that
+}
+
+// take has the request have so much of it, or waits until it can, or ctx ends.
+func (s *share) take(ctx context.Context, r *room, weight int) error {
+	more := int64(weight) - s.taken
+	if s.beyond || more <= 0 {
+		return nil
+	}
+	beyond, err := r.take(ctx, more, s.taken > 0)
+	if s.beyond = beyond; err == nil && !beyond {
+		s.taken += more
+	}
+	return err
+}
+
+func (s *share) give(r *room) { r.give(s.taken, s.beyond) }
 
 // wanted is a piece that is waited for.
 type wanted struct {

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/twmb/franz-go/pkg/kmsg"
 	"golang.org/x/sync/semaphore"
 
 	"github.com/rustmq/rustmq/mq"
@@ -28,25 +29,37 @@ type Server struct {
 
 	answers *semaphore.Weighted // bytes of responses to administration
 
-	nextID   atomic.Uint64
-	stopping chan struct{}  // closed when the server drains
-	wg       sync.WaitGroup // all connections
+	nextID atomic.Uint64
+	open   context.Context // ends when the server drains
+	close  context.CancelFunc
+	wg     sync.WaitGroup // all connections
 
 	mu       sync.Mutex
 	draining bool
 	conns    map[*conn]struct{}
-	from     map[netip.Addr]int // how many of them come from an address
+	from     map[netip.Addr]*address
 
-	accepted, refused, faults, requests atomic.Uint64
+	accepted, refused, faults, produced, fetched atomic.Uint64
+	calls                                        map[kmsg.Key]*atomic.Uint64 // requests, by API; the map itself does not change
+}
+
+// address is where connections come from, as long as there is one.
+type address struct {
+	conns  int // the server's mutex guards it
+	memory room
+	small  *semaphore.Weighted
 }
 
 // Stats counts since the server was made, but for Connections, which are those that there are.
 type Stats struct {
 	Connections int
-	Accepted    uint64 // connections that were served
-	Refused     uint64 // connections that were not let in
-	Faults      uint64 // connections that were closed because the client broke the protocol or a limit
-	Requests    uint64
+	Accepted    uint64            // connections that were served
+	Refused     uint64            // connections that were not let in
+	Faults      uint64            // connections that were closed because the client broke the protocol or a limit
+	Requests    uint64            // all of them
+	Calls       map[string]uint64 // requests by the name of their API
+	Produced    uint64            // bytes of record batches that clients sent
+	Fetched     uint64            // bytes of record batches that were sent to clients
 }
 
 // New makes a server. It does nothing until it gets a connection.
@@ -58,12 +71,17 @@ func New(cfg Config) (*Server, error) {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	limits := cfg.Limits.withDefaults()
-	return &Server{
-		cfg: cfg, limits: limits, log: cfg.Logger, table: table(limits),
+	open, closed := context.WithCancel(context.Background())
+	s := &Server{
+		cfg: cfg, limits: limits, log: cfg.Logger, table: table(limits), calls: make(map[kmsg.Key]*atomic.Uint64),
 		memory: room{free: int64(limits.TotalBytes)}, small: semaphore.NewWeighted(int64(limits.SmallBytes)), reads: semaphore.NewWeighted(int64(limits.ReadBytes)),
-		answers:  semaphore.NewWeighted(int64(limits.AnswersBytes)),
-		stopping: make(chan struct{}), conns: make(map[*conn]struct{}), from: make(map[netip.Addr]int),
-	}, nil
+		answers: semaphore.NewWeighted(int64(limits.AnswersBytes)),
+		open:    open, close: closed, conns: make(map[*conn]struct{}), from: make(map[netip.Addr]*address),
+	}
+	for i := range s.table {
+		s.calls[s.table[i].key] = new(atomic.Uint64)
+	}
+	return s, nil
 }
 
 // Stats is how the server does.
@@ -71,7 +89,15 @@ func (s *Server) Stats() Stats {
 	s.mu.Lock()
 	n := len(s.conns)
 	s.mu.Unlock()
-	return Stats{Connections: n, Accepted: s.accepted.Load(), Refused: s.refused.Load(), Faults: s.faults.Load(), Requests: s.requests.Load()}
+	st := Stats{
+		Connections: n, Accepted: s.accepted.Load(), Refused: s.refused.Load(), Faults: s.faults.Load(), Produced: s.produced.Load(), Fetched: s.fetched.Load(),
+		Calls: make(map[string]uint64, len(s.calls)),
+	}
+	for key, count := range s.calls {
+		st.Calls[key.Name()] = count.Load()
+		st.Requests += count.Load()
+	}
+	return st
 }
 
 // Serve takes over a connection, of which read was read already, and returns at once. state is what its TLS handshake came to, nil for one without TLS, which is closed where the configuration does not want that.
@@ -131,12 +157,19 @@ func (s *Server) enter(nc net.Conn, read []byte, principal string) (*conn, error
 		return nil, mq.Errorf(mq.ShuttingDown, "the server is shutting down")
 	case len(s.conns) >= s.limits.Connections:
 		return nil, mq.Errorf(mq.TooManyRequests, "there are %d connections already", len(s.conns))
-	case s.from[c.address] >= s.limits.AddressesEach:
-		return nil, mq.Errorf(mq.TooManyRequests, "there are %d connections from %s already (kafka.max_connections_per_address)", s.from[c.address], c.address)
 	}
+	from := s.from[c.address]
+	if from == nil {
+		from = &address{memory: room{free: int64(s.limits.AddressBytes)}, small: semaphore.NewWeighted(int64(s.limits.SmallBytes / 2))}
+		s.from[c.address] = from
+	}
+	if from.conns >= s.limits.AddressesEach {
+		return nil, mq.Errorf(mq.TooManyRequests, "there are %d connections from %s already (kafka.max_connections_per_address)", from.conns, c.address)
+	}
+	c.from = from
 	s.wg.Add(1) // before the server can drain without it; serve says when it is done
 	s.conns[c] = struct{}{}
-	s.from[c.address]++
+	from.conns++
 	return c, nil
 }
 
@@ -145,7 +178,7 @@ func (s *Server) leave(c *conn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.conns, c)
-	if s.from[c.address]--; s.from[c.address] <= 0 {
+	if c.from.conns--; c.from.conns == 0 {
 		delete(s.from, c.address)
 	}
 }
@@ -158,7 +191,7 @@ func (s *Server) drain() {
 		return
 	}
 	s.draining = true
-	close(s.stopping)
+	s.close()
 	for c := range s.conns {
 		c.stopReading()
 	}

@@ -39,7 +39,7 @@ func TestApiVersionsTellsTheTable(t *testing.T) {
 func TestUnknownApiVersionsIsAnsweredInVersion0(t *testing.T) {
 	r := newRig(t)
 	p := r.connect()
-	for _, version := range []int16{5, 99, -1} {
+	for _, version := range []int16{6, 99, -1} {
 		// What follows the correlation id is nothing that anybody could read.
 		b := binary.BigEndian.AppendUint32(nil, 8+3)
 		b = binary.BigEndian.AppendUint16(b, 18)
@@ -47,7 +47,7 @@ func TestUnknownApiVersionsIsAnsweredInVersion0(t *testing.T) {
 		b = binary.BigEndian.AppendUint32(b, 77)
 		p.raw(append(b, 0xff, 0xff, 0xff))
 		correlation, rest, err := p.receive()
-		want := []byte{0, 35, 0, 0, 0, 1, 0, 18, 0, 0, 0, 4}
+		want := []byte{0, 35, 0, 0, 0, 1, 0, 18, 0, 0, 0, 5}
 		if err != nil || correlation != 77 || string(rest) != string(want) {
 			t.Fatalf("version %d: %d, % x, %v", version, correlation, rest, err)
 		}
@@ -359,6 +359,30 @@ func TestUnsupportedVersionIsNoSuccess(t *testing.T) {
 			if code := reflect.ValueOf(got).Elem().FieldByName("ErrorCode").Int(); code != int64(unsupportedVersion) {
 				t.Errorf("%s version %d is answered with code %d", a.key.Name(), version, code)
 			}
+		}
+	}
+}
+
+// A client that has come to another node than it thinks is told so.
+func TestMisroutedClientsAreTold(t *testing.T) {
+	r := newRig(t)
+	p := r.connect()
+	cluster, node := r.broker.Identity()
+	for _, c := range []struct {
+		cluster *string
+		node    int32
+		want    int16
+	}{
+		{nil, -1, 0},
+		{kmsg.StringPtr(cluster.String()), int32(node), 0},
+		{kmsg.StringPtr(cluster.String()), int32(node) + 1, rebootstrapRequired},
+		{kmsg.StringPtr("another"), int32(node), rebootstrapRequired},
+		{nil, int32(node), int16(mq.InvalidRequest)},
+	} {
+		q := kmsg.NewPtrApiVersionsRequest()
+		q.Version, q.ClientSoftwareName, q.ClientSoftwareVersion, q.ClusterID, q.NodeID = 5, "test", "1", c.cluster, c.node
+		if got := ask[*kmsg.ApiVersionsResponse](p, q); got.ErrorCode != c.want || (len(got.ApiKeys) > 0) != (c.want == 0) {
+			t.Errorf("%v, %d: %d, %d APIs", c.cluster, c.node, got.ErrorCode, len(got.ApiKeys))
 		}
 	}
 }

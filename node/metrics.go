@@ -12,6 +12,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"github.com/rustmq/rustmq/gateway"
+	"github.com/rustmq/rustmq/kafkaproto"
 	"github.com/rustmq/rustmq/mq"
 	"github.com/rustmq/rustmq/partition"
 	"github.com/rustmq/rustmq/quicproto/server"
@@ -44,6 +45,7 @@ type sample struct {
 	mount         mountSample
 	groups        groupSample
 	gateway       gateway.Stats
+	kafka         kafkaproto.Stats
 }
 
 func (n *Node) sample() *sample {
@@ -68,7 +70,7 @@ func (n *Node) sample() *sample {
 	if n.server != nil {
 		s.server = n.server.Stats()
 	}
-	s.gateway = n.gatewaySample()
+	s.gateway, s.kafka = n.gatewaySample(), n.kafkaSample()
 	if n.reader != nil {
 		s.reader, s.store = n.reader.Stats(), n.objects.Stats()
 	}
@@ -173,6 +175,7 @@ func catalogue() []metric {
 	metrics = append(metrics, clusterMetrics()...)
 	metrics = append(metrics, groupMetrics()...)
 	metrics = append(metrics, gatewayMetrics()...)
+	metrics = append(metrics, kafkaMetrics()...)
 	metrics = append(metrics, readMetrics()...)
 	metrics = append(metrics, keeperMetrics()...)
 	metrics = append(metrics, costMetrics()...)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"net"
 	"os"
 	"path/filepath"
@@ -79,6 +80,11 @@ func NewCluster(nodes int, scratch string, change func(*node.Config)) (*Cluster,
 		m.cfg.Node.Controllers = controllers
 		if change != nil {
 			change(&m.cfg)
+		}
+		if m.cfg.Kafka.Enabled {
+			if err := m.net.reserveClients(); err != nil {
+				return nil, err
+			}
 		}
 	}
 	return c, nil
@@ -202,6 +208,28 @@ func (c *Cluster) Close(ctx context.Context) error {
 type loopback struct {
 	first  net.Listener // reserved, until it is used
 	client string       // the clients' address, once there was one
+	tcp    bool         // clients may come over TCP, too
+}
+
+// reserveClients chooses a port for clients, which is free for UDP and TCP, and has them come over both. It is none of those that the system gives to connections: one of these would
+// have it when the node starts again.
+func (l *loopback) reserveClients() error {
+	for range 100 {
+		addr := fmt.Sprintf("127.0.0.1:%d", 10_000+rand.IntN(15_000))
+		udp, err := net.ListenPacket("udp", addr)
+		if err != nil {
+			continue
+		}
+		tcp, err := net.Listen("tcp", addr)
+		_ = udp.Close()
+		if err != nil {
+			continue
+		}
+		_ = tcp.Close()
+		l.client, l.tcp = addr, true
+		return nil
+	}
+	return errors.New("no free port in a hundred")
 }
 
 // reserve opens the listener for nodes ahead of the first start, so that the others can be told its address.
@@ -226,8 +254,11 @@ func (l *loopback) Dial(ctx context.Context, addr string) (net.Conn, error) {
 	return (&net.Dialer{}).DialContext(ctx, "tcp", addr)
 }
 
-// ListenClients implements node.Network: a port that was given up may be one of some connection's when the node starts again.
-func (l *loopback) ListenClients(string) (net.Listener, error) {
+// ListenClients implements node.Network: without a port that was reserved, one that was given up may be one of some connection's when the node starts again.
+func (l *loopback) ListenClients(addr string) (net.Listener, error) {
+	if l.tcp {
+		return net.Listen("tcp", addr)
+	}
 	return nil, nil //nolint:nilnil // there is none, and that is no error
 }
 

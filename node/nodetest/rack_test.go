@@ -27,7 +27,16 @@ const rackedValue = 500 // bytes of a record
 
 func startRacked(t *testing.T) *racked {
 	t.Helper()
+	return startRackedOf(t, 1)
+}
+
+// startRackedOf starts one whose topic has so many replicas.
+func startRackedOf(t *testing.T, replicas int16, change ...func(*node.Config)) *racked {
+	t.Helper()
 	c, ctx := newCluster(t, 3, func(cfg *node.Config) {
+		for _, f := range change {
+			f(cfg)
+		}
 		cfg.Node.Rack = rackOf(cfg.Node.ID)
 		cfg.WAL = node.WALConfig{SegmentSize: 64 << 10, MaxSize: 8 << 20, QueueSize: 1 << 20}
 		cfg.ObjectStore.RetentionInterval = 10 * time.Millisecond
@@ -38,7 +47,7 @@ func startRacked(t *testing.T) *racked {
 	awaitBrokers(t, c, 3)
 	r := &racked{Cluster: c, ctx: ctx, t: t}
 	r.cl = r.client()
-	r.create()
+	r.create(replicas)
 	r.leader = r.leads()
 	r.near = r.leader%3 + 1
 	return r
@@ -56,10 +65,10 @@ func (r *racked) client(opts ...client.Option) *client.Client {
 	return cl
 }
 
-// create makes the topic, of one replica.
-func (r *racked) create() {
+// create makes the topic.
+func (r *racked) create(replicas int16) {
 	r.t.Helper()
-	if _, err := r.cl.CreateTopic(r.ctx, client.NewTopic{Name: "orders", Partitions: 1, Replicas: 1}); err != nil {
+	if _, err := r.cl.CreateTopic(r.ctx, client.NewTopic{Name: "orders", Partitions: 1, Replicas: replicas}); err != nil {
 		r.t.Fatal(err)
 	}
 }
@@ -244,7 +253,7 @@ func TestTopicIsMadeAgainWhileItIsReadInTheRack(t *testing.T) {
 	if err := r.cl.DeleteTopic(r.ctx, "orders"); err != nil {
 		t.Fatal(err)
 	}
-	r.create()
+	r.create(1)
 	r.cl, r.sent = r.client(), 1_000_000
 	r.produce(10)
 	for range 100 {

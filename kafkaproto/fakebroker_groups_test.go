@@ -1,0 +1,162 @@
+package kafkaproto
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/rustmq/rustmq/mq"
+)
+
+// fakeGroups notes what is asked of it, and answers with what it was told to.
+type fakeGroups struct {
+	groupsMu sync.Mutex
+	asked    []any
+	groupErr error // for everything but what is about one partition or member
+	joined   Joined
+	joining  func(ctx context.Context)
+	listed   []Group
+	loading  bool
+	groups   map[string]*GroupDescription
+	assigned ConsumerAssigned
+	offsets  []TopicOffsets // what is committed
+	each     error          // for each partition or member
+}
+
+// say notes what was asked, and gives the error that was set.
+func (f *fakeGroups) say(what any) error {
+	f.groupsMu.Lock()
+	defer f.groupsMu.Unlock()
+	f.asked = append(f.asked, what)
+	return f.groupErr
+}
+
+// last is what was asked last.
+func (f *fakeGroups) last() any {
+	f.groupsMu.Lock()
+	defer f.groupsMu.Unlock()
+	return f.asked[len(f.asked)-1]
+}
+
+func (f *fakeGroups) Coordinator(context.Context, *Session, string) (mq.NodeID, error) { return 1, nil }
+
+func (f *fakeGroups) JoinGroup(ctx context.Context, _ *Session, j *JoinGroup) (Joined, error) {
+	err := f.say(j)
+	if f.joining != nil {
+		f.joining(ctx)
+	}
+	return f.joined, err
+}
+
+func (f *fakeGroups) SyncGroup(_ context.Context, _ *Session, y *SyncGroup) (Synced, error) {
+	if err := f.say(y); err != nil {
+		return Synced{}, err
+	}
+	return Synced{ProtocolType: y.ProtocolType, Protocol: y.Protocol, Assignment: y.Assignments[0].Assignment}, nil
+}
+
+func (f *fakeGroups) Heartbeat(_ context.Context, _ *Session, m Membership) error { return f.say(m) }
+
+func (f *fakeGroups) LeaveGroup(_ context.Context, _ *Session, _ string, members []Membership) ([]error, error) {
+	if err := f.say(members); err != nil {
+		return nil, err
+	}
+	return slices.Repeat([]error{f.each}, len(members)), nil
+}
+
+func (f *fakeGroups) ConsumerHeartbeat(_ context.Context, _ *Session, h *ConsumerHeartbeat) (ConsumerAssigned, error) {
+	return f.assigned, f.say(h)
+}
+
+func (f *fakeGroups) CommitOffsets(_ context.Context, _ *Session, m Membership, topics []TopicOffsets) error {
+	if err := f.say(m); err != nil {
+		return err
+	}
+	f.groupsMu.Lock()
+	defer f.groupsMu.Unlock()
+	f.offsets = nil
+	for _, t := range topics {
+		f.offsets = append(f.offsets, TopicOffsets{Name: t.Name, ID: t.ID, Offsets: slices.Clone(t.Offsets)})
+		for i := range t.Offsets {
+			t.Offsets[i].Err = f.each
+		}
+	}
+	return nil
+}
+
+func (f *fakeGroups) FetchOffsets(_ context.Context, _ *Session, m Membership, topics []TopicOffsets) ([]TopicOffsets, error) {
+	if err := f.say(m); err != nil {
+		return nil, err
+	}
+	f.groupsMu.Lock()
+	defer f.groupsMu.Unlock()
+	if topics == nil {
+		return f.offsets, nil
+	}
+	for _, t := range topics {
+		for i := range t.Offsets {
+			t.Offsets[i].Err = f.each
+			for _, known := range f.offsets {
+				for _, o := range known.Offsets {
+					if known.Name == t.Name && known.ID == t.ID && o.Partition == t.Offsets[i].Partition {
+						t.Offsets[i] = o
+					}
+				}
+			}
+		}
+	}
+	return topics, nil
+}
+
+func (f *fakeGroups) DeleteOffsets(_ context.Context, _ *Session, _ string, topics []TopicOffsets) error {
+	for _, t := range topics {
+		for i := range t.Offsets {
+			t.Offsets[i].Err = f.each
+		}
+	}
+	return f.say(topics)
+}
+
+func (f *fakeGroups) ListGroups(context.Context, *Session) ([]Group, bool, error) {
+	return f.listed, f.loading, f.say("list")
+}
+
+func (f *fakeGroups) DescribeGroup(_ context.Context, _ *Session, name string) (*GroupDescription, error) {
+	if err := f.say(name); err != nil {
+		return nil, err
+	}
+	if g := f.groups[name]; g != nil {
+		return g, nil
+	}
+	return nil, mq.Errorf(mq.GroupIDNotFound, "no group %q", name)
+}
+
+func (f *fakeGroups) DeleteGroup(_ context.Context, _ *Session, name string) error {
+	return f.say(name)
+}
+
+// newFakeGroups has a group of each kind.
+func newFakeGroups() fakeGroups {
+	return fakeGroups{
+		joined: Joined{
+			Generation: 7, ProtocolType: "consumer", Protocol: "range", Leader: "m", Member: "m", SkipAssignment: true,
+			Members: []GroupMember{{Member: "m", Instance: "i", Metadata: []byte("of m")}, {Member: "n"}},
+		},
+		assigned: ConsumerAssigned{Member: "m", Epoch: 3, HeartbeatInterval: time.Second, Changed: true, Assigned: []OwnedTopic{{ID: mq.TopicID{1}, Partitions: []int32{4}}}},
+		groups: map[string]*GroupDescription{
+			"classic": {
+				Group: Group{Name: "classic", ProtocolType: "consumer", State: "Stable"}, Protocol: "range", Epoch: 7,
+				Members: []GroupMember{{Member: "m", Instance: "i", ClientID: "c", ClientHost: "h", Classic: true, Metadata: []byte("brought"), Assignment: []byte("got")}, {Member: "n"}},
+			},
+			"modern": {
+				Group: Group{Name: "modern", Consumer: true, ProtocolType: "consumer", State: "Stable"}, Protocol: "uniform", Epoch: 8, AssignmentEpoch: 8,
+				Members: []GroupMember{{
+					Member: "m", Rack: "r", ClientID: "c", Epoch: 8, Topics: []string{"t"}, Pattern: "t.*",
+					Assigned: []OwnedTopic{{ID: mq.TopicID{1}, Name: "t", Partitions: []int32{0}}}, Target: []OwnedTopic{{ID: mq.TopicID{1}, Name: "t", Partitions: []int32{0, 1}}},
+				}},
+			},
+		},
+		listed: []Group{{Name: "classic", ProtocolType: "consumer", State: "Stable"}, {Name: "modern", Consumer: true, ProtocolType: "consumer", State: "Empty"}},
+	}
+}

@@ -1,0 +1,412 @@
+package kafkaproto
+
+import (
+	"context"
+	"fmt"
+	"reflect"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/rustmq/rustmq/mq"
+)
+
+// joinOf makes a request of a member that may be nobody yet.
+func joinOf(group, member string) *kmsg.JoinGroupRequest {
+	j := kmsg.NewPtrJoinGroupRequest()
+	j.Group, j.MemberID, j.InstanceID, j.ProtocolType, j.SessionTimeoutMillis, j.RebalanceTimeoutMillis = group, member, kmsg.StringPtr("i"), "consumer", 6000, 9000
+	j.Protocols = []kmsg.JoinGroupRequestProtocol{{Name: "range", Metadata: []byte("brought")}, {Name: "empty"}}
+	return j
+}
+
+func commitOf(group, topic string, index int32, offset int64) *kmsg.OffsetCommitRequest {
+	c := kmsg.NewPtrOffsetCommitRequest()
+	c.Group, c.MemberID, c.Generation, c.RetentionTimeMillis = group, "m", 7, -1
+	p := kmsg.NewOffsetCommitRequestTopicPartition()
+	p.Partition, p.Offset, p.LeaderEpoch, p.Metadata = index, offset, 3, kmsg.StringPtr("here")
+	c.Topics = []kmsg.OffsetCommitRequestTopic{{Topic: topic, TopicID: mq.TopicID{1}, Partitions: []kmsg.OffsetCommitRequestTopicPartition{p}}}
+	return c
+}
+
+func offsetsOf(group, topic string, indices ...int32) *kmsg.OffsetFetchRequest {
+	f := kmsg.NewPtrOffsetFetchRequest()
+	f.Group, f.Topics = group, []kmsg.OffsetFetchRequestTopic{{Topic: topic, Partitions: indices}}
+	g := kmsg.NewOffsetFetchRequestGroup()
+	g.Group, g.Topics = group, []kmsg.OffsetFetchRequestGroupTopic{{Topic: topic, TopicID: mq.TopicID{1}, Partitions: indices}}
+	f.Groups = append(f.Groups, g)
+	return f
+}
+
+// versions calls f for each version of an API.
+func (r *rig) versions(key kmsg.Key, f func(version int16)) {
+	r.t.Helper()
+	a := r.server.find(key.Int16())
+	for version := a.min; version <= a.max; version++ {
+		f(version)
+	}
+}
+
+func TestJoinGroup(t *testing.T) {
+	r := newRig(t)
+	p := r.connect()
+	r.versions(kmsg.JoinGroup, func(version int16) {
+		q := joinOf("g", "m")
+		q.Version = version
+		got := ask[*kmsg.JoinGroupResponse](p, q)
+		want := &JoinGroup{
+			Group: "g", Member: "m", RequireMember: version >= 4, SkipAssignment: version >= 9, SessionTimeout: 6 * time.Second, RebalanceTimeout: 9 * time.Second,
+			ProtocolType: "consumer", Protocols: []GroupProtocol{{"range", []byte("brought")}, {"empty", []byte{}}},
+		}
+		if version < 1 {
+			want.RebalanceTimeout = want.SessionTimeout
+		}
+		if version >= 5 {
+			want.Instance = "i"
+		}
+		if asked := r.broker.last(); !reflect.DeepEqual(asked, want) {
+			t.Errorf("version %d asked %+v, want %+v", version, asked, want)
+		}
+		if got.ErrorCode != 0 || got.Generation != 7 || text(got.Protocol) != "range" || got.LeaderID != "m" || got.MemberID != "m" || len(got.Members) != 2 ||
+			string(got.Members[0].ProtocolMetadata) != "of m" || got.Members[1].InstanceID != nil ||
+			(version >= 5) != (text(got.Members[0].InstanceID) == "i") || (version >= 7) != (text(got.ProtocolType) == "consumer") || (version >= 9) != got.SkipAssignment {
+			t.Errorf("version %d got %+v", version, got)
+		}
+	})
+	r.broker.groupErr, r.broker.joined = mq.Errorf(mq.MemberIDRequired, "again"), Joined{Member: "new"}
+	if got := ask[*kmsg.JoinGroupResponse](p, joinOf("g", "")); got.ErrorCode != int16(mq.MemberIDRequired) || got.MemberID != "new" || got.Generation != -1 {
+		t.Errorf("without an id: %+v", got)
+	}
+	r.broker.groupErr = mq.Errorf(mq.UnknownMemberID, "who?")
+	if got := ask[*kmsg.JoinGroupResponse](p, joinOf("g", "m")); got.ErrorCode != int16(mq.UnknownMemberID) || got.MemberID != "m" {
+		t.Errorf("unknown: %+v", got)
+	}
+}
+
+// What a member brings outlives its request: it must not keep the whole of it in memory.
+func TestWhatMembersBringIsNotTheFrame(t *testing.T) {
+	r := newRig(t)
+	p := r.connect()
+	ask[*kmsg.JoinGroupResponse](p, joinOf("g", "m"))
+	j, _ := r.broker.last().(*JoinGroup)
+	y, _ := groupSampleOf(kmsg.SyncGroup).(*kmsg.SyncGroupRequest)
+	ask[*kmsg.SyncGroupResponse](p, y)
+	s, _ := r.broker.last().(*SyncGroup)
+	for _, b := range [][]byte{j.Protocols[0].Metadata, s.Assignments[0].Assignment} {
+		if cap(b) > 2*len(b)+16 {
+			t.Errorf("%q has %d bytes behind it", b, cap(b))
+		}
+	}
+}
+
+// A member that waits for others keeps nobody from shutting down, and is not waited for when its connection is gone.
+func TestJoinThatWaitsEnds(t *testing.T) {
+	for name, end := range map[string]func(*rig, *peer) error{
+		"shutdown": func(r *rig, _ *peer) error {
+			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+			defer cancel()
+			return r.server.Shutdown(ctx)
+		},
+		"connection": func(_ *rig, p *peer) error { return p.conn.Close() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t)
+			joins, ended := make(chan struct{}), make(chan struct{})
+			r.broker.joining = func(ctx context.Context) {
+				close(joins)
+				<-ctx.Done()
+				close(ended)
+			}
+			r.broker.groupErr = mq.Errorf(mq.RequestTimedOut, "nobody else came")
+			p := r.connect()
+			p.send(joinOf("g", "m"))
+			<-joins
+			if err := end(r, p); err != nil {
+				t.Fatal(err)
+			}
+			<-ended
+			if name != "shutdown" {
+				return
+			}
+			if _, rest, err := p.receive(); err != nil || rest == nil {
+				t.Errorf("it got no answer: %v", err)
+			}
+		})
+	}
+}
+
+// A large request holds room that others need: it waits as long as any other request, and no longer.
+func TestLargeJoinWaitsNoLongerThanOthers(t *testing.T) {
+	r := newRig(t, func(c *Config) { c.Limits.RequestTimeout = 50 * time.Millisecond })
+	r.broker.joining = func(ctx context.Context) { <-ctx.Done() }
+	r.broker.groupErr = mq.Errorf(mq.RequestTimedOut, "nobody else came")
+	q := joinOf("g", "m")
+	q.Protocols[0].Metadata = make([]byte, 200<<10)
+	if got := ask[*kmsg.JoinGroupResponse](r.connect(), q); got.ErrorCode != int16(mq.CoordinatorNotAvailable) {
+		t.Errorf("%+v", got)
+	}
+	p := r.connect()
+	p.send(joinOf("g", "m"))
+	_ = p.conn.SetReadDeadline(time.Now().Add(200 * time.Millisecond))
+	if _, _, err := p.receive(); err == nil {
+		t.Error("a small one is not waited for either")
+	}
+}
+
+func TestSyncHeartbeatLeave(t *testing.T) {
+	r := newRig(t)
+	p := r.connect()
+	r.versions(kmsg.SyncGroup, func(version int16) {
+		q, _ := groupSampleOf(kmsg.SyncGroup).(*kmsg.SyncGroupRequest)
+		q.Version, q.Protocol, q.ProtocolType, q.InstanceID = version, kmsg.StringPtr("range"), kmsg.StringPtr("consumer"), kmsg.StringPtr("i")
+		got := ask[*kmsg.SyncGroupResponse](p, q)
+		if got.ErrorCode != 0 || string(got.MemberAssignment) != "got" || (version >= 5) != (text(got.Protocol) == "range") {
+			t.Errorf("sync, version %d: %+v", version, got)
+		}
+		if y, _ := r.broker.last().(*SyncGroup); y.Epoch != 7 || y.Member != "m" || y.Group != "classic" || (version >= 3) != (y.Instance == "i") {
+			t.Errorf("sync, version %d asked %+v", version, y)
+		}
+	})
+	r.versions(kmsg.Heartbeat, func(version int16) {
+		q := kmsg.NewPtrHeartbeatRequest()
+		q.Version, q.Group, q.MemberID, q.Generation, q.InstanceID = version, "g", "m", 7, kmsg.StringPtr("i")
+		got := ask[*kmsg.HeartbeatResponse](p, q)
+		if m, _ := r.broker.last().(Membership); got.ErrorCode != 0 || m.Group != "g" || m.Member != "m" || m.Epoch != 7 || (version >= 3) != (m.Instance == "i") {
+			t.Errorf("heartbeat, version %d: %+v of %+v", version, got, m)
+		}
+	})
+	r.broker.each = mq.Errorf(mq.UnknownMemberID, "who?")
+	r.versions(kmsg.LeaveGroup, func(version int16) {
+		q, _ := groupSampleOf(kmsg.LeaveGroup).(*kmsg.LeaveGroupRequest)
+		q.Version = version
+		got := ask[*kmsg.LeaveGroupResponse](p, q)
+		members, _ := r.broker.last().([]Membership)
+		if version < 3 {
+			if got.ErrorCode != int16(mq.UnknownMemberID) || len(members) != 1 || members[0].Member != "m" {
+				t.Errorf("leave, version %d: %+v of %+v", version, got, members)
+			}
+			return
+		}
+		if got.ErrorCode != 0 || len(members) != 2 || members[1].Instance != "i" || len(got.Members) != 2 || got.Members[1].ErrorCode != int16(mq.UnknownMemberID) ||
+			got.Members[0].MemberID != "m" || text(got.Members[1].InstanceID) != "i" {
+			t.Errorf("leave, version %d: %+v of %+v", version, got, members)
+		}
+	})
+	r.broker.groupErr = mq.Errorf(mq.NotLeaderOrFollower, "elsewhere")
+	if got := ask[*kmsg.HeartbeatResponse](p, kmsg.NewPtrHeartbeatRequest()); got.ErrorCode != int16(mq.NotCoordinator) {
+		t.Errorf("heartbeat to another node: %s", mq.Code(got.ErrorCode))
+	}
+	if got := ask[*kmsg.SyncGroupResponse](p, groupSampleOf(kmsg.SyncGroup)); got.ErrorCode != int16(mq.NotCoordinator) || len(got.MemberAssignment) != 0 {
+		t.Errorf("sync with another node: %+v", got)
+	}
+	if got := ask[*kmsg.LeaveGroupResponse](p, groupSampleOf(kmsg.LeaveGroup)); got.ErrorCode != int16(mq.NotCoordinator) {
+		t.Errorf("leave at another node: %+v", got)
+	}
+}
+
+func TestConsumerGroupHeartbeat(t *testing.T) {
+	r := newRig(t)
+	p := r.connect()
+	q := kmsg.NewPtrConsumerGroupHeartbeatRequest()
+	q.Group, q.MemberID, q.MemberEpoch, q.RebalanceTimeoutMillis = "g", "m", 2, -1
+	got := ask[*kmsg.ConsumerGroupHeartbeatResponse](p, q)
+	want := &ConsumerHeartbeat{Membership: Membership{Group: "g", Member: "m", Epoch: 2}}
+	if asked := r.broker.last(); !reflect.DeepEqual(asked, want) {
+		t.Errorf("nothing new is %+v", asked)
+	}
+	if got.ErrorCode != 0 || text(got.MemberID) != "m" || got.MemberEpoch != 3 || got.HeartbeatIntervalMillis != 1000 || got.Assignment == nil ||
+		!reflect.DeepEqual(got.Assignment.Topics[0].Partitions, []int32{4}) {
+		t.Errorf("got %+v", got)
+	}
+	q.MemberEpoch, q.RebalanceTimeoutMillis, q.SubscribedTopicNames, q.Topics = 0, 5000, []string{}, []kmsg.ConsumerGroupHeartbeatRequestTopic{}
+	q.Version, q.SubscribedTopicRegex, q.InstanceID, q.RackID, q.ServerAssignor = 1, kmsg.StringPtr("t.*"), kmsg.StringPtr("i"), kmsg.StringPtr("r"), kmsg.StringPtr("range")
+	r.broker.assigned.Changed = false
+	if got := ask[*kmsg.ConsumerGroupHeartbeatResponse](p, q); got.Assignment != nil {
+		t.Errorf("without a change there is %+v", got.Assignment)
+	}
+	h, _ := r.broker.last().(*ConsumerHeartbeat)
+	if h.Topics == nil || h.Owned == nil || text(h.Pattern) != "t.*" || h.Instance != "i" || h.Rack != "r" || text(h.Assignor) != "range" || h.RebalanceTimeout != 5*time.Second {
+		t.Errorf("empty, and not null, is %+v", h)
+	}
+	q.MemberID = ""
+	if got := ask[*kmsg.ConsumerGroupHeartbeatResponse](p, q); got.ErrorCode != int16(mq.InvalidRequest) || text(got.ErrorMessage) == "" {
+		t.Errorf("without an id, version 1: %+v", got)
+	}
+	q.Version = 0
+	if got := ask[*kmsg.ConsumerGroupHeartbeatResponse](p, q); got.ErrorCode != 0 || text(got.MemberID) != "m" {
+		t.Errorf("without an id, version 0: %+v", got)
+	}
+	r.broker.groupErr = mq.Errorf(mq.FencedMemberEpoch, "epoch 2")
+	if got := ask[*kmsg.ConsumerGroupHeartbeatResponse](p, q); got.ErrorCode != int16(mq.FencedMemberEpoch) || text(got.ErrorMessage) == "" {
+		t.Errorf("fenced: %+v", got)
+	}
+}
+
+// committed are the offsets of a response of any version, for one topic.
+func committed(r *kmsg.OffsetFetchResponse) (text string) {
+	for _, t := range r.Topics {
+		for _, p := range t.Partitions {
+			text += fmt.Sprintf("%s/%d: %d %q %d;", t.Topic, p.Partition, p.Offset, *p.Metadata, p.ErrorCode)
+		}
+	}
+	for _, g := range r.Groups {
+		for _, t := range g.Topics {
+			for _, p := range t.Partitions {
+				text += fmt.Sprintf("%s/%d: %d %q %d;", t.Topic, p.Partition, p.Offset, *p.Metadata, p.ErrorCode)
+			}
+		}
+	}
+	return text
+}
+
+func TestOffsetsAreCommittedAndFetched(t *testing.T) {
+	r := newRig(t)
+	p := r.connect()
+	r.versions(kmsg.OffsetCommit, func(version int16) {
+		q := commitOf("g", "t", 1, 42)
+		q.Version = version
+		got := ask[*kmsg.OffsetCommitResponse](p, q)
+		if len(got.Topics) != 1 || got.Topics[0].Partitions[0].ErrorCode != 0 || got.Topics[0].Partitions[0].Partition != 1 || (version < 10) != (got.Topics[0].Topic == "t") {
+			t.Errorf("commit, version %d: %+v", version, got)
+		}
+		want := TopicOffsets{Name: "t", Offsets: []CommittedOffset{{Partition: 1, Offset: 42, LeaderEpoch: mq.NoEpoch, Metadata: "here"}}}
+		if version >= 6 {
+			want.Offsets[0].LeaderEpoch = 3
+		}
+		if version >= 10 {
+			want.Name, want.ID = "", mq.TopicID{1}
+		}
+		if !reflect.DeepEqual(r.broker.offsets, []TopicOffsets{want}) {
+			t.Errorf("version %d committed %+v, want %+v", version, r.broker.offsets, want)
+		}
+	})
+	r.versions(kmsg.OffsetFetch, func(version int16) {
+		r.broker.offsets = []TopicOffsets{{Name: "t", Offsets: []CommittedOffset{{Partition: 1, Offset: 42, Metadata: "here"}}}}
+		name := "t"
+		if version >= 10 {
+			r.broker.offsets[0].Name, r.broker.offsets[0].ID, name = "", mq.TopicID{1}, ""
+		}
+		q := offsetsOf("g", "t", 0, 1)
+		q.Version = version
+		if got, want := committed(ask[*kmsg.OffsetFetchResponse](p, q)), name+`/0: -1 "" 0;`+name+`/1: 42 "here" 0;`; got != want {
+			t.Errorf("fetch, version %d: %s, want %s", version, got, want)
+		}
+		if version < 2 {
+			return
+		}
+		q.Topics, q.Groups[0].Topics = nil, nil
+		if got, want := committed(ask[*kmsg.OffsetFetchResponse](p, q)), name+`/1: 42 "here" 0;`; got != want {
+			t.Errorf("fetch all, version %d: %s, want %s", version, got, want)
+		}
+		q.Topics = []kmsg.OffsetFetchRequestTopic{}
+		q.Groups[0].Topics = []kmsg.OffsetFetchRequestGroupTopic{}
+		if got := committed(ask[*kmsg.OffsetFetchResponse](p, q)); got != "" {
+			t.Errorf("fetch none, version %d: %s", version, got)
+		}
+	})
+}
+
+func TestOffsetsOfOthersAreRefused(t *testing.T) {
+	r := newRig(t)
+	p := r.connect()
+	stale := mq.Errorf(mq.StaleMemberEpoch, "epoch 3")
+	r.broker.groupErr = stale
+	r.versions(kmsg.OffsetCommit, func(version int16) {
+		q := commitOf("g", "t", 1, 42)
+		q.Version = version
+		want := mq.StaleMemberEpoch
+		if version < 9 {
+			want = mq.UnsupportedVersion
+		}
+		if got := ask[*kmsg.OffsetCommitResponse](p, q); got.Topics[0].Partitions[0].ErrorCode != int16(want) {
+			t.Errorf("commit, version %d: %+v, want %s", version, got, want)
+		}
+	})
+	r.versions(kmsg.OffsetFetch, func(version int16) {
+		q := offsetsOf("g", "t", 1)
+		q.Version = version
+		got := ask[*kmsg.OffsetFetchResponse](p, q)
+		switch {
+		case version < 2 && got.Topics[0].Partitions[0].ErrorCode == unsupportedVersion:
+		case version >= 2 && version < 8 && got.ErrorCode == unsupportedVersion:
+		case version == 8 && got.Groups[0].ErrorCode == unsupportedVersion:
+		case version > 8 && got.Groups[0].ErrorCode == int16(mq.StaleMemberEpoch):
+		default:
+			t.Errorf("fetch, version %d: %+v", version, got)
+		}
+	})
+	r.broker.groupErr, r.broker.each = nil, mq.Errorf(mq.TopicAuthorizationFailed, "no")
+	q := commitOf("g", "t", 1, 42)
+	q.Version = 9
+	if got := ask[*kmsg.OffsetCommitResponse](p, q); got.Topics[0].Partitions[0].ErrorCode != int16(mq.TopicAuthorizationFailed) {
+		t.Errorf("a topic that is not allowed: %+v", got)
+	}
+	q.Version, q.RetentionTimeMillis = 3, 1000
+	r.broker.each = nil
+	if got := ask[*kmsg.OffsetCommitResponse](p, q); got.Topics[0].Partitions[0].ErrorCode != int16(mq.InvalidRequest) {
+		t.Errorf("a retention time: %+v", got)
+	}
+}
+
+func TestGroupsAreListedDescribedDeleted(t *testing.T) {
+	r := newRig(t)
+	p := r.connect()
+	list := func(states, types []string) (names []string) {
+		q := kmsg.NewPtrListGroupsRequest()
+		q.Version, q.StatesFilter, q.TypesFilter = 5, states, types
+		got := ask[*kmsg.ListGroupsResponse](p, q)
+		for _, g := range got.Groups {
+			names = append(names, g.Group+" "+g.GroupState+" "+g.GroupType)
+		}
+		return append(names, mq.Code(got.ErrorCode).String())
+	}
+	none := mq.None.String()
+	if got := list(nil, nil); !slices.Equal(got, []string{"classic Stable classic", "modern Empty consumer", none}) {
+		t.Errorf("all: %q", got)
+	}
+	if got := list([]string{"empty"}, nil); !slices.Equal(got, []string{"modern Empty consumer", none}) {
+		t.Errorf("empty: %q", got)
+	}
+	r.broker.loading = true
+	if got := list(nil, []string{"Classic"}); !slices.Equal(got, []string{"classic Stable classic", mq.CoordinatorLoadInProgress.String()}) {
+		t.Errorf("classic ones while others load: %q", got)
+	}
+	r.versions(kmsg.DescribeGroups, func(version int16) {
+		q := groupSampleOf(kmsg.DescribeGroups)
+		q.SetVersion(version)
+		got := ask[*kmsg.DescribeGroupsResponse](p, q).Groups
+		one, dead := got[0], got[1:]
+		if one.ErrorCode != 0 || one.State != "Stable" || one.Protocol != "range" || len(one.Members) != 2 || string(one.Members[0].ProtocolMetadata) != "brought" ||
+			string(one.Members[0].MemberAssignment) != "got" || one.Members[0].ClientHost != "h" || (version >= 4) != (text(one.Members[0].InstanceID) == "i") {
+			t.Errorf("version %d: %+v", version, one)
+		}
+		for _, g := range dead {
+			if g.State != deadGroup || (version >= 6) != (g.ErrorCode == int16(mq.GroupIDNotFound)) || len(g.Members) > 0 {
+				t.Errorf("version %d: %+v", version, g)
+			}
+		}
+	})
+	got := ask[*kmsg.ConsumerGroupDescribeResponse](p, groupSampleOf(kmsg.ConsumerGroupDescribe)).Groups
+	if m := got[1].Members[0]; got[1].State != "Stable" || got[1].Epoch != 8 || got[1].AssignorName != "uniform" || text(m.RackID) != "r" || text(m.SubscribedTopicRegex) != "t.*" ||
+		len(m.Assignment.TopicPartitions) != 1 || m.Assignment.TopicPartitions[0].Topic != "t" || len(m.TargetAssignment.TopicPartitions[0].Partitions) != 2 || m.InstanceID != nil {
+		t.Errorf("%+v", got[1])
+	}
+	if got[0].ErrorCode != int16(mq.GroupIDNotFound) || got[2].ErrorCode != int16(mq.GroupIDNotFound) {
+		t.Errorf("%+v, %+v", got[0], got[2])
+	}
+	r.broker.groupErr = mq.Errorf(mq.NonEmptyGroup, "two members")
+	d := kmsg.NewPtrDeleteGroupsRequest()
+	d.Groups = []string{"classic"}
+	if got := ask[*kmsg.DeleteGroupsResponse](p, d); got.Groups[0].ErrorCode != int16(mq.NonEmptyGroup) || got.Groups[0].Group != "classic" {
+		t.Errorf("%+v", got)
+	}
+	if got := ask[*kmsg.OffsetDeleteResponse](p, groupSampleOf(kmsg.OffsetDelete)); got.ErrorCode != int16(mq.NonEmptyGroup) || len(got.Topics) > 0 {
+		t.Errorf("%+v", got)
+	}
+	r.broker.groupErr, r.broker.each = nil, mq.Errorf(mq.GroupSubscribedToTopic, "in use")
+	if got := ask[*kmsg.OffsetDeleteResponse](p, groupSampleOf(kmsg.OffsetDelete)); got.ErrorCode != 0 || got.Topics[0].Partitions[0].ErrorCode != int16(mq.GroupSubscribedToTopic) ||
+		got.Topics[0].Partitions[0].Partition != 1 {
+		t.Errorf("%+v", got)
+	}
+}
