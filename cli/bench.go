@@ -35,10 +35,13 @@ const benchHelp = "produce: producers keep a window of records in flight; record
 	"  tls_bulk (beside it, for comparison; with --transport tcp in its place): one TLS 1.3 connection over TCP.\n" +
 	"  store_get_N (consume --from store with --object-store): N ranged reads of the server's bucket at a time, as large as the server's. The figure is " +
 	"given as a ratio to the smaller one of this and quic_bulk_N.\n" +
+	"  tcp_bulk (with --against kafka, in their place): one TCP connection without TLS.\n" +
 	"  quic_floor_N (latency): the composed floor. N producers, one record in flight each, on QUIC streams that stay open, into a file by group " +
 	"commit, and an acknowledgement back. N is --producers.\n" +
 	"  group_commit_N (latency, for wal_append_N: RustMQ's log alone, without network and server): N producers, one record in flight each, and " +
 	"one goroutine that writes all that waits into a zeroed file and calls fdatasync once.\n\n" +
+	"--against kafka drives any server that speaks Kafka's protocol, at --server without TLS, with franz-go: produce with batches of 64 KiB, idempotent and acknowledged by all in-sync " +
+	"replicas, or consume what was produced before, 96 MiB over and over unless --records says otherwise. --producers, --connections, --from and --acks say nothing then.\n\n" +
 	"Example: rustmq bench latency --producers 16 --limits"
 
 func (a *app) benchCommand() *cli.Command {
@@ -49,6 +52,7 @@ func (a *app) benchCommand() *cli.Command {
 		Description: benchHelp,
 		Flags: append([]cli.Flag{
 			&cli.BoolFlag{Name: "limits", Usage: "measure this machine's bounds in the same run"},
+			&cli.StringFlag{Name: "against", Usage: "`PROTOCOL` to speak instead of RustMQ's own: kafka"},
 			&cli.StringFlag{Name: "from", Value: string(bench.FromTail), Usage: "`PLACE` that consume reads from: tail, log or store"},
 			&cli.StringFlag{Name: "size", Value: "1KiB", Usage: "`SIZE` of a record's value, incompressible"},
 			&cli.IntFlag{Name: "producers", Value: 16, Usage: "`NUMBER` of producers at a time"},
@@ -88,6 +92,9 @@ func (a *app) bench(c *cli.Context) error {
 		return err
 	}
 	o.Client, o.Spawn, o.OverTCP = conn.options(), a.spawn, conn.over == client.TCP
+	if c.String("against") != "" {
+		o.Kafka = conn.Server
+	}
 	results, err := bench.Run(c.Context, o)
 	if err != nil {
 		return conn.explain(err)
@@ -114,6 +121,9 @@ func benchOptions(c *cli.Context) (bench.Options, error) {
 	default:
 		return o, usagef("bench: --from %q is no place: it may be tail, log or store", o.From)
 	}
+	if err := checkAgainst(c, o.Kind); err != nil {
+		return o, err
+	}
 	size, err := node.ParseSize(c.String("size"))
 	if err != nil || size < 1 || size > mq.DefaultMaxBatchBytes/2 {
 		return o, usagef("bench: --size %q is not a size from 1 to %d bytes", c.String("size"), mq.DefaultMaxBatchBytes/2)
@@ -136,10 +146,21 @@ func benchOptions(c *cli.Context) (bench.Options, error) {
 	if o.ObjectStore = c.String("object-store"); o.ObjectStore != "" && (o.Kind != bench.Consume || o.From != bench.FromStore || !o.Limits) {
 		return o, usagef("bench: --object-store is a bound of consume --from store: add --limits, or leave it out")
 	}
-	if o.Admin = c.String("admin"); o.Admin == "none" {
-		o.Admin = ""
+	if o.Admin = c.String("admin"); o.Admin == "none" || c.String("against") != "" && !c.IsSet("admin") {
+		o.Admin = "" // another server has none
 	}
 	return o, nil
+}
+
+// checkAgainst looks at --against.
+func checkAgainst(c *cli.Context, kind bench.Kind) error {
+	switch against := c.String("against"); {
+	case against != "" && against != "kafka":
+		return usagef("bench: --against %q is no protocol: it may be kafka", against)
+	case against != "" && kind == bench.Latency:
+		return usagef("bench: --against kafka measures produce and consume")
+	}
+	return nil
 }
 
 // spawnFarEnd runs this program once more, as the other process of the bounds.

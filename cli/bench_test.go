@@ -108,3 +108,26 @@ func TestBenchPrintsRatiosToItsBounds(t *testing.T) {
 		t.Errorf("without --limits the table is %q, want one figure", table)
 	}
 }
+
+// Kafka's protocol is measured beside TCP without TLS, with the server's share of the processors where there is a server of ours to ask.
+func TestBenchDrivesKafkasProtocol(t *testing.T) {
+	n := startNode(t, "RUSTMQ_KAFKA_ENABLED=true")
+	for kind, name := range map[string]string{"produce": "kafka_produce", "consume": "kafka_fetch"} {
+		out := n.must("", "bench", kind, "--against", "kafka", "--limits", "--duration", "200ms", "--rounds", "1", "--dir", t.TempDir(), "--admin", n.admin(), "-o", "json")
+		var results []bench.Result
+		if err := json.Unmarshal([]byte(out), &results); err != nil {
+			t.Fatal(err, out)
+		}
+		if len(results) != 2 || results[0].Name != "tcp_bulk" || results[1].Name != name {
+			t.Fatalf("got %s", out)
+		}
+		if r := results[1]; r.Value <= 0 || r.Records <= 0 || r.Bound != "tcp_bulk" || r.Ratio <= 0 || r.ServerCPUPerRecord <= 0 {
+			t.Errorf("got %+v", r)
+		}
+	}
+	for _, args := range [][]string{{"produce", "--against", "pulsar"}, {"latency", "--against", "kafka"}} {
+		if status, _, stderr := n.run("", append([]string{"bench"}, args...)...); status != exitUsage || !strings.Contains(stderr, "kafka") {
+			t.Errorf("%q ended with status %d: %s", args, status, stderr)
+		}
+	}
+}

@@ -54,29 +54,45 @@ func quicBulk(ctx context.Context, l *farLink, way direction, size int, d time.D
 
 // tlsBulk is the same over one TLS 1.3 connection on TCP.
 func tlsBulk(ctx context.Context, l *farLink, way direction, size int, d time.Duration) (Result, error) {
-	conn, err := (&tls.Dialer{NetDialer: &net.Dialer{Timeout: 5 * time.Second}, Config: l.tls}).DialContext(ctx, "tcp", l.TLS)
+	dialer := &tls.Dialer{NetDialer: &net.Dialer{Timeout: 5 * time.Second}, Config: l.tls}
+	return streamBulk(ctx, l, "tls_bulk", way, size, d, func() (net.Conn, error) { return dialer.DialContext(ctx, "tcp", l.TLS) })
+}
+
+// tcpBulk is the same over one TCP connection without TLS.
+func tcpBulk(ctx context.Context, l *farLink, way direction, size int, d time.Duration) (Result, error) {
+	dialer := &net.Dialer{Timeout: 5 * time.Second}
+	return streamBulk(ctx, l, "tcp_bulk", way, size, d, func() (net.Conn, error) { return dialer.DialContext(ctx, "tcp", l.TCP) })
+}
+
+// streamBulk measures a bound over one connection.
+func streamBulk(ctx context.Context, l *farLink, name string, way direction, size int, d time.Duration, dial func() (net.Conn, error)) (Result, error) {
+	conn, err := dial()
 	if err != nil {
-		return Result{}, fmt.Errorf("dial the TLS bound: %w", err)
+		return Result{}, fmt.Errorf("dial bound %s: %w", name, err)
 	}
 	defer conn.Close()
+	half, ok := conn.(interface{ CloseWrite() error })
+	if !ok {
+		return Result{}, fmt.Errorf("bound %s: a %T cannot be closed for writing", name, conn)
+	}
 	before, err := l.cpuTime(ctx)
 	if err != nil {
-		return Result{}, fmt.Errorf("TLS bulk bound: %w", err)
+		return Result{}, fmt.Errorf("bound %s: %w", name, err)
 	}
 	watch := startWatch()
 	if err := writeOrder(conn, byte(way), uint32(d.Milliseconds())); err != nil {
-		return Result{}, fmt.Errorf("TLS bulk bound: %w", err)
+		return Result{}, fmt.Errorf("bound %s: %w", name, err)
 	}
-	total, err := bulk(conn, way, d, conn.(*tls.Conn).CloseWrite)
+	total, err := bulk(conn, way, d, half.CloseWrite)
 	if err != nil {
-		return Result{}, fmt.Errorf("TLS bulk bound: %w", err)
+		return Result{}, fmt.Errorf("bound %s: %w", name, err)
 	}
 	wall, cpu := watch.elapsed()
 	after, err := l.cpuTime(ctx)
 	if err != nil {
-		return Result{}, fmt.Errorf("TLS bulk bound: %w", err)
+		return Result{}, fmt.Errorf("bound %s: %w", name, err)
 	}
-	return bulkResult("tls_bulk", total, size, wall, cpu, after-before), nil
+	return bulkResult(name, total, size, wall, cpu, after-before), nil
 }
 
 // bulk moves bytes for d and says how many arrived.

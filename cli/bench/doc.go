@@ -12,6 +12,7 @@
 //	quic_bulk_N      N connections, each on a socket of its own, one stream each,
 //	                 64 KiB writes, in the direction of the figure
 //	tls_bulk         one TLS 1.3 connection over TCP, likewise
+//	tcp_bulk         one TCP connection without TLS, likewise: for servers that are driven by Kafka's protocol
 //	store_get_N      N ranged reads of the object store at a time, of the size that
 //	                 the server asked for, through the same driver
 //	quic_floor_N     the composed floor: N producers, one record in flight each,

@@ -52,6 +52,7 @@ const (
 type greeting struct {
 	QUIC        string `json:"quic"` // host:port
 	TLS         string `json:"tls"`
+	TCP         string `json:"tcp"`
 	Certificate []byte `json:"certificate"` // DER, to be trusted
 }
 
@@ -93,10 +94,16 @@ func ServeFarEnd(dir string, in io.Reader, out io.Writer) error {
 		return fmt.Errorf("listen for the TLS bound: %w", err)
 	}
 	defer conns.Close()
+	plain, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return fmt.Errorf("listen for the TCP bound: %w", err)
+	}
+	defer plain.Close()
 	f := &farEnd{raw: sync.OnceValues(func() (*walbench.Raw, error) { return walbench.OpenRaw(dir) })}
 	go f.acceptQUIC(streams)
-	go f.acceptTLS(conns)
-	hello, err := json.Marshal(greeting{QUIC: socket.LocalAddr().String(), TLS: conns.Addr().String(), Certificate: cert.Certificate[0]})
+	go f.acceptTCP(conns)
+	go f.acceptTCP(plain)
+	hello, err := json.Marshal(greeting{QUIC: socket.LocalAddr().String(), TLS: conns.Addr().String(), TCP: plain.Addr().String(), Certificate: cert.Certificate[0]})
 	if err != nil {
 		return err
 	}
@@ -148,7 +155,7 @@ func (f *farEnd) acceptQUIC(l *quic.Listener) {
 	}
 }
 
-func (f *farEnd) acceptTLS(l net.Listener) {
+func (f *farEnd) acceptTCP(l net.Listener) {
 	for {
 		conn, err := l.Accept()
 		if err != nil {

@@ -40,6 +40,7 @@ type Options struct {
 	From        Source          // for Consume; default FromTail
 	Client      []client.Option // how to reach the cluster
 	OverTCP     bool            // which it is reached by: its bound is that of TLS on TCP
+	Kafka       []string        // host:port of servers that speak Kafka's protocol, without TLS: they are driven with franz-go, and Client, From and Acks say nothing. Produce and Consume
 	Admin       string          // host:port of the server's admin listener; "": the server is not looked at, and Consume fails
 	Limits      bool            // measure the machine's own bounds in the same run
 	Spawn       Spawn           // starts the other process of the bounds
@@ -79,7 +80,11 @@ func (o Options) withDefaults() Options {
 	o.Duration = or(o.Duration, defaultDuration)
 	o.Rounds = or(o.Rounds, defaultRounds)
 	if o.Kind == Consume {
-		o.Records = or(o.Records, int64(defaultConsumeBytes/o.Size))
+		size := defaultConsumeBytes
+		if len(o.Kafka) > 0 {
+			size = kafkaFill
+		}
+		o.Records = or(o.Records, int64(size/o.Size))
 	}
 	return o
 }
@@ -105,25 +110,33 @@ type bench struct {
 func Run(ctx context.Context, o Options) (results []Result, err error) {
 	b := &bench{Options: o.withDefaults()}
 	defer func() { err = errors.Join(err, b.close()) }()
-	if b.client, err = client.New(b.clientOptions()...); err != nil {
-		return nil, err
-	}
-	b.ends = append(b.ends, b.client.Close)
 	if b.Admin != "" {
 		b.server = newServer(b.Admin)
 		if _, err := b.server.metrics(ctx); err != nil {
 			return nil, err
 		}
 	}
-	_, err = b.client.CreateTopic(ctx, client.NewTopic{Name: b.Topic, Partitions: b.Partitions})
-	if err != nil && mq.CodeOf(err) != mq.TopicAlreadyExists {
-		return nil, err
-	}
-	entrants, err := b.entrants(ctx)
+	entrants, err := b.open(ctx)
 	if err != nil {
 		return nil, err
 	}
 	return interleave(ctx, b.Rounds, b.Duration/time.Duration(b.Rounds), entrants)
+}
+
+// open reaches the cluster and prepares what is measured in turn.
+func (b *bench) open(ctx context.Context) (entrants []entrant, err error) {
+	if len(b.Kafka) > 0 {
+		return b.againstKafka(ctx)
+	}
+	if b.client, err = client.New(b.clientOptions()...); err != nil {
+		return nil, err
+	}
+	b.ends = append(b.ends, b.client.Close)
+	_, err = b.client.CreateTopic(ctx, client.NewTopic{Name: b.Topic, Partitions: b.Partitions})
+	if err != nil && mq.CodeOf(err) != mq.TopicAlreadyExists {
+		return nil, err
+	}
+	return b.entrants(ctx)
 }
 
 func (b *bench) clientOptions(more ...client.Option) []client.Option {
