@@ -93,8 +93,8 @@ func Topics(names ...string) ConsumerOption {
 	}
 }
 
-// TopicPattern subscribes a member of a group to all topics whose whole name matches, also to those that are made later, but for internal ones. The syntax is RE2's (package regexp); the
-// coordinator matches.
+// TopicPattern subscribes a member of a group to all topics whose whole name matches, also to those that are made later. Internal ones have to be named in it:
+// their whole name is part of the pattern. The syntax is RE2's (package regexp); the coordinator matches.
 func TopicPattern(pattern string) ConsumerOption {
 	return func(c *consumerConfig) error {
 		if _, err := regexp.Compile(pattern); err != nil || pattern == "" || len(pattern) > mq.MaxPatternBytes {

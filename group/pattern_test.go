@@ -1,6 +1,9 @@
 package group
 
 import (
+	"bytes"
+	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -31,5 +34,29 @@ func TestPatternIsBoundedByItsProgram(t *testing.T) {
 	effects := s.Handle(start, 1, &HeartbeatRequest{Group: "g", Member: "m", RebalanceTimeout: time.Minute, Pattern: &pattern})
 	if len(effects.Replies) != 1 || mq.CodeOf(effects.Replies[0].Err) != mq.InvalidRegularExpression {
 		t.Errorf("%+v", effects.Replies)
+	}
+}
+
+// An internal topic is for who names it: a pattern that means all topics does not mean these.
+func TestPatternThatNamesAnInternalTopicFindsIt(t *testing.T) {
+	s := NewShard(DefaultConfig(), nil)
+	internal, orders := mq.TopicID{1}, mq.TopicID{2}
+	s.SetTopics(start, NewTopics(1, []Topic{{Name: "__consumer_offsets", ID: internal, Partitions: 1, Internal: true}, {Name: "orders", ID: orders, Partitions: 1}}))
+	for i, c := range []struct {
+		pattern string
+		want    []mq.TopicID
+	}{{".*", []mq.TopicID{orders}}, {"__.*", nil}, {"orders|__consumer_offsets", []mq.TopicID{internal, orders}}} {
+		group := fmt.Sprint("g", i)
+		effects := s.Handle(start, Token(i), &HeartbeatRequest{Group: group, Member: "m", RebalanceTimeout: time.Minute, Pattern: &c.pattern})
+		var got []mq.TopicID
+		if r, ok := effects.Replies[0].Response.(*HeartbeatResponse); ok {
+			for _, p := range r.Assigned {
+				got = append(got, p.Topic)
+			}
+		}
+		slices.SortFunc(got, func(a, b mq.TopicID) int { return bytes.Compare(a[:], b[:]) })
+		if !slices.Equal(got, c.want) {
+			t.Errorf("%q: %v, want %v (%v)", c.pattern, got, c.want, effects.Replies[0].Err)
+		}
 	}
 }

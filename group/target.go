@@ -4,6 +4,7 @@ import (
 	"hash/fnv"
 	"regexp"
 	"slices"
+	"strings"
 )
 
 // lookAtTopics compares what members subscribe to with what was there when it was last looked at. A difference makes another group epoch.
@@ -74,7 +75,7 @@ func (g *group) subscribed(topics *Topics, m *member) []*Topic {
 	}
 	var found []*Topic
 	for _, t := range topics.byName {
-		if named[t.Name] || !t.Internal && matches(pattern, t.Name) {
+		if named[t.Name] || (!t.Internal || strings.Contains(m.pattern, t.Name)) && matches(pattern, t.Name) {
 			found = append(found, t)
 		}
 	}

@@ -14,7 +14,7 @@ type Topic struct {
 	Partitions int32
 	// Racks of each partition's replicas, without repeats. Nil when unknown; else one entry per partition.
 	Racks [][]string
-	// Internal topics are not found by patterns.
+	// Internal topics are found by patterns that have their whole names in them, and by no others.
 	Internal bool
 }
 

@@ -1,7 +1,7 @@
 // ConsumerGroupHeartbeat (68), versions 0 to 1.
 //
 // All that a member with the consumer protocol (KIP-848) says: it joins, lives, owns partitions, leaves; what it may consume comes back. The broker assigns, by the assignors uniform and range. Topics
-// are subscribed to by name or, in version 1, by a regular expression (RE2). In version 0 the broker gives a member its id, from version 1 on it has made one itself.
+// are subscribed to by name or, in version 1, by a regular expression (RE2), which finds internal topics only where their whole name is part of it. In version 0 the broker gives a member its id, from version 1 on it has made one itself.
 //
 // A member is told at its next heartbeat of partitions that others have given up. It is fenced with FENCED_MEMBER_EPOCH when it speaks of an epoch that it is not in.
 //

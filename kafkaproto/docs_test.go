@@ -31,6 +31,9 @@ It is being built, and therefore off: ` + "`kafka.enabled`" + ` turns it on.
 * **Errors** that Kafka has not are told as the nearest of Kafka's: trouble of the disk, the log or the object store as KAFKA_STORAGE_ERROR, a node that is closing as NOT_LEADER_OR_FOLLOWER, both of which have clients try again; a
   view of another cluster's bucket, which cannot be written to, as POLICY_VIOLATION.
 
+Tested with every change: franz-go, sarama, kafka-go, librdkafka (confluent-kafka-go) and kcat do what people do with them on three nodes while leaders are killed (` + "`testdata/e2e/kafka-clients.sh`" + `). franz-go's own integration
+tests of its package kgo pass (` + "`testdata/e2e/franz-suite.sh`" + `) but for those that need what is not offered: TestTxnEtl, transactions; TestShareGroup* and TestConsumeRegexShareSkipsInternal, share groups; TestSCRAMAuth*, SASL.
+
 What ApiVersions tells is what is there:
 
 | API | Key | Versions |
