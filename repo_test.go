@@ -37,6 +37,8 @@ var floors = []struct {
 	{"node/nodetest/sim", 6, "a whole cluster in virtual time, to which harm is done by a seed"},
 	{"testdata/scale", 6, "measures a server as clients see it"},
 	{"examples/otel", 6, "for people to read: traces over records, in a module of its own"},
+	{"testdata/kfake", 6, "franz-go's broker in memory, to measure beside ours"},
+	{"testdata/kafka-clients", 6, "Kafka's own clients, in a module of its own"},
 	{"testdata/propose", 6, "speaks to the controllers as a program of another feature level"},
 	{"node", 5, "the only package that knows all others: composes, reconciles"},
 	{"broker", 4, "what a request means"},

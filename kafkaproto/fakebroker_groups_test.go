@@ -13,6 +13,11 @@ import (
 type fakeGroups struct {
 	groupsMu sync.Mutex
 	asked    []any
+	fakeAnswers
+}
+
+// fakeAnswers are what it was told.
+type fakeAnswers struct {
 	groupErr error // for everything but what is about one partition or member
 	joined   Joined
 	joining  func(ctx context.Context)
@@ -24,12 +29,26 @@ type fakeGroups struct {
 	each     error          // for each partition or member
 }
 
-// say notes what was asked, and gives the error that was set.
-func (f *fakeGroups) say(what any) error {
+// say notes what was asked, and gives the answers.
+func (f *fakeGroups) say(what any) fakeAnswers {
 	f.groupsMu.Lock()
 	defer f.groupsMu.Unlock()
 	f.asked = append(f.asked, what)
-	return f.groupErr
+	return f.fakeAnswers
+}
+
+// tell changes the answers.
+func (f *fakeGroups) tell(change func(a *fakeAnswers)) {
+	f.groupsMu.Lock()
+	defer f.groupsMu.Unlock()
+	change(&f.fakeAnswers)
+}
+
+// committed is what was committed last.
+func (f *fakeGroups) committed() []TopicOffsets {
+	f.groupsMu.Lock()
+	defer f.groupsMu.Unlock()
+	return f.offsets
 }
 
 // last is what was asked last.
@@ -42,62 +61,66 @@ func (f *fakeGroups) last() any {
 func (f *fakeGroups) Coordinator(context.Context, *Session, string) (mq.NodeID, error) { return 1, nil }
 
 func (f *fakeGroups) JoinGroup(ctx context.Context, _ *Session, j *JoinGroup) (Joined, error) {
-	err := f.say(j)
-	if f.joining != nil {
-		f.joining(ctx)
+	a := f.say(j)
+	if a.joining != nil {
+		a.joining(ctx)
 	}
-	return f.joined, err
+	return a.joined, a.groupErr
 }
 
 func (f *fakeGroups) SyncGroup(_ context.Context, _ *Session, y *SyncGroup) (Synced, error) {
-	if err := f.say(y); err != nil {
+	if err := f.say(y).groupErr; err != nil {
 		return Synced{}, err
 	}
 	return Synced{ProtocolType: y.ProtocolType, Protocol: y.Protocol, Assignment: y.Assignments[0].Assignment}, nil
 }
 
-func (f *fakeGroups) Heartbeat(_ context.Context, _ *Session, m Membership) error { return f.say(m) }
+func (f *fakeGroups) Heartbeat(_ context.Context, _ *Session, m Membership) error {
+	return f.say(m).groupErr
+}
 
 func (f *fakeGroups) LeaveGroup(_ context.Context, _ *Session, _ string, members []Membership) ([]error, error) {
-	if err := f.say(members); err != nil {
-		return nil, err
-	}
-	return slices.Repeat([]error{f.each}, len(members)), nil
+	a := f.say(members)
+	return slices.Repeat([]error{a.each}, len(members)), a.groupErr
 }
 
 func (f *fakeGroups) ConsumerHeartbeat(_ context.Context, _ *Session, h *ConsumerHeartbeat) (ConsumerAssigned, error) {
-	return f.assigned, f.say(h)
+	a := f.say(h)
+	return a.assigned, a.groupErr
 }
 
 func (f *fakeGroups) CommitOffsets(_ context.Context, _ *Session, m Membership, topics []TopicOffsets) error {
-	if err := f.say(m); err != nil {
-		return err
+	a := f.say(m)
+	if a.groupErr != nil {
+		return a.groupErr
 	}
-	f.groupsMu.Lock()
-	defer f.groupsMu.Unlock()
-	f.offsets = nil
-	for _, t := range topics {
-		f.offsets = append(f.offsets, TopicOffsets{Name: t.Name, ID: t.ID, Offsets: slices.Clone(t.Offsets)})
-		for i := range t.Offsets {
-			t.Offsets[i].Err = f.each
+	f.tell(func(now *fakeAnswers) {
+		now.offsets = nil
+		for _, t := range topics {
+			now.offsets = append(now.offsets, TopicOffsets{Name: t.Name, ID: t.ID, Offsets: slices.Clone(t.Offsets)})
 		}
-	}
+	})
+	failAll(topics, a.each)
 	return nil
 }
 
-func (f *fakeGroups) FetchOffsets(_ context.Context, _ *Session, m Membership, topics []TopicOffsets) ([]TopicOffsets, error) {
-	if err := f.say(m); err != nil {
-		return nil, err
-	}
-	f.groupsMu.Lock()
-	defer f.groupsMu.Unlock()
-	if topics == nil {
-		return f.offsets, nil
-	}
+func failAll(topics []TopicOffsets, err error) {
 	for _, t := range topics {
 		for i := range t.Offsets {
-			t.Offsets[i].Err = f.each
-			for _, known := range f.offsets {
+			t.Offsets[i].Err = err
+		}
+	}
+}
+
+func (f *fakeGroups) FetchOffsets(_ context.Context, _ *Session, m Membership, topics []TopicOffsets) ([]TopicOffsets, error) {
+	a := f.say(m)
+	if a.groupErr != nil || topics == nil {
+		return a.offsets, a.groupErr
+	}
+	failAll(topics, a.each)
+	for _, t := range topics {
+		for i := range t.Offsets {
+			for _, known := range a.offsets {
 				for _, o := range known.Offsets {
 					if known.Name == t.Name && known.ID == t.ID && o.Partition == t.Offsets[i].Partition {
 						t.Offsets[i] = o
@@ -110,35 +133,34 @@ func (f *fakeGroups) FetchOffsets(_ context.Context, _ *Session, m Membership, t
 }
 
 func (f *fakeGroups) DeleteOffsets(_ context.Context, _ *Session, _ string, topics []TopicOffsets) error {
-	for _, t := range topics {
-		for i := range t.Offsets {
-			t.Offsets[i].Err = f.each
-		}
-	}
-	return f.say(topics)
+	a := f.say(topics)
+	failAll(topics, a.each)
+	return a.groupErr
 }
 
 func (f *fakeGroups) ListGroups(context.Context, *Session) ([]Group, bool, error) {
-	return f.listed, f.loading, f.say("list")
+	a := f.say("list")
+	return a.listed, a.loading, a.groupErr
 }
 
 func (f *fakeGroups) DescribeGroup(_ context.Context, _ *Session, name string) (*GroupDescription, error) {
-	if err := f.say(name); err != nil {
-		return nil, err
+	a := f.say(name)
+	if a.groupErr != nil {
+		return nil, a.groupErr
 	}
-	if g := f.groups[name]; g != nil {
+	if g := a.groups[name]; g != nil {
 		return g, nil
 	}
 	return nil, mq.Errorf(mq.GroupIDNotFound, "no group %q", name)
 }
 
 func (f *fakeGroups) DeleteGroup(_ context.Context, _ *Session, name string) error {
-	return f.say(name)
+	return f.say(name).groupErr
 }
 
-// newFakeGroups has a group of each kind.
-func newFakeGroups() fakeGroups {
-	return fakeGroups{
+// newFakeGroups knows a group of each kind.
+func newFakeGroups() fakeAnswers {
+	return fakeAnswers{
 		joined: Joined{
 			Generation: 7, ProtocolType: "consumer", Protocol: "range", Leader: "m", Member: "m", SkipAssignment: true,
 			Members: []GroupMember{{Member: "m", Instance: "i", Metadata: []byte("of m")}, {Member: "n"}},

@@ -64,7 +64,7 @@ func (p *fakePart) fail(err error) {
 }
 
 func newFakeBroker() *fakeBroker {
-	return &fakeBroker{fakeGroups: newFakeGroups(), topics: make(map[string]*fakeTopic)}
+	return &fakeBroker{fakeGroups: fakeGroups{fakeAnswers: newFakeGroups()}, topics: make(map[string]*fakeTopic)}
 }
 
 func (b *fakeBroker) make(name string, partitions int) *fakeTopic {

@@ -74,11 +74,13 @@ func TestJoinGroup(t *testing.T) {
 			t.Errorf("version %d got %+v", version, got)
 		}
 	})
-	r.broker.groupErr, r.broker.joined = mq.Errorf(mq.MemberIDRequired, "again"), Joined{Member: "new"}
+	r.broker.tell(func(a *fakeAnswers) {
+		a.groupErr, a.joined = mq.Errorf(mq.MemberIDRequired, "again"), Joined{Member: "new"}
+	})
 	if got := ask[*kmsg.JoinGroupResponse](p, joinOf("g", "")); got.ErrorCode != int16(mq.MemberIDRequired) || got.MemberID != "new" || got.Generation != -1 {
 		t.Errorf("without an id: %+v", got)
 	}
-	r.broker.groupErr = mq.Errorf(mq.UnknownMemberID, "who?")
+	r.broker.tell(func(a *fakeAnswers) { a.groupErr = mq.Errorf(mq.UnknownMemberID, "who?") })
 	if got := ask[*kmsg.JoinGroupResponse](p, joinOf("g", "m")); got.ErrorCode != int16(mq.UnknownMemberID) || got.MemberID != "m" {
 		t.Errorf("unknown: %+v", got)
 	}
@@ -113,12 +115,13 @@ func TestJoinThatWaitsEnds(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			r := newRig(t)
 			joins, ended := make(chan struct{}), make(chan struct{})
-			r.broker.joining = func(ctx context.Context) {
+			wait := func(ctx context.Context) {
 				close(joins)
 				<-ctx.Done()
 				close(ended)
 			}
-			r.broker.groupErr = mq.Errorf(mq.RequestTimedOut, "nobody else came")
+			r.broker.tell(func(a *fakeAnswers) { a.joining = wait })
+			r.broker.tell(func(a *fakeAnswers) { a.groupErr = mq.Errorf(mq.RequestTimedOut, "nobody else came") })
 			p := r.connect()
 			p.send(joinOf("g", "m"))
 			<-joins
@@ -139,8 +142,8 @@ func TestJoinThatWaitsEnds(t *testing.T) {
 // A large request holds room that others need: it waits as long as any other request, and no longer.
 func TestLargeJoinWaitsNoLongerThanOthers(t *testing.T) {
 	r := newRig(t, func(c *Config) { c.Limits.RequestTimeout = 50 * time.Millisecond })
-	r.broker.joining = func(ctx context.Context) { <-ctx.Done() }
-	r.broker.groupErr = mq.Errorf(mq.RequestTimedOut, "nobody else came")
+	r.broker.tell(func(a *fakeAnswers) { a.joining = func(ctx context.Context) { <-ctx.Done() } })
+	r.broker.tell(func(a *fakeAnswers) { a.groupErr = mq.Errorf(mq.RequestTimedOut, "nobody else came") })
 	q := joinOf("g", "m")
 	q.Protocols[0].Metadata = make([]byte, 200<<10)
 	if got := ask[*kmsg.JoinGroupResponse](r.connect(), q); got.ErrorCode != int16(mq.CoordinatorNotAvailable) {
@@ -176,7 +179,7 @@ func TestSyncHeartbeatLeave(t *testing.T) {
 			t.Errorf("heartbeat, version %d: %+v of %+v", version, got, m)
 		}
 	})
-	r.broker.each = mq.Errorf(mq.UnknownMemberID, "who?")
+	r.broker.tell(func(a *fakeAnswers) { a.each = mq.Errorf(mq.UnknownMemberID, "who?") })
 	r.versions(kmsg.LeaveGroup, func(version int16) {
 		q, _ := groupSampleOf(kmsg.LeaveGroup).(*kmsg.LeaveGroupRequest)
 		q.Version = version
@@ -193,7 +196,7 @@ func TestSyncHeartbeatLeave(t *testing.T) {
 			t.Errorf("leave, version %d: %+v of %+v", version, got, members)
 		}
 	})
-	r.broker.groupErr = mq.Errorf(mq.NotLeaderOrFollower, "elsewhere")
+	r.broker.tell(func(a *fakeAnswers) { a.groupErr = mq.Errorf(mq.NotLeaderOrFollower, "elsewhere") })
 	if got := ask[*kmsg.HeartbeatResponse](p, kmsg.NewPtrHeartbeatRequest()); got.ErrorCode != int16(mq.NotCoordinator) {
 		t.Errorf("heartbeat to another node: %s", mq.Code(got.ErrorCode))
 	}
@@ -221,7 +224,7 @@ func TestConsumerGroupHeartbeat(t *testing.T) {
 	}
 	q.MemberEpoch, q.RebalanceTimeoutMillis, q.SubscribedTopicNames, q.Topics = 0, 5000, []string{}, []kmsg.ConsumerGroupHeartbeatRequestTopic{}
 	q.Version, q.SubscribedTopicRegex, q.InstanceID, q.RackID, q.ServerAssignor = 1, kmsg.StringPtr("t.*"), kmsg.StringPtr("i"), kmsg.StringPtr("r"), kmsg.StringPtr("range")
-	r.broker.assigned.Changed = false
+	r.broker.tell(func(a *fakeAnswers) { a.assigned.Changed = false })
 	if got := ask[*kmsg.ConsumerGroupHeartbeatResponse](p, q); got.Assignment != nil {
 		t.Errorf("without a change there is %+v", got.Assignment)
 	}
@@ -237,7 +240,7 @@ func TestConsumerGroupHeartbeat(t *testing.T) {
 	if got := ask[*kmsg.ConsumerGroupHeartbeatResponse](p, q); got.ErrorCode != 0 || text(got.MemberID) != "m" {
 		t.Errorf("without an id, version 0: %+v", got)
 	}
-	r.broker.groupErr = mq.Errorf(mq.FencedMemberEpoch, "epoch 2")
+	r.broker.tell(func(a *fakeAnswers) { a.groupErr = mq.Errorf(mq.FencedMemberEpoch, "epoch 2") })
 	if got := ask[*kmsg.ConsumerGroupHeartbeatResponse](p, q); got.ErrorCode != int16(mq.FencedMemberEpoch) || text(got.ErrorMessage) == "" {
 		t.Errorf("fenced: %+v", got)
 	}
@@ -277,15 +280,17 @@ func TestOffsetsAreCommittedAndFetched(t *testing.T) {
 		if version >= 10 {
 			want.Name, want.ID = "", mq.TopicID{1}
 		}
-		if !reflect.DeepEqual(r.broker.offsets, []TopicOffsets{want}) {
-			t.Errorf("version %d committed %+v, want %+v", version, r.broker.offsets, want)
+		if !reflect.DeepEqual(r.broker.committed(), []TopicOffsets{want}) {
+			t.Errorf("version %d committed %+v, want %+v", version, r.broker.committed(), want)
 		}
 	})
 	r.versions(kmsg.OffsetFetch, func(version int16) {
-		r.broker.offsets = []TopicOffsets{{Name: "t", Offsets: []CommittedOffset{{Partition: 1, Offset: 42, Metadata: "here"}}}}
+		r.broker.tell(func(a *fakeAnswers) {
+			a.offsets = []TopicOffsets{{Name: "t", Offsets: []CommittedOffset{{Partition: 1, Offset: 42, Metadata: "here"}}}}
+		})
 		name := "t"
 		if version >= 10 {
-			r.broker.offsets[0].Name, r.broker.offsets[0].ID, name = "", mq.TopicID{1}, ""
+			r.broker.tell(func(a *fakeAnswers) { a.offsets[0].Name, a.offsets[0].ID, name = "", mq.TopicID{1}, "" })
 		}
 		q := offsetsOf("g", "t", 0, 1)
 		q.Version = version
@@ -311,7 +316,7 @@ func TestOffsetsOfOthersAreRefused(t *testing.T) {
 	r := newRig(t)
 	p := r.connect()
 	stale := mq.Errorf(mq.StaleMemberEpoch, "epoch 3")
-	r.broker.groupErr = stale
+	r.broker.tell(func(a *fakeAnswers) { a.groupErr = stale })
 	r.versions(kmsg.OffsetCommit, func(version int16) {
 		q := commitOf("g", "t", 1, 42)
 		q.Version = version
@@ -336,14 +341,14 @@ func TestOffsetsOfOthersAreRefused(t *testing.T) {
 			t.Errorf("fetch, version %d: %+v", version, got)
 		}
 	})
-	r.broker.groupErr, r.broker.each = nil, mq.Errorf(mq.TopicAuthorizationFailed, "no")
+	r.broker.tell(func(a *fakeAnswers) { a.groupErr, a.each = nil, mq.Errorf(mq.TopicAuthorizationFailed, "no") })
 	q := commitOf("g", "t", 1, 42)
 	q.Version = 9
 	if got := ask[*kmsg.OffsetCommitResponse](p, q); got.Topics[0].Partitions[0].ErrorCode != int16(mq.TopicAuthorizationFailed) {
 		t.Errorf("a topic that is not allowed: %+v", got)
 	}
 	q.Version, q.RetentionTimeMillis = 3, 1000
-	r.broker.each = nil
+	r.broker.tell(func(a *fakeAnswers) { a.each = nil })
 	if got := ask[*kmsg.OffsetCommitResponse](p, q); got.Topics[0].Partitions[0].ErrorCode != int16(mq.InvalidRequest) {
 		t.Errorf("a retention time: %+v", got)
 	}
@@ -368,7 +373,7 @@ func TestGroupsAreListedDescribedDeleted(t *testing.T) {
 	if got := list([]string{"empty"}, nil); !slices.Equal(got, []string{"modern Empty consumer", none}) {
 		t.Errorf("empty: %q", got)
 	}
-	r.broker.loading = true
+	r.broker.tell(func(a *fakeAnswers) { a.loading = true })
 	if got := list(nil, []string{"Classic"}); !slices.Equal(got, []string{"classic Stable classic", mq.CoordinatorLoadInProgress.String()}) {
 		t.Errorf("classic ones while others load: %q", got)
 	}
@@ -395,7 +400,7 @@ func TestGroupsAreListedDescribedDeleted(t *testing.T) {
 	if got[0].ErrorCode != int16(mq.GroupIDNotFound) || got[2].ErrorCode != int16(mq.GroupIDNotFound) {
 		t.Errorf("%+v, %+v", got[0], got[2])
 	}
-	r.broker.groupErr = mq.Errorf(mq.NonEmptyGroup, "two members")
+	r.broker.tell(func(a *fakeAnswers) { a.groupErr = mq.Errorf(mq.NonEmptyGroup, "two members") })
 	d := kmsg.NewPtrDeleteGroupsRequest()
 	d.Groups = []string{"classic"}
 	if got := ask[*kmsg.DeleteGroupsResponse](p, d); got.Groups[0].ErrorCode != int16(mq.NonEmptyGroup) || got.Groups[0].Group != "classic" {
@@ -404,7 +409,7 @@ func TestGroupsAreListedDescribedDeleted(t *testing.T) {
 	if got := ask[*kmsg.OffsetDeleteResponse](p, groupSampleOf(kmsg.OffsetDelete)); got.ErrorCode != int16(mq.NonEmptyGroup) || len(got.Topics) > 0 {
 		t.Errorf("%+v", got)
 	}
-	r.broker.groupErr, r.broker.each = nil, mq.Errorf(mq.GroupSubscribedToTopic, "in use")
+	r.broker.tell(func(a *fakeAnswers) { a.groupErr, a.each = nil, mq.Errorf(mq.GroupSubscribedToTopic, "in use") })
 	if got := ask[*kmsg.OffsetDeleteResponse](p, groupSampleOf(kmsg.OffsetDelete)); got.ErrorCode != 0 || got.Topics[0].Partitions[0].ErrorCode != int16(mq.GroupSubscribedToTopic) ||
 		got.Topics[0].Partitions[0].Partition != 1 {
 		t.Errorf("%+v", got)
