@@ -16,8 +16,8 @@ const (
 	// maxOutbox is how many bytes of records of a shard wait to be appended before it takes no more requests.
 	maxOutbox = 8 << 20
 	// maxAhead is how many batches of a shard are on their way at a time. What is decided meanwhile is gathered, and goes when one of them is replicated: with one it would wait for a
-	// whole round, and with a few hardly longer than without a bound.
-	maxAhead = 4
+	// whole round, with so many hardly longer than without a bound. A few members never wait.
+	maxAhead = 16
 	// gatherBytes is up to how many bytes of records are gathered: quick to encode, and far less than a batch may have.
 	gatherBytes = 64 << 10
 	// recordOverhead is about what a record takes in a batch beside its key and value, in bytes.
