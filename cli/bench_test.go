@@ -111,7 +111,7 @@ func TestBenchPrintsRatiosToItsBounds(t *testing.T) {
 
 // Kafka's protocol is measured beside TCP without TLS, with the server's share of the processors where there is a server of ours to ask.
 func TestBenchDrivesKafkasProtocol(t *testing.T) {
-	n := startNode(t, "RUSTMQ_KAFKA_ENABLED=true")
+	n := startNode(t)
 	for kind, name := range map[string]string{"produce": "kafka_produce", "consume": "kafka_fetch"} {
 		out := n.must("", "bench", kind, "--against", "kafka", "--limits", "--duration", "200ms", "--rounds", "1", "--dir", t.TempDir(), "--admin", n.admin(), "-o", "json")
 		var results []bench.Result

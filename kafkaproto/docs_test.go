@@ -22,7 +22,7 @@ const kafkaPage = `# Kafka clients
 RustMQ speaks Kafka's protocol on the port of TCP that ` + "`server.listen`" + ` names, 9092 unless it says otherwise, beside its own protocol: a TLS client that offers the ALPN ` + "`rustmq/1`" + ` gets that, every other client this one. Both read and
 write the same logs: a record batch is stored and handed out as the bytes that its producer sent.
 
-It is being built, and therefore off: ` + "`kafka.enabled`" + ` turns it on.
+With ` + "`kafka.enabled`" + ` set to no there are none.
 
 * **TLS** 1.2 and 1.3, with the node's certificate; a client certificate of the cluster's authority names the principal, as for the native protocol. Without TLS clients are served on loopback only, unless
   ` + "`kafka.plaintext`" + ` says ` + "`anywhere`" + `.

@@ -52,7 +52,7 @@ type ServerConfig struct {
 
 // KafkaConfig is what Kafka clients find.
 type KafkaConfig struct {
-	Enabled                  bool          `koanf:"enabled"                     doc:"Whether Kafka clients are served. Off while that is being built: let only clients in that mean well."`
+	Enabled                  bool          `koanf:"enabled"                     doc:"Whether Kafka clients are served."`
 	Advertise                string        `koanf:"advertise"                   doc:"Address host:port that Kafka clients are told to use, exactly as it stands here. Default: the first of server.advertise, else the address that is listened on."`
 	Plaintext                string        `koanf:"plaintext"                   doc:"Where Kafka clients may be that do not use TLS: never, loopback (on this machine), anywhere."`
 	AutoCreateTopics         bool          `koanf:"auto_create_topics"          doc:"Whether a topic that a Kafka client asks for by name is made when there is none, as the cluster's defaults have it."`
@@ -155,6 +155,7 @@ func Default() Config {
 			DrainTimeout:     10 * time.Second,
 		},
 		Kafka: KafkaConfig{
+			Enabled:   true,
 			Plaintext: "loopback", AutoCreateTopics: true,
 			MaxConnections: 20_000, MaxConnectionsPerAddress: 2_000, IdleTimeout: 10 * time.Minute, MaxRequestSize: 100 * MiB,
 		},

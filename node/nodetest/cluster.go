@@ -69,6 +69,7 @@ func NewCluster(nodes int, scratch string, change func(*node.Config)) (*Cluster,
 		}
 		controllers = append(controllers, fmt.Sprintf("%d@%s", i, addr))
 		m.cfg = Config("/data")
+		m.cfg.Kafka.Enabled = false // but for those who want a port for them
 		m.cfg.Node.ID, m.cfg.RPC.Listen, m.cfg.PKI.Dir = i, addr, filepath.Join(m.dir, "pki")
 		m.cfg.Server.Listen, m.cfg.Admin.Listen = "127.0.0.1:0", "127.0.0.1:0"
 		m.cfg.WAL = node.WALConfig{SegmentSize: node.MiB, MaxSize: 64 * node.MiB, QueueSize: 4 * node.MiB}

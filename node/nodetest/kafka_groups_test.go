@@ -75,7 +75,6 @@ func (r *readers) join(t *testing.T, n *Live, opts ...kgo.Opt) (leave func()) {
 
 // quickGroups has members of the consumer protocol speak often.
 func quickGroups(c *node.Config) {
-	c.Kafka.Enabled = true
 	c.Groups.OffsetsPartitions = 3
 	c.Groups.HeartbeatInterval, c.Groups.ConsumerMinHeartbeatInterval = 100*time.Millisecond, 100*time.Millisecond
 	c.Groups.InitialRebalanceDelay = 0

@@ -40,7 +40,6 @@ func startKafkaOn(t *testing.T, fsys wal.FS, data string, change ...func(*node.C
 	bucket := memblob.OpenBucket(nil)
 	t.Cleanup(func() { _ = bucket.Close() })
 	cfg := Config(data)
-	cfg.Kafka.Enabled = true
 	cfg.WAL.SegmentSize, cfg.WAL.MaxSize, cfg.WAL.QueueSize = 4<<20, 64<<20, 8<<20
 	for _, f := range change {
 		f(&cfg)

@@ -21,7 +21,7 @@ trap 'exit 1' INT TERM HUP
 if [ -n "${RUSTMQ:-}" ]; then cp "$RUSTMQ" "$rustmq"; else go build -o "$rustmq" .; fi
 go build -o "$work/kfake" ./testdata/kfake
 
-export RUSTMQ_KAFKA_ENABLED=true RUSTMQ_MEMORY_TAIL_SIZE=512MiB
+export RUSTMQ_MEMORY_TAIL_SIZE=512MiB
 make_nodes 1
 start_node 1
 ready 1

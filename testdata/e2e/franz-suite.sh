@@ -24,7 +24,7 @@ mkdir "$work/suite"
 	go list -f '{{.Dir}}' github.com/twmb/franz-go/pkg/kgo >"$work/dir"
 ) >"$work/build.log" 2>&1 || fail "the tests are not built: $(tail -n 3 "$work/build.log")"
 
-export RUSTMQ_KAFKA_ENABLED=true RUSTMQ_GROUPS_INITIAL_REBALANCE_DELAY=0s RUSTMQ_GROUPS_HEARTBEAT_INTERVAL=1s
+export RUSTMQ_GROUPS_INITIAL_REBALANCE_DELAY=0s RUSTMQ_GROUPS_HEARTBEAT_INTERVAL=1s
 make_nodes 1
 start_all
 cd "$(cat "$work/dir")" # some tests read files

@@ -18,7 +18,7 @@ if [ -n "${RUSTMQ:-}" ]; then cp "$RUSTMQ" "$rustmq"; else go build -o "$rustmq"
 driver=$work/kafka-clients
 [ "$clients" = kcat ] || (cd testdata/kafka-clients && go build -o "$driver" .)
 
-export RUSTMQ_KAFKA_ENABLED=true RUSTMQ_GROUPS_OFFSETS_PARTITIONS=6 RUSTMQ_GROUPS_HEARTBEAT_INTERVAL=1s
+export RUSTMQ_GROUPS_OFFSETS_PARTITIONS=6 RUSTMQ_GROUPS_HEARTBEAT_INTERVAL=1s
 make_nodes 3
 start_all
 
