@@ -34,7 +34,10 @@ func TestFailedAutoCommitIsRepeated(t *testing.T) {
 	turn(-1) // it is on its way
 	p.unsettled(5, trouble)
 	var pauses []time.Duration
-	for last := now; len(pauses) < 8; now = now.Add(interval) {
+	for last, turns := now, 0; len(pauses) < 8; now = now.Add(interval) {
+		if turns++; turns > 200 {
+			t.Fatalf("it was repeated after %v, and not again", pauses)
+		}
 		if got := p.turn(now, interval); got < 0 {
 			continue
 		} else if got != 5 {
