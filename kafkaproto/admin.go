@@ -104,6 +104,7 @@ func (e *entries) take(n int) error {
 type allowance struct {
 	call *call
 	left int
+	free int   // the first bytes, which are not counted with all responses together
 	err  error // why there is no more; nothing is given from then on
 }
 
@@ -114,6 +115,8 @@ func (c *call) allowance() *allowance { return &allowance{call: c, left: c.conn.
 func (a *allowance) take(n int) error {
 	switch {
 	case a.err != nil:
+	case n <= a.free:
+		a.free -= n
 	case n > a.left:
 		a.err = mq.Errorf(mq.PolicyViolation, "the response has no room for it: ask for less at once")
 	case !a.call.conn.srv.answers.TryAcquire(int64(n)):

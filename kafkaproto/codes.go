@@ -29,6 +29,8 @@ func coordinatorCodeOf(err error) int16 {
 	switch mq.CodeOf(err) {
 	case mq.ShuttingDown, mq.StorageFull, mq.ObjectStoreUnavailable, mq.PartitionQuarantined, mq.Corrupt, mq.NotEnoughReplicas, mq.RequestTimedOut, mq.Canceled:
 		return int16(mq.CoordinatorNotAvailable)
+	case mq.TooManyRequests: // of the codes that have clients ask again the one by which they do not look for another coordinator
+		return int16(mq.CoordinatorLoadInProgress)
 	case mq.NotLeaderOrFollower, mq.FencedLeaderEpoch:
 		return int16(mq.NotCoordinator)
 	}

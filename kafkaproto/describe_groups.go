@@ -3,7 +3,7 @@
 // Classic groups that this node coordinates, with their members and, as the members brought them, their metadata and assignments. A group that is not there, or has the consumer protocol, is in the
 // state Dead, and from version 6 on GROUP_ID_NOT_FOUND.
 //
-// Not supported: authorized operations, which are told as unknown.
+// Not supported: authorized operations, which are told as unknown; more than 10,000 groups, or more than a response has room for (POLICY_VIOLATION for those beyond).
 
 package kafkaproto
 
@@ -23,11 +23,12 @@ func describeGroupsAPI() api {
 const deadGroup = "Dead"
 
 func describeGroups(ctx context.Context, c *call, q *kmsg.DescribeGroupsRequest, r *kmsg.DescribeGroupsResponse) error {
+	each, left := entries{ctx: ctx}, c.allowance()
 	r.Groups = make([]kmsg.DescribeGroupsResponseGroup, len(q.Groups))
 	for i, name := range q.Groups {
 		out := kmsg.NewDescribeGroupsResponseGroup()
 		out.Group, out.Members = name, []kmsg.DescribeGroupsResponseGroupMember{}
-		g, err := c.described(ctx, name, false)
+		g, err := c.described(&each, left, name, false)
 		switch {
 		case err == nil:
 			out.State, out.ProtocolType, out.Protocol = g.State, g.ProtocolType, g.Protocol
@@ -47,13 +48,45 @@ func describeGroups(ctx context.Context, c *call, q *kmsg.DescribeGroupsRequest,
 	return nil
 }
 
-// described describes a group if it has the protocol that is asked for.
-func (c *call) described(ctx context.Context, name string, consumer bool) (*GroupDescription, error) {
-	g, err := c.broker().DescribeGroup(ctx, c.session, name)
-	if err == nil && g.Consumer != consumer {
-		err = mq.Errorf(mq.GroupIDNotFound, "group %q has the %s protocol", name, g.kind())
+// described describes a group if it has the protocol that is asked for, and the response has room for it.
+func (c *call) described(each *entries, left *allowance, name string, consumer bool) (*GroupDescription, error) {
+	if err := each.next(); err != nil {
+		return nil, err
 	}
-	return g, err
+	if left.err != nil {
+		return nil, left.err
+	}
+	g, err := c.broker().DescribeGroup(each.ctx, c.session, name)
+	if err != nil {
+		return nil, err
+	}
+	if g.Consumer != consumer {
+		return nil, mq.Errorf(mq.GroupIDNotFound, "group %q has the %s protocol", name, g.kind())
+	}
+	return g, left.take(g.bytes())
+}
+
+// groupMemberBytes is what one member takes in a response in memory, beside what it brought and got; namedBytes is a topic of a subscription or an assignment.
+const (
+	groupMemberBytes = 512
+	namedBytes       = 64
+)
+
+// bytes is what the group takes in a response in memory, about.
+func (g *GroupDescription) bytes() (n int) {
+	for i := range g.Members {
+		m := &g.Members[i]
+		n += groupMemberBytes + len(m.Member) + len(m.ClientID) + len(m.ClientHost) + len(m.Pattern) + len(m.Metadata) + len(m.Assignment)
+		for _, name := range m.Topics {
+			n += namedBytes + len(name)
+		}
+		for _, list := range [][]OwnedTopic{m.Assigned, m.Target} {
+			for _, t := range list {
+				n += namedBytes + len(t.Name) + 4*len(t.Partitions)
+			}
+		}
+	}
+	return n
 }
 
 func describedMember(m *GroupMember) kmsg.DescribeGroupsResponseGroupMember {

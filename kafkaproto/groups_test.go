@@ -415,3 +415,49 @@ func TestGroupsAreListedDescribedDeleted(t *testing.T) {
 		t.Errorf("%+v", got)
 	}
 }
+
+// A request may name the same group, or partition, as often as it has room for: what the answer repeats of it is bounded.
+func TestAnswersAboutGroupsAreBounded(t *testing.T) {
+	r := newRig(t, func(c *Config) { c.Limits.AdminBytes = 100_000 })
+	p := r.connect()
+	r.broker.tell(func(a *fakeAnswers) {
+		for _, name := range []string{"classic", "modern"} {
+			a.groups[name].Members = []GroupMember{{Metadata: make([]byte, 10_000), Topics: []string{string(make([]byte, 10_000))}}}
+		}
+		a.offsets = []TopicOffsets{{Name: "t", Offsets: []CommittedOffset{{Partition: 1, Offset: 42, Metadata: string(make([]byte, 4000))}}}}
+	})
+	refused := func(what string, n int, code func(i int) int16) {
+		t.Helper()
+		if first, last := mq.Code(code(0)), mq.Code(code(n-1)); first != mq.None || last != mq.PolicyViolation {
+			t.Errorf("%s: %s first, %s last", what, first, last)
+		}
+	}
+	d := kmsg.NewPtrDescribeGroupsRequest()
+	d.Version, d.Groups = 6, slices.Repeat([]string{"classic"}, 100)
+	described := ask[*kmsg.DescribeGroupsResponse](p, d)
+	refused("describe", 100, func(i int) int16 { return described.Groups[i].ErrorCode })
+	c := kmsg.NewPtrConsumerGroupDescribeRequest()
+	c.Groups = slices.Repeat([]string{"modern"}, 100)
+	modern := ask[*kmsg.ConsumerGroupDescribeResponse](p, c)
+	refused("describe consumers", 100, func(i int) int16 { return modern.Groups[i].ErrorCode })
+
+	f := offsetsOf("g", "t", 1)
+	f.Version, f.Groups[0].Topics = 9, nil
+	f.Groups = slices.Repeat(f.Groups, 100)
+	fetched := ask[*kmsg.OffsetFetchResponse](p, f)
+	refused("offsets", 100, func(i int) int16 { return fetched.Groups[i].ErrorCode })
+	f = offsetsOf("g", "t", slices.Repeat([]int32{1}, 100)...)
+	f.Version = 7
+	if got := ask[*kmsg.OffsetFetchResponse](p, f); got.ErrorCode != int16(mq.PolicyViolation) || len(got.Topics) > 0 {
+		t.Errorf("a partition 100 times: %s, %d topics", mq.Code(got.ErrorCode), len(got.Topics))
+	}
+	until(t, func() bool { return r.server.answers.TryAcquire(int64(r.server.limits.AnswersBytes)) })
+	// Who asks for much is to ask again, of the same node; who asks for little is not behind others.
+	for n, want := range map[int]mq.Code{1: mq.None, 20: mq.CoordinatorLoadInProgress} {
+		f := offsetsOf("g", "t", slices.Repeat([]int32{1}, n)...)
+		f.Version = 7
+		if got := ask[*kmsg.OffsetFetchResponse](p, f); got.ErrorCode != int16(want) {
+			t.Errorf("%d partitions while there is no room: %s", n, mq.Code(got.ErrorCode))
+		}
+	}
+}

@@ -3,7 +3,8 @@
 // What a group has committed: for the partitions that are named, or (from version 2 on) all there is. From version 8 on several groups in one request, each with an error of its own.
 // Nothing committed is offset -1 and no error, and so it is for a group that is not there, and for a topic that was made anew since. A member may (from version 9 on) say its epoch, and is refused in another one.
 //
-// Not supported: version 0. There are no transactions that an offset would wait for, so require_stable has nothing to do.
+// Not supported: version 0. There are no transactions that an offset would wait for, so require_stable has nothing to do. More than a response has room for, as by many groups of which all is asked for (POLICY_VIOLATION
+// for those beyond).
 
 package kafkaproto
 
@@ -24,9 +25,10 @@ func offsetFetch(ctx context.Context, c *call, q *kmsg.OffsetFetchRequest, r *km
 		c.fetchOneGroup(ctx, q, r)
 		return nil
 	}
+	left := c.offsetAllowance()
 	r.Groups = make([]kmsg.OffsetFetchResponseGroup, len(q.Groups))
 	for i := range q.Groups {
-		r.Groups[i] = c.committedOf(ctx, &q.Groups[i])
+		r.Groups[i] = c.committedOf(ctx, &q.Groups[i], left)
 	}
 	return nil
 }
@@ -41,7 +43,7 @@ func (c *call) fetchOneGroup(ctx context.Context, q *kmsg.OffsetFetchRequest, r 
 	for i, t := range q.Topics {
 		one.Topics[i].Topic, one.Topics[i].Partitions = t.Topic, t.Partitions
 	}
-	got := c.committedOf(ctx, &one)
+	got := c.committedOf(ctx, &one, c.offsetAllowance())
 	if r.ErrorCode = got.ErrorCode; q.Version < 2 && got.ErrorCode != 0 { // there it has no place but at the partitions
 		for _, t := range q.Topics {
 			got.Topics = append(got.Topics, withoutOffsets(t.Topic, t.Partitions, got.ErrorCode))
@@ -72,8 +74,28 @@ func withoutOffsets(topic string, partitions []int32, code int16) kmsg.OffsetFet
 	return out
 }
 
-// committedOf answers for one group.
-func (c *call) committedOf(ctx context.Context, q *kmsg.OffsetFetchRequestGroup) kmsg.OffsetFetchResponseGroup {
+// offsetBytes is what one partition takes in a response in memory, beside its text.
+const offsetBytes = 128
+
+// offsetAllowance is what the response may take: what consumers need when they start is not behind what administration asks.
+func (c *call) offsetAllowance() *allowance {
+	left := c.allowance()
+	left.free = smallWeight
+	return left
+}
+
+// bytesOf is what offsets take in a response in memory, about.
+func bytesOf(topics []TopicOffsets) (n int) {
+	for _, t := range topics {
+		for _, o := range t.Offsets {
+			n += offsetBytes + len(o.Metadata)
+		}
+	}
+	return n
+}
+
+// committedOf answers for one group, if the response has room for it.
+func (c *call) committedOf(ctx context.Context, q *kmsg.OffsetFetchRequestGroup, left *allowance) kmsg.OffsetFetchResponseGroup {
 	out := kmsg.NewOffsetFetchResponseGroup()
 	out.Group, out.Topics = q.Group, []kmsg.OffsetFetchResponseGroupTopic{}
 	m := Membership{Group: q.Group, Member: text(q.MemberID), Epoch: q.MemberEpoch}
@@ -87,7 +109,14 @@ func (c *call) committedOf(ctx context.Context, q *kmsg.OffsetFetchRequestGroup)
 			asked[i].Offsets[j] = CommittedOffset{Partition: index, Offset: -1, LeaderEpoch: mq.NoEpoch}
 		}
 	}
-	topics, err := c.broker().FetchOffsets(ctx, c.session, m, asked)
+	var topics []TopicOffsets
+	err := left.err
+	if err == nil {
+		topics, err = c.broker().FetchOffsets(ctx, c.session, m, asked)
+	}
+	if err == nil {
+		err = left.take(bytesOf(topics))
+	}
 	if err != nil {
 		out.ErrorCode = c.memberCodeOf(err, 9)
 		return out
