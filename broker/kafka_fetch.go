@@ -58,6 +58,9 @@ func (k *kafkaReader) Elsewhere(from mq.Offset) mq.NodeID {
 	case !k.far || source != server.FromStore:
 		return mq.NoNode
 	}
+	if start, _ := k.Offsets(); from < start { // it is nowhere, and a replica that does not lead cannot say so
+		return mq.NoNode
+	}
 	img := k.k.b.cfg.Controller.Image()
 	t := img.TopicByName(k.topic)
 	if t == nil || t.Partition(k.index) == nil {

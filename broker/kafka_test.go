@@ -1,8 +1,10 @@
 package broker_test
 
 import (
+	"bytes"
 	"testing"
 
+	metadatapb "github.com/rustmq/rustmq/api/metadata/v1"
 	"github.com/rustmq/rustmq/broker"
 	"github.com/rustmq/rustmq/kafkaproto"
 	"github.com/rustmq/rustmq/mq"
@@ -40,4 +42,23 @@ func TestOnlyTheLeaderSaysWhereLogsPart(t *testing.T) {
 		_, err = r.Read(t.Context(), 100, 1000)
 		wantCode(t, name, err, mq.NotLeaderOrFollower)
 	}
+}
+
+// TestOnlyWhatIsThereIsReadElsewhere has a client in another rack ask for what is there no more: the leader, and nobody else, says that it is out of range. The replica in the client's rack,
+// sent there, would send it back, and so on without end.
+func TestOnlyWhatIsThereIsReadElsewhere(t *testing.T) {
+	f := newFixture(t, 2)
+	f.decide(&metadatapb.Command{Kind: &metadatapb.Command_RegisterBroker{RegisterBroker: &metadatapb.RegisterBroker{
+		ClusterId: clusterID[:], NodeId: int32(other), Incarnation: 2, DirId: bytes.Repeat([]byte{byte(other)}, 16), MaxFeatureLevel: f.level, Rack: "far",
+		Endpoints: []*metadatapb.Endpoint{{Listener: broker.ListenerQUIC, Host: "::1", Port: 9002}, {Listener: broker.ListenerKafka, Host: "::1", Port: 9092}},
+	}}})
+	f.replicated("orders", 1, 2)
+	r, err := f.kafka().OpenFetch(t.Context(), asker, "orders", 0, mq.NoEpoch, "far")
+	f.must(err)
+	defer r.Close()
+	if to := r.Elsewhere(-1); to != mq.NoNode {
+		t.Errorf("below the log start: node %d", to)
+	}
+	_, err = r.Read(t.Context(), -1, 1000)
+	wantCode(t, "below the log start", err, mq.OffsetOutOfRange)
 }
