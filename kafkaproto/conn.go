@@ -52,6 +52,7 @@ type conn struct {
 
 	session atomic.Pointer[Session] // who asks now; the goroutine that reads sets it
 	fetches *fetchSession
+	away    map[fetchKey]sentAway // partitions that the client was sent to another node for; the goroutine that writes has it, like fetches
 	out     output
 
 	faultOnce sync.Once
@@ -81,6 +82,7 @@ func (c *conn) run() {
 	writer.Wait()
 	c.stop()
 	c.dropFetches()
+	c.forgetAway()
 }
 
 // stop closes the connection at once. Any goroutine may call it.

@@ -36,6 +36,7 @@ type fetchWish struct {
 	maxBytes  int32
 	epoch     mq.Epoch // the leader's, as the client knows it; -1: not
 	lastEpoch mq.Epoch // of the last record that the client has; -1: not told
+	asked     bool     // it came with this request, and not with an earlier one of the session
 }
 
 func (p *fetchPartition) key() fetchKey { return fetchKey{p.topic, p.id, p.index} }
@@ -111,7 +112,7 @@ func wishes(q *kmsg.FetchRequest) func(yield func(*fetchPartition) bool) {
 				p := &t.Partitions[j]
 				wish := &fetchPartition{topic: t.Topic, id: t.TopicID, fetchWish: fetchWish{
 					index: p.Partition, offset: mq.Offset(p.FetchOffset), maxBytes: p.PartitionMaxBytes,
-					epoch: mq.Epoch(p.CurrentLeaderEpoch), lastEpoch: mq.Epoch(p.LastFetchedEpoch),
+					epoch: mq.Epoch(p.CurrentLeaderEpoch), lastEpoch: mq.Epoch(p.LastFetchedEpoch), asked: true,
 				}}
 				if !yield(wish) {
 					return

@@ -390,7 +390,7 @@ func TestPartitionsOfASessionTakeTurns(t *testing.T) {
 	}
 }
 
-// A client that should read from another node is told so at once, in the versions that have a place for that, and again for as long as it asks here.
+// A client that should read from another node is told so at once, in the versions that have a place for that, and in a session for as long as it does not say otherwise.
 func TestFetchNamesWhereToRead(t *testing.T) {
 	r := newRig(t)
 	r.broker.make("t", 1)
@@ -402,7 +402,7 @@ func TestFetchNamesWhereToRead(t *testing.T) {
 		if version < 11 {
 			q.MinBytes = 1
 		}
-		got := ask[*kmsg.FetchResponse](p, q).Topics[0].Partitions[0]
+		got := ask[*kmsg.FetchResponse](r.connect(), q).Topics[0].Partitions[0]
 		if here := version < 11; got.ErrorCode != 0 || (got.PreferredReadReplica == 2) == here || (len(got.RecordBatches) > 0) != here || got.HighWatermark != 2 {
 			t.Errorf("version %d: %+v", version, got)
 		}
@@ -416,6 +416,42 @@ func TestFetchNamesWhereToRead(t *testing.T) {
 		if got := ask[*kmsg.FetchResponse](p, q); len(got.Topics) != 1 || got.Topics[0].Partitions[0].PreferredReadReplica != 2 {
 			t.Errorf("in a session: %+v", got)
 		}
+	}
+}
+
+// Who was sent to another node and comes back with the same offset has got nothing there: it reads here, for a while.
+func TestWhoComesBackWithNothingReadsHere(t *testing.T) {
+	r := newRig(t)
+	r.broker.make("t", 1)
+	ask[*kmsg.ProduceResponse](r.connect(), produceOf(9, -1, "t", 0, batchOf(t, 2, []byte("v"))))
+	ask[*kmsg.ProduceResponse](r.connect(), produceOf(9, -1, "t", 0, batchOf(t, 2, []byte("v"))))
+	p := r.connect()
+	at := func(q *kmsg.FetchRequest, here bool) *kmsg.FetchResponse {
+		t.Helper()
+		q.Rack = "far"
+		got := ask[*kmsg.FetchResponse](p, q)
+		if part := got.Topics[0].Partitions[0]; (len(part.RecordBatches) > 0) != here || (part.PreferredReadReplica == 2) == here {
+			t.Errorf("want it here %t: %+v", here, part)
+		}
+		return got
+	}
+	at(fetchOf(12, "t", 0, 0), false)
+	at(fetchOf(12, "t", 2, 0), false) // it got something there
+	at(fetchOf(12, "t", 2, 0), true)
+	at(fetchOf(12, "t", 0, 0), true)
+	p = r.connect()
+	q := fetchOf(12, "t", 0, 0)
+	q.SessionEpoch = 0
+	id := at(q, false).SessionID
+	q = kmsg.NewPtrFetchRequest()
+	q.Version, q.SessionID, q.SessionEpoch, q.MaxBytes = 12, id, 1, 1<<20
+	at(q, false)
+	q = fetchOf(12, "t", 0, 0)
+	q.SessionID, q.SessionEpoch = id, 2
+	at(q, true)
+	r.server.Close()
+	if n := r.server.cached.Load(); n != 0 {
+		t.Errorf("%d partitions are not forgotten", n)
 	}
 }
 
