@@ -49,6 +49,7 @@ type conn struct {
 	memory  *semaphore.Weighted // bytes of its unanswered requests
 	queue   chan *call          // requests in order, for whoever writes
 	waiting atomic.Int64        // of them, those that are not answered
+	last    chan struct{}       // of the goroutine that reads: the last one's done
 
 	session atomic.Pointer[Session] // who asks now; the goroutine that reads sets it
 	fetches *fetchSession
@@ -121,7 +122,10 @@ func (c *conn) read() error {
 			c.release(r)
 			return err
 		}
-		c.waiting.Add(1)
+		if c.waiting.Add(1); r.api.waits {
+			r.done = make(chan struct{})
+		}
+		c.last = r.done
 		// Whoever writes takes all that is queued until the queue is closed, whatever happens, and gives its room back. It does not stay with one request: when the connection ends, so do
 		// the wait for the answer and the write.
 		c.queue <- r
@@ -140,6 +144,9 @@ func (c *conn) next() (head, error) {
 		_, err := c.in.Peek(1)
 		switch {
 		case err == nil:
+			if err := c.afterLast(); err != nil {
+				return head{}, err
+			}
 			if err := c.readUntil(c.srv.limits.FrameTimeout); err != nil {
 				return head{}, err
 			}
@@ -159,6 +166,21 @@ func (c *conn) next() (head, error) {
 		if c.waiting.Load() == 0 {
 			return head{}, errIdle
 		}
+	}
+}
+
+// afterLast waits for the last request, if that waits for other clients: as long as they take nothing behind it is answered, and would hold room.
+func (c *conn) afterLast() error {
+	if c.last == nil {
+		return nil
+	}
+	select {
+	case <-c.last:
+		return nil
+	case <-c.srv.open.Done():
+		return errDrained
+	case <-c.ctx.Done():
+		return c.ctx.Err()
 	}
 }
 
@@ -323,6 +345,12 @@ func (c *conn) release(r *call) {
 	r.address.give(&c.from.memory)
 }
 
+// handOver gives back the room of a request that is not in memory any more, and is not answered yet.
+func (c *call) handOver() {
+	c.conn.release(c)
+	c.body, c.weight, c.small, c.smallOfAddress, c.answered, c.server, c.address = nil, 0, 0, 0, 0, share{}, share{}
+}
+
 // begin begins to handle the request.
 func (c *call) begin() (answer, error) {
 	if c.version < c.api.from || c.version > c.api.max {
@@ -344,6 +372,9 @@ func (c *conn) write() {
 		}
 		c.release(r)
 		c.waiting.Add(-1)
+		if r.done != nil {
+			close(r.done)
+		}
 	}
 }
 

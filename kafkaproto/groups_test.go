@@ -139,21 +139,50 @@ func TestJoinThatWaitsEnds(t *testing.T) {
 	}
 }
 
-// A large request holds room that others need: it waits as long as any other request, and no longer.
-func TestLargeJoinWaitsNoLongerThanOthers(t *testing.T) {
-	r := newRig(t, func(c *Config) { c.Limits.RequestTimeout = 50 * time.Millisecond })
-	r.broker.tell(func(a *fakeAnswers) { a.joining = func(ctx context.Context) { <-ctx.Done() } })
-	r.broker.tell(func(a *fakeAnswers) { a.groupErr = mq.Errorf(mq.RequestTimedOut, "nobody else came") })
+// Who waits for other members holds nothing that these need to join, and nothing is read behind it, which would: both for longer than any other request.
+func TestJoinThatWaitsHoldsNoRoom(t *testing.T) {
+	r := newRig(t, func(c *Config) {
+		c.Limits.RequestTimeout, c.Limits.TotalBytes, c.Limits.AddressBytes = 50*time.Millisecond, 12<<20, 12<<20
+	})
+	r.broker.make("t", 1)
+	full, joins := make(chan struct{}), make(chan struct{}, 3)
+	r.broker.tell(func(a *fakeAnswers) {
+		a.joining = func(ctx context.Context) {
+			joins <- struct{}{}
+			select {
+			case <-full:
+			case <-ctx.Done():
+			}
+		}
+	})
 	q := joinOf("g", "m")
-	q.Protocols[0].Metadata = make([]byte, 200<<10)
-	if got := ask[*kmsg.JoinGroupResponse](r.connect(), q); got.ErrorCode != int16(mq.CoordinatorNotAvailable) {
-		t.Errorf("%+v", got)
+	q.Protocols[0].Metadata = make([]byte, 200<<10) // 9.6 MiB of room
+	var members []*peer
+	for range 3 {
+		p := r.connect()
+		p.send(q)
+		select {
+		case <-joins:
+		case <-time.After(5 * time.Second):
+			t.Fatal("a member does not get in")
+		}
+		members = append(members, p)
+		go func() { _, _ = p.conn.Write(frame(produceOf(9, -1, "t", 0, batchOf(t, 1, make([]byte, 900<<10))), 2)) }()
 	}
-	p := r.connect()
-	p.send(joinOf("g", "m"))
-	_ = p.conn.SetReadDeadline(time.Now().Add(200 * time.Millisecond))
-	if _, _, err := p.receive(); err == nil {
-		t.Error("a small one is not waited for either")
+	time.Sleep(100 * time.Millisecond)
+	if !r.server.memory.try(12 << 20) {
+		t.Error("those who wait hold room")
+	} else {
+		r.server.memory.give(12<<20, false)
+	}
+	close(full)
+	for _, p := range members {
+		if got := response[*kmsg.JoinGroupResponse](p, q, 1); got.ErrorCode != 0 {
+			t.Errorf("%+v", got)
+		}
+		if _, _, err := p.receive(); err != nil {
+			t.Errorf("what came behind it: %v", err)
+		}
 	}
 }
 

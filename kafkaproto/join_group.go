@@ -24,10 +24,10 @@ import (
 )
 
 func joinGroupAPI() api {
-	return api{key: kmsg.JoinGroup, min: 0, max: 9, start: inTurn(joinGroup)}
+	return api{key: kmsg.JoinGroup, min: 0, max: 9, waits: true, start: inTurn(joinGroup)}
 }
 
-func joinGroup(ctx context.Context, c *call, q *kmsg.JoinGroupRequest, r *kmsg.JoinGroupResponse) error {
+func joinGroup(_ context.Context, c *call, q *kmsg.JoinGroupRequest, r *kmsg.JoinGroupResponse) error {
 	j := &JoinGroup{
 		Group: q.Group, Member: q.MemberID, Instance: text(q.InstanceID), RequireMember: q.Version >= 4, SkipAssignment: q.Version >= 9,
 		SessionTimeout: millis(q.SessionTimeoutMillis), RebalanceTimeout: millis(q.RebalanceTimeoutMillis), ProtocolType: q.ProtocolType,
@@ -38,11 +38,12 @@ func joinGroup(ctx context.Context, c *call, q *kmsg.JoinGroupRequest, r *kmsg.J
 	for _, p := range q.Protocols {
 		j.Protocols = append(j.Protocols, GroupProtocol{Name: p.Name, Metadata: bytes.Clone(p.Metadata)}) // of the frame, which is not kept for it
 	}
-	ctx, done := c.patiently(ctx)
+	*q = kmsg.JoinGroupRequest{}
+	ctx, done := c.patiently()
 	defer done()
 	joined, err := c.broker().JoinGroup(ctx, c.session, j)
 	if err != nil {
-		r.ErrorCode, r.Generation, r.MemberID = coordinatorCodeOf(err), -1, q.MemberID
+		r.ErrorCode, r.Generation, r.MemberID = coordinatorCodeOf(err), -1, j.Member
 		if mq.CodeOf(err) == mq.MemberIDRequired {
 			r.MemberID = joined.Member
 		}
@@ -59,15 +60,11 @@ func joinGroup(ctx context.Context, c *call, q *kmsg.JoinGroupRequest, r *kmsg.J
 	return nil
 }
 
-// patientWeight is what a request may take of the limits of bytes that waits for as long as the members of its group say. A larger one holds room that others need.
-const patientWeight = 8 << 20
-
-// patiently is for what waits for members of a group: their own timeouts bound that, and not the server's, which does not wait for them when it shuts down.
-func (c *call) patiently(ctx context.Context) (context.Context, context.CancelFunc) {
-	if c.weight <= patientWeight {
-		ctx = c.conn.ctx
-	}
-	ctx, cancel := context.WithCancelCause(ctx)
+// patiently is for what waits for members of a group: their own timeouts bound that, and not the server's, which does not wait for them when it shuts down. The request has been forgotten:
+// it holds no room that others need, be it they for whom it waits.
+func (c *call) patiently() (context.Context, context.CancelFunc) {
+	c.handOver()
+	ctx, cancel := context.WithCancelCause(c.conn.ctx)
 	stop := context.AfterFunc(c.conn.srv.open, func() { cancel(errDrained) })
 	return ctx, func() {
 		stop()

@@ -54,7 +54,8 @@ type call struct {
 	address        share     // of its address's
 	small          int64     // of the server's room for small ones
 	smallOfAddress int64
-	answered       int64 // of the room for answers to administration
+	answered       int64         // of the room for answers to administration
+	done           chan struct{} // closed when it is answered; nil unless its API waits for other clients
 
 	answer answer
 }

@@ -19,10 +19,10 @@ import (
 const syncBytes = 4 << 20
 
 func syncGroupAPI() api {
-	return api{key: kmsg.SyncGroup, min: 0, max: 5, bytes: syncBytes, start: inTurn(syncGroup)}
+	return api{key: kmsg.SyncGroup, min: 0, max: 5, bytes: syncBytes, waits: true, start: inTurn(syncGroup)}
 }
 
-func syncGroup(ctx context.Context, c *call, q *kmsg.SyncGroupRequest, r *kmsg.SyncGroupResponse) error {
+func syncGroup(_ context.Context, c *call, q *kmsg.SyncGroupRequest, r *kmsg.SyncGroupResponse) error {
 	y := &SyncGroup{
 		Membership:   Membership{Group: q.Group, Member: q.MemberID, Instance: text(q.InstanceID), Epoch: q.Generation},
 		ProtocolType: text(q.ProtocolType), Protocol: text(q.Protocol),
@@ -30,7 +30,8 @@ func syncGroup(ctx context.Context, c *call, q *kmsg.SyncGroupRequest, r *kmsg.S
 	for _, a := range q.GroupAssignment {
 		y.Assignments = append(y.Assignments, GroupMember{Member: a.MemberID, Assignment: bytes.Clone(a.MemberAssignment)})
 	}
-	ctx, done := c.patiently(ctx)
+	*q = kmsg.SyncGroupRequest{}
+	ctx, done := c.patiently()
 	defer done()
 	synced, err := c.broker().SyncGroup(ctx, c.session, y)
 	r.MemberAssignment = notNull(synced.Assignment)

@@ -15,6 +15,7 @@ type api struct {
 	from     int16 // the first one of them that is served: those below get UNSUPPORTED_VERSION
 	bytes    int   // of a request; 0: Limits.RequestBytes
 	aliases  bool  // the frame is not decoded into other memory
+	waits    bool  // for other clients, for as long as these say
 	start    starter
 }
 
