@@ -19,7 +19,7 @@ import (
 )
 
 func offsetCommitAPI() api {
-	return api{key: kmsg.OffsetCommit, min: 2, max: 10, start: inTurn(offsetCommit)}
+	return api{key: kmsg.OffsetCommit, min: 2, from: 2, max: 10, start: inTurn(offsetCommit)}
 }
 
 func offsetCommit(ctx context.Context, c *call, q *kmsg.OffsetCommitRequest, r *kmsg.OffsetCommitResponse) error {

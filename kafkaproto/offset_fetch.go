@@ -17,7 +17,7 @@ import (
 )
 
 func offsetFetchAPI() api {
-	return api{key: kmsg.OffsetFetch, min: 1, max: 10, start: inTurn(offsetFetch)}
+	return api{key: kmsg.OffsetFetch, min: 1, from: 1, max: 10, start: inTurn(offsetFetch)}
 }
 
 func offsetFetch(ctx context.Context, c *call, q *kmsg.OffsetFetchRequest, r *kmsg.OffsetFetchResponse) error {

@@ -325,7 +325,7 @@ func TestUnsupportedVersionIsNoSuccess(t *testing.T) {
 	for _, c := range []struct {
 		key     kmsg.Key
 		version int16
-	}{{kmsg.Fetch, 0}, {kmsg.Fetch, 1}, {kmsg.Fetch, 2}, {kmsg.Fetch, 3}} {
+	}{{kmsg.Fetch, 0}, {kmsg.Fetch, 1}, {kmsg.Fetch, 2}, {kmsg.Fetch, 3}, {kmsg.OffsetCommit, 0}, {kmsg.OffsetCommit, 1}, {kmsg.OffsetFetch, 0}} {
 		r := newRig(t)
 		q := c.key.Request()
 		q.SetVersion(c.version)
@@ -336,6 +336,9 @@ func TestUnsupportedVersionIsNoSuccess(t *testing.T) {
 	r := newRig(t)
 	for i := range r.server.table {
 		a := &r.server.table[i]
+		if a.from < a.min {
+			t.Errorf("%s: version %d is not told, and served", a.key.Name(), a.from)
+		}
 		for version := range a.key.Response().MaxVersion() + 1 {
 			if version >= a.from && version <= a.max || a.key == kmsg.ApiVersions || a.key == kmsg.Produce {
 				continue
