@@ -81,7 +81,11 @@ func (k *Kafka) FetchOffsets(ctx context.Context, s *kafkaproto.Session, m kafka
 	if err != nil {
 		return nil, err
 	}
+	img := k.b.cfg.Controller.Image()
 	for i, t := range got.Topics {
+		if known := img.TopicByName(t.Topic); request.All && known != nil && !t.TopicID.IsZero() && t.TopicID != known.ID {
+			continue // of a topic that was deleted, which its coordinator has not heard of yet: by the name it would be of the one that there is
+		}
 		offsets := make([]kafkaproto.CommittedOffset, len(t.Offsets))
 		for j, o := range t.Offsets {
 			offsets[j] = kafkaproto.CommittedOffset{Partition: o.Partition, Offset: o.Offset, LeaderEpoch: o.LeaderEpoch, Metadata: o.Metadata}

@@ -6,6 +6,7 @@ import (
 
 	metadatapb "github.com/rustmq/rustmq/api/metadata/v1"
 	"github.com/rustmq/rustmq/broker"
+	"github.com/rustmq/rustmq/group"
 	"github.com/rustmq/rustmq/kafkaproto"
 	"github.com/rustmq/rustmq/mq"
 )
@@ -61,4 +62,27 @@ func TestOnlyWhatIsThereIsReadElsewhere(t *testing.T) {
 	}
 	_, err = r.Read(t.Context(), -1, 1000)
 	wantCode(t, "below the log start", err, mq.OffsetOutOfRange)
+}
+
+// TestOffsetsOfADeletedTopicAreNotTheNextOnes has a topic made anew while its coordinator does not hear of it.
+func TestOffsetsOfADeletedTopicAreNotTheNextOnes(t *testing.T) {
+	f := newFixture(t, 1)
+	f.coordinate(1)
+	f.create("orders", 1)
+	f.create("bills", 1)
+	_, err := f.FindCoordinator(t.Context(), alice, "g")
+	f.must(err)
+	f.commitFor("g", "bills", 3, 0)
+	_, err = (*f.reconciled.Load()).Do(t.Context(), "g", &group.CommitRequest{
+		Group: "g", Generation: group.NoGeneration, Topics: []group.TopicOffsets{{Topic: "orders", ID: mq.TopicID{9}, Offsets: []group.Offset{{Offset: 700}}}},
+	})
+	f.must(err)
+	all, err := f.kafka().FetchOffsets(t.Context(), asker, kafkaproto.Membership{Group: "g", Epoch: -1}, nil)
+	if err != nil || len(all) != 1 || all[0].Name != "bills" || all[0].Offsets[0].Offset != 3 {
+		t.Errorf("all: %+v, %v", all, err)
+	}
+	one := []kafkaproto.TopicOffsets{{Name: "orders", Offsets: []kafkaproto.CommittedOffset{{}}}}
+	if one, err = f.kafka().FetchOffsets(t.Context(), asker, kafkaproto.Membership{Group: "g", Epoch: -1}, one); err != nil || one[0].Offsets[0].Offset != -1 {
+		t.Errorf("the one that there is: %+v, %v", one, err)
+	}
 }
