@@ -3,7 +3,7 @@
 // Groups with the consumer protocol (KIP-848) that this node coordinates: their epochs and assignor, and for each member what it subscribes to, what it may consume and what it is to have.
 // From version 1 on it is told which members speak the classic protocol. A group that is not there, or is a classic one, is GROUP_ID_NOT_FOUND.
 //
-// Not supported: authorized operations, which are told as unknown; more than 10,000 groups, or more than a response has room for (POLICY_VIOLATION for those beyond).
+// Not supported: authorized operations, which are told as unknown; more than a response has room for (POLICY_VIOLATION for those beyond).
 
 package kafkaproto
 
@@ -18,12 +18,12 @@ func consumerGroupDescribeAPI() api {
 }
 
 func consumerGroupDescribe(ctx context.Context, c *call, q *kmsg.ConsumerGroupDescribeRequest, r *kmsg.ConsumerGroupDescribeResponse) error {
-	each, left := entries{ctx: ctx}, c.allowance()
+	left := c.allowance()
 	r.Groups = make([]kmsg.ConsumerGroupDescribeResponseGroup, len(q.Groups))
 	for i, name := range q.Groups {
 		out := kmsg.NewConsumerGroupDescribeResponseGroup()
 		out.Group, out.Members = name, []kmsg.ConsumerGroupDescribeResponseGroupMember{}
-		g, err := c.described(&each, left, name, true)
+		g, err := c.described(ctx, left, name, true)
 		if err != nil {
 			out.State, out.ErrorCode, out.ErrorMessage = deadGroup, coordinatorCodeOf(err), textOf(err)
 			r.Groups[i] = out

@@ -3,7 +3,7 @@
 // Classic groups that this node coordinates, with their members and, as the members brought them, their metadata and assignments. A group that is not there, or has the consumer protocol, is in the
 // state Dead, and from version 6 on GROUP_ID_NOT_FOUND.
 //
-// Not supported: authorized operations, which are told as unknown; more than 10,000 groups, or more than a response has room for (POLICY_VIOLATION for those beyond).
+// Not supported: authorized operations, which are told as unknown; more than a response has room for (POLICY_VIOLATION for those beyond).
 
 package kafkaproto
 
@@ -23,12 +23,12 @@ func describeGroupsAPI() api {
 const deadGroup = "Dead"
 
 func describeGroups(ctx context.Context, c *call, q *kmsg.DescribeGroupsRequest, r *kmsg.DescribeGroupsResponse) error {
-	each, left := entries{ctx: ctx}, c.allowance()
+	left := c.allowance()
 	r.Groups = make([]kmsg.DescribeGroupsResponseGroup, len(q.Groups))
 	for i, name := range q.Groups {
 		out := kmsg.NewDescribeGroupsResponseGroup()
 		out.Group, out.Members = name, []kmsg.DescribeGroupsResponseGroupMember{}
-		g, err := c.described(&each, left, name, false)
+		g, err := c.described(ctx, left, name, false)
 		switch {
 		case err == nil:
 			out.State, out.ProtocolType, out.Protocol = g.State, g.ProtocolType, g.Protocol
@@ -49,14 +49,14 @@ func describeGroups(ctx context.Context, c *call, q *kmsg.DescribeGroupsRequest,
 }
 
 // described describes a group if it has the protocol that is asked for, and the response has room for it.
-func (c *call) described(each *entries, left *allowance, name string, consumer bool) (*GroupDescription, error) {
-	if err := each.next(); err != nil {
-		return nil, err
-	}
+func (c *call) described(ctx context.Context, left *allowance, name string, consumer bool) (*GroupDescription, error) {
 	if left.err != nil {
 		return nil, left.err
 	}
-	g, err := c.broker().DescribeGroup(each.ctx, c.session, name)
+	if ctx.Err() != nil {
+		return nil, mq.Errorf(mq.RequestTimedOut, "there was no time left for it")
+	}
+	g, err := c.broker().DescribeGroup(ctx, c.session, name)
 	if err != nil {
 		return nil, err
 	}
