@@ -8,7 +8,7 @@
 // parts from this one, and errors name the leader there is by now (KIP-951, with addresses from version 16 on). Version 13 names topics by id.
 //
 // From version 11 on a client that says its rack (client.rack, KIP-392) reads what only the object store has from a replica in that rack: it is sent there, and back to the leader for what
-// comes next, as the preferred read replica. One that comes back with nothing, because that replica cannot read it or not be reached, reads here for a minute. What leaders have in their logs is read from them.
+// comes next, as the preferred read replica. One that comes back with nothing, because that replica cannot read it or not be reached, reads here for a while. What leaders have in their logs is read from them.
 //
 // Not supported: replicas of a Kafka cluster (CLUSTER_AUTHORIZATION_FAILED); aborted transactions, for there are none.
 

@@ -438,6 +438,8 @@ func TestWhoComesBackWithNothingReadsHere(t *testing.T) {
 	at(fetchOf(12, "t", 0, 0), false)
 	at(fetchOf(12, "t", 2, 0), false) // it got something there
 	at(fetchOf(12, "t", 2, 0), true)
+	time.Sleep(stayLeast + 50*time.Millisecond)
+	at(fetchOf(12, "t", 0, 0), false)
 	at(fetchOf(12, "t", 0, 0), true)
 	p = r.connect()
 	q := fetchOf(12, "t", 0, 0)
@@ -452,6 +454,41 @@ func TestWhoComesBackWithNothingReadsHere(t *testing.T) {
 	r.server.Close()
 	if n := r.server.cached.Load(); n != 0 {
 		t.Errorf("%d partitions are not forgotten", n)
+	}
+}
+
+// Who comes back with nothing again and again reads here longer each time; who got something there begins anew.
+func TestWhoComesBackAgainStaysLonger(t *testing.T) {
+	c := &conn{srv: newRig(t).server}
+	p := &fetchPartition{topic: "t"}
+	stays := func(came bool) time.Duration {
+		t.Helper()
+		p.offset++
+		if c.staysHere(p) || !c.sendAway(p) {
+			t.Fatal("it is not sent away")
+		}
+		if p.asked = came; c.staysHere(p) != came {
+			t.Fatalf("came back %t", came)
+		}
+		now := c.away[p.key()]
+		long := time.Until(now.stays)
+		now.stays = time.Time{} // over
+		c.away[p.key()] = now
+		return long
+	}
+	for range 2 {
+		for i, most := range []time.Duration{stayLeast, 4 * stayLeast, 16 * stayLeast, 64 * stayLeast, 256 * stayLeast, stayMost, stayMost} {
+			if got := stays(true); got > most || got <= most/4 {
+				t.Errorf("time %d: %s", i, got)
+			}
+		}
+		stays(false)
+	}
+	if n := c.srv.cached.Load(); n != 1 {
+		t.Errorf("%d are counted", n)
+	}
+	if c.forgetAway(); c.srv.cached.Load() != 0 {
+		t.Error("it is still counted")
 	}
 }
 
