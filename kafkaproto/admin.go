@@ -111,6 +111,13 @@ type allowance struct {
 // allowance is what the response to a request of administration may take.
 func (c *call) allowance() *allowance { return &allowance{call: c, left: c.conn.srv.limits.AdminBytes} }
 
+// memberAllowance is the same for what consumers ask for: as long as that is little it is not behind administration.
+func (c *call) memberAllowance() *allowance {
+	left := c.allowance()
+	left.free = smallWeight
+	return left
+}
+
 // take takes so many bytes, if they are there: PolicyViolation where the response has no room for them, TooManyRequests where all responses together have none.
 func (a *allowance) take(n int) error {
 	switch {

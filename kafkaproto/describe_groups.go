@@ -75,15 +75,19 @@ const (
 // bytes is what the group takes in a response in memory, about.
 func (g *GroupDescription) bytes() (n int) {
 	for i := range g.Members {
-		m := &g.Members[i]
-		n += groupMemberBytes + len(m.Member) + len(m.ClientID) + len(m.ClientHost) + len(m.Pattern) + len(m.Metadata) + len(m.Assignment)
-		for _, name := range m.Topics {
-			n += namedBytes + len(name)
-		}
-		for _, list := range [][]OwnedTopic{m.Assigned, m.Target} {
-			for _, t := range list {
-				n += namedBytes + len(t.Name) + 4*len(t.Partitions)
-			}
+		n += g.Members[i].bytes()
+	}
+	return n
+}
+
+func (m *GroupMember) bytes() (n int) {
+	n = groupMemberBytes + len(m.Member) + len(m.ClientID) + len(m.ClientHost) + len(m.Pattern) + len(m.Metadata) + len(m.Assignment)
+	for _, name := range m.Topics {
+		n += namedBytes + len(name)
+	}
+	for _, list := range [][]OwnedTopic{m.Assigned, m.Target} {
+		for _, t := range list {
+			n += namedBytes + len(t.Name) + 4*len(t.Partitions)
 		}
 	}
 	return n

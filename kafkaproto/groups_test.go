@@ -470,6 +470,14 @@ func TestAnswersAboutGroupsAreBounded(t *testing.T) {
 	modern := ask[*kmsg.ConsumerGroupDescribeResponse](p, c)
 	refused("describe consumers", 100, func(i int) int16 { return modern.Groups[i].ErrorCode })
 
+	all := kmsg.NewPtrListGroupsRequest()
+	if got := ask[*kmsg.ListGroupsResponse](p, all); got.ErrorCode != 0 || len(got.Groups) != 2 {
+		t.Errorf("%+v", got)
+	}
+	r.broker.tell(func(a *fakeAnswers) { a.listed = slices.Repeat(a.listed, 500) })
+	if got := ask[*kmsg.ListGroupsResponse](p, all); got.ErrorCode != int16(mq.PolicyViolation) || len(got.Groups) > 0 {
+		t.Errorf("list: %s, %d groups", mq.Code(got.ErrorCode), len(got.Groups))
+	}
 	f := offsetsOf("g", "t", 1)
 	f.Version, f.Groups[0].Topics = 9, nil
 	f.Groups = slices.Repeat(f.Groups, 100)
@@ -481,6 +489,20 @@ func TestAnswersAboutGroupsAreBounded(t *testing.T) {
 		t.Errorf("a partition 100 times: %s, %d topics", mq.Code(got.ErrorCode), len(got.Topics))
 	}
 	until(t, func() bool { return r.server.answers.TryAcquire(int64(r.server.limits.AnswersBytes)) })
+	// A leader that does not read what its members have brought can ask for it again on each of its connections; so can a member for its assignment.
+	r.broker.tell(func(a *fakeAnswers) { a.joined.Members = []GroupMember{{Metadata: make([]byte, 70_000)}} })
+	if got := ask[*kmsg.JoinGroupResponse](p, joinOf("g", "m")); got.ErrorCode != int16(mq.CoordinatorLoadInProgress) || got.Generation != -1 || len(got.Members) > 0 {
+		t.Errorf("join while there is no room: %s, %d members", mq.Code(got.ErrorCode), len(got.Members))
+	}
+	y, _ := groupSampleOf(kmsg.SyncGroup).(*kmsg.SyncGroupRequest)
+	y.GroupAssignment[0].MemberAssignment = make([]byte, 70_000)
+	if got := ask[*kmsg.SyncGroupResponse](p, y); got.ErrorCode != int16(mq.CoordinatorLoadInProgress) || len(got.MemberAssignment) > 0 {
+		t.Errorf("sync while there is no room: %s", mq.Code(got.ErrorCode))
+	}
+	r.broker.tell(func(a *fakeAnswers) { a.joined.Members = nil })
+	if got := ask[*kmsg.JoinGroupResponse](p, joinOf("g", "m")); got.ErrorCode != 0 {
+		t.Errorf("a small join while there is no room: %s", mq.Code(got.ErrorCode))
+	}
 	// Who asks for much is to ask again, of the same node; who asks for little is not behind others.
 	for n, want := range map[int]mq.Code{1: mq.None, 20: mq.CoordinatorLoadInProgress} {
 		f := offsetsOf("g", "t", slices.Repeat([]int32{1}, n)...)

@@ -42,6 +42,13 @@ func joinGroup(_ context.Context, c *call, q *kmsg.JoinGroupRequest, r *kmsg.Joi
 	ctx, done := c.patiently()
 	defer done()
 	joined, err := c.broker().JoinGroup(ctx, c.session, j)
+	if err == nil {
+		size := 0
+		for i := range joined.Members {
+			size += joined.Members[i].bytes()
+		}
+		err = c.memberAllowance().take(size) // a member that is refused for that joins again, and is told of the same generation
+	}
 	if err != nil {
 		r.ErrorCode, r.Generation, r.MemberID = coordinatorCodeOf(err), -1, j.Member
 		if mq.CodeOf(err) == mq.MemberIDRequired {

@@ -3,7 +3,7 @@
 // The groups that this node coordinates and that the client may describe, by name: clients ask every node. From version 4 on only those in certain states if the request names some, from
 // version 5 on only those of certain types (classic, consumer); upper and lower case are the same. While there are more that are being loaded the answer has those that there are, and COORDINATOR_LOAD_IN_PROGRESS.
 //
-// Not supported: nothing.
+// Not supported: more groups than a response has room for (POLICY_VIOLATION).
 
 package kafkaproto
 
@@ -21,6 +21,9 @@ func listGroupsAPI() api {
 	return api{key: kmsg.ListGroups, min: 0, max: 5, start: inTurn(listGroups)}
 }
 
+// groupBytes is what one group takes in a response in memory, beside its name.
+const groupBytes = 192
+
 func listGroups(ctx context.Context, c *call, q *kmsg.ListGroupsRequest, r *kmsg.ListGroupsResponse) error {
 	r.Groups = []kmsg.ListGroupsResponseGroup{}
 	groups, loading, err := c.broker().ListGroups(ctx, c.session)
@@ -30,10 +33,15 @@ func listGroups(ctx context.Context, c *call, q *kmsg.ListGroupsRequest, r *kmsg
 	case loading:
 		r.ErrorCode = int16(mq.CoordinatorLoadInProgress)
 	}
+	left := c.allowance()
 	for i := range groups {
 		g := &groups[i]
 		if !isOneOf(g.State, q.StatesFilter) || !isOneOf(g.kind(), q.TypesFilter) {
 			continue
+		}
+		if err := left.take(groupBytes + len(g.Name)); err != nil { // half of them would be a lie
+			r.Groups, r.ErrorCode = []kmsg.ListGroupsResponseGroup{}, coordinatorCodeOf(err)
+			return nil
 		}
 		out := kmsg.NewListGroupsResponseGroup()
 		out.Group, out.ProtocolType, out.GroupState, out.GroupType = g.Name, g.ProtocolType, g.State, g.kind()

@@ -25,7 +25,7 @@ func offsetFetch(ctx context.Context, c *call, q *kmsg.OffsetFetchRequest, r *km
 		c.fetchOneGroup(ctx, q, r)
 		return nil
 	}
-	left := c.offsetAllowance()
+	left := c.memberAllowance()
 	r.Groups = make([]kmsg.OffsetFetchResponseGroup, len(q.Groups))
 	for i := range q.Groups {
 		r.Groups[i] = c.committedOf(ctx, &q.Groups[i], left)
@@ -43,7 +43,7 @@ func (c *call) fetchOneGroup(ctx context.Context, q *kmsg.OffsetFetchRequest, r 
 	for i, t := range q.Topics {
 		one.Topics[i].Topic, one.Topics[i].Partitions = t.Topic, t.Partitions
 	}
-	got := c.committedOf(ctx, &one, c.offsetAllowance())
+	got := c.committedOf(ctx, &one, c.memberAllowance())
 	if r.ErrorCode = got.ErrorCode; q.Version < 2 && got.ErrorCode != 0 { // there it has no place but at the partitions
 		for _, t := range q.Topics {
 			got.Topics = append(got.Topics, withoutOffsets(t.Topic, t.Partitions, got.ErrorCode))
@@ -76,13 +76,6 @@ func withoutOffsets(topic string, partitions []int32, code int16) kmsg.OffsetFet
 
 // offsetBytes is what one partition takes in a response in memory, beside its text.
 const offsetBytes = 128
-
-// offsetAllowance is what the response may take: what consumers need when they start is not behind what administration asks.
-func (c *call) offsetAllowance() *allowance {
-	left := c.allowance()
-	left.free = smallWeight
-	return left
-}
 
 // bytesOf is what offsets take in a response in memory, about.
 func bytesOf(topics []TopicOffsets) (n int) {

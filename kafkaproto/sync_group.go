@@ -34,11 +34,15 @@ func syncGroup(_ context.Context, c *call, q *kmsg.SyncGroupRequest, r *kmsg.Syn
 	ctx, done := c.patiently()
 	defer done()
 	synced, err := c.broker().SyncGroup(ctx, c.session, y)
-	r.MemberAssignment = notNull(synced.Assignment)
+	if err == nil {
+		err = c.memberAllowance().take(len(synced.Assignment))
+	}
+	r.MemberAssignment = []byte{}
 	if err != nil {
 		r.ErrorCode = coordinatorCodeOf(err)
 		return nil
 	}
+	r.MemberAssignment = notNull(synced.Assignment)
 	r.ProtocolType, r.Protocol = &synced.ProtocolType, &synced.Protocol
 	return nil
 }
