@@ -225,6 +225,14 @@ func TestSyncHeartbeatLeave(t *testing.T) {
 			t.Errorf("leave, version %d: %+v of %+v", version, got, members)
 		}
 	})
+	// Java's consumer ends by a code that it does not expect in these.
+	r.broker.tell(func(a *fakeAnswers) { a.groupErr = mq.Errorf(mq.CoordinatorLoadInProgress, "reading") })
+	if got := ask[*kmsg.HeartbeatResponse](p, kmsg.NewPtrHeartbeatRequest()); got.ErrorCode != 0 {
+		t.Errorf("heartbeat while the coordinator loads: %s", mq.Code(got.ErrorCode))
+	}
+	if got := ask[*kmsg.SyncGroupResponse](p, groupSampleOf(kmsg.SyncGroup)); got.ErrorCode != int16(mq.RebalanceInProgress) {
+		t.Errorf("sync while the coordinator loads: %s", mq.Code(got.ErrorCode))
+	}
 	r.broker.tell(func(a *fakeAnswers) { a.groupErr = mq.Errorf(mq.NotLeaderOrFollower, "elsewhere") })
 	if got := ask[*kmsg.HeartbeatResponse](p, kmsg.NewPtrHeartbeatRequest()); got.ErrorCode != int16(mq.NotCoordinator) {
 		t.Errorf("heartbeat to another node: %s", mq.Code(got.ErrorCode))
@@ -496,7 +504,7 @@ func TestAnswersAboutGroupsAreBounded(t *testing.T) {
 	}
 	y, _ := groupSampleOf(kmsg.SyncGroup).(*kmsg.SyncGroupRequest)
 	y.GroupAssignment[0].MemberAssignment = make([]byte, 70_000)
-	if got := ask[*kmsg.SyncGroupResponse](p, y); got.ErrorCode != int16(mq.CoordinatorLoadInProgress) || len(got.MemberAssignment) > 0 {
+	if got := ask[*kmsg.SyncGroupResponse](p, y); got.ErrorCode != int16(mq.RebalanceInProgress) || len(got.MemberAssignment) > 0 {
 		t.Errorf("sync while there is no room: %s", mq.Code(got.ErrorCode))
 	}
 	r.broker.tell(func(a *fakeAnswers) { a.joined.Members = nil })

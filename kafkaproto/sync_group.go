@@ -2,7 +2,7 @@
 //
 // A member asks for its assignment in a generation; the leader brings the assignments of all. Answered when they are there, so on this connection nothing else is answered until then. A
 // member that does not ask within the rebalance timeout is taken out, and another generation is formed. From version 5 on the protocol that the member takes for the group's is
-// looked at.
+// looked at. While the coordinator reads what it knows of the group REBALANCE_IN_PROGRESS has the member join again.
 //
 // Not supported: assignments of more than 4 MiB together: the connection is closed.
 
@@ -13,6 +13,8 @@ import (
 	"context"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/rustmq/rustmq/mq"
 )
 
 // syncBytes is the longest request: the assignments of a group of thousands.
@@ -39,7 +41,9 @@ func syncGroup(_ context.Context, c *call, q *kmsg.SyncGroupRequest, r *kmsg.Syn
 	}
 	r.MemberAssignment = []byte{}
 	if err != nil {
-		r.ErrorCode = coordinatorCodeOf(err)
+		if r.ErrorCode = coordinatorCodeOf(err); r.ErrorCode == int16(mq.CoordinatorLoadInProgress) { // by which Java's consumer ends
+			r.ErrorCode = int16(mq.RebalanceInProgress)
+		}
 		return nil
 	}
 	r.MemberAssignment = notNull(synced.Assignment)
