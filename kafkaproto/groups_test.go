@@ -378,6 +378,14 @@ func TestOffsetsOfOthersAreRefused(t *testing.T) {
 			t.Errorf("fetch, version %d: %+v", version, got)
 		}
 	})
+	for _, code := range []mq.Code{mq.CoordinatorNotAvailable, mq.RequestTimedOut, mq.ShuttingDown} {
+		r.broker.tell(func(a *fakeAnswers) { a.groupErr = mq.Errorf(code, "not now") })
+		q := offsetsOf("g", "t", 1)
+		q.Version = 8
+		if got := ask[*kmsg.OffsetFetchResponse](p, q).Groups[0]; got.ErrorCode != int16(mq.NotCoordinator) {
+			t.Errorf("%s is told as %s", code, mq.Code(got.ErrorCode))
+		}
+	}
 	r.broker.tell(func(a *fakeAnswers) { a.groupErr, a.each = nil, mq.Errorf(mq.TopicAuthorizationFailed, "no") })
 	q := commitOf("g", "t", 1, 42)
 	q.Version = 9

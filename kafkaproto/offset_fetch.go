@@ -111,7 +111,9 @@ func (c *call) committedOf(ctx context.Context, q *kmsg.OffsetFetchRequestGroup,
 		err = left.take(bytesOf(topics))
 	}
 	if err != nil {
-		out.ErrorCode = c.memberCodeOf(err, 9)
+		if out.ErrorCode = c.memberCodeOf(err, 9); out.ErrorCode == int16(mq.CoordinatorNotAvailable) { // by which Java's consumers end that are older than 3.9; they look for the coordinator all the same
+			out.ErrorCode = int16(mq.NotCoordinator)
+		}
 		return out
 	}
 	for _, t := range topics {
