@@ -63,6 +63,9 @@ func serveGatewayOf(t *testing.T, cfg gateway.Config) (g *gateway.Gateway, addre
 		if err := g.Shutdown(ctx); err != nil {
 			t.Error(err)
 		}
+		closing, done := context.WithTimeout(ctx, 2*time.Second) // what was answered goes out, as it does where a node is stopped
+		defer done()
+		_ = srv.Shutdown(closing)
 		_ = srv.Close()
 		<-served
 	}
