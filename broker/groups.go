@@ -35,21 +35,18 @@ func (b *Broker) groups(s *server.Session, op Operation, name string) (*coordina
 	return b.cfg.Groups, nil
 }
 
-// ask has the coordinator of a group, which is to be this node, handle a request, and waits for its answer.
+// ask has the coordinator of a group, which is to be this node, handle a request, and waits for its answer. With some errors there is a response, too.
 func ask[R group.Response](ctx context.Context, b *Broker, s *server.Session, op Operation, name string, request group.Request) (response R, err error) {
 	c, err := b.groups(s, op, name)
 	if err != nil {
 		return response, err
 	}
 	got, err := c.Do(ctx, name, request)
-	if err != nil {
-		return response, err
-	}
 	response, ok := got.(R)
-	if !ok {
+	if err == nil && !ok {
 		return response, mq.Errorf(mq.Internal, "the coordinator of group %q answered with a %T", name, got)
 	}
-	return response, nil
+	return response, err
 }
 
 // FindCoordinator implements server.Broker.

@@ -38,10 +38,6 @@ func text(s string, most int) string {
 
 // JoinGroup implements kafkaproto.Broker.
 func (k *Kafka) JoinGroup(ctx context.Context, s *kafkaproto.Session, j *kafkaproto.JoinGroup) (kafkaproto.Joined, error) {
-	c, err := k.b.groups(as(s), OpRead, j.Group)
-	if err != nil {
-		return kafkaproto.Joined{}, err
-	}
 	id, err := k.memberID(s)
 	if err != nil {
 		return kafkaproto.Joined{}, err
@@ -54,12 +50,8 @@ func (k *Kafka) JoinGroup(ctx context.Context, s *kafkaproto.Session, j *kafkapr
 	for _, p := range j.Protocols {
 		request.Protocols = append(request.Protocols, group.ClassicProtocol(p))
 	}
-	got, err := c.Do(ctx, j.Group, request)
-	r, ok := got.(*group.JoinResponse)
-	if r == nil { // with some errors there is one
-		if err == nil {
-			err = mq.Errorf(mq.Internal, "the coordinator of group %q answered with a %T (%v)", j.Group, got, ok)
-		}
+	r, err := ask[*group.JoinResponse](ctx, k.b, as(s), OpRead, j.Group, request)
+	if r == nil {
 		return kafkaproto.Joined{}, err
 	}
 	joined := kafkaproto.Joined{

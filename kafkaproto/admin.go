@@ -94,7 +94,12 @@ func (e *entries) take(n int) error {
 	if e.done += n; e.done > maxNamed {
 		return mq.Errorf(mq.PolicyViolation, "it is too much for one request: ask for less at once")
 	}
-	if e.ctx.Err() != nil {
+	return timeLeft(e.ctx)
+}
+
+// timeLeft says whether there is time for one more of what a request asks for.
+func timeLeft(ctx context.Context) error {
+	if ctx.Err() != nil {
 		return mq.Errorf(mq.RequestTimedOut, "there was no time left for it")
 	}
 	return nil

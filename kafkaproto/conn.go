@@ -225,7 +225,7 @@ func (c *conn) receive(h head) (*call, error) {
 	if h.length > limit {
 		return nil, mq.Errorf(mq.MessageTooLarge, "a %s request of %d bytes: at most %d are allowed", a.key.Name(), h.length, limit)
 	}
-	r := &call{head: h, api: a, conn: c, weight: h.length}
+	r := &call{head: h, api: a, conn: c, holding: holding{weight: h.length}}
 	if !a.aliases {
 		r.weight *= decodeFactor
 	}
@@ -348,7 +348,7 @@ func (c *conn) release(r *call) {
 // handOver gives back the room of a request that is not in memory any more, and is not answered yet.
 func (c *call) handOver() {
 	c.conn.release(c)
-	c.body, c.weight, c.small, c.smallOfAddress, c.answered, c.server, c.address = nil, 0, 0, 0, 0, share{}, share{}
+	c.body, c.holding = nil, holding{}
 }
 
 // begin begins to handle the request.

@@ -53,8 +53,8 @@ func (c *call) described(ctx context.Context, left *allowance, name string, cons
 	if left.err != nil {
 		return nil, left.err
 	}
-	if ctx.Err() != nil {
-		return nil, mq.Errorf(mq.RequestTimedOut, "there was no time left for it")
+	if err := timeLeft(ctx); err != nil {
+		return nil, err
 	}
 	g, err := c.broker().DescribeGroup(ctx, c.session, name)
 	if err != nil {

@@ -38,11 +38,11 @@ func listOffsets(ctx context.Context, c *call, q *kmsg.ListOffsetsRequest, r *km
 func (c *call) offsetOf(ctx context.Context, topic string, q kmsg.ListOffsetsRequestTopicPartition) kmsg.ListOffsetsResponseTopicPartition {
 	p := kmsg.NewListOffsetsResponseTopicPartition()
 	p.Partition = q.Partition
-	if ctx.Err() != nil { // each is a look into an index, and there may be many
-		p.ErrorCode = int16(mq.RequestTimedOut)
-		return p
+	var found Found
+	err := timeLeft(ctx) // each is a look into an index, and there may be many
+	if err == nil {
+		found, err = c.broker().Place(ctx, c.session, topic, q.Partition, mq.Epoch(q.CurrentLeaderEpoch), Place(q.Timestamp))
 	}
-	found, err := c.broker().Place(ctx, c.session, topic, q.Partition, mq.Epoch(q.CurrentLeaderEpoch), Place(q.Timestamp))
 	switch {
 	case err == nil:
 		p.Offset, p.Timestamp, p.LeaderEpoch = int64(found.Offset), found.Timestamp, int32(found.Epoch)

@@ -44,20 +44,25 @@ func parseHead(b []byte) (head, error) {
 // call is one request on its way.
 type call struct {
 	head
-	api            *api
-	conn           *conn
-	session        *Session
-	received       time.Time // when all of it was there
-	body           []byte    // after the header
-	weight         int       // what it takes of the limits of bytes
-	server         share     // of the server's room
-	address        share     // of its address's
-	small          int64     // of the server's room for small ones
-	smallOfAddress int64
-	answered       int64         // of the room for answers to administration
-	done           chan struct{} // closed when it is answered; nil unless its API waits for other clients
+	api      *api
+	conn     *conn
+	session  *Session
+	received time.Time     // when all of it was there
+	body     []byte        // after the header
+	done     chan struct{} // closed when it is answered; nil unless its API waits for other clients
+	holding
 
 	answer answer
+}
+
+// holding is what a request has of the limits of bytes, until it is given back.
+type holding struct {
+	weight         int   // what it takes of its connection's
+	server         share // of the server's room
+	address        share // of its address's
+	small          int64 // of the server's room for small ones
+	smallOfAddress int64
+	answered       int64 // of the room for answers to administration
 }
 
 // broker answers.
