@@ -12,8 +12,20 @@ import (
 	"github.com/rustmq/rustmq/broker/coordinator"
 	"github.com/rustmq/rustmq/group"
 	"github.com/rustmq/rustmq/mq"
+	"github.com/rustmq/rustmq/partition"
 	"github.com/rustmq/rustmq/quicproto"
 )
+
+// coordinated is a broker that coordinates a group, which has committed something for topic orders, of so many partitions; and the partition that this is in.
+func coordinated(t *testing.T, partitions int32) (*fixture, *partition.Partition) {
+	t.Helper()
+	f := newFixture(t, 1)
+	f.coordinate(1)
+	f.create("orders", partitions)
+	f.must2(f.FindCoordinator(t.Context(), alice, "billing"))
+	f.commitFor("billing", "orders", 0, 0)
+	return f, f.partition(mq.OffsetsTopic, 0)
+}
 
 // A coordinator that is replaced answers nothing more, and the next one knows what was acknowledged.
 func TestNextCoordinatorKnowsWhatWasCommitted(t *testing.T) {
@@ -43,12 +55,7 @@ func TestNextCoordinatorKnowsWhatWasCommitted(t *testing.T) {
 
 // Commits and kills at the same time: what was acknowledged is there, and no offset goes back.
 func TestCoordinatorIsReplacedDuringCommits(t *testing.T) {
-	f := newFixture(t, 1)
-	f.coordinate(1)
-	f.create("orders", 1)
-	f.must2(f.FindCoordinator(t.Context(), alice, "billing"))
-	f.commitFor("billing", "orders", 0, 0)
-	part := f.partition(mq.OffsetsTopic, 0)
+	f, part := coordinated(t, 1)
 	ctx, stop := context.WithCancel(t.Context())
 	var committer sync.WaitGroup
 	var acked mq.Offset

@@ -83,12 +83,7 @@ func (f *fixture) waitingCommits(count int) (outcomes chan error) {
 
 // Commits that wait for the log go into it together, each is answered when that is durable, and the next coordinator knows all of them.
 func TestCommitsThatWaitGoTogether(t *testing.T) {
-	f := newFixture(t, 1)
-	f.coordinate(1)
-	f.create("orders", 1)
-	f.must2(f.FindCoordinator(t.Context(), alice, "billing"))
-	f.commitFor("billing", "orders", 0, 0)
-	part := f.partition(mq.OffsetsTopic, 0)
+	f, part := coordinated(t, 1)
 	from := logEnd(part)
 	const count = 200
 	resume := f.stopDisk()
@@ -118,12 +113,7 @@ func TestCommitsThatWaitGoTogether(t *testing.T) {
 
 // What is gathered has a bound: a log that is behind is not given one batch of everything.
 func TestBatchesOfCommitsAreBounded(t *testing.T) {
-	f := newFixture(t, 1)
-	f.coordinate(1)
-	f.create("orders", 1000)
-	f.must2(f.FindCoordinator(t.Context(), alice, "billing"))
-	f.commitFor("billing", "orders", 0, 0)
-	part := f.partition(mq.OffsetsTopic, 0)
+	f, part := coordinated(t, 1000)
 	from := logEnd(part)
 	var all []int32
 	for p := range int32(1000) {
