@@ -3,6 +3,7 @@ package gateway_test
 import (
 	"context"
 	"net/http"
+	"sync"
 	"testing"
 	"time"
 
@@ -62,6 +63,18 @@ func slowDown(disk *crashfs.FS) {
 		}
 		return nil
 	})
+}
+
+// holdSyncs has every sync of the disk wait until goOn is called, which may be more than once.
+func holdSyncs(disk *crashfs.FS) (goOn func()) {
+	held := make(chan struct{})
+	disk.Hook(func(c crashfs.Call) error {
+		if c.Op == crashfs.OpSync {
+			<-held
+		}
+		return nil
+	})
+	return sync.OnceFunc(func() { close(held) })
 }
 
 // startCluster is three nodes, which end with the test.
