@@ -62,3 +62,9 @@ func BenchmarkSum(b *testing.B) {
 		}
 	})
 }
+
+func BenchmarkCombineCRC(b *testing.B) {
+	for b.Loop() {
+		CombineCRC(0x12345678, 0x9abcdef0, 65_531)
+	}
+}
