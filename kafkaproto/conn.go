@@ -265,9 +265,7 @@ func (c *conn) frame(r *call) ([]byte, error) {
 		if err := c.readUntil(left); err != nil {
 			return nil, err
 		}
-		grown := make([]byte, size)
-		copy(grown, frame)
-		frame = grown
+		frame = c.grow(r, frame, size)
 		begun := time.Now()
 		if _, err := io.ReadFull(c.in, frame[have:]); err != nil {
 			return nil, c.cut(err)
@@ -277,6 +275,21 @@ func (c *conn) frame(r *call) ([]byte, error) {
 		}
 		left -= time.Since(begun)
 	}
+}
+
+// grow is memory for so many bytes of a request, which begins with what there is of it.
+func (c *conn) grow(r *call, frame []byte, size int) []byte {
+	if !r.api.aliases {
+		grown := make([]byte, size)
+		copy(grown, frame)
+		return grown
+	}
+	before := r.memory
+	r.memory = c.srv.frames.take(size)
+	grown := r.memory.bytes[:size:size]
+	copy(grown, frame)
+	c.srv.frames.give(before)
+	return grown
 }
 
 // identify notes what the client calls itself. It is called by the goroutine that reads.

@@ -155,15 +155,21 @@ func produce(c *call) (answer, error) {
 	for i := range p.topics {
 		p.topic(ctx, &q, &p.topics[i])
 	}
-	// What is appended belongs to the broker. An outcome may come long after the answer, when the frame is not counted any more: until then p must not keep it.
-	c.body = nil
+	p.leaveFrame()
+	p.outcome(nil, Appended{}, 0)
+	return func(ctx context.Context) (body, error) { return p.answer(ctx, deadline) }, nil
+}
+
+// leaveFrame has nothing refer to the frame any more, and gives its memory back: what is appended was copied. An outcome may come long after the answer.
+func (p *producing) leaveFrame() {
 	for _, t := range p.topics {
 		for i := range t.partitions {
 			t.partitions[i].records = nil
 		}
 	}
-	p.outcome(nil, Appended{}, 0)
-	return func(ctx context.Context) (body, error) { return p.answer(ctx, deadline) }, nil
+	c := p.call
+	c.conn.srv.frames.give(c.memory)
+	c.body, c.memory = nil, nil
 }
 
 // topic begins the appends to the partitions of one topic.
@@ -217,11 +223,9 @@ func (p *producing) partition(ctx context.Context, producer Producer, r produceR
 	case b.IsTransactional():
 		p.outcome(o, failed(errNoTransactions), invalidTxnState)
 		return
-	case 2*len(b) < len(p.call.body): // a small batch must not keep a large frame in memory
-		b = slices.Clone(b)
 	}
 	p.call.conn.srv.produced.Add(uint64(len(b)))
-	producer.Append(ctx, r.index, b, d, func(a Appended) { p.outcome(o, a, codeOf(a.Err)) })
+	producer.Append(ctx, r.index, slices.Clone(b), d, func(a Appended) { p.outcome(o, a, codeOf(a.Err)) })
 }
 
 // outcome notes what became of one append; nil stands for the beginning of all of them.

@@ -146,6 +146,22 @@ func TestSmallBatchKeepsNoLargeFrame(t *testing.T) {
 	}
 }
 
+// What was appended is the broker's: the memory that its frame was read into is used again.
+func TestLaterRequestsLeaveWhatWasAppended(t *testing.T) {
+	r := newRig(t)
+	topic := r.broker.make("t", 1)
+	p := r.connect()
+	for i := range byte(8) {
+		value := bytes.Repeat([]byte{i}, 100<<10)
+		ask[*kmsg.ProduceResponse](p, produceOf(9, -1, "t", 0, batchOf(t, 1, value)))
+		for k, b := range topic.parts[0].appended() {
+			if !bytes.Contains(b, bytes.Repeat([]byte{byte(k)}, 100<<10)) {
+				t.Fatalf("batch %d is not as it was sent, after %d requests", k, i+1)
+			}
+		}
+	}
+}
+
 // An append whose outcome comes late, long after the request was answered, holds what it says there and nothing of the frame, which is not counted any more.
 func TestLateOutcomeKeepsNoFrame(t *testing.T) {
 	r := newRig(t)

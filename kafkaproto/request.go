@@ -49,6 +49,7 @@ type call struct {
 	session  *Session
 	received time.Time     // when all of it was there
 	body     []byte        // after the header
+	memory   *frameBuffer  // that body lies in, if its API gives it back
 	done     chan struct{} // closed when it is answered; nil unless its API waits for other clients
 	holding
 

@@ -14,7 +14,7 @@ type api struct {
 	min, max int16 // the versions that ApiVersions tells
 	from     int16 // the first one of them that is served: those below get UNSUPPORTED_VERSION
 	bytes    int   // of a request; 0: Limits.RequestBytes
-	aliases  bool  // the frame is not decoded into other memory
+	aliases  bool  // the frame is not decoded into other memory; it lies in memory that is used again, which start gives back
 	waits    bool  // for other clients, for as long as these say
 	start    starter
 }
