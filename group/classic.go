@@ -178,6 +178,7 @@ func (s *Shard) removeClassic(g *group, m *classicMember) {
 	if c.instances[m.instance] == m {
 		delete(c.instances, m.instance)
 	}
+	g.touch(s)
 	s.answer(m, g.unknown(m.id))
 	s.prepare(g)
 }

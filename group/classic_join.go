@@ -307,6 +307,7 @@ func (s *Shard) joinDue(t timer) {
 // form makes a generation of the members that have joined, and of static ones that have not.
 func (s *Shard) form(g *group) {
 	c := g.classic
+	g.touch(s)
 	for _, m := range c.byOrder() {
 		if m.join == nil && m.instance == "" {
 			delete(c.members, m.id)

@@ -22,6 +22,9 @@ type group struct {
 	classic *classic
 	offsets offsets
 
+	bytes        int64 // that it was counted to hold
+	membersBytes int64 // of them, those of members
+
 	changes  changes
 	written  bool // there are records of it
 	settling bool // it is in the shard's list of those whose target is to be made

@@ -26,6 +26,7 @@ type topicOffsets struct {
 type offsets struct {
 	topics map[string]*topicOffsets
 	n      int
+	bytes  int64 // that they hold
 }
 
 // set notes a commit. An id takes the place of none; what was committed under another id is of another topic.
@@ -37,19 +38,26 @@ func (o *offsets) set(topic string, id mq.TopicID, index int32, c committed) (go
 	if t == nil {
 		t = &topicOffsets{id: id, at: make(map[int32]committed)}
 		o.topics[topic] = t
+		o.bytes += int64(topicOverhead + len(topic))
 	}
 	if !id.IsZero() && t.id != id {
 		if !t.id.IsZero() {
 			gone = slices.Sorted(maps.Keys(t.at))
 			o.n -= len(t.at)
+			for _, was := range t.at {
+				o.bytes -= was.weight()
+			}
 			clear(t.at)
 		}
 		t.id = id
 	}
-	if _, ok := t.at[index]; !ok {
+	if was, ok := t.at[index]; ok {
+		o.bytes -= was.weight()
+	} else {
 		o.n++
 	}
 	t.at[index] = c
+	o.bytes += c.weight()
 	return gone
 }
 
@@ -58,13 +66,16 @@ func (o *offsets) remove(topic string, index int32) bool {
 	if t == nil {
 		return false
 	}
-	if _, ok := t.at[index]; !ok {
+	was, ok := t.at[index]
+	if !ok {
 		return false
 	}
 	delete(t.at, index)
 	o.n--
+	o.bytes -= was.weight()
 	if len(t.at) == 0 {
 		delete(o.topics, topic)
+		o.bytes -= int64(topicOverhead + len(topic))
 	}
 	return true
 }

@@ -103,6 +103,7 @@ func (r *DeleteGroupRequest) group() string { return r.Group }
 // Figures are what there is in a shard, for metrics.
 type Figures struct {
 	Groups, Members, Offsets int
+	Bytes                    int64 // that they hold, about
 	// Rebalances are the group epochs and generations that were begun since the shard was made.
 	Rebalances uint64
 	// SinceSnapshot is how many bytes of records there are since the last snapshot began, and Snapshot how many there were at its end: when

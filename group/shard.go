@@ -33,6 +33,9 @@ type Shard struct {
 	settle  []*group // have a target to be made
 	swept   string   // the sweep goes on behind this group
 	figures Figures
+	bytes   int64 // that all groups hold
+	limit   int64 // of them
+	limited bool  // there is a limit
 }
 
 // NewShard makes a shard of no groups. Override, which may be nil, says what a group has instead of the configuration; it is asked during
@@ -56,6 +59,7 @@ func (s *Shard) Loaded(now time.Time) error {
 	s.now = now
 	for _, id := range sortedKeys(s.groups) {
 		s.groups[id].revive(s)
+		s.weigh(s.groups[id])
 	}
 	s.timers.set(timer{at: now.Add(s.cfg.OffsetsCheck), kind: timerSweep})
 	return nil
@@ -123,7 +127,7 @@ func (s *Shard) Deadline() (time.Time, bool) {
 // Figures are those of now.
 func (s *Shard) Figures() Figures {
 	f := s.figures
-	f.Groups = len(s.groups)
+	f.Groups, f.Bytes = len(s.groups), s.bytes
 	for _, g := range s.groups {
 		f.Members += g.size()
 		f.Offsets += g.offsets.n
@@ -132,6 +136,9 @@ func (s *Shard) Figures() Figures {
 }
 
 func (s *Shard) dispatch(token Token, request Request) (Response, error) {
+	if err := s.room(request); err != nil {
+		return nil, err
+	}
 	switch r := request.(type) {
 	case *HeartbeatRequest:
 		return orError(s.heartbeat(r))
@@ -226,6 +233,7 @@ func (s *Shard) finish() Effects {
 			s.forget(g)
 			continue
 		}
+		s.weigh(g)
 		s.write(g)
 	}
 	clear(s.touched)
@@ -261,6 +269,7 @@ func (s *Shard) make(id string) (*group, error) {
 // forget takes a group away, with all that is known of it.
 func (s *Shard) forget(g *group) {
 	delete(s.groups, g.id)
+	s.bytes -= g.bytes
 	if g.written {
 		s.emit(g.id, removedRecord(g.id))
 	}

@@ -168,6 +168,7 @@ func (l *life) name(id mq.TopicID) string {
 
 // do is what the host does with effects.
 func (l *life) do(fx Effects) {
+	l.checkBytes()
 	if len(fx.Records) > 0 {
 		base := mq.Offset(0)
 		if n := len(l.log); n > 0 {

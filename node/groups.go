@@ -20,6 +20,7 @@ type GroupsConfig struct {
 	Assignors         []string      `koanf:"assignors"          doc:"The ways to assign partitions that members of a group may name: uniform (as even as can be, moving as few as can be) and range (topic by topic). Others are refused with UNSUPPORTED_ASSIGNOR. The first is taken where no member names one."`
 	MaxSize           int           `koanf:"max_size"           doc:"Members of one group."`
 	MaxGroups         int           `koanf:"max_groups"         doc:"Groups in one partition of __consumer_offsets: others are refused with POLICY_VIOLATION. Those that are there stay."`
+	MaxMemory         Size          `koanf:"max_memory"         doc:"Memory that all groups of this node take together, about: what their members bring and are assigned, and committed offsets. What would take more is refused with POLICY_VIOLATION; who is there goes on."`
 	OffsetsRetention  time.Duration `koanf:"offsets_retention"  doc:"How long committed offsets are kept when their group has no members any more, or none that wants the topic."`
 
 	ConsumerMinSessionTimeout    time.Duration `koanf:"consumer_min_session_timeout"    doc:"Shortest consumer.session.timeout.ms that a group may be given for itself (rustmq group alter)."`
@@ -35,7 +36,7 @@ type GroupsConfig struct {
 func defaultGroups() GroupsConfig {
 	d := consumers.DefaultConfig()
 	return GroupsConfig{
-		OffsetsPartitions: 50, SessionTimeout: d.SessionTimeout, HeartbeatInterval: d.HeartbeatInterval, Assignors: d.Assignors, MaxSize: d.MaxSize, MaxGroups: d.MaxGroups,
+		OffsetsPartitions: 50, SessionTimeout: d.SessionTimeout, HeartbeatInterval: d.HeartbeatInterval, Assignors: d.Assignors, MaxSize: d.MaxSize, MaxGroups: d.MaxGroups, MaxMemory: 512 * MiB,
 		OffsetsRetention: d.OffsetsRetention, MinSessionTimeout: d.MinSessionTimeout, MaxSessionTimeout: d.MaxSessionTimeout,
 		InitialRebalanceDelay: d.InitialRebalanceDelay, ConsumerMinSessionTimeout: d.MinSessionTimeout, ConsumerMaxSessionTimeout: d.MaxSessionTimeout,
 		ConsumerMinHeartbeatInterval: time.Second, ConsumerMaxHeartbeatInterval: time.Minute,
@@ -67,6 +68,7 @@ func (c *GroupsConfig) validate() error {
 		assignors("groups.assignors", c.Assignors),
 		countBetween("groups.max_size", c.MaxSize, 1, mq.MaxGroupSize),
 		countBetween("groups.max_groups", c.MaxGroups, 1, mq.MaxGroupsPerPartition),
+		sizeBetween("groups.max_memory", c.MaxMemory, MiB, TiB),
 		between("groups.offsets_retention", c.OffsetsRetention, time.Minute, 10*365*24*time.Hour),
 		between("groups.consumer_min_session_timeout", c.ConsumerMinSessionTimeout, time.Second, c.ConsumerMaxSessionTimeout),
 		between("groups.consumer_max_session_timeout", c.ConsumerMaxSessionTimeout, time.Second, time.Hour),
@@ -103,7 +105,7 @@ func (n *Node) openGroups() {
 	n.groups = coordinator.Open(coordinator.Config{
 		Node: n.id.Node, Image: n.cluster.Image,
 		Partition: func(id mq.PartitionID) *partition.Partition { return n.partitions.Table().Get(id) },
-		Reserve:   n.dataLog.Reserve, Propose: n.cluster.decide, Groups: n.cfg.Groups.shards(), Bounds: n.cfg.Groups.bounds(), Logger: n.logger,
+		Reserve:   n.dataLog.Reserve, Propose: n.cluster.decide, Groups: n.cfg.Groups.shards(), MaxMemory: int64(n.cfg.Groups.MaxMemory), Bounds: n.cfg.Groups.bounds(), Logger: n.logger,
 	})
 	n.onClose(func(context.Context) error {
 		n.groups.Close()

@@ -13,7 +13,7 @@ import (
 	"github.com/rustmq/rustmq/partition"
 )
 
-// Config is what a Coordinator works with. All fields are required but Bounds, SnapshotBytes and Logger.
+// Config is what a Coordinator works with. All fields are required but MaxMemory, Bounds, SnapshotBytes and Logger.
 type Config struct {
 	Node mq.NodeID
 	// Image is the node's present image. One atomic load.
@@ -25,6 +25,8 @@ type Config struct {
 	// Propose has a command decided by the controllers.
 	Propose func(ctx context.Context, command *metadatapb.Command) (*metadatapb.Result, error)
 	Groups  group.Config
+	// MaxMemory is how much all groups of this node may hold together, in bytes, about: what would go beyond is refused. 0: no limit.
+	MaxMemory int64
 	// Bounds are what groups may set for themselves by dynamic settings.
 	Bounds Bounds
 	// SnapshotBytes is how long a shard's log gets at least before a snapshot is made of it, in bytes of records; 0: DefaultSnapshotBytes.
@@ -43,6 +45,7 @@ type Coordinator struct {
 	wake   chan struct{} // cap 1
 	alarm  *alarm        // when the loop looks again by itself
 	work   chan struct{} // a token for each load or trim that runs
+	memory atomic.Int64  // bytes that groups hold
 	buried atomic.Uint64 // rebalances of shards that are gone
 	told   atomic.Uint64 // the most rebalances that Figures gave
 	ctx    context.Context
@@ -183,6 +186,7 @@ func (c *Coordinator) Figures() (total group.Figures) {
 		total.Groups += f.Groups
 		total.Members += f.Members
 		total.Offsets += f.Offsets
+		total.Bytes += f.Bytes
 	}
 	for { // one that is buried at this moment may be missing
 		told := c.told.Load()

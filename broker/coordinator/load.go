@@ -90,6 +90,7 @@ func (s *shard) serve(topics *group.Topics) error {
 		return err
 	}
 	s.groups.SetTopics(now, topics)
+	s.count(s.groups.Bytes())
 	s.serving = true
 	return nil
 }

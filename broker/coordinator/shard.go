@@ -35,6 +35,7 @@ type shard struct {
 	serving bool  // it is loaded, and not dead
 	why     error // while it does not serve
 	groups  *group.Shard
+	memory  int64 // that its groups hold, as the coordinator has counted
 	token   group.Token
 	waiting map[group.Token]func(group.Response, error)
 	members map[group.Wake]*Member
@@ -113,7 +114,9 @@ func (s *shard) run(decide func(now time.Time) group.Effects, then func(base mq.
 		s.mu.Unlock()
 		return err
 	}
+	s.limit()
 	e := s.entry(decide(time.Now()))
+	s.count(s.groups.Bytes())
 	e.then = then
 	if at, ok := s.groups.Deadline(); ok {
 		s.c.alarm.sooner(at)
@@ -123,6 +126,19 @@ func (s *shard) run(decide func(now time.Time) group.Effects, then func(base mq.
 	s.flush()
 	s.deliver(ready)
 	return nil
+}
+
+// limit has the groups take no more than what those of this node may still take together. The caller holds mu.
+func (s *shard) limit() {
+	if most := s.c.cfg.MaxMemory; most > 0 {
+		s.groups.Limit(s.groups.Bytes() + max(0, most-s.c.memory.Load()))
+	}
+}
+
+// count notes how much the groups hold. The caller holds mu.
+func (s *shard) count(bytes int64) {
+	s.c.memory.Add(bytes - s.memory)
+	s.memory = bytes
 }
 
 // refusal is why no request is taken now. The caller holds mu.
@@ -391,6 +407,7 @@ func (s *shard) bury() bool {
 		s.c.buried.Add(s.groups.Figures().Rebalances)
 	}
 	s.waiting, s.members, s.serving = nil, nil, false
+	s.count(0)
 	s.ack.Lock()
 	idle := !s.flushing
 	s.outbox = nil
