@@ -37,14 +37,50 @@ func fail(offsets []kafkaproto.CommittedOffset, err error) {
 	}
 }
 
-// CommitOffsets implements kafkaproto.Broker.
+// CommitOffsets implements kafkaproto.Broker. Kafka has no bound on the offsets of one commit, so many go as several, one after the other.
 func (k *Kafka) CommitOffsets(ctx context.Context, s *kafkaproto.Session, m kafkaproto.Membership, topics []kafkaproto.TopicOffsets) error {
-	if m.Member == "" && m.Epoch >= 0 {
+	switch {
+	case m.Epoch < 0: // nobody's, whatever it calls itself
+		m.Member = ""
+	case m.Member == "":
 		return mq.Errorf(mq.UnknownMemberID, "a commit to group %q in generation %d, of no member", m.Group, m.Epoch)
 	}
-	good, places := k.named(s, OpRead, topics)
-	request := &quicproto.CommitOffsetsRequest{Group: m.Group, Member: m.Member, Instance: m.Instance, Epoch: m.Epoch, Topics: make([]quicproto.TopicOffsets, len(good))}
-	for i, t := range good {
+	good, _ := k.named(s, OpRead, topics)
+	for i, part := range inParts(good, mq.MaxOffsetsPerCommit) {
+		err := k.commit(ctx, s, m, part)
+		if err != nil && i == 0 {
+			return err
+		}
+		if err != nil { // of what was committed before it that is no error
+			for _, t := range part {
+				fail(t.Offsets, err)
+			}
+		}
+	}
+	return nil
+}
+
+// inParts are the offsets of topics in order, in parts of so many at most: one at least.
+func inParts(topics []kafkaproto.TopicOffsets, most int) (parts [][]kafkaproto.TopicOffsets) {
+	var part []kafkaproto.TopicOffsets
+	left := most
+	for _, t := range topics {
+		for offsets := t.Offsets; len(offsets) > 0; {
+			if left == 0 {
+				parts, part, left = append(parts, part), nil, most
+			}
+			n := min(left, len(offsets))
+			part = append(part, kafkaproto.TopicOffsets{Name: t.Name, ID: t.ID, Offsets: offsets[:n]})
+			offsets, left = offsets[n:], left-n
+		}
+	}
+	return append(parts, part)
+}
+
+// commit is one commit of all.
+func (k *Kafka) commit(ctx context.Context, s *kafkaproto.Session, m kafkaproto.Membership, topics []kafkaproto.TopicOffsets) error {
+	request := &quicproto.CommitOffsetsRequest{Group: m.Group, Member: m.Member, Instance: m.Instance, Epoch: m.Epoch, Topics: make([]quicproto.TopicOffsets, len(topics))}
+	for i, t := range topics {
 		out := quicproto.TopicOffsets{Topic: t.Name, TopicID: t.ID, Offsets: make([]quicproto.CommittedOffset, len(t.Offsets))}
 		for j, o := range t.Offsets {
 			out.Offsets[j] = quicproto.CommittedOffset{Partition: o.Partition, Offset: o.Offset, LeaderEpoch: o.LeaderEpoch, Metadata: o.Metadata}
@@ -56,10 +92,9 @@ func (k *Kafka) CommitOffsets(ctx context.Context, s *kafkaproto.Session, m kafk
 		return err
 	}
 	for i, codes := range got.Topics {
-		t := &topics[places[i]]
 		for j, code := range codes {
-			if code != mq.None {
-				t.Offsets[j].Err = mq.Errorf(code, "partition %d of topic %q", t.Offsets[j].Partition, good[i].Name)
+			if o := &topics[i].Offsets[j]; code != mq.None {
+				o.Err = mq.Errorf(code, "partition %d of topic %q", o.Partition, topics[i].Name)
 			}
 		}
 	}

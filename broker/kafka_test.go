@@ -86,3 +86,36 @@ func TestOffsetsOfADeletedTopicAreNotTheNextOnes(t *testing.T) {
 		t.Errorf("the one that there is: %+v, %v", one, err)
 	}
 }
+
+// TestKafkaCommitsAsManyOffsetsAsItLikes: each is committed, or told what is wrong with it, wherever it stands.
+func TestKafkaCommitsAsManyOffsetsAsItLikes(t *testing.T) {
+	f := newFixture(t, 1)
+	f.coordinate(1)
+	f.create("orders", 2)
+	f.create("bills", 1)
+	f.must2(f.FindCoordinator(t.Context(), alice, "g"))
+	f.loaded()
+	offsets := make([]kafkaproto.CommittedOffset, mq.MaxOffsetsPerCommit+2)
+	for i := range offsets {
+		offsets[i].Offset = mq.Offset(i)
+	}
+	unknown, last := mq.MaxOffsetsPerCommit, mq.MaxOffsetsPerCommit+1
+	offsets[unknown].Partition, offsets[last].Partition = 7, 1
+	topics := []kafkaproto.TopicOffsets{{Name: "orders", Offsets: offsets}, {Name: "bills", Offsets: []kafkaproto.CommittedOffset{{Offset: 5}}}}
+	m := kafkaproto.Membership{Group: "g", Member: "it says who it is, and is no member", Epoch: -1}
+	f.must(f.kafka().CommitOffsets(t.Context(), asker, m, topics))
+	for i, o := range offsets {
+		if want := map[bool]mq.Code{true: mq.UnknownTopicOrPartition}[i == unknown]; mq.CodeOf(o.Err) != want {
+			t.Fatalf("offset %d: %v", i, o.Err)
+		}
+	}
+	for _, c := range []struct {
+		topic     string
+		partition int32
+		want      mq.Offset
+	}{{"orders", 0, mq.MaxOffsetsPerCommit - 1}, {"orders", 1, mq.Offset(last)}, {"bills", 0, 5}} {
+		if got := f.committed("g", c.topic, c.partition); got != c.want {
+			t.Errorf("partition %d of %s is committed at %d, want %d", c.partition, c.topic, got, c.want)
+		}
+	}
+}

@@ -21,7 +21,11 @@ func deleteGroups(ctx context.Context, c *call, q *kmsg.DeleteGroupsRequest, r *
 	for i, name := range q.Groups {
 		r.Groups[i] = kmsg.NewDeleteGroupsResponseGroup()
 		r.Groups[i].Group = name
-		if err := c.broker().DeleteGroup(ctx, c.session, name); err != nil {
+		err := timeLeft(ctx)
+		if err == nil {
+			err = c.broker().DeleteGroup(ctx, c.session, name)
+		}
+		if err != nil {
 			r.Groups[i].ErrorCode, r.Groups[i].ErrorMessage = coordinatorCodeOf(err), textOf(err)
 		}
 	}

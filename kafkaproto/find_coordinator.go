@@ -21,17 +21,18 @@ func findCoordinatorAPI() api {
 
 func findCoordinator(ctx context.Context, c *call, q *kmsg.FindCoordinatorRequest, r *kmsg.FindCoordinatorResponse) error {
 	if q.Version < 4 {
-		n, err := c.coordinator(ctx, q.CoordinatorType, q.CoordinatorKey)
+		n, err := c.coordinator(ctx, c.broker().Nodes(), q.CoordinatorType, q.CoordinatorKey)
 		r.NodeID, r.Host, r.Port = int32(n.ID), n.Host, int32(n.Port)
 		if err != nil {
 			r.ErrorCode, r.ErrorMessage = coordinatorCodeOf(err), textOf(err)
 		}
 		return nil
 	}
+	nodes := c.broker().Nodes()
 	r.Coordinators = make([]kmsg.FindCoordinatorResponseCoordinator, len(q.CoordinatorKeys))
 	for i, key := range q.CoordinatorKeys {
 		out := kmsg.NewFindCoordinatorResponseCoordinator()
-		n, err := c.coordinator(ctx, q.CoordinatorType, key)
+		n, err := c.coordinator(ctx, nodes, q.CoordinatorType, key)
 		out.Key, out.NodeID, out.Host, out.Port = key, int32(n.ID), n.Host, int32(n.Port)
 		if err != nil {
 			out.ErrorCode, out.ErrorMessage = coordinatorCodeOf(err), textOf(err)
@@ -41,9 +42,12 @@ func findCoordinator(ctx context.Context, c *call, q *kmsg.FindCoordinatorReques
 	return nil
 }
 
-// coordinator finds one node; with an error it is none.
-func (c *call) coordinator(ctx context.Context, kind int8, key string) (Node, error) {
+// coordinator finds one of nodes; with an error it is none.
+func (c *call) coordinator(ctx context.Context, nodes []Node, kind int8, key string) (Node, error) {
 	none := Node{ID: mq.NoNode}
+	if err := timeLeft(ctx); err != nil {
+		return none, err
+	}
 	if kind != 0 {
 		return none, mq.Errorf(mq.InvalidRequest, "there are no coordinators of type %d: only consumer groups (0) have one", kind)
 	}
@@ -51,7 +55,7 @@ func (c *call) coordinator(ctx context.Context, kind int8, key string) (Node, er
 	if err != nil {
 		return none, err
 	}
-	for _, n := range c.broker().Nodes() {
+	for _, n := range nodes {
 		if n.ID == id {
 			return n, nil
 		}

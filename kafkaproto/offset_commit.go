@@ -1,6 +1,6 @@
 // OffsetCommit (8), versions 2 to 10.
 //
-// Commits offsets, with a text each, for a member of a group in its generation or epoch, or for a group without members by who names neither. They are durable, on as many replicas as the
+// Commits offsets, with a text each, for a member of a group in its generation or epoch, or for a group without members by who names no generation (-1). They are durable, on as many replicas as the
 // topic __consumer_offsets wants, when they are answered. What a topic had under another id (from version 10 on clients say which they mean) does not count for it.
 //
 // A member in another epoch gets STALE_MEMBER_EPOCH, or UNSUPPORTED_VERSION before version 9, where that is not known. A partition that is not there is UNKNOWN_TOPIC_OR_PARTITION, from version 10 on
