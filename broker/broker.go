@@ -21,6 +21,8 @@ type Controller interface {
 	// Propose has a command decided. It returns once the command was applied,
 	// and this node runs what it decided or ctx ends. A refusal is an *mq.Error and comes with the result.
 	Propose(ctx context.Context, command *metadatapb.Command) (*metadatapb.Result, error)
+	// CatchUp waits until Image has all that was decided when it was called, or ctx ends.
+	CatchUp(ctx context.Context) error
 	// Leader is the controller that leads now, mq.NoNode while none does.
 	Leader() mq.NodeID
 	// Stale is for how long this node has heard of no controller that leads: the image may lack what happened since.

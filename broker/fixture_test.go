@@ -144,6 +144,9 @@ func (f *fixture) Leader() mq.NodeID { return self }
 // Stale implements broker.Controller.
 func (f *fixture) Stale() time.Duration { return f.stale }
 
+// CatchUp implements broker.Controller.
+func (f *fixture) CatchUp(context.Context) error { return nil }
+
 // Propose implements broker.Controller: on return the partitions run that the command made.
 func (f *fixture) Propose(_ context.Context, c *metadatapb.Command) (*metadatapb.Result, error) {
 	f.mu.Lock()

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+	"time"
 
 	metadatapb "github.com/rustmq/rustmq/api/metadata/v1"
 	"github.com/rustmq/rustmq/kafkaproto"
@@ -20,6 +21,25 @@ func (k *Kafka) AuthoriseCluster(s *kafkaproto.Session, alter bool) error {
 		op = OpAlter
 	}
 	return k.b.authorise(as(s), op, Resource{})
+}
+
+// Knows implements kafkaproto.Admin.
+func (k *Kafka) Knows(s *kafkaproto.Session, name string, id mq.TopicID) bool {
+	if name == "" {
+		_, ok := k.TopicName(id)
+		return ok
+	}
+	return k.b.cfg.Controller.Image().TopicByName(name) != nil || k.b.authorise(as(s), OpDescribe, Resource{Topic: name}) != nil
+}
+
+// catchUpWithin is for how long an answer waits for the controllers: without them it is of what this node knows.
+const catchUpWithin = 2 * time.Second
+
+// CatchUp implements kafkaproto.Admin.
+func (k *Kafka) CatchUp(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, catchUpWithin)
+	defer cancel()
+	_ = k.b.cfg.Controller.CatchUp(ctx)
 }
 
 // CreateTopic implements kafkaproto.Admin.

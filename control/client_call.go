@@ -184,6 +184,22 @@ func (c *Client) Checkpoint(ctx context.Context, p mq.PartitionID, linearizable 
 	return point, true, nil
 }
 
+// CatchUp waits until Image has all that was decided when it was called. A controller of before there was this call tells what it knows.
+func (c *Client) CatchUp(ctx context.Context) error {
+	var index uint64
+	err := c.call(ctx, func(ctx context.Context, s controlpbconnect.ControlServiceClient) error {
+		answer, err := s.Status(ctx, connect.NewRequest(&controlpb.StatusRequest{Linearizable: true}))
+		if err == nil {
+			index = answer.Msg.GetImageIndex()
+		}
+		return err
+	}, true)
+	if err != nil {
+		return mq.Wrapf(err, "catch up with the controllers")
+	}
+	return c.AwaitIndex(ctx, index)
+}
+
 func (c *Client) freshness(linearizable bool) *controlpb.Freshness {
 	return &controlpb.Freshness{Linearizable: linearizable, MinIndex: c.Image().Index}
 }

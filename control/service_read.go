@@ -101,9 +101,14 @@ func (s service) Checkpoint(ctx context.Context, req *connect.Request[controlpb.
 }
 
 // Status implements the service. Every controller answers for itself.
-func (s service) Status(ctx context.Context, _ *connect.Request[controlpb.StatusRequest]) (*connect.Response[controlpb.StatusResponse], error) {
+func (s service) Status(ctx context.Context, req *connect.Request[controlpb.StatusRequest]) (*connect.Response[controlpb.StatusResponse], error) {
 	if _, err := s.admit(ctx); err != nil {
 		return nil, s.fail(err)
+	}
+	if req.Msg.GetLinearizable() {
+		if err := s.fresh(ctx, &controlpb.Freshness{Linearizable: true}); err != nil {
+			return nil, s.fail(err)
+		}
 	}
 	return connect.NewResponse(s.c.Status()), nil
 }

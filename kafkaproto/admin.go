@@ -105,6 +105,17 @@ func timeLeft(ctx context.Context) error {
 	return nil
 }
 
+// newest has this node hear what the cluster has decided, once, if a topic that a request of administration names is not known here: it may have been made a moment ago, on another node. Kafka asks its
+// controller. What named gives neither name nor id of is no topic.
+func newest[T any](ctx context.Context, c *call, asked []T, named func(*T) (name string, id mq.TopicID)) {
+	for i := range asked {
+		if name, id := named(&asked[i]); (name != "" || !id.IsZero()) && !c.broker().Knows(c.session, name, id) {
+			c.broker().CatchUp(ctx)
+			return
+		}
+	}
+}
+
 // allowance is what a response may still grow by, in bytes as they are in memory, about. What was taken of it comes back when the response is written.
 type allowance struct {
 	call *call

@@ -23,6 +23,9 @@ func alterConfigsAPI() api {
 
 func alterConfigs(ctx context.Context, c *call, q *kmsg.AlterConfigsRequest, r *kmsg.AlterConfigsResponse) error {
 	names := countOf(q.Resources, func(r *kmsg.AlterConfigsRequestResource) string { return resourceKey(r.ResourceType, r.ResourceName) })
+	newest(ctx, c, q.Resources, func(r *kmsg.AlterConfigsRequestResource) (string, mq.TopicID) {
+		return resourceTopic(r.ResourceType, r.ResourceName), mq.TopicID{}
+	})
 	each := entries{ctx: ctx}
 	for i := range q.Resources {
 		asked := &q.Resources[i]
@@ -66,6 +69,14 @@ func (c *call) replaceConfigs(ctx context.Context, q *kmsg.AlterConfigsRequestRe
 		changes = append(changes, ours...)
 	}
 	return c.broker().AlterTopic(ctx, c.session, q.ResourceName, changes, true, dry)
+}
+
+// resourceTopic is the topic that a resource is, "" for another kind.
+func resourceTopic(kind kmsg.ConfigResourceType, name string) string {
+	if kind != kmsg.ConfigResourceTypeTopic {
+		return ""
+	}
+	return name
 }
 
 // resourceKey names a resource.

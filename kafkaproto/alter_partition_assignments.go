@@ -28,6 +28,7 @@ func alterPartitionAssignments(ctx context.Context, c *call, q *kmsg.AlterPartit
 		r.ErrorCode, r.ErrorMessage = failure(err)
 		return nil
 	}
+	newest(ctx, c, q.Topics, func(t *kmsg.AlterPartitionAssignmentsRequestTopic) (string, mq.TopicID) { return t.Topic, mq.TopicID{} })
 	each := entries{ctx: ctx}
 	for i := range q.Topics {
 		topic := kmsg.NewAlterPartitionAssignmentsResponseTopic()

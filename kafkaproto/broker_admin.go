@@ -11,6 +11,11 @@ type Admin interface {
 	// AuthoriseCluster says whether s may look at the cluster, and with alter whether he may change it.
 	AuthoriseCluster(s *Session, alter bool) error
 
+	// Knows says whether this node knows of a topic of this name or, where that is empty, of this id; also if s may not know whether there is one.
+	Knows(s *Session, name string, id mq.TopicID) bool
+	// CatchUp waits until this node knows all that the cluster had decided when it was called. Where that cannot be known within a moment it goes without.
+	CatchUp(ctx context.Context)
+
 	// CreateTopic makes a topic, which can be used when it returns. With dry it only says what would come of it; the id is zero then.
 	CreateTopic(ctx context.Context, s *Session, t *NewTopic, dry bool) (MadeTopic, error)
 	// DeleteTopic deletes the topic of this name, if it has this id; the zero id stands for any.

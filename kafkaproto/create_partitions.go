@@ -23,6 +23,7 @@ func createPartitionsAPI() api {
 func createPartitions(ctx context.Context, c *call, q *kmsg.CreatePartitionsRequest, r *kmsg.CreatePartitionsResponse) error {
 	ctx, cancel := within(ctx, q.TimeoutMillis)
 	defer cancel()
+	newest(ctx, c, q.Topics, func(t *kmsg.CreatePartitionsRequestTopic) (string, mq.TopicID) { return t.Topic, mq.TopicID{} })
 	names, each := countOf(q.Topics, func(t *kmsg.CreatePartitionsRequestTopic) string { return t.Topic }), entries{ctx: ctx}
 	for i := range q.Topics {
 		t := &q.Topics[i]

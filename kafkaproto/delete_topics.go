@@ -32,6 +32,7 @@ func deleteTopics(ctx context.Context, c *call, q *kmsg.DeleteTopicsRequest, r *
 		}
 		return "id " + string(t.TopicID[:])
 	}
+	newest(ctx, c, asked, func(t *kmsg.DeleteTopicsRequestTopic) (string, mq.TopicID) { return text(t.Topic), t.TopicID })
 	topics, each := countOf(asked, key), entries{ctx: ctx}
 	for i := range asked {
 		count, first := topics.first(key(&asked[i]))

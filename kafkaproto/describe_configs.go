@@ -25,6 +25,9 @@ func describeConfigsAPI() api {
 }
 
 func describeConfigs(ctx context.Context, c *call, q *kmsg.DescribeConfigsRequest, r *kmsg.DescribeConfigsResponse) error {
+	newest(ctx, c, q.Resources, func(r *kmsg.DescribeConfigsRequestResource) (string, mq.TopicID) {
+		return resourceTopic(r.ResourceType, r.ResourceName), mq.TopicID{}
+	})
 	each, left := entries{ctx: ctx}, c.allowance()
 	for i := range q.Resources {
 		asked := &q.Resources[i]

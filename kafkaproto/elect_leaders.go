@@ -48,6 +48,7 @@ func electLeaders(ctx context.Context, c *call, q *kmsg.ElectLeadersRequest, r *
 			t.Partitions = append(t.Partitions, p.Partition)
 		}
 	}
+	newest(ctx, c, asked, func(t *kmsg.ElectLeadersRequestTopic) (string, mq.TopicID) { return t.Topic, mq.TopicID{} })
 	each := entries{ctx: ctx}
 	for i := range asked {
 		topic := kmsg.NewElectLeadersResponseTopic()

@@ -23,6 +23,28 @@ type fakeAdmin struct {
 	quorum      Quorum
 	quorumErr   error
 	stall       chan struct{} // CreateTopic waits for it, if it is set
+	unheard     []string      // topics that are made by CatchUp, with one partition each
+	caughtUp    int           // how often it was called
+}
+
+func (b *fakeBroker) Knows(_ *Session, name string, id mq.TopicID) bool {
+	if name == "" {
+		_, ok := b.TopicName(id)
+		return ok
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.topics[name] != nil
+}
+
+func (b *fakeBroker) CatchUp(context.Context) {
+	b.mu.Lock()
+	unheard := b.admin.unheard
+	b.admin.unheard, b.admin.caughtUp = nil, b.admin.caughtUp+1
+	b.mu.Unlock()
+	for _, name := range unheard {
+		b.make(name, 1)
+	}
 }
 
 // alter changes what is kept.

@@ -31,6 +31,9 @@ func incrementalAlterConfigs(ctx context.Context, c *call, q *kmsg.IncrementalAl
 	names := countOf(q.Resources, func(r *kmsg.IncrementalAlterConfigsRequestResource) string {
 		return resourceKey(r.ResourceType, r.ResourceName)
 	})
+	newest(ctx, c, q.Resources, func(r *kmsg.IncrementalAlterConfigsRequestResource) (string, mq.TopicID) {
+		return resourceTopic(r.ResourceType, r.ResourceName), mq.TopicID{}
+	})
 	each := entries{ctx: ctx}
 	for i := range q.Resources {
 		asked := &q.Resources[i]

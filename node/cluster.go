@@ -49,6 +49,9 @@ func (m *member) Leader() mq.NodeID { return m.nodeAt(m.client.Leader()) }
 // Stale implements broker.Controller.
 func (m *member) Stale() time.Duration { return m.client.Stale() }
 
+// CatchUp implements broker.Controller.
+func (m *member) CatchUp(ctx context.Context) error { return m.client.CatchUp(ctx) }
+
 // Propose implements broker.Controller.
 func (m *member) Propose(ctx context.Context, command *metadatapb.Command) (*metadatapb.Result, error) {
 	result, err := m.decide(ctx, command)

@@ -47,6 +47,9 @@ func (c *controller) Leader() mq.NodeID {
 // Stale implements broker.Controller: the store is its own.
 func (c *controller) Stale() time.Duration { return 0 }
 
+// CatchUp implements broker.Controller: nobody else decides.
+func (c *controller) CatchUp(context.Context) error { return nil }
+
 // Propose implements broker.Controller.
 func (c *controller) Propose(ctx context.Context, command *metadatapb.Command) (*metadatapb.Result, error) {
 	result, err := c.decide(ctx, command)

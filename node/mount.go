@@ -244,6 +244,9 @@ func (m *mount) Leader() mq.NodeID { return mq.NoNode }
 // Stale implements broker.Controller: how old the view is, its state says.
 func (m *mount) Stale() time.Duration { return 0 }
 
+// CatchUp implements broker.Controller: it shows what it has seen.
+func (m *mount) CatchUp(context.Context) error { return nil }
+
 // Propose implements broker.Controller.
 func (m *mount) Propose(ctx context.Context, command *metadatapb.Command) (*metadatapb.Result, error) {
 	return m.decide(ctx, command)

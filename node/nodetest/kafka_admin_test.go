@@ -2,12 +2,14 @@ package nodetest
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"testing"
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 // An administration client finds topics, configs, records and the cluster as on Kafka.
@@ -145,5 +147,41 @@ func describeTheRest(t *testing.T, adm *kadm.Client) {
 	}
 	if meta, err := adm.BrokerMetadata(ctx); err != nil || len(meta.Brokers) != 1 {
 		t.Errorf("%+v, %v", meta, err)
+	}
+}
+
+// TestKafkaAdministrationIsTheSameOnAllNodes: each knows what was decided through another one when that is answered.
+func TestKafkaAdministrationIsTheSameOnAllNodes(t *testing.T) {
+	c, ctx := newCluster(t, 3, kafkaOn)
+	if err := c.Start(ctx); err != nil {
+		t.Fatal(err)
+	}
+	awaitBrokers(t, c, 3)
+	cl, err := kgo.NewClient(kgo.SeedBrokers(c.servers()...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cl.Close()
+	for i := range 30 {
+		name := fmt.Sprint("topic-", i)
+		made := kmsg.NewPtrCreateTopicsRequest()
+		topic := kmsg.NewCreateTopicsRequestTopic()
+		topic.Topic, topic.NumPartitions, topic.ReplicationFactor = name, 1, 1
+		made.Topics = append(made.Topics, topic)
+		if resp, err := made.RequestWith(ctx, cl.Broker(1+i%3)); err != nil || resp.Topics[0].ErrorCode != 0 {
+			t.Fatalf("make %s: %+v, %v", name, resp, err)
+		}
+		asked := kmsg.NewPtrDescribeConfigsRequest()
+		resource := kmsg.NewDescribeConfigsRequestResource()
+		resource.ResourceType, resource.ResourceName = kmsg.ConfigResourceTypeTopic, name
+		asked.Resources = append(asked.Resources, resource)
+		if resp, err := asked.RequestWith(ctx, cl.Broker(1+(i+1)%3)); err != nil || resp.Resources[0].ErrorCode != 0 {
+			t.Errorf("configs of %s: %+v, %v", name, resp, err)
+		}
+		deleted := kmsg.NewPtrDeleteTopicsRequest()
+		deleted.Topics = append(deleted.Topics, kmsg.DeleteTopicsRequestTopic{Topic: &name})
+		if resp, err := deleted.RequestWith(ctx, cl.Broker(1+(i+2)%3)); err != nil || resp.Topics[0].ErrorCode != 0 {
+			t.Errorf("delete %s: %+v, %v", name, resp, err)
+		}
 	}
 }

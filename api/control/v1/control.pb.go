@@ -863,7 +863,9 @@ func (x *OperateResponse) GetResponse() []byte {
 }
 
 type StatusRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The controller answers when its image has all that was decided when it was asked.
+	Linearizable  bool `protobuf:"varint,1,opt,name=linearizable,proto3" json:"linearizable,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -896,6 +898,13 @@ func (x *StatusRequest) ProtoReflect() protoreflect.Message {
 // Deprecated: Use StatusRequest.ProtoReflect.Descriptor instead.
 func (*StatusRequest) Descriptor() ([]byte, []int) {
 	return file_control_v1_control_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *StatusRequest) GetLinearizable() bool {
+	if x != nil {
+		return x.Linearizable
+	}
+	return false
 }
 
 type StatusResponse struct {
@@ -1144,8 +1153,9 @@ const file_control_v1_control_proto_rawDesc = "" +
 	"\vimage_index\x18\x02 \x01(\x04R\n" +
 	"imageIndex\"-\n" +
 	"\x0fOperateResponse\x12\x1a\n" +
-	"\bresponse\x18\x01 \x01(\fR\bresponse\"\x0f\n" +
-	"\rStatusRequest\"\xf2\x01\n" +
+	"\bresponse\x18\x01 \x01(\fR\bresponse\"3\n" +
+	"\rStatusRequest\x12\"\n" +
+	"\flinearizable\x18\x01 \x01(\bR\flinearizable\"\xf2\x01\n" +
 	"\x0eStatusResponse\x12\x17\n" +
 	"\anode_id\x18\x01 \x01(\x05R\x06nodeId\x12\x18\n" +
 	"\aleading\x18\x02 \x01(\bR\aleading\x12\x12\n" +
