@@ -4,7 +4,8 @@
 #
 #   testdata/bench/kafka.sh [ROUNDS]     default: 3
 #
-# RUSTMQ is a binary to take instead of building one, BENCH_DIR a directory on the disk to measure (default /var/tmp), DURATION the time of each measurement (default 6s).
+# RUSTMQ is a binary to take instead of building one, BENCH_DIR a directory on the disk to measure (default /var/tmp), DURATION the time of each measurement (default 6s). STORE is
+# the URL of a bucket; by default it is a directory on the same disk as the log, which then gets each byte three times.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -22,6 +23,7 @@ if [ -n "${RUSTMQ:-}" ]; then cp "$RUSTMQ" "$rustmq"; else go build -o "$rustmq"
 go build -o "$work/kfake" ./testdata/kfake
 
 export RUSTMQ_MEMORY_TAIL_SIZE=512MiB
+store=${STORE:-}
 make_nodes 1
 start_node 1
 ready 1
