@@ -41,7 +41,8 @@ const benchHelp = "produce: producers keep a window of records in flight; record
 	"  group_commit_N (latency, for wal_append_N: RustMQ's log alone, without network and server): N producers, one record in flight each, and " +
 	"one goroutine that writes all that waits into a zeroed file and calls fdatasync once.\n\n" +
 	"--against kafka drives any server that speaks Kafka's protocol, at --server without TLS, with franz-go: produce with batches of 64 KiB, idempotent and acknowledged by all in-sync " +
-	"replicas, or consume what was produced before, 96 MiB over and over unless --records says otherwise. --producers, --connections, --from and --acks say nothing then.\n\n" +
+	"replicas, or consume what was produced before, 96 MiB over and over unless --records says otherwise. --connections is the number of clients: each consumes some of the " +
+	"partitions, or has its part of the records in flight (--producers times --window). --from and --acks say nothing then.\n\n" +
 	"Example: rustmq bench latency --producers 16 --limits"
 
 func (a *app) benchCommand() *cli.Command {

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -11,6 +13,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/rustmq/rustmq/mq"
 )
@@ -23,7 +26,7 @@ const (
 // kafkaBench drives servers that speak Kafka's protocol with franz-go.
 type kafkaBench struct {
 	*bench
-	cl *kgo.Client
+	clients []*kgo.Client // each has a connection of its own to produce, and one to fetch
 	// What is consumed over and over: the first offset of each partition, and how many records from there on.
 	from  map[int32]int64
 	count map[int32]int64
@@ -32,13 +35,16 @@ type kafkaBench struct {
 // againstKafka is what is measured where Kafka's protocol is spoken. The bound is TCP without TLS, which is how the servers are reached.
 func (b *bench) againstKafka(ctx context.Context) ([]entrant, error) {
 	k := &kafkaBench{bench: b}
-	var err error
-	k.cl, err = kgo.NewClient(kgo.SeedBrokers(b.Kafka...), kgo.ProducerBatchMaxBytes(kafkaBatch), kgo.ProducerBatchCompression(kgo.NoCompression()),
-		kgo.MaxBufferedRecords(b.Producers*b.Window), kgo.DefaultProduceTopic(b.Topic), kgo.FetchMaxWait(100*time.Millisecond), kgo.RecordPartitioner(kgo.UniformBytesPartitioner(kafkaBatch, true, true, nil)))
-	if err != nil {
-		return nil, fmt.Errorf("a Kafka client: %w", err)
+	for range b.Connections {
+		cl, err := kgo.NewClient(kgo.SeedBrokers(b.Kafka...), kgo.ProducerBatchMaxBytes(kafkaBatch), kgo.ProducerBatchCompression(kgo.NoCompression()),
+			kgo.MaxBufferedRecords(max(1, b.Producers*b.Window/b.Connections)), kgo.DefaultProduceTopic(b.Topic), kgo.FetchMaxWait(100*time.Millisecond),
+			kgo.RecordPartitioner(kgo.UniformBytesPartitioner(kafkaBatch, true, true, nil)))
+		if err != nil {
+			return nil, fmt.Errorf("a Kafka client: %w", err)
+		}
+		b.ends = append(b.ends, func() error { cl.Close(); return nil })
+		k.clients = append(k.clients, cl)
 	}
-	b.ends = append(b.ends, func() error { k.cl.Close(); return nil })
 	if err := k.createTopic(ctx); err != nil {
 		return nil, err
 	}
@@ -65,7 +71,7 @@ func (k *kafkaBench) createTopic(ctx context.Context) error {
 	t := kmsg.NewCreateTopicsRequestTopic()
 	t.Topic, t.NumPartitions, t.ReplicationFactor = k.Topic, k.Partitions, -1
 	q.Topics = append(q.Topics, t)
-	r, err := q.RequestWith(ctx, k.cl)
+	r, err := q.RequestWith(ctx, k.clients[0])
 	if err != nil {
 		return fmt.Errorf("make topic %s: %w", k.Topic, err)
 	}
@@ -77,12 +83,12 @@ func (k *kafkaBench) createTopic(ctx context.Context) error {
 	return nil
 }
 
-// produce measures how many records are acknowledged in a time. The window of the client is full all the while.
+// produce measures how many records are acknowledged in a time. The windows of the clients are full all the while.
 func (k *kafkaBench) produce(ctx context.Context, d time.Duration) (Result, error) {
 	r, _, err := k.watched(ctx, func() (Result, error) {
 		watch := startWatch()
 		end := time.Now().Add(d)
-		n, err := k.send(ctx, func(int64) bool { return time.Now().Before(end) }, nil)
+		n, err := k.send(ctx, func() bool { return time.Now().Before(end) }, nil)
 		return k.result("kafka_produce", n, watch), err
 	})
 	return r, err
@@ -93,29 +99,35 @@ func (k *kafkaBench) result(name string, records int64, watch stopwatch) Result 
 	return Result{Name: name, Value: rate(records, wall), Unit: unitRecords, CPUPerRecord: perRecord(cpu, records), Records: records, RecordSizeBytes: k.Size}
 }
 
-// send produces records as long as more says so of their number, waits for all, and tells acked, if not nil, of each.
-func (k *kafkaBench) send(ctx context.Context, more func(sent int64) bool, acked func(*kgo.Record)) (count int64, err error) {
+// send has all clients produce records as long as more says so, waits for all, and tells acked, if not nil, of each.
+func (k *kafkaBench) send(ctx context.Context, more func() bool, acked func(*kgo.Record)) (count int64, err error) {
 	value := k.payload()
 	var failed atomic.Pointer[error]
 	var n atomic.Int64
-	for sent := int64(0); more(sent) && failed.Load() == nil; sent++ {
-		k.cl.Produce(ctx, &kgo.Record{Value: value}, func(r *kgo.Record, err error) {
-			if err != nil {
-				failed.CompareAndSwap(nil, &err)
-				return
+	settle := func(r *kgo.Record, err error) {
+		if err != nil {
+			failed.CompareAndSwap(nil, &err)
+			return
+		}
+		n.Add(1)
+		if acked != nil {
+			acked(r)
+		}
+	}
+	var all sync.WaitGroup
+	for _, cl := range k.clients {
+		all.Go(func() {
+			for failed.Load() == nil && more() {
+				cl.Produce(ctx, &kgo.Record{Value: value}, settle)
 			}
-			n.Add(1)
-			if acked != nil {
-				acked(r)
+			if err := cl.Flush(ctx); err != nil {
+				failed.CompareAndSwap(nil, &err)
 			}
 		})
 	}
-	err = k.cl.Flush(ctx)
+	all.Wait()
 	if first := failed.Load(); first != nil {
-		err = *first
-	}
-	if err != nil {
-		return 0, fmt.Errorf("produce to topic %s by Kafka's protocol: %w", k.Topic, err)
+		return 0, fmt.Errorf("produce to topic %s by Kafka's protocol: %w", k.Topic, *first)
 	}
 	return n.Load(), nil
 }
@@ -124,7 +136,8 @@ func (k *kafkaBench) send(ctx context.Context, more func(sent int64) bool, acked
 func (k *kafkaBench) fill(ctx context.Context) error {
 	var mu sync.Mutex
 	k.from, k.count = make(map[int32]int64), make(map[int32]int64)
-	_, err := k.send(ctx, func(sent int64) bool { return sent < k.Records }, func(r *kgo.Record) {
+	var begun atomic.Int64
+	_, err := k.send(ctx, func() bool { return begun.Add(1) <= k.Records }, func(r *kgo.Record) {
 		mu.Lock()
 		defer mu.Unlock()
 		if first, ok := k.from[r.Partition]; !ok || r.Offset < first {
@@ -135,34 +148,55 @@ func (k *kafkaBench) fill(ctx context.Context) error {
 	return err
 }
 
-// fetch measures how many records are consumed in a time, all that there are over and over.
+// fetch measures how many records are consumed in a time: each client consumes all that there is of its partitions over and over.
 func (k *kafkaBench) fetch(ctx context.Context, d time.Duration) (Result, error) {
 	r, _, err := k.watched(ctx, func() (Result, error) {
-		var n int64
+		var n atomic.Int64
 		watch := startWatch()
-		for end := time.Now().Add(d); time.Now().Before(end); {
-			read, err := k.pass(ctx)
-			if err != nil {
-				return Result{}, err
+		end := time.Now().Add(d)
+		all, ctx := errgroup.WithContext(ctx)
+		for i, cl := range k.clients {
+			mine := k.share(i)
+			if len(mine) == 0 {
+				continue
 			}
-			n += read
+			all.Go(func() error {
+				for time.Now().Before(end) {
+					read, err := k.pass(ctx, cl, mine)
+					if err != nil {
+						return err
+					}
+					n.Add(read)
+				}
+				return nil
+			})
 		}
-		return k.result("kafka_fetch", n, watch), nil
+		err := all.Wait()
+		return k.result("kafka_fetch", n.Load(), watch), err
 	})
 	return r, err
 }
 
-// pass consumes all once.
-func (k *kafkaBench) pass(ctx context.Context) (read int64, err error) {
-	places, all := make(map[int32]kgo.Offset), []int32{}
-	left := make(map[int32]int64)
-	for partition, first := range k.from {
-		places[partition], left[partition], all = kgo.NewOffset().At(first), k.count[partition], append(all, partition)
+// share is the partitions that the i-th client consumes.
+func (k *kafkaBench) share(i int) (mine []int32) {
+	for at, partition := range slices.Sorted(maps.Keys(k.from)) {
+		if at%len(k.clients) == i {
+			mine = append(mine, partition)
+		}
 	}
-	k.cl.AddConsumePartitions(map[string]map[int32]kgo.Offset{k.Topic: places})
-	defer k.cl.RemoveConsumePartitions(map[string][]int32{k.Topic: all})
+	return mine
+}
+
+// pass has a client consume all of some partitions once.
+func (k *kafkaBench) pass(ctx context.Context, cl *kgo.Client, partitions []int32) (read int64, err error) {
+	places, left := make(map[int32]kgo.Offset), make(map[int32]int64)
+	for _, partition := range partitions {
+		places[partition], left[partition] = kgo.NewOffset().At(k.from[partition]), k.count[partition]
+	}
+	cl.AddConsumePartitions(map[string]map[int32]kgo.Offset{k.Topic: places})
+	defer cl.RemoveConsumePartitions(map[string][]int32{k.Topic: partitions})
 	for len(left) > 0 {
-		polled := k.cl.PollFetches(ctx)
+		polled := cl.PollFetches(ctx)
 		if err := polled.Err(); err != nil {
 			return 0, fmt.Errorf("consume topic %s by Kafka's protocol: %w", k.Topic, err)
 		}
