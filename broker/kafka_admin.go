@@ -37,7 +37,11 @@ const catchUpWithin = 2 * time.Second
 
 // CatchUp implements kafkaproto.Admin.
 func (k *Kafka) CatchUp(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, catchUpWithin)
+	most := catchUpWithin
+	if end, ok := ctx.Deadline(); ok {
+		most = min(most, time.Until(end)/2) // what is known is answered in the rest
+	}
+	ctx, cancel := context.WithTimeout(ctx, most)
 	defer cancel()
 	_ = k.b.cfg.Controller.CatchUp(ctx)
 }

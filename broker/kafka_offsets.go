@@ -41,7 +41,7 @@ func fail(offsets []kafkaproto.CommittedOffset, err error) {
 func (k *Kafka) CommitOffsets(ctx context.Context, s *kafkaproto.Session, m kafkaproto.Membership, topics []kafkaproto.TopicOffsets) error {
 	switch {
 	case m.Epoch < 0: // nobody's, whatever it calls itself
-		m.Member = ""
+		m.Member, m.Instance = "", ""
 	case m.Member == "":
 		return mq.Errorf(mq.UnknownMemberID, "a commit to group %q in generation %d, of no member", m.Group, m.Epoch)
 	}

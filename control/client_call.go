@@ -188,7 +188,7 @@ func (c *Client) Checkpoint(ctx context.Context, p mq.PartitionID, linearizable 
 func (c *Client) CatchUp(ctx context.Context) error {
 	var index uint64
 	err := c.call(ctx, func(ctx context.Context, s controlpbconnect.ControlServiceClient) error {
-		answer, err := s.Status(ctx, connect.NewRequest(&controlpb.StatusRequest{Linearizable: true}))
+		answer, err := s.Status(ctx, connect.NewRequest(&controlpb.StatusRequest{Freshness: c.freshness(true)}))
 		if err == nil {
 			index = answer.Msg.GetImageIndex()
 		}

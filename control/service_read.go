@@ -105,8 +105,8 @@ func (s service) Status(ctx context.Context, req *connect.Request[controlpb.Stat
 	if _, err := s.admit(ctx); err != nil {
 		return nil, s.fail(err)
 	}
-	if req.Msg.GetLinearizable() {
-		if err := s.fresh(ctx, &controlpb.Freshness{Linearizable: true}); err != nil {
+	if want := req.Msg.GetFreshness(); want != nil {
+		if err := s.fresh(ctx, want); err != nil {
 			return nil, s.fail(err)
 		}
 	}

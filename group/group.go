@@ -37,6 +37,7 @@ func newGroup(id string) *group {
 // changes are what of a group is to be written by the end of a call: the parts by name, whose state is looked up then.
 type changes struct {
 	listed  bool // the group is in the shard's list
+	more    bool // of more than offsets: what members hold may be another thing
 	head    bool
 	classic bool
 	members map[string]bool
@@ -49,6 +50,12 @@ func (c *changes) none() bool {
 }
 
 func (g *group) touch(s *Shard) {
+	g.changes.more = true
+	g.list(s)
+}
+
+// list is touch for what is of no member.
+func (g *group) list(s *Shard) {
 	if !g.changes.listed {
 		g.changes.listed = true
 		s.touched = append(s.touched, g)
@@ -84,7 +91,7 @@ func (g *group) touchOffset(s *Shard, topic string, index int32) {
 		g.changes.offsets[topic] = make(map[int32]bool)
 	}
 	g.changes.offsets[topic][index] = true
-	g.touch(s)
+	g.list(s)
 }
 
 // size is the number of members.
@@ -101,7 +108,7 @@ func (g *group) vanished() bool {
 }
 
 func (g *group) classicPending() map[string]pendingMember {
-	if g.classic == nil {
+	if g == nil || g.classic == nil {
 		return nil
 	}
 	return g.classic.pending

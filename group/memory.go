@@ -1,6 +1,10 @@
 package group
 
-import "github.com/rustmq/rustmq/mq"
+import (
+	"slices"
+
+	"github.com/rustmq/rustmq/mq"
+)
 
 // What groups hold is counted, about, in bytes: what clients bring and get, and these for what the coordinator keeps beside it.
 const (
@@ -12,17 +16,19 @@ const (
 	partitionOverhead = 60 // of a partition that is assigned, given up, or the target of a member
 )
 
-// Limit is how much the groups of the shard may hold from now on, in bytes, about: a request that would make it more is refused with POLICY_VIOLATION.
-// What they hold already stays, also where that is more; and so does who is in them. Without it there is no limit.
-func (s *Shard) Limit(bytes int64) { s.limit, s.limited = bytes, true }
+// Limit is how much the groups of the shard may hold from now on, in bytes, about: up to newcomers there may be new groups and members, and up to all those that are there may have more.
+// What goes beyond is refused with POLICY_VIOLATION; what they hold already stays, also where that is more, and whoever wants no more than before is never refused. Without it there is no limit.
+func (s *Shard) Limit(newcomers, all int64) { s.limits = &limits{newcomers, all} }
+
+type limits struct{ newcomers, all int64 }
 
 // Bytes is about how much the groups of the shard hold. It is that of the last call.
 func (s *Shard) Bytes() int64 { return s.bytes }
 
 // weigh counts what a group holds anew; of members only if there was more than a commit.
 func (s *Shard) weigh(g *group) {
-	if c := &g.changes; len(c.offsets) == 0 || c.head || c.classic || len(c.members)+len(c.targets) > 0 {
-		g.membersBytes = g.weighMembers()
+	if g.changes.more {
+		g.changes.more, g.membersBytes = false, g.weighMembers()
 	}
 	now := groupOverhead + int64(len(g.id)) + g.membersBytes + g.offsets.bytes
 	s.bytes += now - g.bytes
@@ -72,34 +78,44 @@ func subscriptionWeight(topics []string, pattern string) int {
 
 func (c *committed) weight() int64 { return int64(offsetOverhead + len(c.metadata)) }
 
-// room refuses what there is no room for.
-func (s *Shard) room(request Request) error {
-	if !s.limited {
-		return nil
-	}
-	more := s.growth(request)
-	if more <= 0 || s.bytes+more <= s.limit {
-		return nil
-	}
-	return mq.Errorf(mq.PolicyViolation, "group %.80q gets no more: the groups of its coordinator's node hold as much as groups.max_memory allows: delete some that nobody needs, or allow more",
-		request.group())
+// growth is how much more groups would hold at most when a request is done, and whose that is. None is at most 0.
+type growth struct {
+	bytes    int64
+	newcomer bool // of a group or a member that is not there yet
 }
 
-// growth is how much more the groups hold when a request is done, at most. What may be less than that is not made less.
-func (s *Shard) growth(request Request) int64 {
+// room refuses what there is no room for. What is refused for another reason is left to who knows that.
+func (s *Shard) room(request Request) error {
+	if s.limits == nil {
+		return nil
+	}
+	more, limit := s.growth(request), s.limits.all
+	if more.newcomer {
+		limit = s.limits.newcomers
+	}
+	if more.bytes <= 0 || s.bytes+more.bytes <= limit {
+		return nil
+	}
+	return mq.Errorf(mq.PolicyViolation, "group %.80q gets no more: the groups of its coordinator's node hold as much as groups.max_memory allows: delete some that nobody needs, or allow more", request.group())
+}
+
+func (s *Shard) growth(request Request) growth {
 	switch r := request.(type) {
 	case *HeartbeatRequest:
 		return s.heartbeatGrowth(r)
 	case *JoinRequest:
 		return s.joinGrowth(r)
 	case *SyncRequest:
-		return s.syncGrowth(r)
+		return growth{bytes: s.syncGrowth(r)}
 	case *CommitRequest:
+		if s.mayCommit(s.groups[r.Group], r) != nil {
+			return growth{}
+		}
 		return s.offsetsGrowth(r.Group, r.Topics)
 	case *ResetRequest:
 		return s.offsetsGrowth(r.Group, r.Topics)
 	}
-	return 0
+	return growth{}
 }
 
 // newGroup is what a group takes that there is not yet.
@@ -110,63 +126,85 @@ func (s *Shard) newGroup(id string) int64 {
 	return groupOverhead + int64(len(id))
 }
 
-func (s *Shard) heartbeatGrowth(r *HeartbeatRequest) int64 {
-	pattern := ""
+// heartbeatGrowth is of what a member subscribes to, and of the partitions that it may be assigned for that.
+func (s *Shard) heartbeatGrowth(r *HeartbeatRequest) growth {
+	if r.Epoch < 0 || r.Epoch != EpochJoin && r.Topics == nil && r.Pattern == nil {
+		return growth{}
+	}
+	topics, pattern := []string(nil), ""
+	m, old := s.groups[r.Group].memberOf(r.Member, r.Instance)
+	if m != nil && r.Epoch != EpochJoin {
+		topics, pattern = m.topics, m.pattern
+	}
+	if r.Topics != nil {
+		topics = slices.Compact(slices.Sorted(slices.Values(r.Topics)))
+	}
 	if r.Pattern != nil {
 		pattern = *r.Pattern
 	}
-	if r.Epoch < 0 || r.Epoch != EpochJoin && r.Topics == nil && pattern == "" {
-		return 0
+	after := s.wishWeight(topics, pattern)
+	switch {
+	case m != nil && m.wants(topics, pattern):
+		return growth{}
+	case m != nil: // what a pattern finds is not known here: it is something
+		return growth{bytes: max(1, after-s.wishWeight(m.topics, m.pattern))}
+	case old != nil:
+		return growth{bytes: max(1, after-protocolsWeight(old.protocols))}
+	case r.Epoch != EpochJoin: // it is no member
+		return growth{}
 	}
-	before := int64(0)
-	if g := s.groups[r.Group]; g != nil {
-		m := g.members[r.Member]
-		if m == nil && r.Instance != "" {
-			m = g.instances[r.Instance]
-		}
-		switch {
-		case m == nil && r.Epoch != EpochJoin: // it is no member
-			return 0
-		case m != nil:
-			before = int64(memberOverhead + len(m.id) + len(m.instance) + len(m.rack) + len(m.clientID) + len(m.clientHost) + subscriptionWeight(m.topics, m.pattern))
-		}
-	}
-	n := memberOverhead + len(r.Member) + len(r.Instance) + len(r.Rack) + len(r.ClientID) + len(r.ClientHost) + subscriptionWeight(r.Topics, pattern)
-	return s.newGroup(r.Group) + int64(n) - before
+	n := memberOverhead + len(r.Member) + len(r.Instance) + len(r.Rack) + len(r.ClientID) + len(r.ClientHost)
+	return growth{s.newGroup(r.Group) + int64(n) + after, true}
 }
 
-func (s *Shard) joinGrowth(r *JoinRequest) int64 {
-	before := int64(0)
-	if g := s.groups[r.Group]; g != nil {
-		before = g.broughtBy(r.Member, r.Instance)
+// wishWeight is what a subscription takes, with the partitions of the topics that it names as what a member is assigned and is to have.
+func (s *Shard) wishWeight(topics []string, pattern string) int64 {
+	n := int64(subscriptionWeight(topics, pattern))
+	for _, name := range topics {
+		if t := s.topics.names[name]; t != nil {
+			n += 2 * partitionOverhead * int64(t.Partitions)
+		}
 	}
-	n := memberOverhead + len(r.Member) + len(r.NewMember) + len(r.Instance) + len(r.ClientID) + len(r.ClientHost)
-	if before > 0 { // beside its protocols it takes what it took
-		n = 0
-	}
-	return s.newGroup(r.Group) + int64(n) + protocolsWeight(r.Protocols) - before
+	return n
 }
 
-// broughtBy is what a member's protocols take, or 0 if it is none.
-func (g *group) broughtBy(id, instance string) int64 {
-	if c := g.classic; c != nil {
-		m := c.members[id]
-		if m == nil && instance != "" {
-			m = c.instances[instance]
-		}
-		if m == nil {
-			return 0
-		}
-		return protocolsWeight(m.protocols)
+// memberOf finds who has an id or, else, an instance: one with the consumer protocol, or one of a classic group.
+func (g *group) memberOf(id, instance string) (m *member, c *classicMember) {
+	if g == nil {
+		return nil, nil
 	}
-	m := g.members[id]
-	if m == nil && instance != "" {
+	if m = g.members[id]; m == nil && instance != "" {
 		m = g.instances[instance]
 	}
-	if m == nil {
-		return 0
+	if g.classic != nil {
+		if c = g.classic.members[id]; c == nil && instance != "" {
+			c = g.classic.instances[instance]
+		}
 	}
-	return protocolsWeight(protocolsOf(m.classic))
+	return m, c
+}
+
+// joinGrowth is of protocols: those of a member that is there are in the place of what it brought before.
+func (s *Shard) joinGrowth(r *JoinRequest) growth {
+	g := s.groups[r.Group]
+	n := protocolsWeight(r.Protocols)
+	switch m, c := g.memberOf(r.Member, r.Instance); {
+	case c != nil:
+		return growth{bytes: n - protocolsWeight(c.protocols)}
+	case m != nil:
+		return growth{bytes: n - protocolsWeight(protocolsOf(m.classic))}
+	}
+	n += int64(memberOverhead + len(r.Instance) + len(r.ClientID) + len(r.ClientHost))
+	_, pending := g.classicPending()[r.Member]
+	switch {
+	case pending:
+		n -= memberOverhead
+	case r.Member == "":
+		n += int64(len(r.NewMember))
+	case g == nil || g.protocol == ProtocolClassic: // it is no member
+		return growth{}
+	}
+	return growth{s.newGroup(r.Group) + n, true}
 }
 
 // syncGrowth is of assignments: a leader's take the place of those that there are.
@@ -184,9 +222,10 @@ func (s *Shard) syncGrowth(r *SyncRequest) (n int64) {
 	return n
 }
 
-func (s *Shard) offsetsGrowth(id string, topics []TopicOffsets) int64 {
-	n := s.newGroup(id)
+// offsetsGrowth is of committed offsets, but for those that are refused by themselves.
+func (s *Shard) offsetsGrowth(id string, topics []TopicOffsets) growth {
 	g := s.groups[id]
+	n := s.newGroup(id)
 	for _, t := range topics {
 		var known *topicOffsets
 		if g != nil {
@@ -196,6 +235,9 @@ func (s *Shard) offsetsGrowth(id string, topics []TopicOffsets) int64 {
 			n += int64(topicOverhead + len(t.Topic))
 		}
 		for _, o := range t.Offsets {
+			if len(o.Metadata) > s.cfg.OffsetMetadataBytes {
+				continue
+			}
 			n += int64(offsetOverhead + len(o.Metadata))
 			if known != nil {
 				if was, ok := known.at[o.Partition]; ok {
@@ -204,5 +246,5 @@ func (s *Shard) offsetsGrowth(id string, topics []TopicOffsets) int64 {
 			}
 		}
 	}
-	return n
+	return growth{n, g == nil}
 }

@@ -33,9 +33,8 @@ type Shard struct {
 	settle  []*group // have a target to be made
 	swept   string   // the sweep goes on behind this group
 	figures Figures
-	bytes   int64 // that all groups hold
-	limit   int64 // of them
-	limited bool  // there is a limit
+	bytes   int64   // that all groups hold
+	limits  *limits // of them; nil for none
 }
 
 // NewShard makes a shard of no groups. Override, which may be nil, says what a group has instead of the configuration; it is asked during
@@ -59,6 +58,7 @@ func (s *Shard) Loaded(now time.Time) error {
 	s.now = now
 	for _, id := range sortedKeys(s.groups) {
 		s.groups[id].revive(s)
+		s.groups[id].changes.more = true
 		s.weigh(s.groups[id])
 	}
 	s.timers.set(timer{at: now.Add(s.cfg.OffsetsCheck), kind: timerSweep})

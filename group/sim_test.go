@@ -139,6 +139,7 @@ func (l *life) publish() {
 
 func (l *life) replay(from int) *Shard {
 	s := NewShard(l.cfg, nil)
+	s.Limit(1<<40, 1<<40)
 	s.planted = l.plant
 	for _, b := range l.log[from:] {
 		for i, r := range b.records {

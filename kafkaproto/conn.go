@@ -226,7 +226,9 @@ func (c *conn) receive(h head) (*call, error) {
 		return nil, mq.Errorf(mq.MessageTooLarge, "a %s request of %d bytes: at most %d are allowed", a.key.Name(), h.length, limit)
 	}
 	r := &call{head: h, api: a, conn: c, holding: holding{weight: h.length}}
-	if !a.aliases {
+	if a.aliases {
+		r.weight = frameBytes(h.length)
+	} else {
 		r.weight *= decodeFactor
 	}
 	if err := c.enter(r); err != nil {
@@ -254,12 +256,19 @@ func (c *conn) receive(h head) (*call, error) {
 
 // frame reads what follows a head, in pieces: memory is taken in proportion to what has come, not to what the head claims. Its time does not run while it waits for room.
 func (c *conn) frame(r *call) ([]byte, error) {
-	factor, left := max(1, r.weight/max(1, r.length)), c.srv.limits.FrameTimeout
+	factor, left := 1, c.srv.limits.FrameTimeout
+	if !r.api.aliases {
+		factor = decodeFactor
+	}
 	var frame []byte
 	for size := firstPiece / factor; ; size *= growth {
 		have := len(frame)
 		size = min(size, r.length)
-		if err := c.reserve(r, size*factor); err != nil {
+		weight := size * factor
+		if r.api.aliases {
+			weight = frameBytes(size)
+		}
+		if err := c.reserve(r, weight); err != nil {
 			return nil, err
 		}
 		if err := c.readUntil(left); err != nil {

@@ -5,12 +5,22 @@ import (
 	"sync"
 )
 
-// Frames of Produce requests are read into memory that is used again: each of their batches is copied out of it, and neither is to be cleared first. Classes have twice the bytes of the one before.
+// Frames of Produce requests are read into memory that is used again: each of their batches is copied out of it, and neither is to be cleared first. Classes have twice the bytes of the one before. What a request takes is counted as its class has it.
 const (
 	smallestFrame = 16 << 10 // of a smaller request nothing is kept
-	largestFrame  = 8 << 20
-	frameClasses  = 10
+	largestFrame  = 1 << 20  // nor of a larger one
+	frameClasses  = 7
 )
+
+// frameBytes is how many bytes frameMemory takes for n.
+func frameBytes(n int) int {
+	if n < smallestFrame || n > largestFrame {
+		return n
+	}
+	return smallestFrame << frameClass(n)
+}
+
+func frameClass(n int) int { return bits.Len(uint((n - 1) / smallestFrame)) }
 
 const _ = uint(largestFrame - smallestFrame<<(frameClasses-1)) // the last class is the largest frame's
 const _ = uint(smallestFrame<<(frameClasses-1) - largestFrame)
@@ -24,12 +34,15 @@ type frameBuffer struct {
 	class int
 }
 
+// again says whether the memory is used again once it is given back.
+func (b *frameBuffer) again() bool { return b != nil && b.class >= 0 }
+
 // take is memory of at least n bytes, and less than twice that. What is in it is of another request.
 func (m *frameMemory) take(n int) *frameBuffer {
 	if n < smallestFrame || n > largestFrame {
 		return &frameBuffer{make([]byte, n), -1}
 	}
-	class := bits.Len(uint((n - 1) / smallestFrame))
+	class := frameClass(n)
 	if b, ok := m.classes[class].Get().(*frameBuffer); ok {
 		return b
 	}
@@ -38,7 +51,7 @@ func (m *frameMemory) take(n int) *frameBuffer {
 
 // give gives memory back, which nothing may refer to any more.
 func (m *frameMemory) give(b *frameBuffer) {
-	if b != nil && b.class >= 0 {
+	if b.again() {
 		m.classes[b.class].Put(b)
 	}
 }

@@ -46,7 +46,7 @@ func offsetCommit(ctx context.Context, c *call, q *kmsg.OffsetCommitRequest, r *
 			p := kmsg.NewOffsetCommitResponseTopicPartition()
 			p.Partition, p.ErrorCode = o.Partition, whole
 			if err == nil && o.Err != nil {
-				p.ErrorCode = coordinatorCodeOf(o.Err)
+				p.ErrorCode = c.memberCodeOf(o.Err, 9)
 			}
 			out.Partitions[j] = p
 		}

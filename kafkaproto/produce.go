@@ -160,7 +160,7 @@ func produce(c *call) (answer, error) {
 	return func(ctx context.Context) (body, error) { return p.answer(ctx, deadline) }, nil
 }
 
-// leaveFrame has nothing refer to the frame any more, and gives its memory back: what is appended was copied. An outcome may come long after the answer.
+// leaveFrame has nothing of the request refer to the frame any more, and gives its memory back. What is appended belongs to the broker: it was copied, or is most of a large frame. An outcome may come long after the answer.
 func (p *producing) leaveFrame() {
 	for _, t := range p.topics {
 		for i := range t.partitions {
@@ -223,9 +223,11 @@ func (p *producing) partition(ctx context.Context, producer Producer, r produceR
 	case b.IsTransactional():
 		p.outcome(o, failed(errNoTransactions), invalidTxnState)
 		return
+	case p.call.memory.again() || 2*len(b) < len(p.call.body): // its memory is used again, or a small batch would keep a large frame
+		b = slices.Clone(b)
 	}
 	p.call.conn.srv.produced.Add(uint64(len(b)))
-	producer.Append(ctx, r.index, slices.Clone(b), d, func(a Appended) { p.outcome(o, a, codeOf(a.Err)) })
+	producer.Append(ctx, r.index, b, d, func(a Appended) { p.outcome(o, a, codeOf(a.Err)) })
 }
 
 // outcome notes what became of one append; nil stands for the beginning of all of them.

@@ -151,11 +151,15 @@ func TestLaterRequestsLeaveWhatWasAppended(t *testing.T) {
 	r := newRig(t)
 	topic := r.broker.make("t", 1)
 	p := r.connect()
-	for i := range byte(8) {
-		value := bytes.Repeat([]byte{i}, 100<<10)
-		ask[*kmsg.ProduceResponse](p, produceOf(9, -1, "t", 0, batchOf(t, 1, value)))
-		for k, b := range topic.parts[0].appended() {
-			if !bytes.Contains(b, bytes.Repeat([]byte{byte(k)}, 100<<10)) {
+	for i := range byte(12) {
+		size := []int{10 << 10, 100 << 10, 700 << 10}[i%3] // below, in and around the memory that is used again
+		ask[*kmsg.ProduceResponse](p, produceOf(9, -1, "t", 0, batchOf(t, 1, bytes.Repeat([]byte{i}, size))))
+		batches := topic.parts[0].appended()
+		if len(batches) != int(i)+1 {
+			t.Fatalf("%d batches after %d requests", len(batches), i+1)
+		}
+		for k, b := range batches {
+			if !bytes.Contains(b, bytes.Repeat([]byte{byte(k)}, 10<<10)) {
 				t.Fatalf("batch %d is not as it was sent, after %d requests", k, i+1)
 			}
 		}

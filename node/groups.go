@@ -20,7 +20,7 @@ type GroupsConfig struct {
 	Assignors         []string      `koanf:"assignors"          doc:"The ways to assign partitions that members of a group may name: uniform (as even as can be, moving as few as can be) and range (topic by topic). Others are refused with UNSUPPORTED_ASSIGNOR. The first is taken where no member names one."`
 	MaxSize           int           `koanf:"max_size"           doc:"Members of one group."`
 	MaxGroups         int           `koanf:"max_groups"         doc:"Groups in one partition of __consumer_offsets: others are refused with POLICY_VIOLATION. Those that are there stay."`
-	MaxMemory         Size          `koanf:"max_memory"         doc:"Memory that all groups of this node take together, about: what their members bring and are assigned, and committed offsets. What would take more is refused with POLICY_VIOLATION; who is there goes on."`
+	MaxMemory         Size          `koanf:"max_memory"         doc:"Memory that all groups of this node take together, about: what their members bring and are assigned, and committed offsets. A group or a member that is new and would take more is refused with POLICY_VIOLATION; those that are there may take as much again, and what they have they keep."`
 	OffsetsRetention  time.Duration `koanf:"offsets_retention"  doc:"How long committed offsets are kept when their group has no members any more, or none that wants the topic."`
 
 	ConsumerMinSessionTimeout    time.Duration `koanf:"consumer_min_session_timeout"    doc:"Shortest consumer.session.timeout.ms that a group may be given for itself (rustmq group alter)."`

@@ -25,7 +25,7 @@ type Config struct {
 	// Propose has a command decided by the controllers.
 	Propose func(ctx context.Context, command *metadatapb.Command) (*metadatapb.Result, error)
 	Groups  group.Config
-	// MaxMemory is how much all groups of this node may hold together, in bytes, about: what would go beyond is refused. 0: no limit.
+	// MaxMemory is how much all groups of this node may hold together, in bytes, about: a new group or member that would go beyond is refused. What is there may take as much again. 0: no limit.
 	MaxMemory int64
 	// Bounds are what groups may set for themselves by dynamic settings.
 	Bounds Bounds

@@ -128,11 +128,14 @@ func (s *shard) run(decide func(now time.Time) group.Effects, then func(base mq.
 	return nil
 }
 
-// limit has the groups take no more than what those of this node may still take together. The caller holds mu.
+// limit has the groups take no more than what those of this node may still take together, and twice that if it is for those that are there. The caller holds mu.
 func (s *shard) limit() {
-	if most := s.c.cfg.MaxMemory; most > 0 {
-		s.groups.Limit(s.groups.Bytes() + max(0, most-s.c.memory.Load()))
+	most := s.c.cfg.MaxMemory
+	if most == 0 {
+		return
 	}
+	bytes, all := s.groups.Bytes(), s.c.memory.Load()
+	s.groups.Limit(bytes+max(0, most-all), bytes+max(0, 2*most-all))
 }
 
 // count notes how much the groups hold. The caller holds mu.

@@ -864,8 +864,8 @@ func (x *OperateResponse) GetResponse() []byte {
 
 type StatusRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The controller answers when its image has all that was decided when it was asked.
-	Linearizable  bool `protobuf:"varint,1,opt,name=linearizable,proto3" json:"linearizable,omitempty"`
+	// How new the controller's image is to be when it answers.
+	Freshness     *Freshness `protobuf:"bytes,1,opt,name=freshness,proto3" json:"freshness,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -900,11 +900,11 @@ func (*StatusRequest) Descriptor() ([]byte, []int) {
 	return file_control_v1_control_proto_rawDescGZIP(), []int{15}
 }
 
-func (x *StatusRequest) GetLinearizable() bool {
+func (x *StatusRequest) GetFreshness() *Freshness {
 	if x != nil {
-		return x.Linearizable
+		return x.Freshness
 	}
-	return false
+	return nil
 }
 
 type StatusResponse struct {
@@ -1153,9 +1153,9 @@ const file_control_v1_control_proto_rawDesc = "" +
 	"\vimage_index\x18\x02 \x01(\x04R\n" +
 	"imageIndex\"-\n" +
 	"\x0fOperateResponse\x12\x1a\n" +
-	"\bresponse\x18\x01 \x01(\fR\bresponse\"3\n" +
-	"\rStatusRequest\x12\"\n" +
-	"\flinearizable\x18\x01 \x01(\bR\flinearizable\"\xf2\x01\n" +
+	"\bresponse\x18\x01 \x01(\fR\bresponse\"K\n" +
+	"\rStatusRequest\x12:\n" +
+	"\tfreshness\x18\x01 \x01(\v2\x1c.rustmq.control.v1.FreshnessR\tfreshness\"\xf2\x01\n" +
 	"\x0eStatusResponse\x12\x17\n" +
 	"\anode_id\x18\x01 \x01(\x05R\x06nodeId\x12\x18\n" +
 	"\aleading\x18\x02 \x01(\bR\aleading\x12\x12\n" +
@@ -1227,26 +1227,27 @@ var file_control_v1_control_proto_depIdxs = []int32{
 	6,  // 4: rustmq.control.v1.CheckpointRequest.partition:type_name -> rustmq.control.v1.PartitionName
 	7,  // 5: rustmq.control.v1.CheckpointRequest.freshness:type_name -> rustmq.control.v1.Freshness
 	19, // 6: rustmq.control.v1.CheckpointResponse.checkpoint:type_name -> rustmq.metadata.v1.Checkpoint
-	17, // 7: rustmq.control.v1.StatusResponse.brokers:type_name -> rustmq.control.v1.BrokerStatus
-	0,  // 8: rustmq.control.v1.ControlService.Propose:input_type -> rustmq.control.v1.ProposeRequest
-	2,  // 9: rustmq.control.v1.ControlService.Watch:input_type -> rustmq.control.v1.WatchRequest
-	4,  // 10: rustmq.control.v1.ControlService.Heartbeat:input_type -> rustmq.control.v1.HeartbeatRequest
-	8,  // 11: rustmq.control.v1.ControlService.Ranges:input_type -> rustmq.control.v1.RangesRequest
-	11, // 12: rustmq.control.v1.ControlService.Checkpoint:input_type -> rustmq.control.v1.CheckpointRequest
-	15, // 13: rustmq.control.v1.ControlService.Status:input_type -> rustmq.control.v1.StatusRequest
-	13, // 14: rustmq.control.v1.ControlService.Operate:input_type -> rustmq.control.v1.OperateRequest
-	1,  // 15: rustmq.control.v1.ControlService.Propose:output_type -> rustmq.control.v1.ProposeResponse
-	3,  // 16: rustmq.control.v1.ControlService.Watch:output_type -> rustmq.control.v1.WatchResponse
-	5,  // 17: rustmq.control.v1.ControlService.Heartbeat:output_type -> rustmq.control.v1.HeartbeatResponse
-	10, // 18: rustmq.control.v1.ControlService.Ranges:output_type -> rustmq.control.v1.RangesResponse
-	12, // 19: rustmq.control.v1.ControlService.Checkpoint:output_type -> rustmq.control.v1.CheckpointResponse
-	16, // 20: rustmq.control.v1.ControlService.Status:output_type -> rustmq.control.v1.StatusResponse
-	14, // 21: rustmq.control.v1.ControlService.Operate:output_type -> rustmq.control.v1.OperateResponse
-	15, // [15:22] is the sub-list for method output_type
-	8,  // [8:15] is the sub-list for method input_type
-	8,  // [8:8] is the sub-list for extension type_name
-	8,  // [8:8] is the sub-list for extension extendee
-	0,  // [0:8] is the sub-list for field type_name
+	7,  // 7: rustmq.control.v1.StatusRequest.freshness:type_name -> rustmq.control.v1.Freshness
+	17, // 8: rustmq.control.v1.StatusResponse.brokers:type_name -> rustmq.control.v1.BrokerStatus
+	0,  // 9: rustmq.control.v1.ControlService.Propose:input_type -> rustmq.control.v1.ProposeRequest
+	2,  // 10: rustmq.control.v1.ControlService.Watch:input_type -> rustmq.control.v1.WatchRequest
+	4,  // 11: rustmq.control.v1.ControlService.Heartbeat:input_type -> rustmq.control.v1.HeartbeatRequest
+	8,  // 12: rustmq.control.v1.ControlService.Ranges:input_type -> rustmq.control.v1.RangesRequest
+	11, // 13: rustmq.control.v1.ControlService.Checkpoint:input_type -> rustmq.control.v1.CheckpointRequest
+	15, // 14: rustmq.control.v1.ControlService.Status:input_type -> rustmq.control.v1.StatusRequest
+	13, // 15: rustmq.control.v1.ControlService.Operate:input_type -> rustmq.control.v1.OperateRequest
+	1,  // 16: rustmq.control.v1.ControlService.Propose:output_type -> rustmq.control.v1.ProposeResponse
+	3,  // 17: rustmq.control.v1.ControlService.Watch:output_type -> rustmq.control.v1.WatchResponse
+	5,  // 18: rustmq.control.v1.ControlService.Heartbeat:output_type -> rustmq.control.v1.HeartbeatResponse
+	10, // 19: rustmq.control.v1.ControlService.Ranges:output_type -> rustmq.control.v1.RangesResponse
+	12, // 20: rustmq.control.v1.ControlService.Checkpoint:output_type -> rustmq.control.v1.CheckpointResponse
+	16, // 21: rustmq.control.v1.ControlService.Status:output_type -> rustmq.control.v1.StatusResponse
+	14, // 22: rustmq.control.v1.ControlService.Operate:output_type -> rustmq.control.v1.OperateResponse
+	16, // [16:23] is the sub-list for method output_type
+	9,  // [9:16] is the sub-list for method input_type
+	9,  // [9:9] is the sub-list for extension type_name
+	9,  // [9:9] is the sub-list for extension extendee
+	0,  // [0:9] is the sub-list for field type_name
 }
 
 func init() { file_control_v1_control_proto_init() }
