@@ -22,8 +22,10 @@ func frameBytes(n int) int {
 
 func frameClass(n int) int { return bits.Len(uint((n - 1) / smallestFrame)) }
 
-const _ = uint(largestFrame - smallestFrame<<(frameClasses-1)) // the last class is the largest frame's
-const _ = uint(smallestFrame<<(frameClasses-1) - largestFrame)
+const (
+	_ = uint(largestFrame - smallestFrame<<(frameClasses-1)) // the last class is the largest frame's
+	_ = uint(smallestFrame<<(frameClasses-1) - largestFrame)
+)
 
 // frameMemory is memory for frames, by class. Any goroutine may use it.
 type frameMemory struct{ classes [frameClasses]sync.Pool }
