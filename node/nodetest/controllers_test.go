@@ -83,9 +83,7 @@ func TestControllerWithAnEmptyDiskTakesAPlaceAnew(t *testing.T) {
 	if err := l.allAcked(); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := cl.CreateTopic(ctx, client.NewTopic{Name: "more", Partitions: 1, Replicas: 2}); err != nil {
-		t.Fatal(err)
-	}
+	makeTopic(ctx, t, cl, client.NewTopic{Name: "more", Partitions: 1, Replicas: 2})
 	if err := c.Start(ctx); err != nil { // which does not take the place of another
 		t.Fatal(err)
 	}
@@ -191,9 +189,7 @@ func TestBrokersThatKeepRunningFollowARecoveredController(t *testing.T) {
 	if err := c.Start(ctx, c.Nodes[4]); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := cl.CreateTopic(ctx, client.NewTopic{Name: "lost", Partitions: 3, Replicas: 2}); err != nil {
-		t.Fatal(err)
-	}
+	makeTopic(ctx, t, cl, client.NewTopic{Name: "lost", Partitions: 3, Replicas: 2})
 	until(t, "two replicas in sync", func() bool { return inSync(ctx, t, cl, 2) })
 	if err := cl.ProduceSync(ctx, &client.Record{Topic: "lost", Value: []byte("kept")}).FirstErr(); err != nil {
 		t.Fatal(err)
@@ -449,9 +445,7 @@ func TestControllerThatIsRemovedEndsAndItsBrokerGoesOn(t *testing.T) {
 	goesOn := func(topic string) {
 		t.Helper()
 		until(t, "the removed one says so", func() bool { return strings.Contains(gone.Log.String(), said) })
-		if _, err := cl.CreateTopic(ctx, client.NewTopic{Name: topic, Partitions: 1, Replicas: 2}); err != nil {
-			t.Fatal(err)
-		}
+		makeTopic(ctx, t, cl, client.NewTopic{Name: topic, Partitions: 1, Replicas: 2})
 		until(t, "it knows what happens", func() bool {
 			resp := operate(ctx, t, one, &adminpb.Request{Kind: &adminpb.Request_ClusterStatus{}})
 			all := operate(ctx, t, cl, &adminpb.Request{Kind: &adminpb.Request_ClusterStatus{}})

@@ -58,9 +58,7 @@ func groupsOf(ctx context.Context, t *testing.T, c *Cluster, count int) (*client
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = cl.Close() })
-	if _, err := cl.CreateTopic(ctx, client.NewTopic{Name: "orders", Partitions: 1, Replicas: int16(len(c.Nodes))}); err != nil {
-		t.Fatal(err)
-	}
+	makeTopic(ctx, t, cl, client.NewTopic{Name: "orders", Partitions: 1, Replicas: int16(len(c.Nodes))})
 	var all []*committer
 	for i := range count {
 		all = append(all, &committer{group: fmt.Sprint("group-", i)})

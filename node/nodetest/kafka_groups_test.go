@@ -2,6 +2,7 @@ package nodetest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -45,7 +46,7 @@ func (r *readers) count() int {
 func (r *readers) join(t *testing.T, n *Live, opts ...kgo.Opt) (leave func()) {
 	t.Helper()
 	cl := kafkaClient(t, n, append([]kgo.Opt{
-		kgo.ConsumeTopics("orders"), kgo.BlockRebalanceOnPoll(), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.HeartbeatInterval(100 * time.Millisecond),
+		kgo.ConsumeTopics("orders"), kgo.BlockRebalanceOnPoll(), kgo.DisableAutoCommit(), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.HeartbeatInterval(100 * time.Millisecond),
 	}, opts...)...)
 	ctx, cancel := context.WithCancel(t.Context())
 	r.mu.Lock()
@@ -63,6 +64,15 @@ func (r *readers) join(t *testing.T, n *Live, opts ...kgo.Opt) (leave func()) {
 				r.by[number]++
 			})
 			r.mu.Unlock()
+			// By itself it commits the last poll's records with the next poll, and there may be none. A commit in an epoch that was over before it came is made again in the next one.
+			err := cl.CommitUncommittedOffsets(t.Context())
+			for tries := 0; errors.Is(err, kerr.RebalanceInProgress) && tries < 100; tries++ {
+				time.Sleep(10 * time.Millisecond)
+				err = cl.CommitUncommittedOffsets(t.Context())
+			}
+			if err != nil {
+				t.Errorf("member %d commits: %v", number, err)
+			}
 			cl.AllowRebalance()
 		}
 	}()

@@ -129,9 +129,7 @@ func TestKafkaClientsLoseNothingWhileNodesLosePower(t *testing.T) {
 	}
 	defer func() { _ = native.Close() }()
 	r := &kafkaRun{t: t, c: c, h: events.New(7), topic: "orders", partitions: 6}
-	if _, err := native.CreateTopic(ctx, client.NewTopic{Name: r.topic, Partitions: r.partitions, Replicas: 3, Configs: map[string]string{"min.insync.replicas": "2"}}); err != nil {
-		t.Fatal(err)
-	}
+	makeTopic(ctx, t, native, client.NewTopic{Name: r.topic, Partitions: r.partitions, Replicas: 3, Configs: map[string]string{"min.insync.replicas": "2"}})
 	working, enough := context.WithCancel(ctx)
 	defer enough()
 	reading, read := context.WithCancel(ctx)

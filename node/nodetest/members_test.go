@@ -95,9 +95,7 @@ func TestMembersOfAGroupSeeEachRecordOnceWhileNodesAreKilled(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = cl.Close() })
-	if _, err := cl.CreateTopic(ctx, client.NewTopic{Name: "orders", Partitions: 6, Replicas: 3}); err != nil {
-		t.Fatal(err)
-	}
+	makeTopic(ctx, t, cl, client.NewTopic{Name: "orders", Partitions: 6, Replicas: 3})
 	a := &audience{owners: map[client.TopicPartition]string{}, seen: map[string]int{}}
 	produced := 0
 	produce := func() {

@@ -51,9 +51,7 @@ func smallLedger(ctx context.Context, t *testing.T, c *Cluster, replicas int16) 
 	}
 	t.Cleanup(func() { _ = cl.Close() })
 	l := &Ledger{Topic: "orders", Partitions: 3}
-	if _, err := cl.CreateTopic(ctx, client.NewTopic{Name: l.Topic, Partitions: l.Partitions, Replicas: replicas}); err != nil {
-		t.Fatal(err)
-	}
+	makeTopic(ctx, t, cl, client.NewTopic{Name: l.Topic, Partitions: l.Partitions, Replicas: replicas})
 	l.Produce(ctx, cl, 100, 100)
 	if err := l.allAcked(); err != nil {
 		t.Fatal(err)

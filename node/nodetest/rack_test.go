@@ -68,9 +68,7 @@ func (r *racked) client(opts ...client.Option) *client.Client {
 // create makes the topic.
 func (r *racked) create(replicas int16) {
 	r.t.Helper()
-	if _, err := r.cl.CreateTopic(r.ctx, client.NewTopic{Name: "orders", Partitions: 1, Replicas: replicas}); err != nil {
-		r.t.Fatal(err)
-	}
+	makeTopic(r.ctx, r.t, r.cl, client.NewTopic{Name: "orders", Partitions: 1, Replicas: replicas})
 }
 
 func (r *racked) leads() int {

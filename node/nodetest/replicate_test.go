@@ -15,9 +15,7 @@ import (
 func TestOneCommandGivesAllPartitionsTheirReplicas(t *testing.T) {
 	t.Parallel()
 	r := startRacked(t)
-	if _, err := r.cl.CreateTopic(r.ctx, client.NewTopic{Name: "payments", Partitions: 5, Replicas: 1}); err != nil {
-		t.Fatal(err)
-	}
+	makeTopic(r.ctx, r.t, r.cl, client.NewTopic{Name: "payments", Partitions: 5, Replicas: 1})
 	r.produce(50)
 	ask := func(req *adminpb.ReplicatePartitionsRequest) *adminpb.ReplicatePartitionsResponse {
 		return operate(r.ctx, t, r.cl, &adminpb.Request{Kind: &adminpb.Request_ReplicatePartitions{ReplicatePartitions: req}}).GetReplicatePartitions()

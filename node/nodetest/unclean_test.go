@@ -26,11 +26,9 @@ func uncleanElection(t *testing.T, allowed string) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = admin.Close() })
-	if _, err := admin.CreateTopic(ctx, client.NewTopic{
+	makeTopic(ctx, t, admin, client.NewTopic{
 		Name: "lossy", Partitions: 1, Replicas: 2, Configs: map[string]string{"unclean.leader.election.enable": allowed},
-	}); err != nil {
-		t.Fatal(err)
-	}
+	})
 	produce := func(n int) {
 		t.Helper()
 		cl, err := c.Client()
