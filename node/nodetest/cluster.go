@@ -212,33 +212,41 @@ type loopback struct {
 	tcp    bool         // clients may come over TCP, too
 }
 
-// reserveClients chooses a port for clients, which is free for UDP and TCP, and has them come over both. It is none of those that the system gives to connections: one of these would
-// have it when the node starts again.
-func (l *loopback) reserveClients() error {
+// onFreePort opens something at a port that is free. It is none of those that the system gives to connections: one of these would have it when the node starts again.
+func onFreePort(open func(addr string) error) (addr string, err error) {
 	for range 100 {
-		addr := fmt.Sprintf("127.0.0.1:%d", 10_000+rand.IntN(15_000))
+		addr = fmt.Sprintf("127.0.0.1:%d", 10_000+rand.IntN(15_000))
+		if err = open(addr); err == nil {
+			return addr, nil
+		}
+	}
+	return "", fmt.Errorf("none of a hundred ports is free: %w", err)
+}
+
+// reserveClients chooses a port for clients, which is free for UDP and TCP, and has them come over both.
+func (l *loopback) reserveClients() (err error) {
+	l.tcp = true
+	l.client, err = onFreePort(func(addr string) error {
 		udp, err := net.ListenPacket("udp", addr)
 		if err != nil {
-			continue
+			return err
 		}
+		defer func() { _ = udp.Close() }()
 		tcp, err := net.Listen("tcp", addr)
-		_ = udp.Close()
-		if err != nil {
-			continue
+		if err == nil {
+			err = tcp.Close()
 		}
-		_ = tcp.Close()
-		l.client, l.tcp = addr, true
-		return nil
-	}
-	return errors.New("no free port in a hundred")
+		return err
+	})
+	return err
 }
 
 // reserve opens the listener for nodes ahead of the first start, so that the others can be told its address.
 func (l *loopback) reserve() (addr string, err error) {
-	if l.first, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
-		return "", err
-	}
-	return l.first.Addr().String(), nil
+	return onFreePort(func(addr string) (err error) {
+		l.first, err = net.Listen("tcp", addr)
+		return err
+	})
 }
 
 // Listen implements node.Network.
@@ -264,16 +272,18 @@ func (l *loopback) ListenClients(addr string) (net.Listener, error) {
 }
 
 // ListenPacket implements node.Network.
-func (l *loopback) ListenPacket(addr *net.UDPAddr) (net.PacketConn, error) {
-	if l.client != "" {
-		var err error
-		if addr, err = net.ResolveUDPAddr("udp", l.client); err != nil {
-			return nil, err
+func (l *loopback) ListenPacket(*net.UDPAddr) (conn net.PacketConn, err error) {
+	open := func(at string) error {
+		addr, err := net.ResolveUDPAddr("udp", at)
+		if err == nil {
+			conn, err = udp.Listen("udp", addr)
 		}
+		return err
 	}
-	conn, err := udp.Listen("udp", addr)
-	if err == nil {
-		l.client = conn.LocalAddr().String()
+	if l.client != "" {
+		err = open(l.client)
+	} else {
+		l.client, err = onFreePort(open)
 	}
 	return conn, err
 }

@@ -142,10 +142,11 @@ func TestMembersOfAGroupSeeEachRecordOnceWhileNodesAreKilled(t *testing.T) {
 		t.Errorf("%d partitions were lost", a.lost)
 	}
 	a.mu.Unlock()
-	d, err := cl.DescribeGroup(ctx, "readers")
-	if err != nil {
-		t.Fatal(err)
-	}
+	var d *client.GroupDescription
+	until(t, "all have left", func() bool {
+		d, err = cl.DescribeGroup(ctx, "readers")
+		return err == nil && len(d.Members) == 0
+	})
 	var lag int64
 	for i := range d.Partitions {
 		lag += d.Partitions[i].Lag()
