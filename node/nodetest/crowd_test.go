@@ -65,9 +65,7 @@ func TestRecordOfOneMebibyte(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	if _, err := c.CreateTopic(soon(t), client.NewTopic{Name: "large", Partitions: 1, Replicas: 1}); err != nil {
-		t.Fatal(err)
-	}
+	makeTopic(soon(t), t, c, client.NewTopic{Name: "large", Partitions: 1, Replicas: 1})
 	value := make([]byte, 1<<20)
 	if _, err := rand.Read(value); err != nil {
 		t.Fatal(err)
@@ -94,9 +92,7 @@ func TestClientThatSendsByteByByte(t *testing.T) {
 	t.Parallel()
 	n := roomy(t)
 	c := dial(t, n)
-	if _, err := c.CreateTopic(soon(t), client.NewTopic{Name: "slow", Partitions: 1, Replicas: 1}); err != nil {
-		t.Fatal(err)
-	}
+	makeTopic(soon(t), t, c, client.NewTopic{Name: "slow", Partitions: 1, Replicas: 1})
 	conn, control := n.raw(t, quicproto.ALPN)
 	hello := quicproto.Hello{MinVersion: quicproto.MinVersion, MaxVersion: quicproto.MaxVersion}
 	dribble(t, control, quicproto.AppendFrame(nil, &hello))

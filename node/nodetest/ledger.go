@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"time"
 
 	"github.com/rustmq/rustmq/client"
 	"github.com/rustmq/rustmq/mq"
@@ -34,8 +35,23 @@ const numberDigits = 16
 
 // CreateTopic creates the ledger's topic.
 func (l *Ledger) CreateTopic(ctx context.Context, c *client.Client) error {
-	_, err := c.CreateTopic(ctx, client.NewTopic{Name: l.Topic, Partitions: l.Partitions, Replicas: 1})
-	return err
+	return ensureTopic(ctx, c, client.NewTopic{Name: l.Topic, Partitions: l.Partitions, Replicas: 1})
+}
+
+// ensureTopic makes a topic that nobody else makes. On a busy machine a broker may be fenced for a moment, or the topic be made though no answer comes, and be there already when it is asked for again.
+func ensureTopic(ctx context.Context, c *client.Client, topic client.NewTopic) error {
+	for began := time.Now(); ; time.Sleep(10 * time.Millisecond) {
+		_, err := c.CreateTopic(ctx, topic)
+		switch mq.CodeOf(err) {
+		case mq.None, mq.TopicAlreadyExists:
+			return nil
+		case mq.NetworkException, mq.RequestTimedOut, mq.InvalidReplicationFactor:
+			if time.Since(began) < time.Minute {
+				continue
+			}
+		}
+		return err
+	}
 }
 
 // Produce hands n records of about valueBytes to c, and waits only for room in its buffer.
