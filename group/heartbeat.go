@@ -186,25 +186,28 @@ func (g *group) replace(s *Shard, old *member, id string) *member {
 	return &m
 }
 
-// note takes over what a member says about itself. What it wants, and where it is, makes another group epoch.
-func (g *group) note(s *Shard, m *member, r *HeartbeatRequest) {
-	topics, pattern, assignor := m.topics, m.pattern, m.assignor
+// subscription is what a member wants after the request: what is not said stays, but for who joins. m is nil for nobody yet.
+func (r *HeartbeatRequest) subscription(m *member) (topics []string, pattern string) {
+	if m != nil && r.Epoch != EpochJoin {
+		topics, pattern = m.topics, m.pattern
+	}
 	if r.Topics != nil {
 		topics = slices.Compact(slices.Sorted(slices.Values(r.Topics)))
 	}
 	if r.Pattern != nil {
 		pattern = *r.Pattern
 	}
+	return topics, pattern
+}
+
+// note takes over what a member says about itself. What it wants, and where it is, makes another group epoch.
+func (g *group) note(s *Shard, m *member, r *HeartbeatRequest) {
+	topics, pattern := r.subscription(m)
+	assignor := m.assignor
 	if r.Assignor != nil {
 		assignor = *r.Assignor
 	}
 	if r.Epoch == EpochJoin {
-		if r.Topics == nil {
-			topics = nil
-		}
-		if r.Pattern == nil {
-			pattern = ""
-		}
 		if r.Assignor == nil {
 			assignor = ""
 		}

@@ -1,10 +1,6 @@
 package group
 
-import (
-	"slices"
-
-	"github.com/rustmq/rustmq/mq"
-)
+import "github.com/rustmq/rustmq/mq"
 
 // What groups hold is counted, about, in bytes: what clients bring and get, and these for what the coordinator keeps beside it.
 const (
@@ -53,10 +49,15 @@ func (g *group) weighMembers() (n int64) {
 
 func (m *member) weight() int64 {
 	n := memberOverhead + len(m.id) + len(m.instance) + len(m.rack) + len(m.clientID) + len(m.clientHost) + subscriptionWeight(m.topics, m.pattern)
+	return m.broughtWeight() + int64(n+partitionOverhead*(m.assigned.Len()+m.revoking.Len()+m.target.Len()))
+}
+
+// broughtWeight is that of the protocols of a member with the classic protocol.
+func (m *member) broughtWeight() (n int64) {
 	for _, p := range m.classic.GetProtocols() {
-		n += protocolOverhead + len(p.GetName()) + len(p.GetMetadata())
+		n += int64(protocolOverhead + len(p.GetName()) + len(p.GetMetadata()))
 	}
-	return int64(n + partitionOverhead*(m.assigned.Len()+m.revoking.Len()+m.target.Len()))
+	return n
 }
 
 func (m *classicMember) weight() int64 {
@@ -93,10 +94,16 @@ func (s *Shard) room(request Request) error {
 	if more.newcomer {
 		limit = s.limits.newcomers
 	}
-	if more.bytes <= 0 || s.bytes+more.bytes <= limit {
+	if more.bytes <= 0 || s.bytes+more.bytes <= limit || s.fenced(request) {
 		return nil
 	}
 	return mq.Errorf(mq.PolicyViolation, "group %.80q gets no more: the groups of its coordinator's node hold as much as groups.max_memory allows: delete some that nobody needs, or allow more", request.group())
+}
+
+// fenced says whether a commit is refused for who makes it.
+func (s *Shard) fenced(request Request) bool {
+	c, ok := request.(*CommitRequest)
+	return ok && s.mayCommit(s.groups[c.Group], c) != nil
 }
 
 func (s *Shard) growth(request Request) growth {
@@ -108,9 +115,6 @@ func (s *Shard) growth(request Request) growth {
 	case *SyncRequest:
 		return growth{bytes: s.syncGrowth(r)}
 	case *CommitRequest:
-		if s.mayCommit(s.groups[r.Group], r) != nil {
-			return growth{}
-		}
 		return s.offsetsGrowth(r.Group, r.Topics)
 	case *ResetRequest:
 		return s.offsetsGrowth(r.Group, r.Topics)
@@ -131,17 +135,8 @@ func (s *Shard) heartbeatGrowth(r *HeartbeatRequest) growth {
 	if r.Epoch < 0 || r.Epoch != EpochJoin && r.Topics == nil && r.Pattern == nil {
 		return growth{}
 	}
-	topics, pattern := []string(nil), ""
 	m, old := s.groups[r.Group].memberOf(r.Member, r.Instance)
-	if m != nil && r.Epoch != EpochJoin {
-		topics, pattern = m.topics, m.pattern
-	}
-	if r.Topics != nil {
-		topics = slices.Compact(slices.Sorted(slices.Values(r.Topics)))
-	}
-	if r.Pattern != nil {
-		pattern = *r.Pattern
-	}
+	topics, pattern := r.subscription(m)
 	after := s.wishWeight(topics, pattern)
 	switch {
 	case m != nil && m.wants(topics, pattern):
@@ -192,7 +187,7 @@ func (s *Shard) joinGrowth(r *JoinRequest) growth {
 	case c != nil:
 		return growth{bytes: n - protocolsWeight(c.protocols)}
 	case m != nil:
-		return growth{bytes: n - protocolsWeight(protocolsOf(m.classic))}
+		return growth{bytes: n - m.broughtWeight()}
 	}
 	n += int64(memberOverhead + len(r.Instance) + len(r.ClientID) + len(r.ClientHost))
 	_, pending := g.classicPending()[r.Member]

@@ -225,12 +225,7 @@ func (c *conn) receive(h head) (*call, error) {
 	if h.length > limit {
 		return nil, mq.Errorf(mq.MessageTooLarge, "a %s request of %d bytes: at most %d are allowed", a.key.Name(), h.length, limit)
 	}
-	r := &call{head: h, api: a, conn: c, holding: holding{weight: h.length}}
-	if a.aliases {
-		r.weight = frameBytes(h.length)
-	} else {
-		r.weight *= decodeFactor
-	}
+	r := &call{head: h, api: a, conn: c, holding: holding{weight: a.weight(h.length)}}
 	if err := c.enter(r); err != nil {
 		return nil, err
 	}
@@ -256,19 +251,15 @@ func (c *conn) receive(h head) (*call, error) {
 
 // frame reads what follows a head, in pieces: memory is taken in proportion to what has come, not to what the head claims. Its time does not run while it waits for room.
 func (c *conn) frame(r *call) ([]byte, error) {
-	factor, left := 1, c.srv.limits.FrameTimeout
+	size, left := firstPiece, c.srv.limits.FrameTimeout
 	if !r.api.aliases {
-		factor = decodeFactor
+		size /= decodeFactor
 	}
 	var frame []byte
-	for size := firstPiece / factor; ; size *= growth {
+	for ; ; size *= growth {
 		have := len(frame)
 		size = min(size, r.length)
-		weight := size * factor
-		if r.api.aliases {
-			weight = frameBytes(size)
-		}
-		if err := c.reserve(r, weight); err != nil {
+		if err := c.reserve(r, r.api.weight(size)); err != nil {
 			return nil, err
 		}
 		if err := c.readUntil(left); err != nil {

@@ -6,88 +6,57 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
+// mapped is what f makes of each element.
+func mapped[T, R any](list []T, f func(T) R) (out []R) {
+	for _, e := range list {
+		out = append(out, f(e))
+	}
+	return out
+}
+
 // TestAdministrationKnowsTopicsThatWereMadeElsewhereAMomentAgo: whoever names one that is not known here has this node hear of what was decided, once for a request.
 func TestAdministrationKnowsTopicsThatWereMadeElsewhereAMomentAgo(t *testing.T) {
 	names := []string{"first", "second"}
 	for what, do := range map[string]func(p *peer) []int16{
-		"DeleteTopics": func(p *peer) (codes []int16) {
-			q := kmsg.NewPtrDeleteTopicsRequest()
-			q.Version = 6
-			for _, name := range names {
-				q.Topics = append(q.Topics, kmsg.DeleteTopicsRequestTopic{Topic: &name})
-			}
-			for _, topic := range ask[*kmsg.DeleteTopicsResponse](p, q).Topics {
-				codes = append(codes, topic.ErrorCode)
-			}
-			return codes
+		"DeleteTopics": func(p *peer) []int16 {
+			q := &kmsg.DeleteTopicsRequest{Version: 6, Topics: mapped(names, func(name string) kmsg.DeleteTopicsRequestTopic { return kmsg.DeleteTopicsRequestTopic{Topic: &name} })}
+			return mapped(ask[*kmsg.DeleteTopicsResponse](p, q).Topics, func(r kmsg.DeleteTopicsResponseTopic) int16 { return r.ErrorCode })
 		},
-		"CreatePartitions": func(p *peer) (codes []int16) {
-			q := kmsg.NewPtrCreatePartitionsRequest()
-			q.Version = 3
-			for _, name := range names {
-				q.Topics = append(q.Topics, kmsg.CreatePartitionsRequestTopic{Topic: name, Count: 2})
-			}
-			for _, topic := range ask[*kmsg.CreatePartitionsResponse](p, q).Topics {
-				codes = append(codes, topic.ErrorCode)
-			}
-			return codes
+		"CreatePartitions": func(p *peer) []int16 {
+			q := &kmsg.CreatePartitionsRequest{Version: 3, Topics: mapped(names, func(name string) kmsg.CreatePartitionsRequestTopic {
+				return kmsg.CreatePartitionsRequestTopic{Topic: name, Count: 2}
+			})}
+			return mapped(ask[*kmsg.CreatePartitionsResponse](p, q).Topics, func(r kmsg.CreatePartitionsResponseTopic) int16 { return r.ErrorCode })
 		},
-		"AlterConfigs": func(p *peer) (codes []int16) {
-			q := kmsg.NewPtrAlterConfigsRequest()
-			q.Version = 2
-			for _, name := range names {
-				q.Resources = append(q.Resources, kmsg.AlterConfigsRequestResource{ResourceType: kmsg.ConfigResourceTypeTopic, ResourceName: name})
-			}
-			for _, topic := range ask[*kmsg.AlterConfigsResponse](p, q).Resources {
-				codes = append(codes, topic.ErrorCode)
-			}
-			return codes
+		"AlterConfigs": func(p *peer) []int16 {
+			q := &kmsg.AlterConfigsRequest{Version: 2, Resources: mapped(names, func(name string) kmsg.AlterConfigsRequestResource {
+				return kmsg.AlterConfigsRequestResource{ResourceType: kmsg.ConfigResourceTypeTopic, ResourceName: name}
+			})}
+			return mapped(ask[*kmsg.AlterConfigsResponse](p, q).Resources, func(r kmsg.AlterConfigsResponseResource) int16 { return r.ErrorCode })
 		},
-		"IncrementalAlterConfigs": func(p *peer) (codes []int16) {
-			q := kmsg.NewPtrIncrementalAlterConfigsRequest()
-			q.Version = 1
-			for _, name := range names {
-				q.Resources = append(q.Resources, kmsg.IncrementalAlterConfigsRequestResource{ResourceType: kmsg.ConfigResourceTypeTopic, ResourceName: name})
-			}
-			for _, topic := range ask[*kmsg.IncrementalAlterConfigsResponse](p, q).Resources {
-				codes = append(codes, topic.ErrorCode)
-			}
-			return codes
+		"IncrementalAlterConfigs": func(p *peer) []int16 {
+			q := &kmsg.IncrementalAlterConfigsRequest{Version: 1, Resources: mapped(names, func(name string) kmsg.IncrementalAlterConfigsRequestResource {
+				return kmsg.IncrementalAlterConfigsRequestResource{ResourceType: kmsg.ConfigResourceTypeTopic, ResourceName: name}
+			})}
+			return mapped(ask[*kmsg.IncrementalAlterConfigsResponse](p, q).Resources, func(r kmsg.IncrementalAlterConfigsResponseResource) int16 { return r.ErrorCode })
 		},
-		"DescribeConfigs": func(p *peer) (codes []int16) {
-			q := kmsg.NewPtrDescribeConfigsRequest()
-			q.Version = 4
-			for _, name := range names {
-				q.Resources = append(q.Resources, kmsg.DescribeConfigsRequestResource{ResourceType: kmsg.ConfigResourceTypeTopic, ResourceName: name})
-			}
-			for _, topic := range ask[*kmsg.DescribeConfigsResponse](p, q).Resources {
-				codes = append(codes, topic.ErrorCode)
-			}
-			return codes
+		"DescribeConfigs": func(p *peer) []int16 {
+			q := &kmsg.DescribeConfigsRequest{Version: 4, Resources: mapped(names, func(name string) kmsg.DescribeConfigsRequestResource {
+				return kmsg.DescribeConfigsRequestResource{ResourceType: kmsg.ConfigResourceTypeTopic, ResourceName: name}
+			})}
+			return mapped(ask[*kmsg.DescribeConfigsResponse](p, q).Resources, func(r kmsg.DescribeConfigsResponseResource) int16 { return r.ErrorCode })
 		},
-		"AlterPartitionAssignments": func(p *peer) (codes []int16) {
-			q := kmsg.NewPtrAlterPartitionAssignmentsRequest()
-			q.Version = 1
-			for _, name := range names {
-				topic := kmsg.NewAlterPartitionAssignmentsRequestTopic()
-				topic.Topic, topic.Partitions = name, []kmsg.AlterPartitionAssignmentsRequestTopicPartition{{Replicas: []int32{1}}}
-				q.Topics = append(q.Topics, topic)
-			}
-			for _, topic := range ask[*kmsg.AlterPartitionAssignmentsResponse](p, q).Topics {
-				codes = append(codes, topic.Partitions[0].ErrorCode)
-			}
-			return codes
+		"AlterPartitionAssignments": func(p *peer) []int16 {
+			q := &kmsg.AlterPartitionAssignmentsRequest{Version: 1, Topics: mapped(names, func(name string) kmsg.AlterPartitionAssignmentsRequestTopic {
+				return kmsg.AlterPartitionAssignmentsRequestTopic{Topic: name, Partitions: []kmsg.AlterPartitionAssignmentsRequestTopicPartition{{Replicas: []int32{1}}}}
+			})}
+			return mapped(ask[*kmsg.AlterPartitionAssignmentsResponse](p, q).Topics, func(r kmsg.AlterPartitionAssignmentsResponseTopic) int16 { return r.Partitions[0].ErrorCode })
 		},
-		"ElectLeaders": func(p *peer) (codes []int16) {
-			q := kmsg.NewPtrElectLeadersRequest()
-			q.Version = 2
-			for _, name := range names {
-				q.Topics = append(q.Topics, kmsg.ElectLeadersRequestTopic{Topic: name, Partitions: []int32{0}})
-			}
-			for _, topic := range ask[*kmsg.ElectLeadersResponse](p, q).Topics {
-				codes = append(codes, topic.Partitions[0].ErrorCode)
-			}
-			return codes
+		"ElectLeaders": func(p *peer) []int16 {
+			q := &kmsg.ElectLeadersRequest{Version: 2, Topics: mapped(names, func(name string) kmsg.ElectLeadersRequestTopic {
+				return kmsg.ElectLeadersRequestTopic{Topic: name, Partitions: []int32{0}}
+			})}
+			return mapped(ask[*kmsg.ElectLeadersResponse](p, q).Topics, func(r kmsg.ElectLeadersResponseTopic) int16 { return r.Partitions[0].ErrorCode })
 		},
 	} {
 		r := newRig(t)

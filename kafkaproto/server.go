@@ -22,8 +22,8 @@ type Server struct {
 	log    *slog.Logger
 	table  []api
 
-	memory room // bytes of unanswered requests
-	frames frameMemory
+	memory room                // bytes of unanswered requests
+	frames frameMemory         // of Produce requests
 	small  *semaphore.Weighted // bytes of small ones that found no room there
 	reads  *semaphore.Weighted // bytes of fetch responses that were read from somewhere
 	cached atomic.Int64        // partitions of fetch sessions

@@ -19,6 +19,14 @@ type api struct {
 	start    starter
 }
 
+// weight is what a request takes of the limits of bytes, of which so many follow the head.
+func (a *api) weight(n int) int {
+	if a.aliases {
+		return frameBytes(n)
+	}
+	return n * decodeFactor
+}
+
 // starter begins to handle a request. It is called by the goroutine that reads the connection, in the order of the requests, and does not wait for what
 // comes of it; it may wait for room. An error closes the connection.
 type starter func(c *call) (answer, error)

@@ -26,9 +26,7 @@ func put(ctx context.Context, t *testing.T, cl *client.Client, topic string, rec
 
 func createTopic(ctx context.Context, t *testing.T, cl *client.Client, name string, configs map[string]string) {
 	t.Helper()
-	if _, err := cl.CreateTopic(ctx, client.NewTopic{Name: name, Partitions: 1, Configs: configs}); err != nil {
-		t.Fatal(err)
-	}
+	makeTopic(ctx, t, cl, client.NewTopic{Name: name, Partitions: 1, Configs: configs})
 }
 
 func startOf(ctx context.Context, t *testing.T, cl *client.Client, topic string) mq.Offset {
