@@ -68,6 +68,41 @@ func TestFirstErrorPoisons(t *testing.T) {
 	}
 }
 
+// TestPromiseWhoseSyncFailedIsWrittenAgain: the next process sees a promise in the kernel's memory that is not on the disk, and never will
+// be unless it is written once more. What is appended behind it promises that it is there.
+func TestPromiseWhoseSyncFailedIsWrittenAgain(t *testing.T) {
+	for seed := range uint64(20) {
+		synctest.Test(t, func(t *testing.T) {
+			fs := crashfs.New(seed)
+			o := options(fs)
+			l := mustOpen(t, o)
+			mustAdd(t, l, data(1, 0, 1, 100))
+			path := frames(t, fs)[0].path
+			fs.Hook(func(c crashfs.Call) error {
+				if c.Op == crashfs.OpSync && c.Path == path {
+					return syscall.EIO
+				}
+				return nil
+			})
+			<-l.Failed()
+			fs.Kill()
+			_ = l.Close()
+			if list := frames(t, fs); list[len(list)-1].kind != "promise" {
+				t.Fatalf("the log ends with a %s: what failed was no promise", list[len(list)-1].kind)
+			}
+
+			l = mustOpen(t, o)
+			mustAdd(t, l, data(1, 1, 2, 100))
+			time.Sleep(time.Second)
+			fs.CrashWith(crashfs.Lose())
+			_ = l.Close()
+			l = mustOpen(t, o)
+			wantStream(t, l, 1, 0, 2)
+			_ = l.Close()
+		})
+	}
+}
+
 func TestFullDiskIsBackPressureAndHeals(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		fs := crashfs.New(1)

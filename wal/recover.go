@@ -24,7 +24,7 @@ type recovered struct {
 	active     *segment
 	last       extentOfUse
 	block      []byte // of the file's last block, up to the end of the frames
-	unpromised bool   // there are frames that no promise covers
+	unpromised bool   // there are frames that no promise covers, other than promises
 	reseal     bool   // what is in doubt must be written down before what comes next could seem to prove it
 	prevEnd    int64  // without an active segment: where the last one ended
 }
@@ -335,7 +335,8 @@ func (r *recovery) settle() error {
 
 // settleTail cuts what was torn off, and writes once more and syncs what no
 // promise covers: it is here, but perhaps in the kernel's memory only, and
-// perhaps after an error that the process before this one died of.
+// perhaps after an error that the process before this one died of. That holds
+// for a promise at the end, too: it says so of what is before it, not of itself.
 func (r *recovery) settleTail(tail *segment) error {
 	out, u := r.out, &r.out.last
 	out.unpromised = u.last.kind != typePromise // there is nothing but promises behind one at the end
@@ -345,10 +346,8 @@ func (r *recovery) settleTail(tail *segment) error {
 				return err
 			}
 		}
-		if out.unpromised || u.torn > 0 {
-			if err := rewrite(tail, min(u.promised, u.end)&^(blockSize-1), u.end); err != nil {
-				return err
-			}
+		if err := rewrite(tail, min(u.promised, u.end)&^(blockSize-1), u.end); err != nil {
+			return err
 		}
 	}
 	if u.sealed {

@@ -70,9 +70,6 @@ func newWriter(l *Log, found *recovered) (*writer, error) {
 		return w, nil
 	}
 	w.active, w.synced, w.dry, w.reseal = seg, found.last.end, found.unpromised, found.reseal
-	if !found.unpromised {
-		w.synced = int64(found.last.last.promised) // the promise at the end says so of what is before it, not of itself
-	}
 	w.prevSize = uint32(found.last.last.size())
 	if h := &found.last.last; !h.kind.internal() {
 		w.prevTag = streamTag(h.stream)
