@@ -31,7 +31,7 @@ func (b *Broker) Operate(ctx context.Context, s *server.Session, message []byte)
 		switch req.GetKind().(type) {
 		case *adminpb.Request_AlterClusterConfig, *adminpb.Request_MovePartitions, *adminpb.Request_DrainNode, *adminpb.Request_RemoveNode,
 			*adminpb.Request_AddRaftMember, *adminpb.Request_RemoveRaftMember, *adminpb.Request_UpgradeCluster,
-			*adminpb.Request_ElectLeaders, *adminpb.Request_ScrubObjects, *adminpb.Request_ReplicatePartitions:
+			*adminpb.Request_ElectLeaders, *adminpb.Request_ScrubObjects, *adminpb.Request_ReplicatePartitions, *adminpb.Request_AlterQuota:
 			op = OpAlter
 		}
 		switch r := req.GetKind().(type) { // those that are of a topic or a group, not of the cluster
@@ -92,6 +92,12 @@ func (b *Broker) operate(ctx context.Context, req *adminpb.Request) (*adminpb.Re
 	case *adminpb.Request_AlterClusterConfig:
 		err := b.alterClusterConfig(ctx, r.AlterClusterConfig)
 		return &adminpb.Response{Kind: &adminpb.Response_AlterClusterConfig{AlterClusterConfig: &adminpb.AlterClusterConfigResponse{}}}, err
+	case *adminpb.Request_ListQuotas:
+		listed, err := listQuotas(img, r.ListQuotas)
+		return &adminpb.Response{Kind: &adminpb.Response_ListQuotas{ListQuotas: listed}}, err
+	case *adminpb.Request_AlterQuota:
+		err := b.setQuota(ctx, r.AlterQuota)
+		return &adminpb.Response{Kind: &adminpb.Response_AlterQuota{AlterQuota: &adminpb.AlterQuotaResponse{}}}, err
 	case *adminpb.Request_MovePartitions:
 		moved, err := b.movePartitions(ctx, r.MovePartitions)
 		return &adminpb.Response{Kind: &adminpb.Response_MovePartitions{MovePartitions: moved}}, err

@@ -14,6 +14,7 @@ func (a *app) ctlCommand() *cli.Command {
 			a.ctlRaftCommand(),
 			a.ctlTierCommand(),
 			a.ctlConfigCommand(),
+			a.ctlQuotaCommand(),
 			a.ctlCACommand(),
 		},
 	}

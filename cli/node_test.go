@@ -472,4 +472,27 @@ func TestCtlShowsTheCluster(t *testing.T) {
 	if status, _, stderr := n.run("", "ctl", "config", "get", "num.partition"); status != 1 || !strings.Contains(stderr, "num.partitions") {
 		t.Errorf("a setting that there is not: %d, %s", status, stderr)
 	}
+	n.must("", "ctl", "quota", "set", "--client-id", "loader", "producer_byte_rate=1.5MiB", "consumer_byte_rate=7")
+	n.must("", "ctl", "quota", "set", "--any-user", "--any-client-id", "consumer_byte_rate=9")
+	n.must("", "ctl", "quota", "set", "--client-id", "loader", "--unset", "consumer_byte_rate")
+	if got := n.must("", "ctl", "quota", "list"); !strings.Contains(got, "-      loader     producer_byte_rate  1572864") || !strings.Contains(got, "(any)  (any)      consumer_byte_rate  9") {
+		t.Errorf("quotas:\n%s", got)
+	}
+	for _, wrong := range []struct {
+		args, says string
+		status     int
+	}{
+		{"producer_byte_rate=1", "of whom", 2},
+		{"--user a --any-user producer_byte_rate=1", "one of them", 2},
+		{"--user a", "nothing to change", 2},
+		{"--user a producer_byte_rate", "LIMIT=BYTES", 2},
+		{"--user a producer_byte_rate=x", "not a size", 2},
+		{"--user a producer_byte_rate=0", "from 1", 1},
+		{"--user a producer_rate=1", "producer_byte_rate", 1},
+		{"--user a producer_byte_rate=1 --unset producer_byte_rate", "twice", 1},
+	} {
+		if status, _, stderr := n.run("", append([]string{"ctl", "quota", "set"}, strings.Fields(wrong.args)...)...); status != wrong.status || !strings.Contains(stderr, wrong.says) {
+			t.Errorf("quota set %s: %d, %s", wrong.args, status, stderr)
+		}
+	}
 }

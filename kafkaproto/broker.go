@@ -21,6 +21,7 @@ type Session struct {
 type Broker interface {
 	Groups
 	Admin
+	Quotas
 
 	// Identity is which cluster and node this is.
 	Identity() (mq.ClusterID, mq.NodeID)

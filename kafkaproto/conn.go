@@ -52,6 +52,7 @@ type conn struct {
 	last    chan struct{}       // of the goroutine that reads: the last one's done
 
 	session atomic.Pointer[Session] // who asks now; the goroutine that reads sets it
+	muted   atomic.Pointer[muted]   // until when nothing is read, for a quota
 	fetches *fetchSession
 	away    map[fetchKey]sentAway // partitions that the client was sent to another node for; the goroutine that writes has it, like fetches
 	out     output
@@ -145,6 +146,9 @@ func (c *conn) next() (head, error) {
 		switch {
 		case err == nil:
 			if err := c.afterLast(); err != nil {
+				return head{}, err
+			}
+			if err := c.unmute(); err != nil {
 				return head{}, err
 			}
 			if err := c.readUntil(c.srv.limits.FrameTimeout); err != nil {

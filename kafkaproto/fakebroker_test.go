@@ -23,6 +23,7 @@ type fakeBroker struct {
 	// initErr is what InitProducerID fails with.
 	initErr error
 	admin   fakeAdmin
+	quotas  fakeQuotas
 }
 
 type fakeTopic struct {

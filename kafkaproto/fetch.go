@@ -61,6 +61,9 @@ func (c *call) fetch(ctx context.Context, q *kmsg.FetchRequest) (body, error) {
 	if q.MaxBytes > 0 {
 		f.max = min(f.max, int(q.MaxBytes))
 	}
+	if rate, _ := c.broker().Quota(c.session, ConsumeQuota); rate > 0 {
+		f.max = int(min(int64(f.max), rate)) // of a second
+	}
 	defer f.close()
 	f.open(ctx, plan.partitions)
 	if err := f.until(ctx, int(q.MinBytes), wait); err != nil {
@@ -79,8 +82,10 @@ func (c *call) fetch(ctx context.Context, q *kmsg.FetchRequest) (body, error) {
 			p.leader, p.leaderEpoch = id, epoch
 		}
 		r.partitions = append(r.partitions, p)
-		c.conn.srv.fetched.Add(uint64(p.size))
+		r.size += p.size
 	}
+	c.conn.srv.fetched.Add(uint64(r.size))
+	r.throttled = c.charge(ConsumeQuota, r.size)
 	r.nodes = leaders.nodes()
 	c.conn.rotate(f.parts)
 	return r, nil

@@ -2,6 +2,7 @@ package kafkaproto
 
 import (
 	"encoding/binary"
+	"time"
 
 	"golang.org/x/sync/semaphore"
 )
@@ -11,7 +12,9 @@ type fetchResponse struct {
 	version    int16
 	code       int16
 	session    int32
+	throttled  time.Duration // for how long the client is held back
 	partitions []*fetched
+	size       int // bytes of all batches
 	nodes      []Node
 
 	reads *semaphore.Weighted // of which held is given back when it is written
@@ -30,7 +33,7 @@ func (r *fetchResponse) release() {
 // appendTo implements body. A topic is there once for each run of its partitions.
 func (r *fetchResponse) appendTo(o *output) {
 	e := encoder{o, r.IsFlexible()}
-	e.int32(0) // throttle time
+	e.int32(throttleMillis(r.throttled))
 	if r.version >= 7 {
 		e.int16(r.code)
 		e.int32(r.session)

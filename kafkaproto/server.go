@@ -27,6 +27,7 @@ type Server struct {
 	small  *semaphore.Weighted // bytes of small ones that found no room there
 	reads  *semaphore.Weighted // bytes of fetch responses that were read from somewhere
 	cached atomic.Int64        // partitions of fetch sessions
+	quotas quotas
 
 	answers *semaphore.Weighted // bytes of responses to administration
 
@@ -40,8 +41,9 @@ type Server struct {
 	conns    map[*conn]struct{}
 	from     map[netip.Addr]*address
 
-	accepted, refused, faults, produced, fetched atomic.Uint64
-	calls                                        map[kmsg.Key]*atomic.Uint64 // requests, by API; the map itself does not change
+	accepted, refused, faults, produced, fetched, throttled atomic.Uint64
+
+	calls map[kmsg.Key]*atomic.Uint64 // requests, by API; the map itself does not change
 }
 
 // address is where connections come from, as long as there is one.
@@ -61,6 +63,7 @@ type Stats struct {
 	Calls       map[string]uint64 // requests by the name of their API
 	Produced    uint64            // bytes of record batches that clients sent
 	Fetched     uint64            // bytes of record batches that were sent to clients
+	Throttled   uint64            // requests whose clients were held back by their quotas
 }
 
 // New makes a server. It does nothing until it gets a connection.
@@ -91,7 +94,7 @@ func (s *Server) Stats() Stats {
 	n := len(s.conns)
 	s.mu.Unlock()
 	st := Stats{
-		Connections: n, Accepted: s.accepted.Load(), Refused: s.refused.Load(), Faults: s.faults.Load(), Produced: s.produced.Load(), Fetched: s.fetched.Load(),
+		Connections: n, Accepted: s.accepted.Load(), Refused: s.refused.Load(), Faults: s.faults.Load(), Produced: s.produced.Load(), Fetched: s.fetched.Load(), Throttled: s.throttled.Load(),
 		Calls: make(map[string]uint64, len(s.calls)),
 	}
 	for key, count := range s.calls {

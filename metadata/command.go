@@ -18,7 +18,8 @@ import (
 //	3  ReplaceRanges; the settings of compaction by key; CommitObject.written_ms; garbage since when it is
 //	4  ForkTopic
 //	5  AlterGroupConfigs
-const currentLevel = 5
+//	6  AlterQuota
+const currentLevel = 6
 
 // Feature levels from which on something is done.
 const (
@@ -31,6 +32,8 @@ const (
 	ForkLevel = 4
 	// GroupConfigLevel is that of AlterGroupConfigs: below it nobody knows settings of groups.
 	GroupConfigLevel = 5
+	// QuotaLevel is that of AlterQuota: below it nobody knows quotas.
+	QuotaLevel = 6
 )
 
 // EncodeCommand is the proposal for a command. It sets the feature level that the command needs.
@@ -64,6 +67,8 @@ func featureLevelOf(command *metadatapb.Command) uint32 {
 		return ForkLevel
 	case *metadatapb.Command_AlterGroupConfigs:
 		return GroupConfigLevel
+	case *metadatapb.Command_AlterQuota:
+		return QuotaLevel
 	case *metadatapb.Command_CreateTopic:
 		return settingsLevel(c.CreateTopic.GetConfigs())
 	case *metadatapb.Command_AlterTopicConfigs:

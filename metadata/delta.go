@@ -24,6 +24,8 @@ type Delta struct {
 	RemovedControllers []*Controller
 	// Groups that set something else for themselves than they did, as they are now: those that set nothing any more have no Overrides, and come first.
 	Groups []*GroupConfig
+	// Quotas that are new or have changed, as they are now: those that are no more have no limits, and come first.
+	Quotas []*Quota
 	// Cluster says that the id, feature level or defaults of the cluster changed.
 	Cluster bool
 }
@@ -40,7 +42,7 @@ type TopicChange struct {
 // Empty says that nothing differs but the index.
 func (d *Delta) Empty() bool {
 	return len(d.Created)+len(d.Deleted)+len(d.Changed)+len(d.Brokers)+len(d.RemovedBrokers)+len(d.Controllers)+
-		len(d.RemovedControllers)+len(d.Groups) == 0 && !d.Cluster
+		len(d.RemovedControllers)+len(d.Groups)+len(d.Quotas) == 0 && !d.Cluster
 }
 
 // PartitionIDs lists the partitions of c that are new or differ.
@@ -71,6 +73,7 @@ func Diff(old, now *Image) *Delta {
 		}
 	})
 	d.diffGroups()
+	d.diffQuotas()
 	slices.SortFunc(d.Created, compareTopics)
 	slices.SortFunc(d.Deleted, compareTopics)
 	slices.SortFunc(d.Changed, func(a, b TopicChange) int { return compareTopics(a.New, b.New) })
@@ -125,6 +128,26 @@ func (d *Delta) diffGroups() {
 			return cmp.Compare(len(a.Overrides), len(b.Overrides))
 		}
 		return cmp.Compare(a.Group, b.Group)
+	})
+}
+
+func (d *Delta) diffQuotas() {
+	diffNodes(d.Old.quotas.root, d.New.quotas.root, func(e QuotaEntity, before, after *Quota) {
+		switch {
+		case after == nil:
+			d.Quotas = append(d.Quotas, &Quota{Entity: e})
+		case before == nil || *before != *after:
+			d.Quotas = append(d.Quotas, after)
+		}
+	})
+	slices.SortFunc(d.Quotas, func(a, b *Quota) int {
+		if a.empty() != b.empty() { // as for groups
+			if a.empty() {
+				return -1
+			}
+			return 1
+		}
+		return a.Entity.Compare(b.Entity)
 	})
 }
 

@@ -16,19 +16,21 @@ type draft struct {
 	topics trieEditor[mq.TopicID, *Topic]
 	names  trieEditor[string, mq.TopicID]
 	groups trieEditor[string, *GroupConfig]
+	quotas trieEditor[QuotaEntity, *Quota]
 }
 
 func newDraft(d *db, base *Image) *draft {
 	owner := &trieOwner{}
 	return &draft{
 		db: d, img: *base, owner: owner, topics: base.topics.edit(owner), names: base.names.edit(owner), groups: base.groups.edit(owner),
+		quotas: base.quotas.edit(owner),
 	}
 }
 
 // finish gives the image at an index. The draft must not be used afterwards.
 func (d *draft) finish(index uint64) *Image {
 	img := d.img
-	img.Index, img.topics, img.names, img.groups = index, d.topics.t, d.names.t, d.groups.t
+	img.Index, img.topics, img.names, img.groups, img.quotas = index, d.topics.t, d.names.t, d.groups.t, d.quotas.t
 	return &img
 }
 

@@ -24,6 +24,7 @@ type Image struct {
 	topics      trie[mq.TopicID, *Topic]
 	names       trie[string, mq.TopicID]
 	groups      trie[string, *GroupConfig]
+	quotas      trie[QuotaEntity, *Quota]
 	partitions  int
 }
 

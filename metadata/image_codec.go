@@ -108,6 +108,11 @@ func (p *imagePager) image(d *Delta) {
 		p.room(record)
 		p.page.GroupConfigs = append(p.page.GroupConfigs, record)
 	}
+	for _, q := range d.Quotas {
+		record := quotaRecord(q)
+		p.room(record)
+		p.page.Quotas = append(p.page.Quotas, record)
+	}
 	deleted, created, changed := d.Deleted, d.Created, d.Changed
 	for _, c := range changed {
 		if c.remade() {

@@ -49,7 +49,7 @@ func (r *ImageReader) add(data []byte) (*Image, error) {
 	if err := r.follows(page); err != nil {
 		return nil, err
 	}
-	for _, step := range []func(*metadatapb.ImagePage) error{r.cluster, r.brokers, r.controllers, r.groups, r.deletions, r.topics} {
+	for _, step := range []func(*metadatapb.ImagePage) error{r.cluster, r.brokers, r.controllers, r.groups, r.quotas, r.deletions, r.topics} {
 		if err := step(page); err != nil {
 			return nil, mq.Wrapf(err, "page %d of the image at index %d", page.GetPage(), page.GetIndex())
 		}
@@ -200,6 +200,27 @@ func (r *ImageReader) groups(page *metadatapb.ImagePage) error {
 		}
 		if n := r.draft.groups.t.len(); n > MaxGroupConfigs {
 			return mq.Errorf(mq.ProtocolViolation, "more than %d groups have settings of their own", MaxGroupConfigs)
+		}
+	}
+	return nil
+}
+
+func (r *ImageReader) quotas(page *metadatapb.ImagePage) error {
+	for _, record := range page.GetQuotas() {
+		q, err := quotaFrom(record)
+		switch {
+		case err != nil:
+			return unknownSettings("the quota of "+EntityFrom(record.GetEntity()).String(), err)
+		case !q.empty():
+			r.draft.quotas.set(q.Entity, q)
+		default:
+			if _, found := r.draft.quotas.t.get(q.Entity); !found {
+				return mq.Errorf(mq.ProtocolViolation, "%s has no quota any more, and never had one", q.Entity)
+			}
+			r.draft.quotas.remove(q.Entity)
+		}
+		if n := r.draft.quotas.t.len(); n > MaxQuotas {
+			return mq.Errorf(mq.ProtocolViolation, "more than %d quotas", MaxQuotas)
 		}
 	}
 	return nil

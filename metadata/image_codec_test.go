@@ -347,7 +347,7 @@ func TestEveryFieldTravels(t *testing.T) {
 		}
 		return names
 	}
-	known := []string{"Index", "ClusterID", "FeatureLevel", "Defaults", "brokers", "controllers", "topics", "names", "groups", "partitions"}
+	known := []string{"Index", "ClusterID", "FeatureLevel", "Defaults", "brokers", "controllers", "topics", "names", "groups", "quotas", "partitions"}
 	if got := fields(Image{}); !slices.Equal(got, known) {
 		t.Errorf("an image has the fields %v, the codec knows %v", got, known)
 	}

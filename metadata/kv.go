@@ -26,12 +26,13 @@ const (
 	bucketReclaim     bucket = "reclaim"
 	bucketJoinTokens  bucket = "join_tokens"
 	bucketGroups      bucket = "group_configs"
+	bucketQuotas      bucket = "quotas"
 )
 
 func allBuckets() []bucket {
 	return []bucket{
 		bucketMeta, bucketConfigs, bucketBrokers, bucketTopics, bucketPartitions, bucketCheckpoints, bucketRanges,
-		bucketObjects, bucketGarbage, bucketReclaim, bucketControllers, bucketJoinTokens, bucketGroups,
+		bucketObjects, bucketGarbage, bucketReclaim, bucketControllers, bucketJoinTokens, bucketGroups, bucketQuotas,
 	}
 }
 

@@ -144,7 +144,16 @@ func (d *db) image(index uint64) *Image {
 		}
 		groups.set(config.Group, config)
 	})
-	img.topics, img.names, img.groups = topics.t, names.t, groups.t
+	quotas := img.quotas.edit(owner)
+	each(d, bucketQuotas, &metadatapb.Quota{}, func(_ []byte, r *metadatapb.Quota) {
+		q, err := quotaFrom(r)
+		if err != nil {
+			d.fail(mq.Errorf(mq.Corrupt, "metadata database: quota of %s: %w", EntityFrom(r.GetEntity()), err))
+			return
+		}
+		quotas.set(q.Entity, q)
+	})
+	img.topics, img.names, img.groups, img.quotas = topics.t, names.t, groups.t, quotas.t
 	return img
 }
 

@@ -125,6 +125,8 @@ func (m *machine) dispatch(command *metadatapb.Command) (*metadatapb.Result, err
 		return nil, m.useJoinToken(c.UseJoinToken)
 	case *metadatapb.Command_AlterGroupConfigs:
 		return nil, m.alterGroupConfigs(c.AlterGroupConfigs)
+	case *metadatapb.Command_AlterQuota:
+		return nil, m.alterQuota(c.AlterQuota)
 	case *metadatapb.Command_RecoverCluster:
 		return nil, m.recoverCluster()
 	}

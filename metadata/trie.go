@@ -43,7 +43,7 @@ const (
 	trieDepth = 65 / trieBits // levels until 64 bits of hash are used up
 )
 
-// trieHash is a good hash of the two kinds of keys that there are. It need not be the same in another process.
+// trieHash is a good hash of the three kinds of keys that there are. It need not be the same in another process.
 func trieHash(key any) uint64 {
 	switch k := key.(type) {
 	case mq.TopicID:
@@ -51,6 +51,8 @@ func trieHash(key any) uint64 {
 		return binary.LittleEndian.Uint64(k[:8]) ^ binary.LittleEndian.Uint64(k[8:])*0x9e3779b97f4a7c15
 	case string:
 		return xxhash.Sum64String(k)
+	case QuotaEntity:
+		return xxhash.Sum64String(k.key())
 	}
 	panic("metadata: no hash for this type of key")
 }

@@ -12,6 +12,7 @@ func kafkaMetrics() []metric {
 		{name: "rustmq_kafka_protocol_violations_total", help: "Connections of Kafka clients closed because the client broke the protocol or a limit.", kind: counter, value: func(s *sample) float64 { return float64(s.kafka.Faults) }},
 		{name: "rustmq_kafka_requests_total", help: "Requests of Kafka clients, by API.", kind: counter, label: "api", each: kafkaCalls},
 		{name: "rustmq_kafka_produce_bytes_total", help: "Bytes of the record batches that Kafka clients sent.", kind: counter, value: func(s *sample) float64 { return float64(s.kafka.Produced) }},
+		{name: "rustmq_kafka_throttled_requests_total", help: "Requests of Kafka clients that were held back for their quotas.", kind: counter, value: func(s *sample) float64 { return float64(s.kafka.Throttled) }},
 		{name: "rustmq_kafka_fetch_bytes_total", help: "Bytes of record batches sent to Kafka clients.", kind: counter, value: func(s *sample) float64 { return float64(s.kafka.Fetched) }},
 	}
 }

@@ -31,6 +31,8 @@
 // does not count before the first, so that nothing measures a handshake, a slow
 // start or a cold file.
 //
+// The command collects the garbage of this process less often than Go does by default, so that what clients allocate does not bound what a server is seen to do. GOGC says otherwise.
+//
 // # Where a consumer reads from
 //
 // A consumer is measured apart for each place that holds records: the hot tail,

@@ -50,6 +50,8 @@ type Request struct {
 	//	*Request_ReplicatePartitions
 	//	*Request_GroupConfig
 	//	*Request_AlterGroupConfig
+	//	*Request_ListQuotas
+	//	*Request_AlterQuota
 	Kind          isRequest_Kind `protobuf_oneof:"kind"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -290,6 +292,24 @@ func (x *Request) GetAlterGroupConfig() *AlterGroupConfigRequest {
 	return nil
 }
 
+func (x *Request) GetListQuotas() *ListQuotasRequest {
+	if x != nil {
+		if x, ok := x.Kind.(*Request_ListQuotas); ok {
+			return x.ListQuotas
+		}
+	}
+	return nil
+}
+
+func (x *Request) GetAlterQuota() *AlterQuotaRequest {
+	if x != nil {
+		if x, ok := x.Kind.(*Request_AlterQuota); ok {
+			return x.AlterQuota
+		}
+	}
+	return nil
+}
+
 type isRequest_Kind interface {
 	isRequest_Kind()
 }
@@ -382,6 +402,14 @@ type Request_AlterGroupConfig struct {
 	AlterGroupConfig *AlterGroupConfigRequest `protobuf:"bytes,28,opt,name=alter_group_config,json=alterGroupConfig,proto3,oneof"`
 }
 
+type Request_ListQuotas struct {
+	ListQuotas *ListQuotasRequest `protobuf:"bytes,29,opt,name=list_quotas,json=listQuotas,proto3,oneof"`
+}
+
+type Request_AlterQuota struct {
+	AlterQuota *AlterQuotaRequest `protobuf:"bytes,30,opt,name=alter_quota,json=alterQuota,proto3,oneof"`
+}
+
 func (*Request_ClusterStatus) isRequest_Kind() {}
 
 func (*Request_ListNodes) isRequest_Kind() {}
@@ -426,6 +454,10 @@ func (*Request_GroupConfig) isRequest_Kind() {}
 
 func (*Request_AlterGroupConfig) isRequest_Kind() {}
 
+func (*Request_ListQuotas) isRequest_Kind() {}
+
+func (*Request_AlterQuota) isRequest_Kind() {}
+
 // Response answers the Request with the field of the same number.
 type Response struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -453,6 +485,8 @@ type Response struct {
 	//	*Response_ReplicatePartitions
 	//	*Response_GroupConfig
 	//	*Response_AlterGroupConfig
+	//	*Response_ListQuotas
+	//	*Response_AlterQuota
 	Kind isResponse_Kind `protobuf_oneof:"kind"`
 	// There when the answer is what the answering node knew by itself.
 	Freshness     *Freshness `protobuf:"bytes,100,opt,name=freshness,proto3" json:"freshness,omitempty"`
@@ -695,6 +729,24 @@ func (x *Response) GetAlterGroupConfig() *AlterGroupConfigResponse {
 	return nil
 }
 
+func (x *Response) GetListQuotas() *ListQuotasResponse {
+	if x != nil {
+		if x, ok := x.Kind.(*Response_ListQuotas); ok {
+			return x.ListQuotas
+		}
+	}
+	return nil
+}
+
+func (x *Response) GetAlterQuota() *AlterQuotaResponse {
+	if x != nil {
+		if x, ok := x.Kind.(*Response_AlterQuota); ok {
+			return x.AlterQuota
+		}
+	}
+	return nil
+}
+
 func (x *Response) GetFreshness() *Freshness {
 	if x != nil {
 		return x.Freshness
@@ -794,6 +846,14 @@ type Response_AlterGroupConfig struct {
 	AlterGroupConfig *AlterGroupConfigResponse `protobuf:"bytes,28,opt,name=alter_group_config,json=alterGroupConfig,proto3,oneof"`
 }
 
+type Response_ListQuotas struct {
+	ListQuotas *ListQuotasResponse `protobuf:"bytes,29,opt,name=list_quotas,json=listQuotas,proto3,oneof"`
+}
+
+type Response_AlterQuota struct {
+	AlterQuota *AlterQuotaResponse `protobuf:"bytes,30,opt,name=alter_quota,json=alterQuota,proto3,oneof"`
+}
+
 func (*Response_ClusterStatus) isResponse_Kind() {}
 
 func (*Response_ListNodes) isResponse_Kind() {}
@@ -837,6 +897,10 @@ func (*Response_ReplicatePartitions) isResponse_Kind() {}
 func (*Response_GroupConfig) isResponse_Kind() {}
 
 func (*Response_AlterGroupConfig) isResponse_Kind() {}
+
+func (*Response_ListQuotas) isResponse_Kind() {}
+
+func (*Response_AlterQuota) isResponse_Kind() {}
 
 // Freshness is how old an answer may be.
 type Freshness struct {
@@ -2334,6 +2398,320 @@ func (*AlterGroupConfigResponse) Descriptor() ([]byte, []int) {
 	return file_admin_v1_admin_proto_rawDescGZIP(), []int{24}
 }
 
+// Quota is what some clients may do through each node by Kafka's protocol, in bytes per second.
+type Quota struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	User     *QuotaName             `protobuf:"bytes,1,opt,name=user,proto3" json:"user,omitempty"`
+	ClientId *QuotaName             `protobuf:"bytes,2,opt,name=client_id,json=clientId,proto3" json:"client_id,omitempty"`
+	// By key: producer_byte_rate, consumer_byte_rate.
+	Limits        map[string]int64 `protobuf:"bytes,3,rep,name=limits,proto3" json:"limits,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Quota) Reset() {
+	*x = Quota{}
+	mi := &file_admin_v1_admin_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Quota) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Quota) ProtoMessage() {}
+
+func (x *Quota) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_v1_admin_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Quota.ProtoReflect.Descriptor instead.
+func (*Quota) Descriptor() ([]byte, []int) {
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *Quota) GetUser() *QuotaName {
+	if x != nil {
+		return x.User
+	}
+	return nil
+}
+
+func (x *Quota) GetClientId() *QuotaName {
+	if x != nil {
+		return x.ClientId
+	}
+	return nil
+}
+
+func (x *Quota) GetLimits() map[string]int64 {
+	if x != nil {
+		return x.Limits
+	}
+	return nil
+}
+
+// QuotaName is a name, or where it is empty all those of which there is no other quota.
+type QuotaName struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *QuotaName) Reset() {
+	*x = QuotaName{}
+	mi := &file_admin_v1_admin_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *QuotaName) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*QuotaName) ProtoMessage() {}
+
+func (x *QuotaName) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_v1_admin_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use QuotaName.ProtoReflect.Descriptor instead.
+func (*QuotaName) Descriptor() ([]byte, []int) {
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *QuotaName) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+// ListQuotasRequest asks for all quotas.
+type ListQuotasRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The next_page of the answer before; empty for the first.
+	Page          string `protobuf:"bytes,1,opt,name=page,proto3" json:"page,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListQuotasRequest) Reset() {
+	*x = ListQuotasRequest{}
+	mi := &file_admin_v1_admin_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListQuotasRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListQuotasRequest) ProtoMessage() {}
+
+func (x *ListQuotasRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_v1_admin_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListQuotasRequest.ProtoReflect.Descriptor instead.
+func (*ListQuotasRequest) Descriptor() ([]byte, []int) {
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *ListQuotasRequest) GetPage() string {
+	if x != nil {
+		return x.Page
+	}
+	return ""
+}
+
+// ListQuotasResponse lists them by user and client id.
+type ListQuotasResponse struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Quotas []*Quota               `protobuf:"bytes,1,rep,name=quotas,proto3" json:"quotas,omitempty"`
+	// Empty: these are the last.
+	NextPage      string `protobuf:"bytes,2,opt,name=next_page,json=nextPage,proto3" json:"next_page,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListQuotasResponse) Reset() {
+	*x = ListQuotasResponse{}
+	mi := &file_admin_v1_admin_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListQuotasResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListQuotasResponse) ProtoMessage() {}
+
+func (x *ListQuotasResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_v1_admin_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListQuotasResponse.ProtoReflect.Descriptor instead.
+func (*ListQuotasResponse) Descriptor() ([]byte, []int) {
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *ListQuotasResponse) GetQuotas() []*Quota {
+	if x != nil {
+		return x.Quotas
+	}
+	return nil
+}
+
+func (x *ListQuotasResponse) GetNextPage() string {
+	if x != nil {
+		return x.NextPage
+	}
+	return ""
+}
+
+// AlterQuotaRequest changes limits of one quota: all or none.
+type AlterQuotaRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// At least one of them.
+	User          *QuotaName       `protobuf:"bytes,1,opt,name=user,proto3" json:"user,omitempty"`
+	ClientId      *QuotaName       `protobuf:"bytes,2,opt,name=client_id,json=clientId,proto3" json:"client_id,omitempty"`
+	Set           map[string]int64 `protobuf:"bytes,3,rep,name=set,proto3" json:"set,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
+	Unset         []string         `protobuf:"bytes,4,rep,name=unset,proto3" json:"unset,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AlterQuotaRequest) Reset() {
+	*x = AlterQuotaRequest{}
+	mi := &file_admin_v1_admin_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AlterQuotaRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AlterQuotaRequest) ProtoMessage() {}
+
+func (x *AlterQuotaRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_v1_admin_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AlterQuotaRequest.ProtoReflect.Descriptor instead.
+func (*AlterQuotaRequest) Descriptor() ([]byte, []int) {
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *AlterQuotaRequest) GetUser() *QuotaName {
+	if x != nil {
+		return x.User
+	}
+	return nil
+}
+
+func (x *AlterQuotaRequest) GetClientId() *QuotaName {
+	if x != nil {
+		return x.ClientId
+	}
+	return nil
+}
+
+func (x *AlterQuotaRequest) GetSet() map[string]int64 {
+	if x != nil {
+		return x.Set
+	}
+	return nil
+}
+
+func (x *AlterQuotaRequest) GetUnset() []string {
+	if x != nil {
+		return x.Unset
+	}
+	return nil
+}
+
+// AlterQuotaResponse says that it is done.
+type AlterQuotaResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AlterQuotaResponse) Reset() {
+	*x = AlterQuotaResponse{}
+	mi := &file_admin_v1_admin_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AlterQuotaResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AlterQuotaResponse) ProtoMessage() {}
+
+func (x *AlterQuotaResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_v1_admin_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AlterQuotaResponse.ProtoReflect.Descriptor instead.
+func (*AlterQuotaResponse) Descriptor() ([]byte, []int) {
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{30}
+}
+
 // MovePartitionsRequest gives partitions other replicas, in the background; or cancels that. Each move is decided by itself.
 type MovePartitionsRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -2344,7 +2722,7 @@ type MovePartitionsRequest struct {
 
 func (x *MovePartitionsRequest) Reset() {
 	*x = MovePartitionsRequest{}
-	mi := &file_admin_v1_admin_proto_msgTypes[25]
+	mi := &file_admin_v1_admin_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2356,7 +2734,7 @@ func (x *MovePartitionsRequest) String() string {
 func (*MovePartitionsRequest) ProtoMessage() {}
 
 func (x *MovePartitionsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_admin_proto_msgTypes[25]
+	mi := &file_admin_v1_admin_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2369,7 +2747,7 @@ func (x *MovePartitionsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MovePartitionsRequest.ProtoReflect.Descriptor instead.
 func (*MovePartitionsRequest) Descriptor() ([]byte, []int) {
-	return file_admin_v1_admin_proto_rawDescGZIP(), []int{25}
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *MovePartitionsRequest) GetMoves() []*PartitionMove {
@@ -2392,7 +2770,7 @@ type PartitionMove struct {
 
 func (x *PartitionMove) Reset() {
 	*x = PartitionMove{}
-	mi := &file_admin_v1_admin_proto_msgTypes[26]
+	mi := &file_admin_v1_admin_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2404,7 +2782,7 @@ func (x *PartitionMove) String() string {
 func (*PartitionMove) ProtoMessage() {}
 
 func (x *PartitionMove) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_admin_proto_msgTypes[26]
+	mi := &file_admin_v1_admin_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2417,7 +2795,7 @@ func (x *PartitionMove) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PartitionMove.ProtoReflect.Descriptor instead.
 func (*PartitionMove) Descriptor() ([]byte, []int) {
-	return file_admin_v1_admin_proto_rawDescGZIP(), []int{26}
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *PartitionMove) GetTopic() string {
@@ -2451,7 +2829,7 @@ type MovePartitionsResponse struct {
 
 func (x *MovePartitionsResponse) Reset() {
 	*x = MovePartitionsResponse{}
-	mi := &file_admin_v1_admin_proto_msgTypes[27]
+	mi := &file_admin_v1_admin_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2463,7 +2841,7 @@ func (x *MovePartitionsResponse) String() string {
 func (*MovePartitionsResponse) ProtoMessage() {}
 
 func (x *MovePartitionsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_admin_proto_msgTypes[27]
+	mi := &file_admin_v1_admin_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2476,7 +2854,7 @@ func (x *MovePartitionsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MovePartitionsResponse.ProtoReflect.Descriptor instead.
 func (*MovePartitionsResponse) Descriptor() ([]byte, []int) {
-	return file_admin_v1_admin_proto_rawDescGZIP(), []int{27}
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *MovePartitionsResponse) GetOutcomes() []*MoveOutcome {
@@ -2498,7 +2876,7 @@ type MoveOutcome struct {
 
 func (x *MoveOutcome) Reset() {
 	*x = MoveOutcome{}
-	mi := &file_admin_v1_admin_proto_msgTypes[28]
+	mi := &file_admin_v1_admin_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2510,7 +2888,7 @@ func (x *MoveOutcome) String() string {
 func (*MoveOutcome) ProtoMessage() {}
 
 func (x *MoveOutcome) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_admin_proto_msgTypes[28]
+	mi := &file_admin_v1_admin_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2523,7 +2901,7 @@ func (x *MoveOutcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MoveOutcome.ProtoReflect.Descriptor instead.
 func (*MoveOutcome) Descriptor() ([]byte, []int) {
-	return file_admin_v1_admin_proto_rawDescGZIP(), []int{28}
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *MoveOutcome) GetCode() int32 {
@@ -2556,7 +2934,7 @@ type ReplicatePartitionsRequest struct {
 
 func (x *ReplicatePartitionsRequest) Reset() {
 	*x = ReplicatePartitionsRequest{}
-	mi := &file_admin_v1_admin_proto_msgTypes[29]
+	mi := &file_admin_v1_admin_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2568,7 +2946,7 @@ func (x *ReplicatePartitionsRequest) String() string {
 func (*ReplicatePartitionsRequest) ProtoMessage() {}
 
 func (x *ReplicatePartitionsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_admin_proto_msgTypes[29]
+	mi := &file_admin_v1_admin_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2581,7 +2959,7 @@ func (x *ReplicatePartitionsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplicatePartitionsRequest.ProtoReflect.Descriptor instead.
 func (*ReplicatePartitionsRequest) Descriptor() ([]byte, []int) {
-	return file_admin_v1_admin_proto_rawDescGZIP(), []int{29}
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *ReplicatePartitionsRequest) GetTopics() []string {
@@ -2619,7 +2997,7 @@ type ReplicatePartitionsResponse struct {
 
 func (x *ReplicatePartitionsResponse) Reset() {
 	*x = ReplicatePartitionsResponse{}
-	mi := &file_admin_v1_admin_proto_msgTypes[30]
+	mi := &file_admin_v1_admin_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2631,7 +3009,7 @@ func (x *ReplicatePartitionsResponse) String() string {
 func (*ReplicatePartitionsResponse) ProtoMessage() {}
 
 func (x *ReplicatePartitionsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_admin_proto_msgTypes[30]
+	mi := &file_admin_v1_admin_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2644,7 +3022,7 @@ func (x *ReplicatePartitionsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplicatePartitionsResponse.ProtoReflect.Descriptor instead.
 func (*ReplicatePartitionsResponse) Descriptor() ([]byte, []int) {
-	return file_admin_v1_admin_proto_rawDescGZIP(), []int{30}
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *ReplicatePartitionsResponse) GetMoves() []*PlannedMove {
@@ -2685,7 +3063,7 @@ type PlannedMove struct {
 
 func (x *PlannedMove) Reset() {
 	*x = PlannedMove{}
-	mi := &file_admin_v1_admin_proto_msgTypes[31]
+	mi := &file_admin_v1_admin_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2697,7 +3075,7 @@ func (x *PlannedMove) String() string {
 func (*PlannedMove) ProtoMessage() {}
 
 func (x *PlannedMove) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_admin_proto_msgTypes[31]
+	mi := &file_admin_v1_admin_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2710,7 +3088,7 @@ func (x *PlannedMove) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlannedMove.ProtoReflect.Descriptor instead.
 func (*PlannedMove) Descriptor() ([]byte, []int) {
-	return file_admin_v1_admin_proto_rawDescGZIP(), []int{31}
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *PlannedMove) GetTopic() string {
@@ -2767,7 +3145,7 @@ type DrainNodeRequest struct {
 
 func (x *DrainNodeRequest) Reset() {
 	*x = DrainNodeRequest{}
-	mi := &file_admin_v1_admin_proto_msgTypes[32]
+	mi := &file_admin_v1_admin_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2779,7 +3157,7 @@ func (x *DrainNodeRequest) String() string {
 func (*DrainNodeRequest) ProtoMessage() {}
 
 func (x *DrainNodeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_admin_proto_msgTypes[32]
+	mi := &file_admin_v1_admin_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2792,7 +3170,7 @@ func (x *DrainNodeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrainNodeRequest.ProtoReflect.Descriptor instead.
 func (*DrainNodeRequest) Descriptor() ([]byte, []int) {
-	return file_admin_v1_admin_proto_rawDescGZIP(), []int{32}
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *DrainNodeRequest) GetNodeId() int32 {
@@ -2824,7 +3202,7 @@ type DrainNodeResponse struct {
 
 func (x *DrainNodeResponse) Reset() {
 	*x = DrainNodeResponse{}
-	mi := &file_admin_v1_admin_proto_msgTypes[33]
+	mi := &file_admin_v1_admin_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2836,7 +3214,7 @@ func (x *DrainNodeResponse) String() string {
 func (*DrainNodeResponse) ProtoMessage() {}
 
 func (x *DrainNodeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_admin_proto_msgTypes[33]
+	mi := &file_admin_v1_admin_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2849,7 +3227,7 @@ func (x *DrainNodeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrainNodeResponse.ProtoReflect.Descriptor instead.
 func (*DrainNodeResponse) Descriptor() ([]byte, []int) {
-	return file_admin_v1_admin_proto_rawDescGZIP(), []int{33}
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *DrainNodeResponse) GetReplicas() int32 {
@@ -2883,7 +3261,7 @@ type RemoveNodeRequest struct {
 
 func (x *RemoveNodeRequest) Reset() {
 	*x = RemoveNodeRequest{}
-	mi := &file_admin_v1_admin_proto_msgTypes[34]
+	mi := &file_admin_v1_admin_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2895,7 +3273,7 @@ func (x *RemoveNodeRequest) String() string {
 func (*RemoveNodeRequest) ProtoMessage() {}
 
 func (x *RemoveNodeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_admin_proto_msgTypes[34]
+	mi := &file_admin_v1_admin_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2908,7 +3286,7 @@ func (x *RemoveNodeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveNodeRequest.ProtoReflect.Descriptor instead.
 func (*RemoveNodeRequest) Descriptor() ([]byte, []int) {
-	return file_admin_v1_admin_proto_rawDescGZIP(), []int{34}
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *RemoveNodeRequest) GetNodeId() int32 {
@@ -2927,7 +3305,7 @@ type RemoveNodeResponse struct {
 
 func (x *RemoveNodeResponse) Reset() {
 	*x = RemoveNodeResponse{}
-	mi := &file_admin_v1_admin_proto_msgTypes[35]
+	mi := &file_admin_v1_admin_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2939,7 +3317,7 @@ func (x *RemoveNodeResponse) String() string {
 func (*RemoveNodeResponse) ProtoMessage() {}
 
 func (x *RemoveNodeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_admin_proto_msgTypes[35]
+	mi := &file_admin_v1_admin_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2952,7 +3330,7 @@ func (x *RemoveNodeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveNodeResponse.ProtoReflect.Descriptor instead.
 func (*RemoveNodeResponse) Descriptor() ([]byte, []int) {
-	return file_admin_v1_admin_proto_rawDescGZIP(), []int{35}
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{41}
 }
 
 // AddRaftMemberRequest takes a node's controller, which asked for a place when it started, into raft as a learner. It becomes a voter by itself when it has
@@ -2966,7 +3344,7 @@ type AddRaftMemberRequest struct {
 
 func (x *AddRaftMemberRequest) Reset() {
 	*x = AddRaftMemberRequest{}
-	mi := &file_admin_v1_admin_proto_msgTypes[36]
+	mi := &file_admin_v1_admin_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2978,7 +3356,7 @@ func (x *AddRaftMemberRequest) String() string {
 func (*AddRaftMemberRequest) ProtoMessage() {}
 
 func (x *AddRaftMemberRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_admin_proto_msgTypes[36]
+	mi := &file_admin_v1_admin_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2991,7 +3369,7 @@ func (x *AddRaftMemberRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddRaftMemberRequest.ProtoReflect.Descriptor instead.
 func (*AddRaftMemberRequest) Descriptor() ([]byte, []int) {
-	return file_admin_v1_admin_proto_rawDescGZIP(), []int{36}
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *AddRaftMemberRequest) GetNodeId() int32 {
@@ -3011,7 +3389,7 @@ type AddRaftMemberResponse struct {
 
 func (x *AddRaftMemberResponse) Reset() {
 	*x = AddRaftMemberResponse{}
-	mi := &file_admin_v1_admin_proto_msgTypes[37]
+	mi := &file_admin_v1_admin_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3023,7 +3401,7 @@ func (x *AddRaftMemberResponse) String() string {
 func (*AddRaftMemberResponse) ProtoMessage() {}
 
 func (x *AddRaftMemberResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_admin_proto_msgTypes[37]
+	mi := &file_admin_v1_admin_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3036,7 +3414,7 @@ func (x *AddRaftMemberResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddRaftMemberResponse.ProtoReflect.Descriptor instead.
 func (*AddRaftMemberResponse) Descriptor() ([]byte, []int) {
-	return file_admin_v1_admin_proto_rawDescGZIP(), []int{37}
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *AddRaftMemberResponse) GetMember() *RaftMember {
@@ -3056,7 +3434,7 @@ type RemoveRaftMemberRequest struct {
 
 func (x *RemoveRaftMemberRequest) Reset() {
 	*x = RemoveRaftMemberRequest{}
-	mi := &file_admin_v1_admin_proto_msgTypes[38]
+	mi := &file_admin_v1_admin_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3068,7 +3446,7 @@ func (x *RemoveRaftMemberRequest) String() string {
 func (*RemoveRaftMemberRequest) ProtoMessage() {}
 
 func (x *RemoveRaftMemberRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_admin_proto_msgTypes[38]
+	mi := &file_admin_v1_admin_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3081,7 +3459,7 @@ func (x *RemoveRaftMemberRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveRaftMemberRequest.ProtoReflect.Descriptor instead.
 func (*RemoveRaftMemberRequest) Descriptor() ([]byte, []int) {
-	return file_admin_v1_admin_proto_rawDescGZIP(), []int{38}
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *RemoveRaftMemberRequest) GetRaftId() uint64 {
@@ -3100,7 +3478,7 @@ type RemoveRaftMemberResponse struct {
 
 func (x *RemoveRaftMemberResponse) Reset() {
 	*x = RemoveRaftMemberResponse{}
-	mi := &file_admin_v1_admin_proto_msgTypes[39]
+	mi := &file_admin_v1_admin_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3112,7 +3490,7 @@ func (x *RemoveRaftMemberResponse) String() string {
 func (*RemoveRaftMemberResponse) ProtoMessage() {}
 
 func (x *RemoveRaftMemberResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_admin_proto_msgTypes[39]
+	mi := &file_admin_v1_admin_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3125,7 +3503,7 @@ func (x *RemoveRaftMemberResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveRaftMemberResponse.ProtoReflect.Descriptor instead.
 func (*RemoveRaftMemberResponse) Descriptor() ([]byte, []int) {
-	return file_admin_v1_admin_proto_rawDescGZIP(), []int{39}
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{45}
 }
 
 // UpgradeClusterRequest raises the cluster's feature level, when all nodes run the newer program. It never falls again.
@@ -3141,7 +3519,7 @@ type UpgradeClusterRequest struct {
 
 func (x *UpgradeClusterRequest) Reset() {
 	*x = UpgradeClusterRequest{}
-	mi := &file_admin_v1_admin_proto_msgTypes[40]
+	mi := &file_admin_v1_admin_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3153,7 +3531,7 @@ func (x *UpgradeClusterRequest) String() string {
 func (*UpgradeClusterRequest) ProtoMessage() {}
 
 func (x *UpgradeClusterRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_admin_proto_msgTypes[40]
+	mi := &file_admin_v1_admin_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3166,7 +3544,7 @@ func (x *UpgradeClusterRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpgradeClusterRequest.ProtoReflect.Descriptor instead.
 func (*UpgradeClusterRequest) Descriptor() ([]byte, []int) {
-	return file_admin_v1_admin_proto_rawDescGZIP(), []int{40}
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *UpgradeClusterRequest) GetFeatureLevel() uint32 {
@@ -3194,7 +3572,7 @@ type UpgradeClusterResponse struct {
 
 func (x *UpgradeClusterResponse) Reset() {
 	*x = UpgradeClusterResponse{}
-	mi := &file_admin_v1_admin_proto_msgTypes[41]
+	mi := &file_admin_v1_admin_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3206,7 +3584,7 @@ func (x *UpgradeClusterResponse) String() string {
 func (*UpgradeClusterResponse) ProtoMessage() {}
 
 func (x *UpgradeClusterResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_admin_proto_msgTypes[41]
+	mi := &file_admin_v1_admin_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3219,7 +3597,7 @@ func (x *UpgradeClusterResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpgradeClusterResponse.ProtoReflect.Descriptor instead.
 func (*UpgradeClusterResponse) Descriptor() ([]byte, []int) {
-	return file_admin_v1_admin_proto_rawDescGZIP(), []int{41}
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *UpgradeClusterResponse) GetBefore() uint32 {
@@ -3256,7 +3634,7 @@ type ElectLeadersRequest struct {
 
 func (x *ElectLeadersRequest) Reset() {
 	*x = ElectLeadersRequest{}
-	mi := &file_admin_v1_admin_proto_msgTypes[42]
+	mi := &file_admin_v1_admin_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3268,7 +3646,7 @@ func (x *ElectLeadersRequest) String() string {
 func (*ElectLeadersRequest) ProtoMessage() {}
 
 func (x *ElectLeadersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_admin_proto_msgTypes[42]
+	mi := &file_admin_v1_admin_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3281,7 +3659,7 @@ func (x *ElectLeadersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ElectLeadersRequest.ProtoReflect.Descriptor instead.
 func (*ElectLeadersRequest) Descriptor() ([]byte, []int) {
-	return file_admin_v1_admin_proto_rawDescGZIP(), []int{42}
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *ElectLeadersRequest) GetTopic() string {
@@ -3331,7 +3709,7 @@ type ElectLeadersResponse struct {
 
 func (x *ElectLeadersResponse) Reset() {
 	*x = ElectLeadersResponse{}
-	mi := &file_admin_v1_admin_proto_msgTypes[43]
+	mi := &file_admin_v1_admin_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3343,7 +3721,7 @@ func (x *ElectLeadersResponse) String() string {
 func (*ElectLeadersResponse) ProtoMessage() {}
 
 func (x *ElectLeadersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_admin_proto_msgTypes[43]
+	mi := &file_admin_v1_admin_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3356,7 +3734,7 @@ func (x *ElectLeadersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ElectLeadersResponse.ProtoReflect.Descriptor instead.
 func (*ElectLeadersResponse) Descriptor() ([]byte, []int) {
-	return file_admin_v1_admin_proto_rawDescGZIP(), []int{43}
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *ElectLeadersResponse) GetOutcomes() []*ElectionOutcome {
@@ -3390,7 +3768,7 @@ type ElectionOutcome struct {
 
 func (x *ElectionOutcome) Reset() {
 	*x = ElectionOutcome{}
-	mi := &file_admin_v1_admin_proto_msgTypes[44]
+	mi := &file_admin_v1_admin_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3402,7 +3780,7 @@ func (x *ElectionOutcome) String() string {
 func (*ElectionOutcome) ProtoMessage() {}
 
 func (x *ElectionOutcome) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_admin_proto_msgTypes[44]
+	mi := &file_admin_v1_admin_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3415,7 +3793,7 @@ func (x *ElectionOutcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ElectionOutcome.ProtoReflect.Descriptor instead.
 func (*ElectionOutcome) Descriptor() ([]byte, []int) {
-	return file_admin_v1_admin_proto_rawDescGZIP(), []int{44}
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *ElectionOutcome) GetTopic() string {
@@ -3473,7 +3851,7 @@ type TrimPartitionRequest struct {
 
 func (x *TrimPartitionRequest) Reset() {
 	*x = TrimPartitionRequest{}
-	mi := &file_admin_v1_admin_proto_msgTypes[45]
+	mi := &file_admin_v1_admin_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3485,7 +3863,7 @@ func (x *TrimPartitionRequest) String() string {
 func (*TrimPartitionRequest) ProtoMessage() {}
 
 func (x *TrimPartitionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_admin_proto_msgTypes[45]
+	mi := &file_admin_v1_admin_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3498,7 +3876,7 @@ func (x *TrimPartitionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TrimPartitionRequest.ProtoReflect.Descriptor instead.
 func (*TrimPartitionRequest) Descriptor() ([]byte, []int) {
-	return file_admin_v1_admin_proto_rawDescGZIP(), []int{45}
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *TrimPartitionRequest) GetTopic() string {
@@ -3532,7 +3910,7 @@ type TrimPartitionResponse struct {
 
 func (x *TrimPartitionResponse) Reset() {
 	*x = TrimPartitionResponse{}
-	mi := &file_admin_v1_admin_proto_msgTypes[46]
+	mi := &file_admin_v1_admin_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3544,7 +3922,7 @@ func (x *TrimPartitionResponse) String() string {
 func (*TrimPartitionResponse) ProtoMessage() {}
 
 func (x *TrimPartitionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_admin_proto_msgTypes[46]
+	mi := &file_admin_v1_admin_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3557,7 +3935,7 @@ func (x *TrimPartitionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TrimPartitionResponse.ProtoReflect.Descriptor instead.
 func (*TrimPartitionResponse) Descriptor() ([]byte, []int) {
-	return file_admin_v1_admin_proto_rawDescGZIP(), []int{46}
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *TrimPartitionResponse) GetLogStart() int64 {
@@ -3582,7 +3960,7 @@ type ScrubObjectsRequest struct {
 
 func (x *ScrubObjectsRequest) Reset() {
 	*x = ScrubObjectsRequest{}
-	mi := &file_admin_v1_admin_proto_msgTypes[47]
+	mi := &file_admin_v1_admin_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3594,7 +3972,7 @@ func (x *ScrubObjectsRequest) String() string {
 func (*ScrubObjectsRequest) ProtoMessage() {}
 
 func (x *ScrubObjectsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_admin_proto_msgTypes[47]
+	mi := &file_admin_v1_admin_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3607,7 +3985,7 @@ func (x *ScrubObjectsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScrubObjectsRequest.ProtoReflect.Descriptor instead.
 func (*ScrubObjectsRequest) Descriptor() ([]byte, []int) {
-	return file_admin_v1_admin_proto_rawDescGZIP(), []int{47}
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *ScrubObjectsRequest) GetPage() string {
@@ -3652,7 +4030,7 @@ type ScrubObjectsResponse struct {
 
 func (x *ScrubObjectsResponse) Reset() {
 	*x = ScrubObjectsResponse{}
-	mi := &file_admin_v1_admin_proto_msgTypes[48]
+	mi := &file_admin_v1_admin_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3664,7 +4042,7 @@ func (x *ScrubObjectsResponse) String() string {
 func (*ScrubObjectsResponse) ProtoMessage() {}
 
 func (x *ScrubObjectsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_admin_proto_msgTypes[48]
+	mi := &file_admin_v1_admin_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3677,7 +4055,7 @@ func (x *ScrubObjectsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScrubObjectsResponse.ProtoReflect.Descriptor instead.
 func (*ScrubObjectsResponse) Descriptor() ([]byte, []int) {
-	return file_admin_v1_admin_proto_rawDescGZIP(), []int{48}
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *ScrubObjectsResponse) GetObjects() int64 {
@@ -3745,7 +4123,7 @@ type OrphanObject struct {
 
 func (x *OrphanObject) Reset() {
 	*x = OrphanObject{}
-	mi := &file_admin_v1_admin_proto_msgTypes[49]
+	mi := &file_admin_v1_admin_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3757,7 +4135,7 @@ func (x *OrphanObject) String() string {
 func (*OrphanObject) ProtoMessage() {}
 
 func (x *OrphanObject) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_admin_proto_msgTypes[49]
+	mi := &file_admin_v1_admin_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3770,7 +4148,7 @@ func (x *OrphanObject) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OrphanObject.ProtoReflect.Descriptor instead.
 func (*OrphanObject) Descriptor() ([]byte, []int) {
-	return file_admin_v1_admin_proto_rawDescGZIP(), []int{49}
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *OrphanObject) GetKey() string {
@@ -3822,7 +4200,7 @@ type ForkPointRequest struct {
 
 func (x *ForkPointRequest) Reset() {
 	*x = ForkPointRequest{}
-	mi := &file_admin_v1_admin_proto_msgTypes[50]
+	mi := &file_admin_v1_admin_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3834,7 +4212,7 @@ func (x *ForkPointRequest) String() string {
 func (*ForkPointRequest) ProtoMessage() {}
 
 func (x *ForkPointRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_admin_proto_msgTypes[50]
+	mi := &file_admin_v1_admin_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3847,7 +4225,7 @@ func (x *ForkPointRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForkPointRequest.ProtoReflect.Descriptor instead.
 func (*ForkPointRequest) Descriptor() ([]byte, []int) {
-	return file_admin_v1_admin_proto_rawDescGZIP(), []int{50}
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *ForkPointRequest) GetTopic() string {
@@ -3882,7 +4260,7 @@ type ForkPointResponse struct {
 
 func (x *ForkPointResponse) Reset() {
 	*x = ForkPointResponse{}
-	mi := &file_admin_v1_admin_proto_msgTypes[51]
+	mi := &file_admin_v1_admin_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3894,7 +4272,7 @@ func (x *ForkPointResponse) String() string {
 func (*ForkPointResponse) ProtoMessage() {}
 
 func (x *ForkPointResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_admin_proto_msgTypes[51]
+	mi := &file_admin_v1_admin_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3907,7 +4285,7 @@ func (x *ForkPointResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForkPointResponse.ProtoReflect.Descriptor instead.
 func (*ForkPointResponse) Descriptor() ([]byte, []int) {
-	return file_admin_v1_admin_proto_rawDescGZIP(), []int{51}
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *ForkPointResponse) GetOffset() int64 {
@@ -3930,7 +4308,7 @@ type ForkTopicRequest struct {
 
 func (x *ForkTopicRequest) Reset() {
 	*x = ForkTopicRequest{}
-	mi := &file_admin_v1_admin_proto_msgTypes[52]
+	mi := &file_admin_v1_admin_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3942,7 +4320,7 @@ func (x *ForkTopicRequest) String() string {
 func (*ForkTopicRequest) ProtoMessage() {}
 
 func (x *ForkTopicRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_admin_proto_msgTypes[52]
+	mi := &file_admin_v1_admin_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3955,7 +4333,7 @@ func (x *ForkTopicRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForkTopicRequest.ProtoReflect.Descriptor instead.
 func (*ForkTopicRequest) Descriptor() ([]byte, []int) {
-	return file_admin_v1_admin_proto_rawDescGZIP(), []int{52}
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *ForkTopicRequest) GetSource() string {
@@ -3990,7 +4368,7 @@ type ForkTopicResponse struct {
 
 func (x *ForkTopicResponse) Reset() {
 	*x = ForkTopicResponse{}
-	mi := &file_admin_v1_admin_proto_msgTypes[53]
+	mi := &file_admin_v1_admin_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4002,7 +4380,7 @@ func (x *ForkTopicResponse) String() string {
 func (*ForkTopicResponse) ProtoMessage() {}
 
 func (x *ForkTopicResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_admin_proto_msgTypes[53]
+	mi := &file_admin_v1_admin_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4015,7 +4393,7 @@ func (x *ForkTopicResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForkTopicResponse.ProtoReflect.Descriptor instead.
 func (*ForkTopicResponse) Descriptor() ([]byte, []int) {
-	return file_admin_v1_admin_proto_rawDescGZIP(), []int{53}
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *ForkTopicResponse) GetId() []byte {
@@ -4038,7 +4416,7 @@ type TierStatusRequest struct {
 
 func (x *TierStatusRequest) Reset() {
 	*x = TierStatusRequest{}
-	mi := &file_admin_v1_admin_proto_msgTypes[54]
+	mi := &file_admin_v1_admin_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4050,7 +4428,7 @@ func (x *TierStatusRequest) String() string {
 func (*TierStatusRequest) ProtoMessage() {}
 
 func (x *TierStatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_admin_proto_msgTypes[54]
+	mi := &file_admin_v1_admin_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4063,7 +4441,7 @@ func (x *TierStatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TierStatusRequest.ProtoReflect.Descriptor instead.
 func (*TierStatusRequest) Descriptor() ([]byte, []int) {
-	return file_admin_v1_admin_proto_rawDescGZIP(), []int{54}
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *TierStatusRequest) GetTopic() string {
@@ -4094,7 +4472,7 @@ type TierStatusResponse struct {
 
 func (x *TierStatusResponse) Reset() {
 	*x = TierStatusResponse{}
-	mi := &file_admin_v1_admin_proto_msgTypes[55]
+	mi := &file_admin_v1_admin_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4106,7 +4484,7 @@ func (x *TierStatusResponse) String() string {
 func (*TierStatusResponse) ProtoMessage() {}
 
 func (x *TierStatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_admin_proto_msgTypes[55]
+	mi := &file_admin_v1_admin_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4119,7 +4497,7 @@ func (x *TierStatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TierStatusResponse.ProtoReflect.Descriptor instead.
 func (*TierStatusResponse) Descriptor() ([]byte, []int) {
-	return file_admin_v1_admin_proto_rawDescGZIP(), []int{55}
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *TierStatusResponse) GetTopics() []*TieredTopic {
@@ -4166,7 +4544,7 @@ type TieredTopic struct {
 
 func (x *TieredTopic) Reset() {
 	*x = TieredTopic{}
-	mi := &file_admin_v1_admin_proto_msgTypes[56]
+	mi := &file_admin_v1_admin_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4178,7 +4556,7 @@ func (x *TieredTopic) String() string {
 func (*TieredTopic) ProtoMessage() {}
 
 func (x *TieredTopic) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_admin_proto_msgTypes[56]
+	mi := &file_admin_v1_admin_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4191,7 +4569,7 @@ func (x *TieredTopic) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TieredTopic.ProtoReflect.Descriptor instead.
 func (*TieredTopic) Descriptor() ([]byte, []int) {
-	return file_admin_v1_admin_proto_rawDescGZIP(), []int{56}
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *TieredTopic) GetTopic() string {
@@ -4281,7 +4659,7 @@ type TieredCluster struct {
 
 func (x *TieredCluster) Reset() {
 	*x = TieredCluster{}
-	mi := &file_admin_v1_admin_proto_msgTypes[57]
+	mi := &file_admin_v1_admin_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4293,7 +4671,7 @@ func (x *TieredCluster) String() string {
 func (*TieredCluster) ProtoMessage() {}
 
 func (x *TieredCluster) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_admin_proto_msgTypes[57]
+	mi := &file_admin_v1_admin_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4306,7 +4684,7 @@ func (x *TieredCluster) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TieredCluster.ProtoReflect.Descriptor instead.
 func (*TieredCluster) Descriptor() ([]byte, []int) {
-	return file_admin_v1_admin_proto_rawDescGZIP(), []int{57}
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *TieredCluster) GetAnsweredBy() int32 {
@@ -4400,7 +4778,7 @@ type MetadataCopy struct {
 
 func (x *MetadataCopy) Reset() {
 	*x = MetadataCopy{}
-	mi := &file_admin_v1_admin_proto_msgTypes[58]
+	mi := &file_admin_v1_admin_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4412,7 +4790,7 @@ func (x *MetadataCopy) String() string {
 func (*MetadataCopy) ProtoMessage() {}
 
 func (x *MetadataCopy) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_admin_proto_msgTypes[58]
+	mi := &file_admin_v1_admin_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4425,7 +4803,7 @@ func (x *MetadataCopy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MetadataCopy.ProtoReflect.Descriptor instead.
 func (*MetadataCopy) Descriptor() ([]byte, []int) {
-	return file_admin_v1_admin_proto_rawDescGZIP(), []int{58}
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *MetadataCopy) GetIndex() uint64 {
@@ -4467,7 +4845,7 @@ type FailingChore struct {
 
 func (x *FailingChore) Reset() {
 	*x = FailingChore{}
-	mi := &file_admin_v1_admin_proto_msgTypes[59]
+	mi := &file_admin_v1_admin_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4479,7 +4857,7 @@ func (x *FailingChore) String() string {
 func (*FailingChore) ProtoMessage() {}
 
 func (x *FailingChore) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_admin_proto_msgTypes[59]
+	mi := &file_admin_v1_admin_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4492,7 +4870,7 @@ func (x *FailingChore) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FailingChore.ProtoReflect.Descriptor instead.
 func (*FailingChore) Descriptor() ([]byte, []int) {
-	return file_admin_v1_admin_proto_rawDescGZIP(), []int{59}
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *FailingChore) GetChore() string {
@@ -4522,7 +4900,7 @@ type TierNodeRequest struct {
 
 func (x *TierNodeRequest) Reset() {
 	*x = TierNodeRequest{}
-	mi := &file_admin_v1_admin_proto_msgTypes[60]
+	mi := &file_admin_v1_admin_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4534,7 +4912,7 @@ func (x *TierNodeRequest) String() string {
 func (*TierNodeRequest) ProtoMessage() {}
 
 func (x *TierNodeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_admin_proto_msgTypes[60]
+	mi := &file_admin_v1_admin_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4547,7 +4925,7 @@ func (x *TierNodeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TierNodeRequest.ProtoReflect.Descriptor instead.
 func (*TierNodeRequest) Descriptor() ([]byte, []int) {
-	return file_admin_v1_admin_proto_rawDescGZIP(), []int{60}
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{66}
 }
 
 func (x *TierNodeRequest) GetTopic() string {
@@ -4598,7 +4976,7 @@ type TierNodeResponse struct {
 
 func (x *TierNodeResponse) Reset() {
 	*x = TierNodeResponse{}
-	mi := &file_admin_v1_admin_proto_msgTypes[61]
+	mi := &file_admin_v1_admin_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4610,7 +4988,7 @@ func (x *TierNodeResponse) String() string {
 func (*TierNodeResponse) ProtoMessage() {}
 
 func (x *TierNodeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_admin_proto_msgTypes[61]
+	mi := &file_admin_v1_admin_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4623,7 +5001,7 @@ func (x *TierNodeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TierNodeResponse.ProtoReflect.Descriptor instead.
 func (*TierNodeResponse) Descriptor() ([]byte, []int) {
-	return file_admin_v1_admin_proto_rawDescGZIP(), []int{61}
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{67}
 }
 
 func (x *TierNodeResponse) GetNodeId() int32 {
@@ -4752,7 +5130,7 @@ type TierLag struct {
 
 func (x *TierLag) Reset() {
 	*x = TierLag{}
-	mi := &file_admin_v1_admin_proto_msgTypes[62]
+	mi := &file_admin_v1_admin_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4764,7 +5142,7 @@ func (x *TierLag) String() string {
 func (*TierLag) ProtoMessage() {}
 
 func (x *TierLag) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_admin_proto_msgTypes[62]
+	mi := &file_admin_v1_admin_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4777,7 +5155,7 @@ func (x *TierLag) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TierLag.ProtoReflect.Descriptor instead.
 func (*TierLag) Descriptor() ([]byte, []int) {
-	return file_admin_v1_admin_proto_rawDescGZIP(), []int{62}
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{68}
 }
 
 func (x *TierLag) GetTopic() string {
@@ -4812,7 +5190,7 @@ var File_admin_v1_admin_proto protoreflect.FileDescriptor
 
 const file_admin_v1_admin_proto_rawDesc = "" +
 	"\n" +
-	"\x14admin/v1/admin.proto\x12\x0frustmq.admin.v1\"\xcb\r\n" +
+	"\x14admin/v1/admin.proto\x12\x0frustmq.admin.v1\"\xd9\x0e\n" +
 	"\aRequest\x12N\n" +
 	"\x0ecluster_status\x18\x01 \x01(\v2%.rustmq.admin.v1.ClusterStatusRequestH\x00R\rclusterStatus\x12B\n" +
 	"\n" +
@@ -4843,8 +5221,12 @@ const file_admin_v1_admin_proto_rawDesc = "" +
 	"\ttier_node\x18\x19 \x01(\v2 .rustmq.admin.v1.TierNodeRequestH\x00R\btierNode\x12`\n" +
 	"\x14replicate_partitions\x18\x1a \x01(\v2+.rustmq.admin.v1.ReplicatePartitionsRequestH\x00R\x13replicatePartitions\x12H\n" +
 	"\fgroup_config\x18\x1b \x01(\v2#.rustmq.admin.v1.GroupConfigRequestH\x00R\vgroupConfig\x12X\n" +
-	"\x12alter_group_config\x18\x1c \x01(\v2(.rustmq.admin.v1.AlterGroupConfigRequestH\x00R\x10alterGroupConfigB\x06\n" +
-	"\x04kind\"\x9c\x0e\n" +
+	"\x12alter_group_config\x18\x1c \x01(\v2(.rustmq.admin.v1.AlterGroupConfigRequestH\x00R\x10alterGroupConfig\x12E\n" +
+	"\vlist_quotas\x18\x1d \x01(\v2\".rustmq.admin.v1.ListQuotasRequestH\x00R\n" +
+	"listQuotas\x12E\n" +
+	"\valter_quota\x18\x1e \x01(\v2\".rustmq.admin.v1.AlterQuotaRequestH\x00R\n" +
+	"alterQuotaB\x06\n" +
+	"\x04kind\"\xac\x0f\n" +
 	"\bResponse\x12O\n" +
 	"\x0ecluster_status\x18\x01 \x01(\v2&.rustmq.admin.v1.ClusterStatusResponseH\x00R\rclusterStatus\x12C\n" +
 	"\n" +
@@ -4875,7 +5257,11 @@ const file_admin_v1_admin_proto_rawDesc = "" +
 	"\ttier_node\x18\x19 \x01(\v2!.rustmq.admin.v1.TierNodeResponseH\x00R\btierNode\x12a\n" +
 	"\x14replicate_partitions\x18\x1a \x01(\v2,.rustmq.admin.v1.ReplicatePartitionsResponseH\x00R\x13replicatePartitions\x12I\n" +
 	"\fgroup_config\x18\x1b \x01(\v2$.rustmq.admin.v1.GroupConfigResponseH\x00R\vgroupConfig\x12Y\n" +
-	"\x12alter_group_config\x18\x1c \x01(\v2).rustmq.admin.v1.AlterGroupConfigResponseH\x00R\x10alterGroupConfig\x128\n" +
+	"\x12alter_group_config\x18\x1c \x01(\v2).rustmq.admin.v1.AlterGroupConfigResponseH\x00R\x10alterGroupConfig\x12F\n" +
+	"\vlist_quotas\x18\x1d \x01(\v2#.rustmq.admin.v1.ListQuotasResponseH\x00R\n" +
+	"listQuotas\x12F\n" +
+	"\valter_quota\x18\x1e \x01(\v2#.rustmq.admin.v1.AlterQuotaResponseH\x00R\n" +
+	"alterQuota\x128\n" +
 	"\tfreshness\x18d \x01(\v2\x1a.rustmq.admin.v1.FreshnessR\tfreshnessB\x06\n" +
 	"\x04kind\"\\\n" +
 	"\tFreshness\x12\x1f\n" +
@@ -4999,7 +5385,30 @@ const file_admin_v1_admin_proto_rawDesc = "" +
 	"\bSetEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x1a\n" +
-	"\x18AlterGroupConfigResponse\"M\n" +
+	"\x18AlterGroupConfigResponse\"\xe7\x01\n" +
+	"\x05Quota\x12.\n" +
+	"\x04user\x18\x01 \x01(\v2\x1a.rustmq.admin.v1.QuotaNameR\x04user\x127\n" +
+	"\tclient_id\x18\x02 \x01(\v2\x1a.rustmq.admin.v1.QuotaNameR\bclientId\x12:\n" +
+	"\x06limits\x18\x03 \x03(\v2\".rustmq.admin.v1.Quota.LimitsEntryR\x06limits\x1a9\n" +
+	"\vLimitsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\x03R\x05value:\x028\x01\"\x1f\n" +
+	"\tQuotaName\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\"'\n" +
+	"\x11ListQuotasRequest\x12\x12\n" +
+	"\x04page\x18\x01 \x01(\tR\x04page\"a\n" +
+	"\x12ListQuotasResponse\x12.\n" +
+	"\x06quotas\x18\x01 \x03(\v2\x16.rustmq.admin.v1.QuotaR\x06quotas\x12\x1b\n" +
+	"\tnext_page\x18\x02 \x01(\tR\bnextPage\"\x89\x02\n" +
+	"\x11AlterQuotaRequest\x12.\n" +
+	"\x04user\x18\x01 \x01(\v2\x1a.rustmq.admin.v1.QuotaNameR\x04user\x127\n" +
+	"\tclient_id\x18\x02 \x01(\v2\x1a.rustmq.admin.v1.QuotaNameR\bclientId\x12=\n" +
+	"\x03set\x18\x03 \x03(\v2+.rustmq.admin.v1.AlterQuotaRequest.SetEntryR\x03set\x12\x14\n" +
+	"\x05unset\x18\x04 \x03(\tR\x05unset\x1a6\n" +
+	"\bSetEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\x03R\x05value:\x028\x01\"\x14\n" +
+	"\x12AlterQuotaResponse\"M\n" +
 	"\x15MovePartitionsRequest\x124\n" +
 	"\x05moves\x18\x01 \x03(\v2\x1e.rustmq.admin.v1.PartitionMoveR\x05moves\"_\n" +
 	"\rPartitionMove\x12\x14\n" +
@@ -5188,7 +5597,7 @@ func file_admin_v1_admin_proto_rawDescGZIP() []byte {
 	return file_admin_v1_admin_proto_rawDescData
 }
 
-var file_admin_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 65)
+var file_admin_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 73)
 var file_admin_v1_admin_proto_goTypes = []any{
 	(*Request)(nil),                     // 0: rustmq.admin.v1.Request
 	(*Response)(nil),                    // 1: rustmq.admin.v1.Response
@@ -5215,46 +5624,54 @@ var file_admin_v1_admin_proto_goTypes = []any{
 	(*GroupConfigResponse)(nil),         // 22: rustmq.admin.v1.GroupConfigResponse
 	(*AlterGroupConfigRequest)(nil),     // 23: rustmq.admin.v1.AlterGroupConfigRequest
 	(*AlterGroupConfigResponse)(nil),    // 24: rustmq.admin.v1.AlterGroupConfigResponse
-	(*MovePartitionsRequest)(nil),       // 25: rustmq.admin.v1.MovePartitionsRequest
-	(*PartitionMove)(nil),               // 26: rustmq.admin.v1.PartitionMove
-	(*MovePartitionsResponse)(nil),      // 27: rustmq.admin.v1.MovePartitionsResponse
-	(*MoveOutcome)(nil),                 // 28: rustmq.admin.v1.MoveOutcome
-	(*ReplicatePartitionsRequest)(nil),  // 29: rustmq.admin.v1.ReplicatePartitionsRequest
-	(*ReplicatePartitionsResponse)(nil), // 30: rustmq.admin.v1.ReplicatePartitionsResponse
-	(*PlannedMove)(nil),                 // 31: rustmq.admin.v1.PlannedMove
-	(*DrainNodeRequest)(nil),            // 32: rustmq.admin.v1.DrainNodeRequest
-	(*DrainNodeResponse)(nil),           // 33: rustmq.admin.v1.DrainNodeResponse
-	(*RemoveNodeRequest)(nil),           // 34: rustmq.admin.v1.RemoveNodeRequest
-	(*RemoveNodeResponse)(nil),          // 35: rustmq.admin.v1.RemoveNodeResponse
-	(*AddRaftMemberRequest)(nil),        // 36: rustmq.admin.v1.AddRaftMemberRequest
-	(*AddRaftMemberResponse)(nil),       // 37: rustmq.admin.v1.AddRaftMemberResponse
-	(*RemoveRaftMemberRequest)(nil),     // 38: rustmq.admin.v1.RemoveRaftMemberRequest
-	(*RemoveRaftMemberResponse)(nil),    // 39: rustmq.admin.v1.RemoveRaftMemberResponse
-	(*UpgradeClusterRequest)(nil),       // 40: rustmq.admin.v1.UpgradeClusterRequest
-	(*UpgradeClusterResponse)(nil),      // 41: rustmq.admin.v1.UpgradeClusterResponse
-	(*ElectLeadersRequest)(nil),         // 42: rustmq.admin.v1.ElectLeadersRequest
-	(*ElectLeadersResponse)(nil),        // 43: rustmq.admin.v1.ElectLeadersResponse
-	(*ElectionOutcome)(nil),             // 44: rustmq.admin.v1.ElectionOutcome
-	(*TrimPartitionRequest)(nil),        // 45: rustmq.admin.v1.TrimPartitionRequest
-	(*TrimPartitionResponse)(nil),       // 46: rustmq.admin.v1.TrimPartitionResponse
-	(*ScrubObjectsRequest)(nil),         // 47: rustmq.admin.v1.ScrubObjectsRequest
-	(*ScrubObjectsResponse)(nil),        // 48: rustmq.admin.v1.ScrubObjectsResponse
-	(*OrphanObject)(nil),                // 49: rustmq.admin.v1.OrphanObject
-	(*ForkPointRequest)(nil),            // 50: rustmq.admin.v1.ForkPointRequest
-	(*ForkPointResponse)(nil),           // 51: rustmq.admin.v1.ForkPointResponse
-	(*ForkTopicRequest)(nil),            // 52: rustmq.admin.v1.ForkTopicRequest
-	(*ForkTopicResponse)(nil),           // 53: rustmq.admin.v1.ForkTopicResponse
-	(*TierStatusRequest)(nil),           // 54: rustmq.admin.v1.TierStatusRequest
-	(*TierStatusResponse)(nil),          // 55: rustmq.admin.v1.TierStatusResponse
-	(*TieredTopic)(nil),                 // 56: rustmq.admin.v1.TieredTopic
-	(*TieredCluster)(nil),               // 57: rustmq.admin.v1.TieredCluster
-	(*MetadataCopy)(nil),                // 58: rustmq.admin.v1.MetadataCopy
-	(*FailingChore)(nil),                // 59: rustmq.admin.v1.FailingChore
-	(*TierNodeRequest)(nil),             // 60: rustmq.admin.v1.TierNodeRequest
-	(*TierNodeResponse)(nil),            // 61: rustmq.admin.v1.TierNodeResponse
-	(*TierLag)(nil),                     // 62: rustmq.admin.v1.TierLag
-	nil,                                 // 63: rustmq.admin.v1.AlterClusterConfigRequest.SetEntry
-	nil,                                 // 64: rustmq.admin.v1.AlterGroupConfigRequest.SetEntry
+	(*Quota)(nil),                       // 25: rustmq.admin.v1.Quota
+	(*QuotaName)(nil),                   // 26: rustmq.admin.v1.QuotaName
+	(*ListQuotasRequest)(nil),           // 27: rustmq.admin.v1.ListQuotasRequest
+	(*ListQuotasResponse)(nil),          // 28: rustmq.admin.v1.ListQuotasResponse
+	(*AlterQuotaRequest)(nil),           // 29: rustmq.admin.v1.AlterQuotaRequest
+	(*AlterQuotaResponse)(nil),          // 30: rustmq.admin.v1.AlterQuotaResponse
+	(*MovePartitionsRequest)(nil),       // 31: rustmq.admin.v1.MovePartitionsRequest
+	(*PartitionMove)(nil),               // 32: rustmq.admin.v1.PartitionMove
+	(*MovePartitionsResponse)(nil),      // 33: rustmq.admin.v1.MovePartitionsResponse
+	(*MoveOutcome)(nil),                 // 34: rustmq.admin.v1.MoveOutcome
+	(*ReplicatePartitionsRequest)(nil),  // 35: rustmq.admin.v1.ReplicatePartitionsRequest
+	(*ReplicatePartitionsResponse)(nil), // 36: rustmq.admin.v1.ReplicatePartitionsResponse
+	(*PlannedMove)(nil),                 // 37: rustmq.admin.v1.PlannedMove
+	(*DrainNodeRequest)(nil),            // 38: rustmq.admin.v1.DrainNodeRequest
+	(*DrainNodeResponse)(nil),           // 39: rustmq.admin.v1.DrainNodeResponse
+	(*RemoveNodeRequest)(nil),           // 40: rustmq.admin.v1.RemoveNodeRequest
+	(*RemoveNodeResponse)(nil),          // 41: rustmq.admin.v1.RemoveNodeResponse
+	(*AddRaftMemberRequest)(nil),        // 42: rustmq.admin.v1.AddRaftMemberRequest
+	(*AddRaftMemberResponse)(nil),       // 43: rustmq.admin.v1.AddRaftMemberResponse
+	(*RemoveRaftMemberRequest)(nil),     // 44: rustmq.admin.v1.RemoveRaftMemberRequest
+	(*RemoveRaftMemberResponse)(nil),    // 45: rustmq.admin.v1.RemoveRaftMemberResponse
+	(*UpgradeClusterRequest)(nil),       // 46: rustmq.admin.v1.UpgradeClusterRequest
+	(*UpgradeClusterResponse)(nil),      // 47: rustmq.admin.v1.UpgradeClusterResponse
+	(*ElectLeadersRequest)(nil),         // 48: rustmq.admin.v1.ElectLeadersRequest
+	(*ElectLeadersResponse)(nil),        // 49: rustmq.admin.v1.ElectLeadersResponse
+	(*ElectionOutcome)(nil),             // 50: rustmq.admin.v1.ElectionOutcome
+	(*TrimPartitionRequest)(nil),        // 51: rustmq.admin.v1.TrimPartitionRequest
+	(*TrimPartitionResponse)(nil),       // 52: rustmq.admin.v1.TrimPartitionResponse
+	(*ScrubObjectsRequest)(nil),         // 53: rustmq.admin.v1.ScrubObjectsRequest
+	(*ScrubObjectsResponse)(nil),        // 54: rustmq.admin.v1.ScrubObjectsResponse
+	(*OrphanObject)(nil),                // 55: rustmq.admin.v1.OrphanObject
+	(*ForkPointRequest)(nil),            // 56: rustmq.admin.v1.ForkPointRequest
+	(*ForkPointResponse)(nil),           // 57: rustmq.admin.v1.ForkPointResponse
+	(*ForkTopicRequest)(nil),            // 58: rustmq.admin.v1.ForkTopicRequest
+	(*ForkTopicResponse)(nil),           // 59: rustmq.admin.v1.ForkTopicResponse
+	(*TierStatusRequest)(nil),           // 60: rustmq.admin.v1.TierStatusRequest
+	(*TierStatusResponse)(nil),          // 61: rustmq.admin.v1.TierStatusResponse
+	(*TieredTopic)(nil),                 // 62: rustmq.admin.v1.TieredTopic
+	(*TieredCluster)(nil),               // 63: rustmq.admin.v1.TieredCluster
+	(*MetadataCopy)(nil),                // 64: rustmq.admin.v1.MetadataCopy
+	(*FailingChore)(nil),                // 65: rustmq.admin.v1.FailingChore
+	(*TierNodeRequest)(nil),             // 66: rustmq.admin.v1.TierNodeRequest
+	(*TierNodeResponse)(nil),            // 67: rustmq.admin.v1.TierNodeResponse
+	(*TierLag)(nil),                     // 68: rustmq.admin.v1.TierLag
+	nil,                                 // 69: rustmq.admin.v1.AlterClusterConfigRequest.SetEntry
+	nil,                                 // 70: rustmq.admin.v1.AlterGroupConfigRequest.SetEntry
+	nil,                                 // 71: rustmq.admin.v1.Quota.LimitsEntry
+	nil,                                 // 72: rustmq.admin.v1.AlterQuotaRequest.SetEntry
 }
 var file_admin_v1_admin_proto_depIdxs = []int32{
 	3,  // 0: rustmq.admin.v1.Request.cluster_status:type_name -> rustmq.admin.v1.ClusterStatusRequest
@@ -5263,70 +5680,81 @@ var file_admin_v1_admin_proto_depIdxs = []int32{
 	13, // 3: rustmq.admin.v1.Request.raft_status:type_name -> rustmq.admin.v1.RaftStatusRequest
 	16, // 4: rustmq.admin.v1.Request.cluster_config:type_name -> rustmq.admin.v1.ClusterConfigRequest
 	19, // 5: rustmq.admin.v1.Request.alter_cluster_config:type_name -> rustmq.admin.v1.AlterClusterConfigRequest
-	25, // 6: rustmq.admin.v1.Request.move_partitions:type_name -> rustmq.admin.v1.MovePartitionsRequest
-	32, // 7: rustmq.admin.v1.Request.drain_node:type_name -> rustmq.admin.v1.DrainNodeRequest
-	34, // 8: rustmq.admin.v1.Request.remove_node:type_name -> rustmq.admin.v1.RemoveNodeRequest
-	36, // 9: rustmq.admin.v1.Request.add_raft_member:type_name -> rustmq.admin.v1.AddRaftMemberRequest
-	38, // 10: rustmq.admin.v1.Request.remove_raft_member:type_name -> rustmq.admin.v1.RemoveRaftMemberRequest
-	40, // 11: rustmq.admin.v1.Request.upgrade_cluster:type_name -> rustmq.admin.v1.UpgradeClusterRequest
-	42, // 12: rustmq.admin.v1.Request.elect_leaders:type_name -> rustmq.admin.v1.ElectLeadersRequest
-	45, // 13: rustmq.admin.v1.Request.trim_partition:type_name -> rustmq.admin.v1.TrimPartitionRequest
-	47, // 14: rustmq.admin.v1.Request.scrub_objects:type_name -> rustmq.admin.v1.ScrubObjectsRequest
-	50, // 15: rustmq.admin.v1.Request.fork_point:type_name -> rustmq.admin.v1.ForkPointRequest
-	52, // 16: rustmq.admin.v1.Request.fork_topic:type_name -> rustmq.admin.v1.ForkTopicRequest
-	54, // 17: rustmq.admin.v1.Request.tier_status:type_name -> rustmq.admin.v1.TierStatusRequest
-	60, // 18: rustmq.admin.v1.Request.tier_node:type_name -> rustmq.admin.v1.TierNodeRequest
-	29, // 19: rustmq.admin.v1.Request.replicate_partitions:type_name -> rustmq.admin.v1.ReplicatePartitionsRequest
+	31, // 6: rustmq.admin.v1.Request.move_partitions:type_name -> rustmq.admin.v1.MovePartitionsRequest
+	38, // 7: rustmq.admin.v1.Request.drain_node:type_name -> rustmq.admin.v1.DrainNodeRequest
+	40, // 8: rustmq.admin.v1.Request.remove_node:type_name -> rustmq.admin.v1.RemoveNodeRequest
+	42, // 9: rustmq.admin.v1.Request.add_raft_member:type_name -> rustmq.admin.v1.AddRaftMemberRequest
+	44, // 10: rustmq.admin.v1.Request.remove_raft_member:type_name -> rustmq.admin.v1.RemoveRaftMemberRequest
+	46, // 11: rustmq.admin.v1.Request.upgrade_cluster:type_name -> rustmq.admin.v1.UpgradeClusterRequest
+	48, // 12: rustmq.admin.v1.Request.elect_leaders:type_name -> rustmq.admin.v1.ElectLeadersRequest
+	51, // 13: rustmq.admin.v1.Request.trim_partition:type_name -> rustmq.admin.v1.TrimPartitionRequest
+	53, // 14: rustmq.admin.v1.Request.scrub_objects:type_name -> rustmq.admin.v1.ScrubObjectsRequest
+	56, // 15: rustmq.admin.v1.Request.fork_point:type_name -> rustmq.admin.v1.ForkPointRequest
+	58, // 16: rustmq.admin.v1.Request.fork_topic:type_name -> rustmq.admin.v1.ForkTopicRequest
+	60, // 17: rustmq.admin.v1.Request.tier_status:type_name -> rustmq.admin.v1.TierStatusRequest
+	66, // 18: rustmq.admin.v1.Request.tier_node:type_name -> rustmq.admin.v1.TierNodeRequest
+	35, // 19: rustmq.admin.v1.Request.replicate_partitions:type_name -> rustmq.admin.v1.ReplicatePartitionsRequest
 	21, // 20: rustmq.admin.v1.Request.group_config:type_name -> rustmq.admin.v1.GroupConfigRequest
 	23, // 21: rustmq.admin.v1.Request.alter_group_config:type_name -> rustmq.admin.v1.AlterGroupConfigRequest
-	4,  // 22: rustmq.admin.v1.Response.cluster_status:type_name -> rustmq.admin.v1.ClusterStatusResponse
-	7,  // 23: rustmq.admin.v1.Response.list_nodes:type_name -> rustmq.admin.v1.ListNodesResponse
-	11, // 24: rustmq.admin.v1.Response.list_partitions:type_name -> rustmq.admin.v1.ListPartitionsResponse
-	14, // 25: rustmq.admin.v1.Response.raft_status:type_name -> rustmq.admin.v1.RaftStatusResponse
-	17, // 26: rustmq.admin.v1.Response.cluster_config:type_name -> rustmq.admin.v1.ClusterConfigResponse
-	20, // 27: rustmq.admin.v1.Response.alter_cluster_config:type_name -> rustmq.admin.v1.AlterClusterConfigResponse
-	27, // 28: rustmq.admin.v1.Response.move_partitions:type_name -> rustmq.admin.v1.MovePartitionsResponse
-	33, // 29: rustmq.admin.v1.Response.drain_node:type_name -> rustmq.admin.v1.DrainNodeResponse
-	35, // 30: rustmq.admin.v1.Response.remove_node:type_name -> rustmq.admin.v1.RemoveNodeResponse
-	37, // 31: rustmq.admin.v1.Response.add_raft_member:type_name -> rustmq.admin.v1.AddRaftMemberResponse
-	39, // 32: rustmq.admin.v1.Response.remove_raft_member:type_name -> rustmq.admin.v1.RemoveRaftMemberResponse
-	41, // 33: rustmq.admin.v1.Response.upgrade_cluster:type_name -> rustmq.admin.v1.UpgradeClusterResponse
-	43, // 34: rustmq.admin.v1.Response.elect_leaders:type_name -> rustmq.admin.v1.ElectLeadersResponse
-	46, // 35: rustmq.admin.v1.Response.trim_partition:type_name -> rustmq.admin.v1.TrimPartitionResponse
-	48, // 36: rustmq.admin.v1.Response.scrub_objects:type_name -> rustmq.admin.v1.ScrubObjectsResponse
-	51, // 37: rustmq.admin.v1.Response.fork_point:type_name -> rustmq.admin.v1.ForkPointResponse
-	53, // 38: rustmq.admin.v1.Response.fork_topic:type_name -> rustmq.admin.v1.ForkTopicResponse
-	55, // 39: rustmq.admin.v1.Response.tier_status:type_name -> rustmq.admin.v1.TierStatusResponse
-	61, // 40: rustmq.admin.v1.Response.tier_node:type_name -> rustmq.admin.v1.TierNodeResponse
-	30, // 41: rustmq.admin.v1.Response.replicate_partitions:type_name -> rustmq.admin.v1.ReplicatePartitionsResponse
-	22, // 42: rustmq.admin.v1.Response.group_config:type_name -> rustmq.admin.v1.GroupConfigResponse
-	24, // 43: rustmq.admin.v1.Response.alter_group_config:type_name -> rustmq.admin.v1.AlterGroupConfigResponse
-	2,  // 44: rustmq.admin.v1.Response.freshness:type_name -> rustmq.admin.v1.Freshness
-	5,  // 45: rustmq.admin.v1.ClusterStatusResponse.mount:type_name -> rustmq.admin.v1.MountStatus
-	8,  // 46: rustmq.admin.v1.ListNodesResponse.nodes:type_name -> rustmq.admin.v1.Node
-	9,  // 47: rustmq.admin.v1.Node.endpoints:type_name -> rustmq.admin.v1.Endpoint
-	12, // 48: rustmq.admin.v1.ListPartitionsResponse.partitions:type_name -> rustmq.admin.v1.Partition
-	15, // 49: rustmq.admin.v1.RaftStatusResponse.members:type_name -> rustmq.admin.v1.RaftMember
-	18, // 50: rustmq.admin.v1.ClusterConfigResponse.settings:type_name -> rustmq.admin.v1.Setting
-	63, // 51: rustmq.admin.v1.AlterClusterConfigRequest.set:type_name -> rustmq.admin.v1.AlterClusterConfigRequest.SetEntry
-	18, // 52: rustmq.admin.v1.GroupConfigResponse.settings:type_name -> rustmq.admin.v1.Setting
-	64, // 53: rustmq.admin.v1.AlterGroupConfigRequest.set:type_name -> rustmq.admin.v1.AlterGroupConfigRequest.SetEntry
-	26, // 54: rustmq.admin.v1.MovePartitionsRequest.moves:type_name -> rustmq.admin.v1.PartitionMove
-	28, // 55: rustmq.admin.v1.MovePartitionsResponse.outcomes:type_name -> rustmq.admin.v1.MoveOutcome
-	31, // 56: rustmq.admin.v1.ReplicatePartitionsResponse.moves:type_name -> rustmq.admin.v1.PlannedMove
-	15, // 57: rustmq.admin.v1.AddRaftMemberResponse.member:type_name -> rustmq.admin.v1.RaftMember
-	44, // 58: rustmq.admin.v1.ElectLeadersResponse.outcomes:type_name -> rustmq.admin.v1.ElectionOutcome
-	49, // 59: rustmq.admin.v1.ScrubObjectsResponse.orphans:type_name -> rustmq.admin.v1.OrphanObject
-	56, // 60: rustmq.admin.v1.TierStatusResponse.topics:type_name -> rustmq.admin.v1.TieredTopic
-	57, // 61: rustmq.admin.v1.TierStatusResponse.cluster:type_name -> rustmq.admin.v1.TieredCluster
-	58, // 62: rustmq.admin.v1.TieredCluster.copy:type_name -> rustmq.admin.v1.MetadataCopy
-	59, // 63: rustmq.admin.v1.TieredCluster.failing:type_name -> rustmq.admin.v1.FailingChore
-	62, // 64: rustmq.admin.v1.TierNodeResponse.lags:type_name -> rustmq.admin.v1.TierLag
-	65, // [65:65] is the sub-list for method output_type
-	65, // [65:65] is the sub-list for method input_type
-	65, // [65:65] is the sub-list for extension type_name
-	65, // [65:65] is the sub-list for extension extendee
-	0,  // [0:65] is the sub-list for field type_name
+	27, // 22: rustmq.admin.v1.Request.list_quotas:type_name -> rustmq.admin.v1.ListQuotasRequest
+	29, // 23: rustmq.admin.v1.Request.alter_quota:type_name -> rustmq.admin.v1.AlterQuotaRequest
+	4,  // 24: rustmq.admin.v1.Response.cluster_status:type_name -> rustmq.admin.v1.ClusterStatusResponse
+	7,  // 25: rustmq.admin.v1.Response.list_nodes:type_name -> rustmq.admin.v1.ListNodesResponse
+	11, // 26: rustmq.admin.v1.Response.list_partitions:type_name -> rustmq.admin.v1.ListPartitionsResponse
+	14, // 27: rustmq.admin.v1.Response.raft_status:type_name -> rustmq.admin.v1.RaftStatusResponse
+	17, // 28: rustmq.admin.v1.Response.cluster_config:type_name -> rustmq.admin.v1.ClusterConfigResponse
+	20, // 29: rustmq.admin.v1.Response.alter_cluster_config:type_name -> rustmq.admin.v1.AlterClusterConfigResponse
+	33, // 30: rustmq.admin.v1.Response.move_partitions:type_name -> rustmq.admin.v1.MovePartitionsResponse
+	39, // 31: rustmq.admin.v1.Response.drain_node:type_name -> rustmq.admin.v1.DrainNodeResponse
+	41, // 32: rustmq.admin.v1.Response.remove_node:type_name -> rustmq.admin.v1.RemoveNodeResponse
+	43, // 33: rustmq.admin.v1.Response.add_raft_member:type_name -> rustmq.admin.v1.AddRaftMemberResponse
+	45, // 34: rustmq.admin.v1.Response.remove_raft_member:type_name -> rustmq.admin.v1.RemoveRaftMemberResponse
+	47, // 35: rustmq.admin.v1.Response.upgrade_cluster:type_name -> rustmq.admin.v1.UpgradeClusterResponse
+	49, // 36: rustmq.admin.v1.Response.elect_leaders:type_name -> rustmq.admin.v1.ElectLeadersResponse
+	52, // 37: rustmq.admin.v1.Response.trim_partition:type_name -> rustmq.admin.v1.TrimPartitionResponse
+	54, // 38: rustmq.admin.v1.Response.scrub_objects:type_name -> rustmq.admin.v1.ScrubObjectsResponse
+	57, // 39: rustmq.admin.v1.Response.fork_point:type_name -> rustmq.admin.v1.ForkPointResponse
+	59, // 40: rustmq.admin.v1.Response.fork_topic:type_name -> rustmq.admin.v1.ForkTopicResponse
+	61, // 41: rustmq.admin.v1.Response.tier_status:type_name -> rustmq.admin.v1.TierStatusResponse
+	67, // 42: rustmq.admin.v1.Response.tier_node:type_name -> rustmq.admin.v1.TierNodeResponse
+	36, // 43: rustmq.admin.v1.Response.replicate_partitions:type_name -> rustmq.admin.v1.ReplicatePartitionsResponse
+	22, // 44: rustmq.admin.v1.Response.group_config:type_name -> rustmq.admin.v1.GroupConfigResponse
+	24, // 45: rustmq.admin.v1.Response.alter_group_config:type_name -> rustmq.admin.v1.AlterGroupConfigResponse
+	28, // 46: rustmq.admin.v1.Response.list_quotas:type_name -> rustmq.admin.v1.ListQuotasResponse
+	30, // 47: rustmq.admin.v1.Response.alter_quota:type_name -> rustmq.admin.v1.AlterQuotaResponse
+	2,  // 48: rustmq.admin.v1.Response.freshness:type_name -> rustmq.admin.v1.Freshness
+	5,  // 49: rustmq.admin.v1.ClusterStatusResponse.mount:type_name -> rustmq.admin.v1.MountStatus
+	8,  // 50: rustmq.admin.v1.ListNodesResponse.nodes:type_name -> rustmq.admin.v1.Node
+	9,  // 51: rustmq.admin.v1.Node.endpoints:type_name -> rustmq.admin.v1.Endpoint
+	12, // 52: rustmq.admin.v1.ListPartitionsResponse.partitions:type_name -> rustmq.admin.v1.Partition
+	15, // 53: rustmq.admin.v1.RaftStatusResponse.members:type_name -> rustmq.admin.v1.RaftMember
+	18, // 54: rustmq.admin.v1.ClusterConfigResponse.settings:type_name -> rustmq.admin.v1.Setting
+	69, // 55: rustmq.admin.v1.AlterClusterConfigRequest.set:type_name -> rustmq.admin.v1.AlterClusterConfigRequest.SetEntry
+	18, // 56: rustmq.admin.v1.GroupConfigResponse.settings:type_name -> rustmq.admin.v1.Setting
+	70, // 57: rustmq.admin.v1.AlterGroupConfigRequest.set:type_name -> rustmq.admin.v1.AlterGroupConfigRequest.SetEntry
+	26, // 58: rustmq.admin.v1.Quota.user:type_name -> rustmq.admin.v1.QuotaName
+	26, // 59: rustmq.admin.v1.Quota.client_id:type_name -> rustmq.admin.v1.QuotaName
+	71, // 60: rustmq.admin.v1.Quota.limits:type_name -> rustmq.admin.v1.Quota.LimitsEntry
+	25, // 61: rustmq.admin.v1.ListQuotasResponse.quotas:type_name -> rustmq.admin.v1.Quota
+	26, // 62: rustmq.admin.v1.AlterQuotaRequest.user:type_name -> rustmq.admin.v1.QuotaName
+	26, // 63: rustmq.admin.v1.AlterQuotaRequest.client_id:type_name -> rustmq.admin.v1.QuotaName
+	72, // 64: rustmq.admin.v1.AlterQuotaRequest.set:type_name -> rustmq.admin.v1.AlterQuotaRequest.SetEntry
+	32, // 65: rustmq.admin.v1.MovePartitionsRequest.moves:type_name -> rustmq.admin.v1.PartitionMove
+	34, // 66: rustmq.admin.v1.MovePartitionsResponse.outcomes:type_name -> rustmq.admin.v1.MoveOutcome
+	37, // 67: rustmq.admin.v1.ReplicatePartitionsResponse.moves:type_name -> rustmq.admin.v1.PlannedMove
+	15, // 68: rustmq.admin.v1.AddRaftMemberResponse.member:type_name -> rustmq.admin.v1.RaftMember
+	50, // 69: rustmq.admin.v1.ElectLeadersResponse.outcomes:type_name -> rustmq.admin.v1.ElectionOutcome
+	55, // 70: rustmq.admin.v1.ScrubObjectsResponse.orphans:type_name -> rustmq.admin.v1.OrphanObject
+	62, // 71: rustmq.admin.v1.TierStatusResponse.topics:type_name -> rustmq.admin.v1.TieredTopic
+	63, // 72: rustmq.admin.v1.TierStatusResponse.cluster:type_name -> rustmq.admin.v1.TieredCluster
+	64, // 73: rustmq.admin.v1.TieredCluster.copy:type_name -> rustmq.admin.v1.MetadataCopy
+	65, // 74: rustmq.admin.v1.TieredCluster.failing:type_name -> rustmq.admin.v1.FailingChore
+	68, // 75: rustmq.admin.v1.TierNodeResponse.lags:type_name -> rustmq.admin.v1.TierLag
+	76, // [76:76] is the sub-list for method output_type
+	76, // [76:76] is the sub-list for method input_type
+	76, // [76:76] is the sub-list for extension type_name
+	76, // [76:76] is the sub-list for extension extendee
+	0,  // [0:76] is the sub-list for field type_name
 }
 
 func init() { file_admin_v1_admin_proto_init() }
@@ -5357,6 +5785,8 @@ func file_admin_v1_admin_proto_init() {
 		(*Request_ReplicatePartitions)(nil),
 		(*Request_GroupConfig)(nil),
 		(*Request_AlterGroupConfig)(nil),
+		(*Request_ListQuotas)(nil),
+		(*Request_AlterQuota)(nil),
 	}
 	file_admin_v1_admin_proto_msgTypes[1].OneofWrappers = []any{
 		(*Response_ClusterStatus)(nil),
@@ -5381,15 +5811,17 @@ func file_admin_v1_admin_proto_init() {
 		(*Response_ReplicatePartitions)(nil),
 		(*Response_GroupConfig)(nil),
 		(*Response_AlterGroupConfig)(nil),
+		(*Response_ListQuotas)(nil),
+		(*Response_AlterQuota)(nil),
 	}
-	file_admin_v1_admin_proto_msgTypes[42].OneofWrappers = []any{}
+	file_admin_v1_admin_proto_msgTypes[48].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_admin_v1_admin_proto_rawDesc), len(file_admin_v1_admin_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   65,
+			NumMessages:   73,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -61,6 +61,7 @@ type Command struct {
 	//	*Command_PutJoinToken
 	//	*Command_UseJoinToken
 	//	*Command_AlterGroupConfigs
+	//	*Command_AlterQuota
 	Kind          isCommand_Kind `protobuf_oneof:"kind"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -380,6 +381,15 @@ func (x *Command) GetAlterGroupConfigs() *AlterGroupConfigs {
 	return nil
 }
 
+func (x *Command) GetAlterQuota() *AlterQuota {
+	if x != nil {
+		if x, ok := x.Kind.(*Command_AlterQuota); ok {
+			return x.AlterQuota
+		}
+	}
+	return nil
+}
+
 type isCommand_Kind interface {
 	isCommand_Kind()
 }
@@ -504,6 +514,10 @@ type Command_AlterGroupConfigs struct {
 	AlterGroupConfigs *AlterGroupConfigs `protobuf:"bytes,70,opt,name=alter_group_configs,json=alterGroupConfigs,proto3,oneof"`
 }
 
+type Command_AlterQuota struct {
+	AlterQuota *AlterQuota `protobuf:"bytes,71,opt,name=alter_quota,json=alterQuota,proto3,oneof"`
+}
+
 func (*Command_FormCluster) isCommand_Kind() {}
 
 func (*Command_SetFeatureLevel) isCommand_Kind() {}
@@ -563,6 +577,8 @@ func (*Command_PutJoinToken) isCommand_Kind() {}
 func (*Command_UseJoinToken) isCommand_Kind() {}
 
 func (*Command_AlterGroupConfigs) isCommand_Kind() {}
+
+func (*Command_AlterQuota) isCommand_Kind() {}
 
 // Result is what applying a command gave. Code zero is success; others are mq.Code.
 type Result struct {
@@ -3771,11 +3787,126 @@ func (x *AlterGroupConfigs) GetChanges() []*ConfigChange {
 	return nil
 }
 
+// AlterQuota changes what some clients may do: all of the changes or none.
+type AlterQuota struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Entity *QuotaEntity           `protobuf:"bytes,1,opt,name=entity,proto3" json:"entity,omitempty"`
+	// Each key once.
+	Changes       []*QuotaChange `protobuf:"bytes,2,rep,name=changes,proto3" json:"changes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AlterQuota) Reset() {
+	*x = AlterQuota{}
+	mi := &file_metadata_v1_command_proto_msgTypes[53]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AlterQuota) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AlterQuota) ProtoMessage() {}
+
+func (x *AlterQuota) ProtoReflect() protoreflect.Message {
+	mi := &file_metadata_v1_command_proto_msgTypes[53]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AlterQuota.ProtoReflect.Descriptor instead.
+func (*AlterQuota) Descriptor() ([]byte, []int) {
+	return file_metadata_v1_command_proto_rawDescGZIP(), []int{53}
+}
+
+func (x *AlterQuota) GetEntity() *QuotaEntity {
+	if x != nil {
+		return x.Entity
+	}
+	return nil
+}
+
+func (x *AlterQuota) GetChanges() []*QuotaChange {
+	if x != nil {
+		return x.Changes
+	}
+	return nil
+}
+
+// QuotaChange is one limit that is set, or taken away.
+type QuotaChange struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Key           string                 `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	Value         int64                  `protobuf:"varint,2,opt,name=value,proto3" json:"value,omitempty"`
+	Delete        bool                   `protobuf:"varint,3,opt,name=delete,proto3" json:"delete,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *QuotaChange) Reset() {
+	*x = QuotaChange{}
+	mi := &file_metadata_v1_command_proto_msgTypes[54]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *QuotaChange) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*QuotaChange) ProtoMessage() {}
+
+func (x *QuotaChange) ProtoReflect() protoreflect.Message {
+	mi := &file_metadata_v1_command_proto_msgTypes[54]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use QuotaChange.ProtoReflect.Descriptor instead.
+func (*QuotaChange) Descriptor() ([]byte, []int) {
+	return file_metadata_v1_command_proto_rawDescGZIP(), []int{54}
+}
+
+func (x *QuotaChange) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+func (x *QuotaChange) GetValue() int64 {
+	if x != nil {
+		return x.Value
+	}
+	return 0
+}
+
+func (x *QuotaChange) GetDelete() bool {
+	if x != nil {
+		return x.Delete
+	}
+	return false
+}
+
 var File_metadata_v1_command_proto protoreflect.FileDescriptor
 
 const file_metadata_v1_command_proto_rawDesc = "" +
 	"\n" +
-	"\x19metadata/v1/command.proto\x12\x12rustmq.metadata.v1\x1a\x18metadata/v1/record.proto\"\xf8\x12\n" +
+	"\x19metadata/v1/command.proto\x12\x12rustmq.metadata.v1\x1a\x18metadata/v1/record.proto\"\xbb\x13\n" +
 	"\aCommand\x12#\n" +
 	"\rfeature_level\x18\x01 \x01(\rR\ffeatureLevel\x12D\n" +
 	"\fform_cluster\x18\x02 \x01(\v2\x1f.rustmq.metadata.v1.FormClusterH\x00R\vformCluster\x12Q\n" +
@@ -3809,7 +3940,9 @@ const file_metadata_v1_command_proto_rawDesc = "" +
 	"\x0frecover_cluster\x185 \x01(\v2\".rustmq.metadata.v1.RecoverClusterH\x00R\x0erecoverCluster\x12H\n" +
 	"\x0eput_join_token\x18< \x01(\v2 .rustmq.metadata.v1.PutJoinTokenH\x00R\fputJoinToken\x12H\n" +
 	"\x0euse_join_token\x18= \x01(\v2 .rustmq.metadata.v1.UseJoinTokenH\x00R\fuseJoinToken\x12W\n" +
-	"\x13alter_group_configs\x18F \x01(\v2%.rustmq.metadata.v1.AlterGroupConfigsH\x00R\x11alterGroupConfigsB\x06\n" +
+	"\x13alter_group_configs\x18F \x01(\v2%.rustmq.metadata.v1.AlterGroupConfigsH\x00R\x11alterGroupConfigs\x12A\n" +
+	"\valter_quota\x18G \x01(\v2\x1e.rustmq.metadata.v1.AlterQuotaH\x00R\n" +
+	"alterQuotaB\x06\n" +
 	"\x04kind\"\xf3\x06\n" +
 	"\x06Result\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\x05R\x04code\x12\x18\n" +
@@ -4018,7 +4151,15 @@ const file_metadata_v1_command_proto_rawDesc = "" +
 	"\x0eRecoverCluster\"e\n" +
 	"\x11AlterGroupConfigs\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\tR\x05group\x12:\n" +
-	"\achanges\x18\x02 \x03(\v2 .rustmq.metadata.v1.ConfigChangeR\achangesB5Z3github.com/rustmq/rustmq/api/metadata/v1;metadatapbb\x06proto3"
+	"\achanges\x18\x02 \x03(\v2 .rustmq.metadata.v1.ConfigChangeR\achanges\"\x80\x01\n" +
+	"\n" +
+	"AlterQuota\x127\n" +
+	"\x06entity\x18\x01 \x01(\v2\x1f.rustmq.metadata.v1.QuotaEntityR\x06entity\x129\n" +
+	"\achanges\x18\x02 \x03(\v2\x1f.rustmq.metadata.v1.QuotaChangeR\achanges\"M\n" +
+	"\vQuotaChange\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\x03R\x05value\x12\x16\n" +
+	"\x06delete\x18\x03 \x01(\bR\x06deleteB5Z3github.com/rustmq/rustmq/api/metadata/v1;metadatapbb\x06proto3"
 
 var (
 	file_metadata_v1_command_proto_rawDescOnce sync.Once
@@ -4032,7 +4173,7 @@ func file_metadata_v1_command_proto_rawDescGZIP() []byte {
 	return file_metadata_v1_command_proto_rawDescData
 }
 
-var file_metadata_v1_command_proto_msgTypes = make([]protoimpl.MessageInfo, 53)
+var file_metadata_v1_command_proto_msgTypes = make([]protoimpl.MessageInfo, 55)
 var file_metadata_v1_command_proto_goTypes = []any{
 	(*Command)(nil),                  // 0: rustmq.metadata.v1.Command
 	(*Result)(nil),                   // 1: rustmq.metadata.v1.Result
@@ -4087,11 +4228,14 @@ var file_metadata_v1_command_proto_goTypes = []any{
 	(*UseJoinToken)(nil),             // 50: rustmq.metadata.v1.UseJoinToken
 	(*RecoverCluster)(nil),           // 51: rustmq.metadata.v1.RecoverCluster
 	(*AlterGroupConfigs)(nil),        // 52: rustmq.metadata.v1.AlterGroupConfigs
-	(*Controller)(nil),               // 53: rustmq.metadata.v1.Controller
-	(*Endpoint)(nil),                 // 54: rustmq.metadata.v1.Endpoint
-	(*ConfigEntry)(nil),              // 55: rustmq.metadata.v1.ConfigEntry
-	(*EpochStart)(nil),               // 56: rustmq.metadata.v1.EpochStart
-	(*JoinToken)(nil),                // 57: rustmq.metadata.v1.JoinToken
+	(*AlterQuota)(nil),               // 53: rustmq.metadata.v1.AlterQuota
+	(*QuotaChange)(nil),              // 54: rustmq.metadata.v1.QuotaChange
+	(*Controller)(nil),               // 55: rustmq.metadata.v1.Controller
+	(*Endpoint)(nil),                 // 56: rustmq.metadata.v1.Endpoint
+	(*ConfigEntry)(nil),              // 57: rustmq.metadata.v1.ConfigEntry
+	(*EpochStart)(nil),               // 58: rustmq.metadata.v1.EpochStart
+	(*JoinToken)(nil),                // 59: rustmq.metadata.v1.JoinToken
+	(*QuotaEntity)(nil),              // 60: rustmq.metadata.v1.QuotaEntity
 }
 var file_metadata_v1_command_proto_depIdxs = []int32{
 	2,  // 0: rustmq.metadata.v1.Command.form_cluster:type_name -> rustmq.metadata.v1.FormCluster
@@ -4124,54 +4268,57 @@ var file_metadata_v1_command_proto_depIdxs = []int32{
 	49, // 27: rustmq.metadata.v1.Command.put_join_token:type_name -> rustmq.metadata.v1.PutJoinToken
 	50, // 28: rustmq.metadata.v1.Command.use_join_token:type_name -> rustmq.metadata.v1.UseJoinToken
 	52, // 29: rustmq.metadata.v1.Command.alter_group_configs:type_name -> rustmq.metadata.v1.AlterGroupConfigs
-	8,  // 30: rustmq.metadata.v1.Result.register_broker:type_name -> rustmq.metadata.v1.RegisterBrokerResult
-	15, // 31: rustmq.metadata.v1.Result.create_topic:type_name -> rustmq.metadata.v1.CreateTopicResult
-	24, // 32: rustmq.metadata.v1.Result.change_partitions:type_name -> rustmq.metadata.v1.ChangePartitionsResult
-	31, // 33: rustmq.metadata.v1.Result.set_log_starts:type_name -> rustmq.metadata.v1.SetLogStartsResult
-	27, // 34: rustmq.metadata.v1.Result.reassign_partitions:type_name -> rustmq.metadata.v1.ReassignPartitionsResult
-	34, // 35: rustmq.metadata.v1.Result.allocate:type_name -> rustmq.metadata.v1.AllocateResult
-	37, // 36: rustmq.metadata.v1.Result.commit_object:type_name -> rustmq.metadata.v1.CommitObjectResult
-	39, // 37: rustmq.metadata.v1.Result.reclaim_ranges:type_name -> rustmq.metadata.v1.ReclaimRangesResult
-	44, // 38: rustmq.metadata.v1.Result.replace_ranges:type_name -> rustmq.metadata.v1.ReplaceRangesResult
-	46, // 39: rustmq.metadata.v1.Result.add_controller:type_name -> rustmq.metadata.v1.AddControllerResult
-	53, // 40: rustmq.metadata.v1.FormCluster.controllers:type_name -> rustmq.metadata.v1.Controller
-	4,  // 41: rustmq.metadata.v1.SetClusterConfigs.changes:type_name -> rustmq.metadata.v1.ConfigChange
-	54, // 42: rustmq.metadata.v1.RegisterBroker.endpoints:type_name -> rustmq.metadata.v1.Endpoint
-	6,  // 43: rustmq.metadata.v1.RegisterBroker.suspects:type_name -> rustmq.metadata.v1.PartitionRef
-	6,  // 44: rustmq.metadata.v1.RegisterBroker.whole:type_name -> rustmq.metadata.v1.PartitionRef
-	13, // 45: rustmq.metadata.v1.CreateTopic.assignments:type_name -> rustmq.metadata.v1.ReplicaAssignment
-	55, // 46: rustmq.metadata.v1.CreateTopic.configs:type_name -> rustmq.metadata.v1.ConfigEntry
-	13, // 47: rustmq.metadata.v1.ForkTopic.assignments:type_name -> rustmq.metadata.v1.ReplicaAssignment
-	4,  // 48: rustmq.metadata.v1.AlterTopicConfigs.changes:type_name -> rustmq.metadata.v1.ConfigChange
-	13, // 49: rustmq.metadata.v1.CreatePartitions.assignments:type_name -> rustmq.metadata.v1.ReplicaAssignment
-	6,  // 50: rustmq.metadata.v1.PartitionChange.partition:type_name -> rustmq.metadata.v1.PartitionRef
-	20, // 51: rustmq.metadata.v1.PartitionChange.isr:type_name -> rustmq.metadata.v1.ISRMember
-	21, // 52: rustmq.metadata.v1.ChangePartitions.changes:type_name -> rustmq.metadata.v1.PartitionChange
-	23, // 53: rustmq.metadata.v1.ChangePartitionsResult.verdicts:type_name -> rustmq.metadata.v1.Verdict
-	6,  // 54: rustmq.metadata.v1.Reassignment.partition:type_name -> rustmq.metadata.v1.PartitionRef
-	25, // 55: rustmq.metadata.v1.ReassignPartitions.reassignments:type_name -> rustmq.metadata.v1.Reassignment
-	23, // 56: rustmq.metadata.v1.ReassignPartitionsResult.verdicts:type_name -> rustmq.metadata.v1.Verdict
-	6,  // 57: rustmq.metadata.v1.ElectUnclean.partition:type_name -> rustmq.metadata.v1.PartitionRef
-	6,  // 58: rustmq.metadata.v1.LogStart.partition:type_name -> rustmq.metadata.v1.PartitionRef
-	29, // 59: rustmq.metadata.v1.SetLogStarts.starts:type_name -> rustmq.metadata.v1.LogStart
-	23, // 60: rustmq.metadata.v1.SetLogStartsResult.verdicts:type_name -> rustmq.metadata.v1.Verdict
-	6,  // 61: rustmq.metadata.v1.RangeCommit.partition:type_name -> rustmq.metadata.v1.PartitionRef
-	56, // 62: rustmq.metadata.v1.RangeCommit.epochs:type_name -> rustmq.metadata.v1.EpochStart
-	35, // 63: rustmq.metadata.v1.CommitObject.ranges:type_name -> rustmq.metadata.v1.RangeCommit
-	23, // 64: rustmq.metadata.v1.CommitObjectResult.verdicts:type_name -> rustmq.metadata.v1.Verdict
-	6,  // 65: rustmq.metadata.v1.Replacement.partition:type_name -> rustmq.metadata.v1.PartitionRef
-	41, // 66: rustmq.metadata.v1.Replacement.old:type_name -> rustmq.metadata.v1.RangeRef
-	42, // 67: rustmq.metadata.v1.ReplaceRanges.replacements:type_name -> rustmq.metadata.v1.Replacement
-	23, // 68: rustmq.metadata.v1.ReplaceRangesResult.verdicts:type_name -> rustmq.metadata.v1.Verdict
-	54, // 69: rustmq.metadata.v1.AddController.endpoint:type_name -> rustmq.metadata.v1.Endpoint
-	53, // 70: rustmq.metadata.v1.RegisterController.controller:type_name -> rustmq.metadata.v1.Controller
-	57, // 71: rustmq.metadata.v1.PutJoinToken.token:type_name -> rustmq.metadata.v1.JoinToken
-	4,  // 72: rustmq.metadata.v1.AlterGroupConfigs.changes:type_name -> rustmq.metadata.v1.ConfigChange
-	73, // [73:73] is the sub-list for method output_type
-	73, // [73:73] is the sub-list for method input_type
-	73, // [73:73] is the sub-list for extension type_name
-	73, // [73:73] is the sub-list for extension extendee
-	0,  // [0:73] is the sub-list for field type_name
+	53, // 30: rustmq.metadata.v1.Command.alter_quota:type_name -> rustmq.metadata.v1.AlterQuota
+	8,  // 31: rustmq.metadata.v1.Result.register_broker:type_name -> rustmq.metadata.v1.RegisterBrokerResult
+	15, // 32: rustmq.metadata.v1.Result.create_topic:type_name -> rustmq.metadata.v1.CreateTopicResult
+	24, // 33: rustmq.metadata.v1.Result.change_partitions:type_name -> rustmq.metadata.v1.ChangePartitionsResult
+	31, // 34: rustmq.metadata.v1.Result.set_log_starts:type_name -> rustmq.metadata.v1.SetLogStartsResult
+	27, // 35: rustmq.metadata.v1.Result.reassign_partitions:type_name -> rustmq.metadata.v1.ReassignPartitionsResult
+	34, // 36: rustmq.metadata.v1.Result.allocate:type_name -> rustmq.metadata.v1.AllocateResult
+	37, // 37: rustmq.metadata.v1.Result.commit_object:type_name -> rustmq.metadata.v1.CommitObjectResult
+	39, // 38: rustmq.metadata.v1.Result.reclaim_ranges:type_name -> rustmq.metadata.v1.ReclaimRangesResult
+	44, // 39: rustmq.metadata.v1.Result.replace_ranges:type_name -> rustmq.metadata.v1.ReplaceRangesResult
+	46, // 40: rustmq.metadata.v1.Result.add_controller:type_name -> rustmq.metadata.v1.AddControllerResult
+	55, // 41: rustmq.metadata.v1.FormCluster.controllers:type_name -> rustmq.metadata.v1.Controller
+	4,  // 42: rustmq.metadata.v1.SetClusterConfigs.changes:type_name -> rustmq.metadata.v1.ConfigChange
+	56, // 43: rustmq.metadata.v1.RegisterBroker.endpoints:type_name -> rustmq.metadata.v1.Endpoint
+	6,  // 44: rustmq.metadata.v1.RegisterBroker.suspects:type_name -> rustmq.metadata.v1.PartitionRef
+	6,  // 45: rustmq.metadata.v1.RegisterBroker.whole:type_name -> rustmq.metadata.v1.PartitionRef
+	13, // 46: rustmq.metadata.v1.CreateTopic.assignments:type_name -> rustmq.metadata.v1.ReplicaAssignment
+	57, // 47: rustmq.metadata.v1.CreateTopic.configs:type_name -> rustmq.metadata.v1.ConfigEntry
+	13, // 48: rustmq.metadata.v1.ForkTopic.assignments:type_name -> rustmq.metadata.v1.ReplicaAssignment
+	4,  // 49: rustmq.metadata.v1.AlterTopicConfigs.changes:type_name -> rustmq.metadata.v1.ConfigChange
+	13, // 50: rustmq.metadata.v1.CreatePartitions.assignments:type_name -> rustmq.metadata.v1.ReplicaAssignment
+	6,  // 51: rustmq.metadata.v1.PartitionChange.partition:type_name -> rustmq.metadata.v1.PartitionRef
+	20, // 52: rustmq.metadata.v1.PartitionChange.isr:type_name -> rustmq.metadata.v1.ISRMember
+	21, // 53: rustmq.metadata.v1.ChangePartitions.changes:type_name -> rustmq.metadata.v1.PartitionChange
+	23, // 54: rustmq.metadata.v1.ChangePartitionsResult.verdicts:type_name -> rustmq.metadata.v1.Verdict
+	6,  // 55: rustmq.metadata.v1.Reassignment.partition:type_name -> rustmq.metadata.v1.PartitionRef
+	25, // 56: rustmq.metadata.v1.ReassignPartitions.reassignments:type_name -> rustmq.metadata.v1.Reassignment
+	23, // 57: rustmq.metadata.v1.ReassignPartitionsResult.verdicts:type_name -> rustmq.metadata.v1.Verdict
+	6,  // 58: rustmq.metadata.v1.ElectUnclean.partition:type_name -> rustmq.metadata.v1.PartitionRef
+	6,  // 59: rustmq.metadata.v1.LogStart.partition:type_name -> rustmq.metadata.v1.PartitionRef
+	29, // 60: rustmq.metadata.v1.SetLogStarts.starts:type_name -> rustmq.metadata.v1.LogStart
+	23, // 61: rustmq.metadata.v1.SetLogStartsResult.verdicts:type_name -> rustmq.metadata.v1.Verdict
+	6,  // 62: rustmq.metadata.v1.RangeCommit.partition:type_name -> rustmq.metadata.v1.PartitionRef
+	58, // 63: rustmq.metadata.v1.RangeCommit.epochs:type_name -> rustmq.metadata.v1.EpochStart
+	35, // 64: rustmq.metadata.v1.CommitObject.ranges:type_name -> rustmq.metadata.v1.RangeCommit
+	23, // 65: rustmq.metadata.v1.CommitObjectResult.verdicts:type_name -> rustmq.metadata.v1.Verdict
+	6,  // 66: rustmq.metadata.v1.Replacement.partition:type_name -> rustmq.metadata.v1.PartitionRef
+	41, // 67: rustmq.metadata.v1.Replacement.old:type_name -> rustmq.metadata.v1.RangeRef
+	42, // 68: rustmq.metadata.v1.ReplaceRanges.replacements:type_name -> rustmq.metadata.v1.Replacement
+	23, // 69: rustmq.metadata.v1.ReplaceRangesResult.verdicts:type_name -> rustmq.metadata.v1.Verdict
+	56, // 70: rustmq.metadata.v1.AddController.endpoint:type_name -> rustmq.metadata.v1.Endpoint
+	55, // 71: rustmq.metadata.v1.RegisterController.controller:type_name -> rustmq.metadata.v1.Controller
+	59, // 72: rustmq.metadata.v1.PutJoinToken.token:type_name -> rustmq.metadata.v1.JoinToken
+	4,  // 73: rustmq.metadata.v1.AlterGroupConfigs.changes:type_name -> rustmq.metadata.v1.ConfigChange
+	60, // 74: rustmq.metadata.v1.AlterQuota.entity:type_name -> rustmq.metadata.v1.QuotaEntity
+	54, // 75: rustmq.metadata.v1.AlterQuota.changes:type_name -> rustmq.metadata.v1.QuotaChange
+	76, // [76:76] is the sub-list for method output_type
+	76, // [76:76] is the sub-list for method input_type
+	76, // [76:76] is the sub-list for extension type_name
+	76, // [76:76] is the sub-list for extension extendee
+	0,  // [0:76] is the sub-list for field type_name
 }
 
 func init() { file_metadata_v1_command_proto_init() }
@@ -4211,6 +4358,7 @@ func file_metadata_v1_command_proto_init() {
 		(*Command_PutJoinToken)(nil),
 		(*Command_UseJoinToken)(nil),
 		(*Command_AlterGroupConfigs)(nil),
+		(*Command_AlterQuota)(nil),
 	}
 	file_metadata_v1_command_proto_msgTypes[1].OneofWrappers = []any{
 		(*Result_RegisterBroker)(nil),
@@ -4233,7 +4381,7 @@ func file_metadata_v1_command_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_metadata_v1_command_proto_rawDesc), len(file_metadata_v1_command_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   53,
+			NumMessages:   55,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

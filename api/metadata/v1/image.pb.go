@@ -50,7 +50,9 @@ type ImagePage struct {
 	// Added or changed.
 	Controllers []*Controller `protobuf:"bytes,13,rep,name=controllers,proto3" json:"controllers,omitempty"`
 	// Consumer groups that set something for themselves, or another thing; with no configs: nothing any more.
-	GroupConfigs  []*GroupConfig `protobuf:"bytes,14,rep,name=group_configs,json=groupConfigs,proto3" json:"group_configs,omitempty"`
+	GroupConfigs []*GroupConfig `protobuf:"bytes,14,rep,name=group_configs,json=groupConfigs,proto3" json:"group_configs,omitempty"`
+	// Quotas that are new or have changed; with no limits: that are no more.
+	Quotas        []*Quota `protobuf:"bytes,15,rep,name=quotas,proto3" json:"quotas,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -183,6 +185,13 @@ func (x *ImagePage) GetGroupConfigs() []*GroupConfig {
 	return nil
 }
 
+func (x *ImagePage) GetQuotas() []*Quota {
+	if x != nil {
+		return x.Quotas
+	}
+	return nil
+}
+
 // TopicChange is a topic that is new or has changed, or more of one that a page before has begun.
 type TopicChange struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -303,7 +312,7 @@ var File_metadata_v1_image_proto protoreflect.FileDescriptor
 
 const file_metadata_v1_image_proto_rawDesc = "" +
 	"\n" +
-	"\x17metadata/v1/image.proto\x12\x12rustmq.metadata.v1\x1a\x18metadata/v1/record.proto\"\xf0\x04\n" +
+	"\x17metadata/v1/image.proto\x12\x12rustmq.metadata.v1\x1a\x18metadata/v1/record.proto\"\xa3\x05\n" +
 	"\tImagePage\x12\x12\n" +
 	"\x04base\x18\x01 \x01(\x04R\x04base\x12\x14\n" +
 	"\x05index\x18\x02 \x01(\x04R\x05index\x12\x12\n" +
@@ -319,7 +328,8 @@ const file_metadata_v1_image_proto_rawDesc = "" +
 	"\x06topics\x18\v \x03(\v2\x1f.rustmq.metadata.v1.TopicChangeR\x06topics\x12/\n" +
 	"\x13removed_controllers\x18\f \x03(\x04R\x12removedControllers\x12@\n" +
 	"\vcontrollers\x18\r \x03(\v2\x1e.rustmq.metadata.v1.ControllerR\vcontrollers\x12D\n" +
-	"\rgroup_configs\x18\x0e \x03(\v2\x1f.rustmq.metadata.v1.GroupConfigR\fgroupConfigs\"\x92\x01\n" +
+	"\rgroup_configs\x18\x0e \x03(\v2\x1f.rustmq.metadata.v1.GroupConfigR\fgroupConfigs\x121\n" +
+	"\x06quotas\x18\x0f \x03(\v2\x19.rustmq.metadata.v1.QuotaR\x06quotas\"\x92\x01\n" +
 	"\vTopicChange\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\fR\x02id\x12/\n" +
 	"\x05topic\x18\x02 \x01(\v2\x19.rustmq.metadata.v1.TopicR\x05topic\x12B\n" +
@@ -352,24 +362,26 @@ var file_metadata_v1_image_proto_goTypes = []any{
 	(*Broker)(nil),         // 5: rustmq.metadata.v1.Broker
 	(*Controller)(nil),     // 6: rustmq.metadata.v1.Controller
 	(*GroupConfig)(nil),    // 7: rustmq.metadata.v1.GroupConfig
-	(*Topic)(nil),          // 8: rustmq.metadata.v1.Topic
-	(*Partition)(nil),      // 9: rustmq.metadata.v1.Partition
+	(*Quota)(nil),          // 8: rustmq.metadata.v1.Quota
+	(*Topic)(nil),          // 9: rustmq.metadata.v1.Topic
+	(*Partition)(nil),      // 10: rustmq.metadata.v1.Partition
 }
 var file_metadata_v1_image_proto_depIdxs = []int32{
-	3, // 0: rustmq.metadata.v1.ImagePage.cluster:type_name -> rustmq.metadata.v1.Cluster
-	4, // 1: rustmq.metadata.v1.ImagePage.configs:type_name -> rustmq.metadata.v1.ConfigEntry
-	5, // 2: rustmq.metadata.v1.ImagePage.brokers:type_name -> rustmq.metadata.v1.Broker
-	1, // 3: rustmq.metadata.v1.ImagePage.topics:type_name -> rustmq.metadata.v1.TopicChange
-	6, // 4: rustmq.metadata.v1.ImagePage.controllers:type_name -> rustmq.metadata.v1.Controller
-	7, // 5: rustmq.metadata.v1.ImagePage.group_configs:type_name -> rustmq.metadata.v1.GroupConfig
-	8, // 6: rustmq.metadata.v1.TopicChange.topic:type_name -> rustmq.metadata.v1.Topic
-	2, // 7: rustmq.metadata.v1.TopicChange.partitions:type_name -> rustmq.metadata.v1.PartitionState
-	9, // 8: rustmq.metadata.v1.PartitionState.state:type_name -> rustmq.metadata.v1.Partition
-	9, // [9:9] is the sub-list for method output_type
-	9, // [9:9] is the sub-list for method input_type
-	9, // [9:9] is the sub-list for extension type_name
-	9, // [9:9] is the sub-list for extension extendee
-	0, // [0:9] is the sub-list for field type_name
+	3,  // 0: rustmq.metadata.v1.ImagePage.cluster:type_name -> rustmq.metadata.v1.Cluster
+	4,  // 1: rustmq.metadata.v1.ImagePage.configs:type_name -> rustmq.metadata.v1.ConfigEntry
+	5,  // 2: rustmq.metadata.v1.ImagePage.brokers:type_name -> rustmq.metadata.v1.Broker
+	1,  // 3: rustmq.metadata.v1.ImagePage.topics:type_name -> rustmq.metadata.v1.TopicChange
+	6,  // 4: rustmq.metadata.v1.ImagePage.controllers:type_name -> rustmq.metadata.v1.Controller
+	7,  // 5: rustmq.metadata.v1.ImagePage.group_configs:type_name -> rustmq.metadata.v1.GroupConfig
+	8,  // 6: rustmq.metadata.v1.ImagePage.quotas:type_name -> rustmq.metadata.v1.Quota
+	9,  // 7: rustmq.metadata.v1.TopicChange.topic:type_name -> rustmq.metadata.v1.Topic
+	2,  // 8: rustmq.metadata.v1.TopicChange.partitions:type_name -> rustmq.metadata.v1.PartitionState
+	10, // 9: rustmq.metadata.v1.PartitionState.state:type_name -> rustmq.metadata.v1.Partition
+	10, // [10:10] is the sub-list for method output_type
+	10, // [10:10] is the sub-list for method input_type
+	10, // [10:10] is the sub-list for extension type_name
+	10, // [10:10] is the sub-list for extension extendee
+	0,  // [0:10] is the sub-list for field type_name
 }
 
 func init() { file_metadata_v1_image_proto_init() }

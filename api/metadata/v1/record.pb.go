@@ -596,6 +596,211 @@ func (x *GroupConfig) GetConfigs() []*ConfigEntry {
 	return nil
 }
 
+// Quota is what some clients may do through each broker. Whom nothing limits has none.
+type Quota struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Entity *QuotaEntity           `protobuf:"bytes,1,opt,name=entity,proto3" json:"entity,omitempty"`
+	// Sorted by key.
+	Limits        []*QuotaLimit `protobuf:"bytes,2,rep,name=limits,proto3" json:"limits,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Quota) Reset() {
+	*x = Quota{}
+	mi := &file_metadata_v1_record_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Quota) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Quota) ProtoMessage() {}
+
+func (x *Quota) ProtoReflect() protoreflect.Message {
+	mi := &file_metadata_v1_record_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Quota.ProtoReflect.Descriptor instead.
+func (*Quota) Descriptor() ([]byte, []int) {
+	return file_metadata_v1_record_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *Quota) GetEntity() *QuotaEntity {
+	if x != nil {
+		return x.Entity
+	}
+	return nil
+}
+
+func (x *Quota) GetLimits() []*QuotaLimit {
+	if x != nil {
+		return x.Limits
+	}
+	return nil
+}
+
+// QuotaEntity is whom a quota is for: a user, who calls itself by a client id, or both together. One of them is there at least.
+type QuotaEntity struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	User          *QuotaName             `protobuf:"bytes,1,opt,name=user,proto3" json:"user,omitempty"`
+	ClientId      *QuotaName             `protobuf:"bytes,2,opt,name=client_id,json=clientId,proto3" json:"client_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *QuotaEntity) Reset() {
+	*x = QuotaEntity{}
+	mi := &file_metadata_v1_record_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *QuotaEntity) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*QuotaEntity) ProtoMessage() {}
+
+func (x *QuotaEntity) ProtoReflect() protoreflect.Message {
+	mi := &file_metadata_v1_record_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use QuotaEntity.ProtoReflect.Descriptor instead.
+func (*QuotaEntity) Descriptor() ([]byte, []int) {
+	return file_metadata_v1_record_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *QuotaEntity) GetUser() *QuotaName {
+	if x != nil {
+		return x.User
+	}
+	return nil
+}
+
+func (x *QuotaEntity) GetClientId() *QuotaName {
+	if x != nil {
+		return x.ClientId
+	}
+	return nil
+}
+
+// QuotaName is a name, or where it is empty all those of which there is no other quota.
+type QuotaName struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *QuotaName) Reset() {
+	*x = QuotaName{}
+	mi := &file_metadata_v1_record_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *QuotaName) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*QuotaName) ProtoMessage() {}
+
+func (x *QuotaName) ProtoReflect() protoreflect.Message {
+	mi := &file_metadata_v1_record_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use QuotaName.ProtoReflect.Descriptor instead.
+func (*QuotaName) Descriptor() ([]byte, []int) {
+	return file_metadata_v1_record_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *QuotaName) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+// QuotaLimit is one limit: of bytes per second.
+type QuotaLimit struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Key           string                 `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	Value         int64                  `protobuf:"varint,2,opt,name=value,proto3" json:"value,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *QuotaLimit) Reset() {
+	*x = QuotaLimit{}
+	mi := &file_metadata_v1_record_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *QuotaLimit) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*QuotaLimit) ProtoMessage() {}
+
+func (x *QuotaLimit) ProtoReflect() protoreflect.Message {
+	mi := &file_metadata_v1_record_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use QuotaLimit.ProtoReflect.Descriptor instead.
+func (*QuotaLimit) Descriptor() ([]byte, []int) {
+	return file_metadata_v1_record_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *QuotaLimit) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+func (x *QuotaLimit) GetValue() int64 {
+	if x != nil {
+		return x.Value
+	}
+	return 0
+}
+
 // Partition is the state of one partition that the controller decides.
 type Partition struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -626,7 +831,7 @@ type Partition struct {
 
 func (x *Partition) Reset() {
 	*x = Partition{}
-	mi := &file_metadata_v1_record_proto_msgTypes[8]
+	mi := &file_metadata_v1_record_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -638,7 +843,7 @@ func (x *Partition) String() string {
 func (*Partition) ProtoMessage() {}
 
 func (x *Partition) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_v1_record_proto_msgTypes[8]
+	mi := &file_metadata_v1_record_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -651,7 +856,7 @@ func (x *Partition) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Partition.ProtoReflect.Descriptor instead.
 func (*Partition) Descriptor() ([]byte, []int) {
-	return file_metadata_v1_record_proto_rawDescGZIP(), []int{8}
+	return file_metadata_v1_record_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Partition) GetLeader() int32 {
@@ -749,7 +954,7 @@ type EpochStart struct {
 
 func (x *EpochStart) Reset() {
 	*x = EpochStart{}
-	mi := &file_metadata_v1_record_proto_msgTypes[9]
+	mi := &file_metadata_v1_record_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -761,7 +966,7 @@ func (x *EpochStart) String() string {
 func (*EpochStart) ProtoMessage() {}
 
 func (x *EpochStart) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_v1_record_proto_msgTypes[9]
+	mi := &file_metadata_v1_record_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -774,7 +979,7 @@ func (x *EpochStart) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EpochStart.ProtoReflect.Descriptor instead.
 func (*EpochStart) Descriptor() ([]byte, []int) {
-	return file_metadata_v1_record_proto_rawDescGZIP(), []int{9}
+	return file_metadata_v1_record_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *EpochStart) GetEpoch() int32 {
@@ -805,7 +1010,7 @@ type Checkpoint struct {
 
 func (x *Checkpoint) Reset() {
 	*x = Checkpoint{}
-	mi := &file_metadata_v1_record_proto_msgTypes[10]
+	mi := &file_metadata_v1_record_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -817,7 +1022,7 @@ func (x *Checkpoint) String() string {
 func (*Checkpoint) ProtoMessage() {}
 
 func (x *Checkpoint) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_v1_record_proto_msgTypes[10]
+	mi := &file_metadata_v1_record_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -830,7 +1035,7 @@ func (x *Checkpoint) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Checkpoint.ProtoReflect.Descriptor instead.
 func (*Checkpoint) Descriptor() ([]byte, []int) {
-	return file_metadata_v1_record_proto_rawDescGZIP(), []int{10}
+	return file_metadata_v1_record_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Checkpoint) GetEnd() int64 {
@@ -881,7 +1086,7 @@ type Range struct {
 
 func (x *Range) Reset() {
 	*x = Range{}
-	mi := &file_metadata_v1_record_proto_msgTypes[11]
+	mi := &file_metadata_v1_record_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -893,7 +1098,7 @@ func (x *Range) String() string {
 func (*Range) ProtoMessage() {}
 
 func (x *Range) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_v1_record_proto_msgTypes[11]
+	mi := &file_metadata_v1_record_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -906,7 +1111,7 @@ func (x *Range) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Range.ProtoReflect.Descriptor instead.
 func (*Range) Descriptor() ([]byte, []int) {
-	return file_metadata_v1_record_proto_rawDescGZIP(), []int{11}
+	return file_metadata_v1_record_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Range) GetFirst() int64 {
@@ -1010,7 +1215,7 @@ type Object struct {
 
 func (x *Object) Reset() {
 	*x = Object{}
-	mi := &file_metadata_v1_record_proto_msgTypes[12]
+	mi := &file_metadata_v1_record_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1022,7 +1227,7 @@ func (x *Object) String() string {
 func (*Object) ProtoMessage() {}
 
 func (x *Object) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_v1_record_proto_msgTypes[12]
+	mi := &file_metadata_v1_record_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1035,7 +1240,7 @@ func (x *Object) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Object.ProtoReflect.Descriptor instead.
 func (*Object) Descriptor() ([]byte, []int) {
-	return file_metadata_v1_record_proto_rawDescGZIP(), []int{12}
+	return file_metadata_v1_record_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Object) GetKey() string {
@@ -1087,7 +1292,7 @@ type Reclaim struct {
 
 func (x *Reclaim) Reset() {
 	*x = Reclaim{}
-	mi := &file_metadata_v1_record_proto_msgTypes[13]
+	mi := &file_metadata_v1_record_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1099,7 +1304,7 @@ func (x *Reclaim) String() string {
 func (*Reclaim) ProtoMessage() {}
 
 func (x *Reclaim) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_v1_record_proto_msgTypes[13]
+	mi := &file_metadata_v1_record_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1112,7 +1317,7 @@ func (x *Reclaim) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Reclaim.ProtoReflect.Descriptor instead.
 func (*Reclaim) Descriptor() ([]byte, []int) {
-	return file_metadata_v1_record_proto_rawDescGZIP(), []int{13}
+	return file_metadata_v1_record_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Reclaim) GetBelow() int64 {
@@ -1179,7 +1384,19 @@ const file_metadata_v1_record_proto_rawDesc = "" +
 	"\breplicas\x18\x05 \x01(\x05R\breplicas\"^\n" +
 	"\vGroupConfig\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\tR\x05group\x129\n" +
-	"\aconfigs\x18\x02 \x03(\v2\x1f.rustmq.metadata.v1.ConfigEntryR\aconfigs\"\xe7\x02\n" +
+	"\aconfigs\x18\x02 \x03(\v2\x1f.rustmq.metadata.v1.ConfigEntryR\aconfigs\"x\n" +
+	"\x05Quota\x127\n" +
+	"\x06entity\x18\x01 \x01(\v2\x1f.rustmq.metadata.v1.QuotaEntityR\x06entity\x126\n" +
+	"\x06limits\x18\x02 \x03(\v2\x1e.rustmq.metadata.v1.QuotaLimitR\x06limits\"|\n" +
+	"\vQuotaEntity\x121\n" +
+	"\x04user\x18\x01 \x01(\v2\x1d.rustmq.metadata.v1.QuotaNameR\x04user\x12:\n" +
+	"\tclient_id\x18\x02 \x01(\v2\x1d.rustmq.metadata.v1.QuotaNameR\bclientId\"\x1f\n" +
+	"\tQuotaName\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\"4\n" +
+	"\n" +
+	"QuotaLimit\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\x03R\x05value\"\xe7\x02\n" +
 	"\tPartition\x12\x16\n" +
 	"\x06leader\x18\x01 \x01(\x05R\x06leader\x12!\n" +
 	"\fleader_epoch\x18\x02 \x01(\x05R\vleaderEpoch\x12'\n" +
@@ -1242,7 +1459,7 @@ func file_metadata_v1_record_proto_rawDescGZIP() []byte {
 	return file_metadata_v1_record_proto_rawDescData
 }
 
-var file_metadata_v1_record_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
+var file_metadata_v1_record_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
 var file_metadata_v1_record_proto_goTypes = []any{
 	(*Cluster)(nil),     // 0: rustmq.metadata.v1.Cluster
 	(*Endpoint)(nil),    // 1: rustmq.metadata.v1.Endpoint
@@ -1252,24 +1469,32 @@ var file_metadata_v1_record_proto_goTypes = []any{
 	(*ConfigEntry)(nil), // 5: rustmq.metadata.v1.ConfigEntry
 	(*Topic)(nil),       // 6: rustmq.metadata.v1.Topic
 	(*GroupConfig)(nil), // 7: rustmq.metadata.v1.GroupConfig
-	(*Partition)(nil),   // 8: rustmq.metadata.v1.Partition
-	(*EpochStart)(nil),  // 9: rustmq.metadata.v1.EpochStart
-	(*Checkpoint)(nil),  // 10: rustmq.metadata.v1.Checkpoint
-	(*Range)(nil),       // 11: rustmq.metadata.v1.Range
-	(*Object)(nil),      // 12: rustmq.metadata.v1.Object
-	(*Reclaim)(nil),     // 13: rustmq.metadata.v1.Reclaim
+	(*Quota)(nil),       // 8: rustmq.metadata.v1.Quota
+	(*QuotaEntity)(nil), // 9: rustmq.metadata.v1.QuotaEntity
+	(*QuotaName)(nil),   // 10: rustmq.metadata.v1.QuotaName
+	(*QuotaLimit)(nil),  // 11: rustmq.metadata.v1.QuotaLimit
+	(*Partition)(nil),   // 12: rustmq.metadata.v1.Partition
+	(*EpochStart)(nil),  // 13: rustmq.metadata.v1.EpochStart
+	(*Checkpoint)(nil),  // 14: rustmq.metadata.v1.Checkpoint
+	(*Range)(nil),       // 15: rustmq.metadata.v1.Range
+	(*Object)(nil),      // 16: rustmq.metadata.v1.Object
+	(*Reclaim)(nil),     // 17: rustmq.metadata.v1.Reclaim
 }
 var file_metadata_v1_record_proto_depIdxs = []int32{
-	1, // 0: rustmq.metadata.v1.Broker.endpoints:type_name -> rustmq.metadata.v1.Endpoint
-	1, // 1: rustmq.metadata.v1.Controller.endpoint:type_name -> rustmq.metadata.v1.Endpoint
-	5, // 2: rustmq.metadata.v1.Topic.configs:type_name -> rustmq.metadata.v1.ConfigEntry
-	5, // 3: rustmq.metadata.v1.GroupConfig.configs:type_name -> rustmq.metadata.v1.ConfigEntry
-	9, // 4: rustmq.metadata.v1.Checkpoint.epochs:type_name -> rustmq.metadata.v1.EpochStart
-	5, // [5:5] is the sub-list for method output_type
-	5, // [5:5] is the sub-list for method input_type
-	5, // [5:5] is the sub-list for extension type_name
-	5, // [5:5] is the sub-list for extension extendee
-	0, // [0:5] is the sub-list for field type_name
+	1,  // 0: rustmq.metadata.v1.Broker.endpoints:type_name -> rustmq.metadata.v1.Endpoint
+	1,  // 1: rustmq.metadata.v1.Controller.endpoint:type_name -> rustmq.metadata.v1.Endpoint
+	5,  // 2: rustmq.metadata.v1.Topic.configs:type_name -> rustmq.metadata.v1.ConfigEntry
+	5,  // 3: rustmq.metadata.v1.GroupConfig.configs:type_name -> rustmq.metadata.v1.ConfigEntry
+	9,  // 4: rustmq.metadata.v1.Quota.entity:type_name -> rustmq.metadata.v1.QuotaEntity
+	11, // 5: rustmq.metadata.v1.Quota.limits:type_name -> rustmq.metadata.v1.QuotaLimit
+	10, // 6: rustmq.metadata.v1.QuotaEntity.user:type_name -> rustmq.metadata.v1.QuotaName
+	10, // 7: rustmq.metadata.v1.QuotaEntity.client_id:type_name -> rustmq.metadata.v1.QuotaName
+	13, // 8: rustmq.metadata.v1.Checkpoint.epochs:type_name -> rustmq.metadata.v1.EpochStart
+	9,  // [9:9] is the sub-list for method output_type
+	9,  // [9:9] is the sub-list for method input_type
+	9,  // [9:9] is the sub-list for extension type_name
+	9,  // [9:9] is the sub-list for extension extendee
+	0,  // [0:9] is the sub-list for field type_name
 }
 
 func init() { file_metadata_v1_record_proto_init() }
@@ -1283,7 +1508,7 @@ func file_metadata_v1_record_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_metadata_v1_record_proto_rawDesc), len(file_metadata_v1_record_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   14,
+			NumMessages:   18,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
