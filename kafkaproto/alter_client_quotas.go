@@ -1,6 +1,6 @@
 // AlterClientQuotas (49), versions 0 to 1.
 //
-// Sets and removes producer_byte_rate and consumer_byte_rate of users, of client ids, and of both together: whole numbers of bytes per second from 1 on. The changes of an entry are made all or none, durably. Which quota holds for a client, and how it is
+// Sets and removes producer_byte_rate and consumer_byte_rate of users, of client ids, and of both together: whole numbers of bytes per second from 1 to 2^53. The changes of an entry are made all or none, durably. Which quota holds for a client, and how it is
 // kept to, is at DescribeClientQuotas. It needs the cluster's feature level 6 (rustmq ctl cluster upgrade).
 //
 // Not supported: request_percentage, controller_mutation_rate and connection_creation_rate, and quotas of addresses: setting them is INVALID_REQUEST, removing them is none, for they are not there; more than 10,000 quotas, or entries in a request (POLICY_VIOLATION).

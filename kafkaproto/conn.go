@@ -52,7 +52,6 @@ type conn struct {
 	last    chan struct{}       // of the goroutine that reads: the last one's done
 
 	session atomic.Pointer[Session] // who asks now; the goroutine that reads sets it
-	muted   atomic.Pointer[muted]   // until when nothing is read, for a quota
 	fetches *fetchSession
 	away    map[fetchKey]sentAway // partitions that the client was sent to another node for; the goroutine that writes has it, like fetches
 	out     output
@@ -148,9 +147,6 @@ func (c *conn) next() (head, error) {
 			if err := c.afterLast(); err != nil {
 				return head{}, err
 			}
-			if err := c.unmute(); err != nil {
-				return head{}, err
-			}
 			if err := c.readUntil(c.srv.limits.FrameTimeout); err != nil {
 				return head{}, err
 			}
@@ -229,7 +225,11 @@ func (c *conn) receive(h head) (*call, error) {
 	if h.length > limit {
 		return nil, mq.Errorf(mq.MessageTooLarge, "a %s request of %d bytes: at most %d are allowed", a.key.Name(), h.length, limit)
 	}
-	r := &call{head: h, api: a, conn: c, holding: holding{weight: a.weight(h.length)}}
+	throttled, err := c.admit(h)
+	if err != nil {
+		return nil, err
+	}
+	r := &call{head: h, api: a, conn: c, throttled: throttled, holding: holding{weight: a.weight(h.length)}}
 	if err := c.enter(r); err != nil {
 		return nil, err
 	}

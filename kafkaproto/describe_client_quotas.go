@@ -1,8 +1,9 @@
 // DescribeClientQuotas (48), versions 0 to 1.
 //
 // Quotas are of users, of client ids, or of both together; producer_byte_rate and consumer_byte_rate in bytes per second. Each node keeps to them by itself, as in Kafka, for clients of this protocol; which one holds
-// for a client is decided in Kafka's order, from the user with the client id to any client id. Who uses more is told in responses to Produce and Fetch for how long he is held back, and is not read from in that time
-// (KIP-219); a Fetch gets no more at once than the quota gives in a second, or one batch.
+// for a client is decided in Kafka's order, from the user with the client id to any client id. A second's worth may come at once. Who uses more is told in responses to Produce and Fetch for how long he is to wait (KIP-219), and
+// until then no Produce and no Fetch is read of anybody who shares the quota, by whichever connection; other requests are. A request counts for a minute of its quota at most. A Fetch gets no more at once than
+// the quota gives in a second, or one batch, and nothing if it was sent before the one before it was paid.
 //
 // Not supported: quotas of addresses, none of which are found.
 
@@ -105,6 +106,8 @@ func quotaFilterOf(q *kmsg.DescribeClientQuotasRequest) (quotaFilter, error) {
 	for _, part := range q.Components {
 		_, twice := f.parts[part.EntityType]
 		switch {
+		case part.EntityType == "":
+			return f, mq.Errorf(mq.InvalidRequest, "an empty entity type: there are %s and %s", userEntity, clientEntity)
 		case part.EntityType != userEntity && part.EntityType != clientEntity && part.EntityType != ipEntity:
 			return f, mq.Errorf(mq.UnsupportedVersion, "quotas of entity type %.60q: there are those of %s and %s", part.EntityType, userEntity, clientEntity)
 		case twice:
@@ -115,6 +118,9 @@ func quotaFilterOf(q *kmsg.DescribeClientQuotasRequest) (quotaFilter, error) {
 			return f, mq.Errorf(mq.InvalidRequest, "entity type %s: a name goes with match type 0, and with no other", part.EntityType)
 		}
 		f.parts[part.EntityType] = part
+	}
+	if _, ofAddress := f.parts[ipEntity]; ofAddress && len(f.parts) > 1 {
+		return f, mq.Errorf(mq.InvalidRequest, "entity type %s goes with no other", ipEntity)
 	}
 	return f, nil
 }

@@ -61,7 +61,11 @@ func (c *call) fetch(ctx context.Context, q *kmsg.FetchRequest) (body, error) {
 	if q.MaxBytes > 0 {
 		f.max = min(f.max, int(q.MaxBytes))
 	}
-	if rate, _ := c.broker().Quota(c.session, ConsumeQuota); rate > 0 {
+	rate, use := c.consumeQuota()
+	if rate > 0 {
+		if r.throttled = c.conn.srv.quotas.left(use, rate, time.Now()); r.throttled > 0 {
+			return c.owes(r, plan), nil
+		}
 		f.max = int(min(int64(f.max), rate)) // of a second
 	}
 	defer f.close()
@@ -85,10 +89,25 @@ func (c *call) fetch(ctx context.Context, q *kmsg.FetchRequest) (body, error) {
 		r.size += p.size
 	}
 	c.conn.srv.fetched.Add(uint64(r.size))
-	r.throttled = c.charge(ConsumeQuota, r.size)
+	if rate > 0 && r.size > 0 {
+		r.throttled = c.conn.srv.quotas.take(use, rate, r.size, time.Now())
+	}
+	if r.throttled > 0 {
+		c.conn.srv.throttled.Add(1)
+	}
 	r.nodes = leaders.nodes()
 	c.conn.rotate(f.parts)
 	return r, nil
+}
+
+// owes answers a client that has to wait: with nothing (KIP-219), and a session that this was to begin is not begun.
+func (c *call) owes(r *fetchResponse, plan fetchPlan) body {
+	if !plan.incremental {
+		c.conn.dropFetches()
+		r.session = 0
+	}
+	c.conn.srv.throttled.Add(1)
+	return r
 }
 
 // fetching is a fetch that is being answered.

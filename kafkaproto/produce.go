@@ -95,9 +95,8 @@ var durabilities = map[int16]mq.Durability{0: mq.DurabilityNone, 1: mq.Durabilit
 
 // producing is a request whose appends are under way.
 type producing struct {
-	call      *call // nil when it is answered, as topics are
-	acks      int16
-	throttled time.Duration // for how long the client is held back
+	call *call // nil when it is answered, as topics are
+	acks int16
 
 	mu     sync.Mutex
 	left   int // outcomes that are not there, and 1 while appends are still being begun
@@ -156,7 +155,6 @@ func produce(c *call) (answer, error) {
 	for i := range p.topics {
 		p.topic(ctx, &q, &p.topics[i])
 	}
-	p.throttled = c.charge(ProduceQuota, c.length)
 	p.leaveFrame()
 	p.outcome(nil, Appended{}, 0)
 	return func(ctx context.Context) (body, error) { return p.answer(ctx, deadline) }, nil
@@ -281,7 +279,7 @@ func (p *producing) firstError() error {
 // response is what is known. The caller holds mu.
 func (p *producing) response() *kmsg.ProduceResponse {
 	r := kmsg.NewPtrProduceResponse()
-	r.Version, r.ThrottleMillis = p.call.version, throttleMillis(p.throttled)
+	r.Version, r.ThrottleMillis = p.call.version, throttleMillis(p.call.throttled)
 	leaders := leaders{broker: p.call.broker()}
 	for _, t := range p.topics {
 		topic := kmsg.NewProduceResponseTopic()

@@ -1,25 +1,33 @@
 package kafkaproto
 
 import (
-	"math"
+	"encoding/binary"
 	"sync"
 	"time"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// quotaBurst is what may be used at once of a quota that was not used before: as much as for so long a time.
-const quotaBurst = time.Second
+const (
+	// quotaBurst is what may be used at once of a quota that was not used before: as much as for so long a time.
+	quotaBurst = time.Second
+	// quotaDebt is the most that is owed: a request counts for so long a time of its quota, whatever its size.
+	quotaDebt = time.Minute
+	// quotaLook is how often who is held back looks whether his quota is another one by now.
+	quotaLook = time.Second
+	// quotaSweep is how often those are forgotten that owe nothing, and quotaUsers how many are remembered: those beyond share one place.
+	quotaSweep = 10 * time.Second
+	quotaUsers = 50_000
+)
 
-// quotaLook is how often a connection that is held back looks whether its quota is another one by now.
-const quotaLook = time.Second
-
-// quotas are what clients have used of their quotas, for as long as they have used more than comes back meanwhile. Time is the caller's.
+// quotas are what clients have used of their quotas, for as long as that is not what they had after a second without using anything. Time is the caller's.
 //
-// What is used is owed, and paid at the quota's rate. Who owes is told for how long, and is not read from in that time (KIP-219): so whatever the sizes of his requests, on average he gets
-// his rate.
+// What is used is owed, and paid at the quota's rate. As long as something is owed nobody who shares the quota uses more, whichever connection he comes by: so there is never more owed than by one use, and
+// on average the rate is kept to, whatever the sizes of the requests and whether clients wait for as long as they are told, or not.
 type quotas struct {
 	mu    sync.Mutex
 	used  map[quotaUse]*usage
-	sweep int // how many there may be before those are looked for that owe nothing
+	swept time.Time
 }
 
 // quotaUse is who uses what.
@@ -35,131 +43,148 @@ type usage struct {
 	at   time.Time
 }
 
-const leastSweep = 1024
-
-// pay takes off what was paid since.
+// pay takes off what was paid since, and bounds what is left by the rate that holds now.
 func (u *usage) pay(rate int64, now time.Time) {
 	if passed := now.Sub(u.at); passed > 0 {
 		u.owed -= float64(u.rate) * passed.Seconds()
 		u.at = now
 	}
 	u.rate = rate
-	u.owed = max(u.owed, -float64(rate)*quotaBurst.Seconds())
+	u.owed = min(max(u.owed, u.most(-quotaBurst)), u.most(quotaDebt))
 }
 
-// left is how long it takes until nothing is owed.
+// most is what is paid in a time.
+func (u *usage) most(d time.Duration) float64 { return float64(u.rate) * d.Seconds() }
+
+// left is how long it takes until nothing is owed: no longer than quotaDebt.
 func (u *usage) left() time.Duration {
-	seconds := u.owed / float64(u.rate)
-	switch most := float64(math.MaxInt32) / 1000; { // milliseconds, in Kafka's protocol
-	case seconds <= 0:
-		return 0
-	case seconds >= most:
-		return math.MaxInt32 * time.Millisecond
+	return time.Duration(max(0, u.owed) / float64(u.rate) * float64(time.Second))
+}
+
+// of is the usage of a quota with this rate as of now. The caller holds the mutex.
+func (q *quotas) of(use quotaUse, rate int64, now time.Time) *usage {
+	if q.used == nil {
+		q.used = make(map[quotaUse]*usage)
 	}
-	return time.Duration(seconds * float64(time.Second))
+	if now.Sub(q.swept) >= quotaSweep {
+		q.swept = now
+		for use, u := range q.used {
+			if u.pay(u.rate, now); u.owed <= u.most(-quotaBurst) {
+				delete(q.used, use)
+			}
+		}
+	}
+	u := q.used[use]
+	if u == nil && len(q.used) >= quotaUsers {
+		use.who = QuotaEntity{}
+		u = q.used[use]
+	}
+	if u == nil {
+		u = &usage{rate: rate, at: now}
+		u.owed = u.most(-quotaBurst)
+		q.used[use] = u
+	}
+	u.pay(rate, now)
+	return u
 }
 
 // take notes that bytes were used, and gives the time until they are paid.
 func (q *quotas) take(use quotaUse, rate int64, bytes int, now time.Time) time.Duration {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	u := q.used[use]
-	if u == nil {
-		q.makeRoom(now)
-		u = &usage{owed: -float64(rate) * quotaBurst.Seconds(), at: now}
-		q.used[use] = u
-	}
-	u.pay(rate, now)
+	u := q.of(use, rate, now)
 	u.owed += float64(bytes)
+	u.pay(rate, now)
 	return u.left()
 }
 
-// makeRoom forgets those that have paid all, when there are many: they are as new.
-func (q *quotas) makeRoom(now time.Time) {
-	if q.used == nil {
-		q.used = make(map[quotaUse]*usage)
+// admit is take if nothing is owed; else it gives the time until nothing is.
+func (q *quotas) admit(use quotaUse, rate int64, bytes int, now time.Time) (left, wait time.Duration) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	u := q.of(use, rate, now)
+	if wait := u.left(); wait > 0 {
+		return 0, wait
 	}
-	if len(q.used) < max(q.sweep, leastSweep) {
-		return
-	}
-	for use, u := range q.used {
-		if u.pay(u.rate, now); u.owed <= -float64(u.rate)*quotaBurst.Seconds() {
-			delete(q.used, use)
-		}
-	}
-	q.sweep = 2 * len(q.used)
+	u.owed += float64(bytes)
+	u.pay(rate, now)
+	return u.left(), 0
 }
 
-// left is how long it takes until nothing is owed, at this rate.
+// left is how long it takes until nothing is owed.
 func (q *quotas) left(use quotaUse, rate int64, now time.Time) time.Duration {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	u := q.used[use]
-	if u == nil || rate == 0 {
-		return 0
-	}
-	u.pay(rate, now)
-	return u.left()
+	return q.of(use, rate, now).left()
 }
 
-// muted is why a connection is not read from, and until when.
-type muted struct {
-	session *Session
-	kind    QuotaKind
-	until   time.Time
-}
-
-// charge notes what the request has used of its client's quota, if there is one, and gives for how long the client is held back for that.
-func (c *call) charge(kind QuotaKind, bytes int) time.Duration {
-	rate, who := c.broker().Quota(c.session, kind)
-	if rate == 0 || bytes == 0 {
-		return 0
+// admit waits until the client owes nothing of the quota that a request is under, if it is under one, before anything more is read of it; what is produced it charges at once, and gives for how long the client
+// is to be held back for that. It waits no longer than for the idle timeout, so that nobody who is gone stays for longer.
+func (c *conn) admit(h head) (throttled time.Duration, err error) {
+	kind, bytes := ProduceQuota, h.length
+	switch kmsg.Key(h.key) {
+	case kmsg.Produce:
+	case kmsg.Fetch:
+		kind, bytes = ConsumeQuota, 0 // charged when it is known what there is
+	default:
+		return 0, nil
 	}
-	now := time.Now()
-	left := c.conn.srv.quotas.take(quotaUse{who, kind}, rate, bytes, now)
-	if left == 0 {
-		return 0
-	}
-	c.conn.srv.throttled.Add(1)
-	c.conn.mute(&muted{c.session, kind, now.Add(left)})
-	return left
-}
-
-// mute has the connection not be read from until then. The goroutines that read and write call it.
-func (c *conn) mute(m *muted) {
-	for {
-		before := c.muted.Load()
-		if before != nil && before.until.After(m.until) || c.muted.CompareAndSwap(before, m) {
-			return
-		}
-	}
-}
-
-// unmute waits until the connection may be read from: the time is over, or the quota changed so that nothing is owed any more.
-func (c *conn) unmute() error {
-	for {
-		m := c.muted.Load()
-		if m == nil {
-			return nil
+	session := *c.session.Load()
+	session.ClientID = c.peekClientID(session.ClientID, h)
+	for begun, held := time.Now(), false; ; {
+		rate, who := c.srv.cfg.Broker.Quota(&session, kind)
+		if rate == 0 {
+			return 0, nil
 		}
 		now := time.Now()
-		rate, who := c.srv.cfg.Broker.Quota(m.session, m.kind)
-		left := min(m.until.Sub(now), c.srv.quotas.left(quotaUse{who, m.kind}, rate, now))
-		if left <= 0 {
-			c.muted.CompareAndSwap(m, nil)
-			continue
+		left, wait := c.srv.quotas.admit(quotaUse{who, kind}, rate, bytes, now)
+		if wait == 0 {
+			if left > 0 && !held {
+				c.srv.throttled.Add(1)
+			}
+			return left, nil
 		}
-		timer := time.NewTimer(min(left, quotaLook))
+		if !held {
+			held = true
+			c.srv.throttled.Add(1)
+		}
+		if now.Sub(begun) > c.srv.limits.IdleTimeout {
+			return 0, errIdle
+		}
+		timer := time.NewTimer(min(wait, quotaLook))
 		select {
 		case <-timer.C:
 		case <-c.srv.open.Done():
 			timer.Stop()
-			return errDrained
+			return 0, errDrained
 		case <-c.ctx.Done():
 			timer.Stop()
-			return c.ctx.Err()
+			return 0, c.ctx.Err()
 		}
 	}
+}
+
+// peekClientID is what the client calls itself in the request that comes, of which only the head was read; where that cannot be seen, what it called itself before. One that does not fit into the buffer is
+// longer than the names that quotas may have, and as good as none.
+func (c *conn) peekClientID(before string, h head) string {
+	b, err := c.in.Peek(2)
+	if err != nil || h.length < 2 {
+		return before
+	}
+	n := int(int16(binary.BigEndian.Uint16(b)))
+	if n <= 0 || n > readBuffer-2 || n > h.length-2 {
+		return ""
+	}
+	if b, err = c.in.Peek(2 + n); err != nil {
+		return before
+	}
+	return string(b[2:])
+}
+
+// consumeQuota is the quota that a fetch is under: a rate of 0 for none.
+func (c *call) consumeQuota() (rate int64, use quotaUse) {
+	rate, who := c.broker().Quota(c.session, ConsumeQuota)
+	return rate, quotaUse{who, ConsumeQuota}
 }
 
 // throttleMillis is a time as responses have it, rounded up: a client that waits for so long finds that it is over.

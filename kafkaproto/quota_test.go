@@ -52,27 +52,46 @@ func TestQuotaThatIsRaisedIsOwedForLess(t *testing.T) {
 	if wait := q.left(use, 60, now); wait != time.Second {
 		t.Errorf("at six times the rate: %s", wait)
 	}
-	if wait := q.left(use, 0, now); wait != 0 {
-		t.Errorf("without a quota: %s", wait)
-	}
-	if wait := q.take(use, 1, math.MaxInt, now); throttleMillis(wait) != math.MaxInt32 {
-		t.Errorf("told %s", wait)
+	if wait := q.take(use, 1, math.MaxInt, now); wait != quotaDebt {
+		t.Errorf("told %s for very much", wait)
 	}
 }
 
-// Client ids are whatever clients say: those that owe nothing are forgotten.
+// Nobody uses more while something is owed, so what is owed is of one use.
+func TestQuotaIsUsedByOneAtATime(t *testing.T) {
+	var q quotas
+	use, now := quotaUse{kind: ProduceQuota}, time.Unix(1_700_000_000, 0)
+	if left, wait := q.admit(use, 100, 1100, now); left != 10*time.Second || wait != 0 {
+		t.Fatalf("told %s, after %s", left, wait)
+	}
+	for range 100 {
+		if left, wait := q.admit(use, 100, 1100, now); left != 0 || wait != 10*time.Second {
+			t.Fatalf("told %s, after %s", left, wait)
+		}
+	}
+	if left, wait := q.admit(use, 100, 500, now.Add(10*time.Second)); left != 5*time.Second || wait != 0 {
+		t.Fatalf("told %s, after %s", left, wait)
+	}
+}
+
+// Client ids are whatever clients say: those that owe nothing are forgotten, and there are not more than so many.
 func TestQuotasForgetWhoOwesNothing(t *testing.T) {
 	var q quotas
 	now := time.Unix(1_700_000_000, 0)
-	debtor := quotaUse{who: QuotaEntity{OfClient: true, ClientID: "debtor"}}
-	q.take(debtor, 10, 1_000_000, now)
-	for i := range 20 * leastSweep {
-		now = now.Add(time.Millisecond)
-		q.take(quotaUse{who: QuotaEntity{OfClient: true, ClientID: fmt.Sprint(i)}}, 1000, 10, now)
+	ofClient := func(id string) quotaUse { return quotaUse{who: QuotaEntity{OfClient: true, ClientID: id}} }
+	debtor := ofClient("debtor")
+	for i := range 2 * quotaUsers {
+		q.take(ofClient(fmt.Sprint(i)), 1000, 10, now)
 	}
-	if n := len(q.used); n > 2*leastSweep {
+	if n := len(q.used); n > quotaUsers+1 {
 		t.Errorf("%d are remembered", n)
 	}
+	now = now.Add(quotaSweep)
+	q.take(debtor, 10, 1000, now)
+	if n := len(q.used); n != 2 { // and the place that many had to share
+		t.Errorf("%d are remembered of whom two owe", n)
+	}
+	now = now.Add(quotaSweep)
 	if q.left(debtor, 10, now) == 0 {
 		t.Error("who owes is forgotten")
 	}
@@ -83,42 +102,98 @@ func TestProducerIsHeldBackByItsQuota(t *testing.T) {
 	r.broker.make("t", 1)
 	other, p := r.connect(), r.connect()
 	batch := batchOf(t, 1, make([]byte, 1000))
-	for version := int16(3); version <= 13; version++ { // of a small burst, the rest is owed
+	r.broker.limit("tester", "producer_byte_rate", 10_000_000)
+	for version := int16(3); version <= 13; version++ { // of the burst
 		q := produceOf(version, -1, "t", 0, batch)
 		q.Topics[0].TopicID = r.broker.topics["t"].id
-		r.broker.limit("tester", "producer_byte_rate", 0)
-		ask[*kmsg.ProduceResponse](p, q)
-		r.broker.limit("tester", "producer_byte_rate", 10_000_000)
 		if got := ask[*kmsg.ProduceResponse](p, q); got.ThrottleMillis != 0 {
 			t.Fatalf("version %d: %d ms within the quota", version, got.ThrottleMillis)
 		}
 	}
 	r.broker.limit("tester", "producer_byte_rate", 500)
 	q := produceOf(9, -1, "t", 0, batch)
-	first := ask[*kmsg.ProduceResponse](p, q)
-	if first.Topics[0].Partitions[0].ErrorCode != 0 || first.ThrottleMillis < 1000 || first.ThrottleMillis > 3000 {
-		t.Fatalf("held back for %d ms, %+v", first.ThrottleMillis, first.Topics[0])
-	}
-	begun := time.Now()
-	second := ask[*kmsg.ProduceResponse](p, q) // at once: it is not read before
-	if took := time.Since(begun); took < time.Duration(first.ThrottleMillis)*time.Millisecond-time.Since(begun)/10 {
-		t.Errorf("read after %s", took)
-	}
-	if second.ThrottleMillis < first.ThrottleMillis-1000 {
-		t.Errorf("held back for %d ms, and then for %d", first.ThrottleMillis, second.ThrottleMillis)
-	}
-	// Whoever shares the quota is held back as well, for what both have used.
-	if got := ask[*kmsg.ProduceResponse](other, q); got.ThrottleMillis < second.ThrottleMillis {
-		t.Errorf("the other one is held back for %d ms", got.ThrottleMillis)
+	told := int64(0)
+	for _, x := range []*peer{p, p, other} { // at once, and by another connection
+		begun := time.Now()
+		got := ask[*kmsg.ProduceResponse](x, q)
+		if got.Topics[0].Partitions[0].ErrorCode != 0 || got.ThrottleMillis < 1000 || got.ThrottleMillis > 3000 {
+			t.Fatalf("held back for %d ms, %+v", got.ThrottleMillis, got.Topics[0])
+		}
+		if took := time.Since(begun).Milliseconds(); took < told-100 {
+			t.Errorf("read after %d ms, held back for %d", took, told)
+		}
+		told = int64(got.ThrottleMillis)
 	}
 	if n := r.server.Stats().Throttled; n != 3 {
 		t.Errorf("%d requests were held back", n)
 	}
-	// A quota that is gone holds nobody back any more.
-	r.broker.limit("tester", "producer_byte_rate", 0)
-	begun = time.Now()
-	if got := ask[*kmsg.ProduceResponse](p, q); got.ThrottleMillis != 0 || time.Since(begun) > quotaLook+time.Second {
-		t.Errorf("held back for %d ms and %s without a quota", got.ThrottleMillis, time.Since(begun))
+	// Other requests are not, and without the quota nobody is.
+	if took := timeOf(func() { ask[*kmsg.MetadataResponse](p, kmsg.NewPtrMetadataRequest()) }); took > time.Second {
+		t.Errorf("metadata came after %s", took)
+	}
+	r.broker.limit("tester", "producer_byte_rate", 1)
+	time.AfterFunc(100*time.Millisecond, func() { r.broker.limit("tester", "producer_byte_rate", 0) })
+	if took := timeOf(func() { ask[*kmsg.ProduceResponse](p, q) }); took > 10*time.Second {
+		t.Errorf("held back for %s without a quota", took)
+	}
+}
+
+func timeOf(f func()) time.Duration {
+	begun := time.Now()
+	f()
+	return time.Since(begun)
+}
+
+// Neither connections of their own nor requests behind each other get more.
+func TestQuotaHoldsForWhoDoesNotWait(t *testing.T) {
+	r := newRig(t)
+	topic := filled(r, "t", 1, slices.Repeat([]int{10_000}, 50)...)
+	r.broker.limit("tester", "consumer_byte_rate", 1000)
+	r.broker.limit("tester", "producer_byte_rate", 1000)
+	before := len(topic.parts[0].appended())
+	for range 20 {
+		p := r.connect()
+		for range 20 {
+			p.send(fetchOf(9, "t", 0, 0))
+		}
+		r.connect().send(produceOf(9, -1, "t", 0, batchOf(t, 1, make([]byte, 5000))))
+	}
+	time.Sleep(500 * time.Millisecond) // in which all of it would be there, if nobody were held back
+	if s := r.server.Stats(); s.Fetched > 2*10_100 || s.Fetched == 0 {
+		t.Errorf("%d bytes were fetched at 1000 a second", s.Fetched)
+	}
+	if n := len(topic.parts[0].appended()) - before; n != 1 {
+		t.Errorf("%d batches of 5,000 bytes were produced at 1000 a second", n)
+	}
+}
+
+// The client's id is the one of the request itself.
+func TestQuotaIsOfWhoTheRequestSays(t *testing.T) {
+	r := newRig(t)
+	r.broker.make("t", 1)
+	r.broker.limit("tester", "producer_byte_rate", 10)
+	if got := ask[*kmsg.ProduceResponse](r.connect(), produceOf(9, -1, "t", 0, batchOf(t, 1, make([]byte, 100)))); got.ThrottleMillis < 1000 {
+		t.Errorf("the first request of a connection: held back for %d ms", got.ThrottleMillis)
+	}
+	if n := r.server.Stats().Throttled; n != 1 {
+		t.Errorf("%d were held back", n)
+	}
+}
+
+// Who has gone while he was held back is not there for ever.
+func TestQuotaHoldsNobodyLongerThanTheIdleTimeout(t *testing.T) {
+	r := newRig(t, func(c *Config) { c.Limits.IdleTimeout = 100 * time.Millisecond })
+	r.broker.make("t", 1)
+	r.broker.limit("tester", "producer_byte_rate", 1)
+	q := produceOf(9, -1, "t", 0, batchOf(t, 1, make([]byte, 100)))
+	p := r.connect()
+	ask[*kmsg.ProduceResponse](p, q)
+	p.send(q)
+	_ = p.conn.Close()
+	for begun := time.Now(); r.server.Stats().Connections > 0; time.Sleep(time.Millisecond) {
+		if time.Since(begun) > 10*time.Second {
+			t.Fatal("the connection is still there")
+		}
 	}
 }
 
@@ -149,17 +224,39 @@ func TestConsumerIsHeldBackByItsQuota(t *testing.T) {
 		r.server.quotas.used = nil // the burst is there again
 		r.server.quotas.mu.Unlock()
 		p := r.connect()
-		q := fetchOf(version, "t", 1, 0, 0)
+		q := fetchOf(version, "t", 0, 0)
 		q.Topics[0].TopicID = topic.id
-		for i, least := range []int32{0, 1} { // the burst, and what is owed
-			got := ask[*kmsg.FetchResponse](p, q)
-			if data := got.Topics[0].Partitions[0].RecordBatches; len(data) != 2*size { // of a second, and no more at once
-				t.Fatalf("version %d: %d bytes at a quota of %d", version, len(data), 2*size)
-			}
-			if got.ThrottleMillis < least || got.ThrottleMillis > 1000*least {
-				t.Fatalf("version %d: held back for %d ms by request %d", version, got.ThrottleMillis, i)
-			}
+		got := ask[*kmsg.FetchResponse](p, q)
+		if data := got.Topics[0].Partitions[0].RecordBatches; len(data) != 2*size || got.ThrottleMillis != 0 { // of a second, and no more at once
+			t.Fatalf("version %d: %d bytes at a quota of %d, held back for %d ms", version, len(data), 2*size, got.ThrottleMillis)
 		}
+		if got = ask[*kmsg.FetchResponse](p, q); len(got.Topics) != 1 || got.ThrottleMillis < 500 || got.ThrottleMillis > 1000 {
+			t.Fatalf("version %d: %+v", version, got)
+		}
+	}
+}
+
+// Who sends more than one Fetch at once is told so, with nothing, and a session that it would have begun is none.
+func TestFetchOfWhoOwesIsEmpty(t *testing.T) {
+	r := newRig(t)
+	topic := filled(r, "t", 1, 1000)
+	r.broker.limit("tester", "consumer_byte_rate", 100)
+	p := r.connect()
+	waits, begins := fetchOf(12, "t", int64(topic.parts[0].end), 0), fetchOf(12, "t", 0, 0)
+	waits.MaxWaitMillis = 60_000
+	begins.SessionEpoch = 0
+	first, second := p.send(waits), p.send(begins) // both are read before the first is answered
+	until(t, func() bool { return topic.parts[0].awaited() == 1 && r.server.Stats().Requests == 2 })
+	fakeProducer{r.broker, "t"}.Append(t.Context(), 0, batchOf(t, 1, make([]byte, 1000)), mq.DurabilityAll, func(Appended) {})
+	got := []*kmsg.FetchResponse{response[*kmsg.FetchResponse](p, waits, first), response[*kmsg.FetchResponse](p, begins, second)}
+	if len(got[0].Topics) != 1 || got[0].ThrottleMillis < 5000 {
+		t.Errorf("the first: %+v", got[0])
+	}
+	if len(got[1].Topics) != 0 || got[1].SessionID != 0 || got[1].ThrottleMillis < 5000 || got[1].ErrorCode != 0 {
+		t.Errorf("the second: %+v", got[1])
+	}
+	if n := r.server.cached.Load(); n != 0 {
+		t.Errorf("%d partitions are in sessions", n)
 	}
 }
 
@@ -169,7 +266,7 @@ func TestServerThatDrainsDoesNotWaitForQuotas(t *testing.T) {
 	r.broker.limit("tester", "producer_byte_rate", 1)
 	p := r.connect()
 	q := produceOf(9, -1, "t", 0, batchOf(t, 1, make([]byte, 1000)))
-	if got := ask[*kmsg.ProduceResponse](p, q); got.ThrottleMillis < 60_000 {
+	if got := ask[*kmsg.ProduceResponse](p, q); got.ThrottleMillis < 59_000 {
 		t.Fatalf("held back for %d ms", got.ThrottleMillis)
 	}
 	p.send(q)

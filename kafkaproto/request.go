@@ -44,13 +44,14 @@ func parseHead(b []byte) (head, error) {
 // call is one request on its way.
 type call struct {
 	head
-	api      *api
-	conn     *conn
-	session  *Session
-	received time.Time     // when all of it was there
-	body     []byte        // after the header
-	memory   *frameBuffer  // that body lies in, if its API gives it back
-	done     chan struct{} // closed when it is answered; nil unless its API waits for other clients
+	api       *api
+	conn      *conn
+	session   *Session
+	throttled time.Duration // for how long its client is held back for what it produces
+	received  time.Time     // when all of it was there
+	body      []byte        // after the header
+	memory    *frameBuffer  // that body lies in, if its API gives it back
+	done      chan struct{} // closed when it is answered; nil unless its API waits for other clients
 	holding
 
 	answer answer

@@ -1,6 +1,6 @@
 package kafkaproto
 
-// What there is of security on this listener: TLS and the principal of the client's certificate, in Config; and that the broker authorises each request. Access rules, credentials and quotas that clients could
+// What there is of security on this listener: TLS and the principal of the client's certificate, in Config; and that the broker authorises each request. Access rules and credentials that clients could
 // look at and change there are none of, and the APIs for them say that, after the question whether the session may ask at all. Whatever keeps such things is asked in the place of errNoRules and the others.
 
 // errNoRules is the answer to whatever is about access rules.

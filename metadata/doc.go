@@ -68,6 +68,8 @@
 //	garbage     u64 object id                    Object
 //	reclaim     16 topic id | u32 partition      Reclaim
 //	join_tokens 16 token id                      JoinToken
+//	group_configs group                          GroupConfig
+//	quotas      whose: see QuotaEntity           Quota
 //
 // A snapshot, as it goes to another replica, is the file between a header and a checksum:
 //

@@ -108,6 +108,7 @@ func TestBytesOfCommandsAndDatabaseAreStable(t *testing.T) {
 		putTokenCommand(2, 5, 1000, 6000),
 		useTokenCommand(1, 4, 4999),
 		groupCommand("billing", sessionKey, "9000", heartbeatKey, "3000"),
+		quotaCommand(ofBoth("alice", ""), produceOnly(1<<20)),
 		createCommand(3, "lost", []int32{1}),
 		elsewhere(registerCommand(1, 101), 9),
 		uncleanCommand(partitionOf(3, 0), 1),

@@ -3,6 +3,7 @@ package metadata
 import (
 	"cmp"
 	"iter"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -88,7 +89,7 @@ func (e QuotaEntity) String() string {
 	return strings.Join(parts, " with ")
 }
 
-// key is what the database and hashes know it by: two different ones never have the same.
+// key is what the database knows it by: two different ones never have the same.
 func (e QuotaEntity) key() string {
 	kind := "c"
 	switch {
@@ -134,13 +135,12 @@ func (q *Quota) with(changes []*metadatapb.QuotaChange) (*Quota, error) {
 	if err := after.Entity.check(); err != nil {
 		return nil, err
 	}
-	seen := make(map[string]bool, len(changes))
-	for _, c := range changes {
+	for i, c := range changes {
 		k, err := FindQuotaKey(c.GetKey())
 		switch {
 		case err != nil:
 			return nil, err
-		case seen[k.Name]:
+		case slices.ContainsFunc(changes[:i], func(earlier *metadatapb.QuotaChange) bool { return earlier.GetKey() == k.Name }):
 			return nil, mq.Errorf(mq.InvalidConfig, "limit %s is given twice", k.Name)
 		case c.GetDelete():
 			*k.field(&after) = 0
@@ -149,7 +149,6 @@ func (q *Quota) with(changes []*metadatapb.QuotaChange) (*Quota, error) {
 		default:
 			*k.field(&after) = c.GetValue()
 		}
-		seen[k.Name] = true
 	}
 	return &after, nil
 }
@@ -165,13 +164,25 @@ func (img *Image) Quotas() iter.Seq[*Quota] {
 	}
 }
 
-// QuotaWith is the quota of an entity after changes, which are not made. Errors are INVALID_CONFIG.
+// QuotaWith is the quota of an entity after changes, which are not made. Errors are INVALID_CONFIG, and POLICY_VIOLATION where there are [MaxQuotas] already.
 func (img *Image) QuotaWith(e QuotaEntity, changes []*metadatapb.QuotaChange) (*Quota, error) {
-	q, ok := img.quotas.get(e)
-	if !ok {
-		q = &Quota{Entity: e}
+	return changeQuota(img.quotas, e, changes)
+}
+
+// changeQuota is the quota of an entity after changes. Errors are INVALID_CONFIG, and POLICY_VIOLATION for one too many.
+func changeQuota(all trie[QuotaEntity, *Quota], e QuotaEntity, changes []*metadatapb.QuotaChange) (*Quota, error) {
+	before, there := all.get(e)
+	if !there {
+		before = &Quota{Entity: e}
 	}
-	return q.with(changes)
+	after, err := before.with(changes)
+	if err != nil {
+		return nil, err
+	}
+	if !there && !after.empty() && all.len() >= MaxQuotas {
+		return nil, mq.Errorf(mq.PolicyViolation, "there are %d quotas already: take away one that is not needed any more", MaxQuotas)
+	}
+	return after, nil
 }
 
 // QuotaOf is the limit that holds for a user who calls itself by a client id, in bytes per second, 0 for none; and who shares it. It is of the first of Kafka's order that has that limit: a
@@ -179,6 +190,9 @@ func (img *Image) QuotaWith(e QuotaEntity, changes []*metadatapb.QuotaChange) (*
 func (img *Image) QuotaOf(k QuotaKey, user, clientID string) (rate int64, shared QuotaEntity) {
 	if img.quotas.len() == 0 {
 		return 0, QuotaEntity{}
+	}
+	if len(clientID) > MaxQuotaName {
+		clientID = "" // no quota can name it: all such share what is of any
 	}
 	for _, u := range []string{user, ""} {
 		for _, e := range []QuotaEntity{{true, true, u, clientID}, {true, true, u, ""}, {true, false, u, ""}} {
@@ -200,17 +214,9 @@ func (img *Image) QuotaOf(k QuotaKey, user, clientID string) (rate int64, shared
 }
 
 func (m *machine) alterQuota(c *metadatapb.AlterQuota) error {
-	e := EntityFrom(c.GetEntity())
-	before, there := m.quotas.t.get(e)
-	if !there {
-		before = &Quota{Entity: e}
-	}
-	q, err := before.with(c.GetChanges())
+	q, err := changeQuota(m.quotas.t, EntityFrom(c.GetEntity()), c.GetChanges())
 	if err != nil {
 		return err
-	}
-	if !there && !q.empty() && m.quotas.t.len() >= MaxQuotas {
-		return mq.Errorf(mq.PolicyViolation, "there are %d quotas already: take away one that is not needed any more", MaxQuotas)
 	}
 	m.setQuota(q)
 	return nil

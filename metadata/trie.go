@@ -52,7 +52,7 @@ func trieHash(key any) uint64 {
 	case string:
 		return xxhash.Sum64String(k)
 	case QuotaEntity:
-		return xxhash.Sum64String(k.key())
+		return xxhash.Sum64String(k.User) ^ bits.RotateLeft64(xxhash.Sum64String(k.ClientID), 1) // of the two defaults there are few
 	}
 	panic("metadata: no hash for this type of key")
 }
