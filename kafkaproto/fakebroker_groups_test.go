@@ -72,7 +72,11 @@ func (f *fakeGroups) SyncGroup(_ context.Context, _ *Session, y *SyncGroup) (Syn
 	if err := f.say(y).groupErr; err != nil {
 		return Synced{}, err
 	}
-	return Synced{ProtocolType: y.ProtocolType, Protocol: y.Protocol, Assignment: y.Assignments[0].Assignment}, nil
+	got := Synced{ProtocolType: y.ProtocolType, Protocol: y.Protocol}
+	if len(y.Assignments) > 0 {
+		got.Assignment = y.Assignments[0].Assignment
+	}
+	return got, nil
 }
 
 func (f *fakeGroups) Heartbeat(_ context.Context, _ *Session, m Membership) error {

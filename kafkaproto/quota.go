@@ -129,10 +129,14 @@ func (c *conn) admit(h head) (throttled time.Duration, err error) {
 	default:
 		return 0, nil
 	}
-	session := *c.session.Load()
-	session.ClientID = c.peekClientID(session.ClientID, h)
+	session := c.session.Load()
+	if id, known := c.peekClientID(h); known && string(id) != session.ClientID {
+		renamed := *session
+		renamed.ClientID = string(id)
+		session = &renamed
+	}
 	for begun, held := time.Now(), false; ; {
-		rate, who := c.srv.cfg.Broker.Quota(&session, kind)
+		rate, who := c.srv.cfg.Broker.Quota(session, kind)
 		if rate == 0 {
 			return 0, nil
 		}
@@ -164,21 +168,21 @@ func (c *conn) admit(h head) (throttled time.Duration, err error) {
 	}
 }
 
-// peekClientID is what the client calls itself in the request that comes, of which only the head was read; where that cannot be seen, what it called itself before. One that does not fit into the buffer is
-// longer than the names that quotas may have, and as good as none.
-func (c *conn) peekClientID(before string, h head) string {
+// peekClientID is what the client calls itself in the request that comes, of which only the head was read. It is not known when nothing more comes. One that does not fit into the buffer is longer than the names that
+// quotas may have, and as good as none.
+func (c *conn) peekClientID(h head) (id []byte, known bool) {
 	b, err := c.in.Peek(2)
 	if err != nil || h.length < 2 {
-		return before
+		return nil, false
 	}
 	n := int(int16(binary.BigEndian.Uint16(b)))
 	if n <= 0 || n > readBuffer-2 || n > h.length-2 {
-		return ""
+		return nil, true
 	}
 	if b, err = c.in.Peek(2 + n); err != nil {
-		return before
+		return nil, false
 	}
-	return string(b[2:])
+	return b[2:], true
 }
 
 // consumeQuota is the quota that a fetch is under: a rate of 0 for none.
