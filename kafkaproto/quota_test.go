@@ -14,7 +14,7 @@ import (
 	"github.com/rustmq/rustmq/mq"
 )
 
-// Whatever the sizes of what is used, and whenever: who waits for as long as he is told uses no more than his rate and one burst, and what he used last; and he gets all of his rate.
+// Whatever the sizes of what is used, and whenever: who waits for as long as he is told uses no more than his rate and one burst; and he gets all of his rate.
 func TestQuotaIsItsRateOnAverage(t *testing.T) {
 	for seed := range uint64(200) {
 		random := rand.New(rand.NewPCG(seed, 1))
@@ -22,9 +22,9 @@ func TestQuotaIsItsRateOnAverage(t *testing.T) {
 		rate := int64(1 + random.IntN(1<<random.IntN(30)))
 		use := quotaUse{QuotaEntity{OfUser: true, User: "u"}, ProduceQuota}
 		begun := time.Unix(1_700_000_000, 0)
-		now, used, last, waited := begun, 0.0, 0, time.Duration(0)
+		now, used, waited := begun, 0.0, time.Duration(0)
 		for range 200 {
-			last = 1 + random.IntN(int(3*rate))
+			last := 1 + random.IntN(int(3*rate))
 			used += float64(last)
 			wait := q.take(use, rate, last, now)
 			if again := q.left(use, rate, now); again != wait {
