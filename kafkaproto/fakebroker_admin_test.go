@@ -83,8 +83,8 @@ func (b *fakeBroker) CreateTopic(ctx context.Context, s *Session, t *NewTopic, d
 		return MadeTopic{}, mq.Errorf(mq.TopicAlreadyExists, "topic %q", t.Name)
 	case mq.CodeOf(err) != mq.UnknownTopicOrPartition:
 		return MadeTopic{}, err
-	case t.Partitions == 0:
-		return MadeTopic{}, mq.Errorf(mq.InvalidPartitions, "no partitions")
+	case t.Partitions == 0, t.Partitions > 10_000:
+		return MadeTopic{}, mq.Errorf(mq.InvalidPartitions, "%d partitions", t.Partitions)
 	case t.Replicas > 1:
 		return MadeTopic{}, mq.Errorf(mq.InvalidReplicationFactor, "there is one broker")
 	}

@@ -102,8 +102,13 @@ func TestMutatedSessionsOfClients(t *testing.T) {
 	}
 	slices.Sort(names)
 	slices.SortFunc(all, bytes.Compare)
-	faults := 0
-	for seed := range uint64(*mutations) {
+	faults, seed := 0, uint64(0)
+	defer func() {
+		if t.Failed() {
+			t.Logf("seed %d", seed)
+		}
+	}()
+	for ; seed < uint64(*mutations); seed++ {
 		random := rand.New(rand.NewPCG(seed, 9))
 		frames := framesOf(t, sessions[names[random.IntN(len(names))]])
 		for range 1 + random.IntN(6) {
@@ -115,9 +120,6 @@ func TestMutatedSessionsOfClients(t *testing.T) {
 		}
 		if strings.Contains(serveSession(t, session), "closed") {
 			faults++
-		}
-		if t.Failed() {
-			t.Fatalf("seed %d", seed)
 		}
 	}
 	if faults < *mutations/10 || faults > *mutations*9/10 {
