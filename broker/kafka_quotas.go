@@ -8,7 +8,7 @@ import (
 	"github.com/rustmq/rustmq/metadata"
 )
 
-var quotaKeys = map[kafkaproto.QuotaKind]metadata.QuotaKey{kafkaproto.ProduceQuota: metadata.ProducerByteRate(), kafkaproto.ConsumeQuota: metadata.ConsumerByteRate()}
+var quotaKeys = [...]metadata.QuotaKey{kafkaproto.ProduceQuota: metadata.ProducerByteRate(), kafkaproto.ConsumeQuota: metadata.ConsumerByteRate()}
 
 // Quota implements kafkaproto.Quotas.
 func (k *Kafka) Quota(s *kafkaproto.Session, kind kafkaproto.QuotaKind) (int64, kafkaproto.QuotaEntity) {
@@ -24,10 +24,8 @@ func (k *Kafka) ClientQuotas(s *kafkaproto.Session) ([]kafkaproto.ClientQuota, e
 	var list []kafkaproto.ClientQuota
 	for _, q := range sortedQuotas(k.b.cfg.Controller.Image()) {
 		out := kafkaproto.ClientQuota{Entity: kafkaproto.QuotaEntity(q.Entity)}
-		for _, key := range metadata.QuotaKeys() {
-			if rate := key.Value(q); rate != 0 {
-				out.Limits = append(out.Limits, kafkaproto.QuotaLimit{Name: key.Name, Rate: rate})
-			}
+		for name, rate := range q.Limits() {
+			out.Limits = append(out.Limits, kafkaproto.QuotaLimit{Name: name, Rate: rate})
 		}
 		list = append(list, out)
 	}

@@ -41,13 +41,9 @@ func listQuotas(img *metadata.Image, req *adminpb.ListQuotasRequest) (*adminpb.L
 			out.NextPage = base64.RawURLEncoding.EncodeToString(raw)
 			return out, mq.Wrapf(err, "list the quotas")
 		}
-		row := &adminpb.Quota{User: quotaName(q.Entity.OfUser, q.Entity.User), ClientId: quotaName(q.Entity.OfClient, q.Entity.ClientID), Limits: make(map[string]int64)}
-		for _, k := range metadata.QuotaKeys() {
-			if rate := k.Value(q); rate != 0 {
-				row.Limits[k.Name] = rate
-			}
-		}
-		out.Quotas = append(out.Quotas, row)
+		out.Quotas = append(out.Quotas, &adminpb.Quota{
+			User: quotaName(q.Entity.OfUser, q.Entity.User), ClientId: quotaName(q.Entity.OfClient, q.Entity.ClientID), Limits: maps.Collect(q.Limits()),
+		})
 	}
 	return out, nil
 }

@@ -389,14 +389,23 @@ func (a *app) clusterConfigGet(c *cli.Context) error {
 	})
 }
 
-func (a *app) clusterConfigSet(c *cli.Context) error {
+// assignments are the arguments of a command, each of which gives another key a value; form says how they are written.
+func assignments(c *cli.Context, form string) (map[string]string, error) {
 	set := map[string]string{}
 	for _, text := range c.Args().Slice() {
 		key, value, ok := strings.Cut(text, "=")
 		if _, twice := set[key]; !ok || key == "" || twice {
-			return usagef("set: %q: write KEY=VALUE, each key once", text)
+			return nil, usagef("%s: %q: write %s", c.Command.Name, text, form)
 		}
 		set[key] = value
+	}
+	return set, nil
+}
+
+func (a *app) clusterConfigSet(c *cli.Context) error {
+	set, err := assignments(c, "KEY=VALUE, each key once")
+	if err != nil {
+		return err
 	}
 	unset := c.StringSlice("unset")
 	if len(set) == 0 && len(unset) == 0 {

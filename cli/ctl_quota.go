@@ -5,7 +5,6 @@ import (
 	"io"
 	"maps"
 	"slices"
-	"strings"
 
 	"github.com/urfave/cli/v2"
 
@@ -95,12 +94,12 @@ func anyOrDash(name *string) string {
 }
 
 func (a *app) quotaSet(c *cli.Context) error {
-	req := &adminpb.AlterQuotaRequest{Set: make(map[string]int64), Unset: c.StringSlice("unset")}
-	for _, text := range c.Args().Slice() {
-		key, value, ok := strings.Cut(text, "=")
-		if _, twice := req.Set[key]; !ok || key == "" || twice {
-			return usagef("set: %q: write LIMIT=BYTES, each limit once", text)
-		}
+	set, err := assignments(c, "LIMIT=BYTES, each limit once")
+	if err != nil {
+		return err
+	}
+	req := &adminpb.AlterQuotaRequest{Set: make(map[string]int64, len(set)), Unset: c.StringSlice("unset")}
+	for key, value := range set {
 		size, err := node.ParseSize(value)
 		if err != nil {
 			return usagef("set: %s: %v", key, err)
@@ -110,7 +109,6 @@ func (a *app) quotaSet(c *cli.Context) error {
 	if len(req.Set) == 0 && len(req.Unset) == 0 {
 		return usagef("set: nothing to change: give LIMIT=BYTES or --unset")
 	}
-	var err error
 	if req.User, err = quotaNameOf(c, "user"); err != nil {
 		return err
 	}

@@ -99,15 +99,7 @@ func (img *Image) GroupConfig(group string) *GroupConfig {
 }
 
 // GroupConfigs goes over all groups that set something for themselves, in no useful order.
-func (img *Image) GroupConfigs() iter.Seq[*GroupConfig] {
-	return func(yield func(*GroupConfig) bool) {
-		for _, c := range img.groups.all() {
-			if !yield(c) {
-				return
-			}
-		}
-	}
-}
+func (img *Image) GroupConfigs() iter.Seq[*GroupConfig] { return img.groups.values() }
 
 // GroupConfigWith is what [Image.GroupConfig] is after changes, which are not made. Errors as of [ParseGroupConfig].
 func (img *Image) GroupConfigWith(group string, changes []*metadatapb.ConfigChange) (*GroupConfig, error) {

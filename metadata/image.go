@@ -191,15 +191,7 @@ func (img *Image) Partition(id mq.PartitionID) *Partition {
 }
 
 // Topics goes over all topics, in no useful order.
-func (img *Image) Topics() iter.Seq[*Topic] {
-	return func(yield func(*Topic) bool) {
-		for _, t := range img.topics.all() {
-			if !yield(t) {
-				return
-			}
-		}
-	}
-}
+func (img *Image) Topics() iter.Seq[*Topic] { return img.topics.values() }
 
 // TopicCount is how many topics there are.
 func (img *Image) TopicCount() int { return img.topics.len() }

@@ -37,27 +37,27 @@ type Quota struct {
 
 // QuotaKey is one limit. The name is Kafka's.
 type QuotaKey struct {
-	Name, Doc string
-	field     func(*Quota) *int64
+	Name  string
+	field func(*Quota) *int64
 }
 
 // ConsumerByteRate is the limit of what may be fetched.
 func ConsumerByteRate() QuotaKey {
-	return QuotaKey{"consumer_byte_rate", "Bytes per second that may be fetched.", func(q *Quota) *int64 { return &q.ConsumerByteRate }}
+	return QuotaKey{"consumer_byte_rate", func(q *Quota) *int64 { return &q.ConsumerByteRate }}
 }
 
 // ProducerByteRate is the limit of what may be produced.
 func ProducerByteRate() QuotaKey {
-	return QuotaKey{"producer_byte_rate", "Bytes per second that may be produced.", func(q *Quota) *int64 { return &q.ProducerByteRate }}
+	return QuotaKey{"producer_byte_rate", func(q *Quota) *int64 { return &q.ProducerByteRate }}
 }
 
-// QuotaKeys lists the limits by name.
-func QuotaKeys() []QuotaKey { return []QuotaKey{ConsumerByteRate(), ProducerByteRate()} }
+// quotaKeys lists the limits by name.
+func quotaKeys() []QuotaKey { return []QuotaKey{ConsumerByteRate(), ProducerByteRate()} }
 
-// FindQuotaKey is the limit of that name. INVALID_CONFIG names the nearest one for a name that none has.
-func FindQuotaKey(name string) (QuotaKey, error) {
+// findQuotaKey is the limit of that name. INVALID_CONFIG names the nearest one for a name that none has.
+func findQuotaKey(name string) (QuotaKey, error) {
 	var names []string
-	for _, k := range QuotaKeys() {
+	for _, k := range quotaKeys() {
 		if k.Name == name {
 			return k, nil
 		}
@@ -68,6 +68,17 @@ func FindQuotaKey(name string) (QuotaKey, error) {
 
 // Value is the limit in bytes per second; 0: there is none.
 func (k QuotaKey) Value(q *Quota) int64 { return *k.field(q) }
+
+// Limits goes over the limits that there are, by name, in bytes per second.
+func (q *Quota) Limits() iter.Seq2[string, int64] {
+	return func(yield func(string, int64) bool) {
+		for _, k := range quotaKeys() {
+			if rate := k.Value(q); rate != 0 && !yield(k.Name, rate) {
+				return
+			}
+		}
+	}
+}
 
 func (q *Quota) empty() bool { return *q == Quota{Entity: q.Entity} }
 
@@ -136,7 +147,7 @@ func (q *Quota) with(changes []*metadatapb.QuotaChange) (*Quota, error) {
 		return nil, err
 	}
 	for i, c := range changes {
-		k, err := FindQuotaKey(c.GetKey())
+		k, err := findQuotaKey(c.GetKey())
 		switch {
 		case err != nil:
 			return nil, err
@@ -154,15 +165,7 @@ func (q *Quota) with(changes []*metadatapb.QuotaChange) (*Quota, error) {
 }
 
 // Quotas goes over all quotas, in no useful order.
-func (img *Image) Quotas() iter.Seq[*Quota] {
-	return func(yield func(*Quota) bool) {
-		for _, q := range img.quotas.all() {
-			if !yield(q) {
-				return
-			}
-		}
-	}
-}
+func (img *Image) Quotas() iter.Seq[*Quota] { return img.quotas.values() }
 
 // QuotaWith is the quota of an entity after changes, which are not made. Errors are INVALID_CONFIG, and POLICY_VIOLATION where there are [MaxQuotas] already.
 func (img *Image) QuotaWith(e QuotaEntity, changes []*metadatapb.QuotaChange) (*Quota, error) {
@@ -236,10 +239,8 @@ func (d *draft) setQuota(q *Quota) {
 
 func quotaRecord(q *Quota) *metadatapb.Quota {
 	r := &metadatapb.Quota{Entity: EntityRecord(q.Entity)}
-	for _, k := range QuotaKeys() {
-		if v := k.Value(q); v != 0 {
-			r.Limits = append(r.Limits, &metadatapb.QuotaLimit{Key: k.Name, Value: v})
-		}
+	for name, rate := range q.Limits() {
+		r.Limits = append(r.Limits, &metadatapb.QuotaLimit{Key: name, Value: rate})
 	}
 	return r
 }

@@ -77,10 +77,7 @@ func TestQuotasThatCannotBeAreRefused(t *testing.T) {
 // The order is that of Kafka's documentation, and holds for each limit by itself.
 func TestFirstQuotaOfTheOrderHolds(t *testing.T) {
 	b := newCluster(t, 1)
-	key, err := FindQuotaKey(produceRate)
-	if err != nil {
-		t.Fatal(err)
-	}
+	key := ProducerByteRate()
 	if rate, _ := b.store.Image().QuotaOf(key, "alice", "loader"); rate != 0 {
 		t.Errorf("rate %d where nothing is limited", rate)
 	}

@@ -93,6 +93,10 @@ func (t trie[K, V]) all() iter.Seq2[K, V] {
 	return func(yield func(K, V) bool) { t.root.each(yield) }
 }
 
+func (t trie[K, V]) values() iter.Seq[V] {
+	return func(yield func(V) bool) { t.root.each(func(_ K, v V) bool { return yield(v) }) }
+}
+
 func (n *trieNode[K, V]) each(yield func(K, V) bool) bool {
 	if n == nil {
 		return true
