@@ -225,11 +225,11 @@ func (c *conn) receive(h head) (*call, error) {
 	if h.length > limit {
 		return nil, mq.Errorf(mq.MessageTooLarge, "a %s request of %d bytes: at most %d are allowed", a.key.Name(), h.length, limit)
 	}
-	throttled, err := c.admit(h)
+	t, err := c.admit(h)
 	if err != nil {
 		return nil, err
 	}
-	r := &call{head: h, api: a, conn: c, throttled: throttled, holding: holding{weight: a.weight(h.length)}}
+	r := &call{head: h, api: a, conn: c, throttled: t, holding: holding{weight: a.weight(h.length)}}
 	if err := c.enter(r); err != nil {
 		return nil, err
 	}
@@ -400,6 +400,9 @@ func (c *conn) respond(r *call) error {
 	ctx, cancel := context.WithTimeout(c.ctx, c.srv.limits.RequestTimeout)
 	defer cancel()
 	b, err := r.answer(ctx)
+	if r.throttled.held || r.throttled.told > 0 {
+		c.srv.throttled.Add(1)
+	}
 	if b == nil || err != nil {
 		return err
 	}

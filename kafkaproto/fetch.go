@@ -61,9 +61,9 @@ func (c *call) fetch(ctx context.Context, q *kmsg.FetchRequest) (body, error) {
 	if q.MaxBytes > 0 {
 		f.max = min(f.max, int(q.MaxBytes))
 	}
-	rate, use := c.consumeQuota()
+	rate, use := c.conn.srv.quotaOf(c.session, ConsumeQuota)
 	if rate > 0 {
-		if r.throttled = c.conn.srv.quotas.left(use, rate, time.Now()); r.throttled > 0 {
+		if c.throttled.told = c.conn.srv.quotas.left(use, rate, time.Now()); c.throttled.told > 0 {
 			return c.owes(r, plan), nil
 		}
 		f.max = int(min(int64(f.max), rate)) // of a second
@@ -90,11 +90,9 @@ func (c *call) fetch(ctx context.Context, q *kmsg.FetchRequest) (body, error) {
 	}
 	c.conn.srv.fetched.Add(uint64(r.size))
 	if rate > 0 && r.size > 0 {
-		r.throttled = c.conn.srv.quotas.take(use, rate, r.size, time.Now())
+		c.throttled.told = c.conn.srv.quotas.take(use, rate, r.size, time.Now())
 	}
-	if r.throttled > 0 {
-		c.conn.srv.throttled.Add(1)
-	}
+	r.throttled = c.throttled.told
 	r.nodes = leaders.nodes()
 	c.conn.rotate(f.parts)
 	return r, nil
@@ -106,7 +104,7 @@ func (c *call) owes(r *fetchResponse, plan fetchPlan) body {
 		c.conn.dropFetches()
 		r.session = 0
 	}
-	c.conn.srv.throttled.Add(1)
+	r.throttled = c.throttled.told
 	return r
 }
 

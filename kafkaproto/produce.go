@@ -279,7 +279,7 @@ func (p *producing) firstError() error {
 // response is what is known. The caller holds mu.
 func (p *producing) response() *kmsg.ProduceResponse {
 	r := kmsg.NewPtrProduceResponse()
-	r.Version, r.ThrottleMillis = p.call.version, throttleMillis(p.call.throttled)
+	r.Version, r.ThrottleMillis = p.call.version, throttleMillis(p.call.throttled.told)
 	leaders := leaders{broker: p.call.broker()}
 	for _, t := range p.topics {
 		topic := kmsg.NewProduceResponseTopic()

@@ -22,8 +22,9 @@ const (
 
 // quotas are what clients have used of their quotas, for as long as that is not what they had after a second without using anything. Time is the caller's.
 //
-// What is used is owed, and paid at the quota's rate. As long as something is owed nobody who shares the quota uses more, whichever connection he comes by: so there is never more owed than by one use, and
-// on average the rate is kept to, whatever the sizes of the requests and whether clients wait for as long as they are told, or not.
+// What is used is owed, and paid at the quota's rate. As long as something is owed nobody who shares the quota uses more, whichever connection he comes by, and whether he waits for as long as he is told or not: so on average
+// the rate is kept to, by requests that are worth less than quotaDebt. Of what is produced there is never more owed than by one request. Fetches of several connections that wait for the same records are
+// answered at once, each with a second's worth at most.
 type quotas struct {
 	mu    sync.Mutex
 	used  map[quotaUse]*usage
@@ -88,14 +89,17 @@ func (q *quotas) of(use quotaUse, rate int64, now time.Time) *usage {
 	return u
 }
 
+// charge notes that bytes were used, and gives the time until they are paid.
+func (u *usage) charge(bytes int) time.Duration {
+	u.owed = min(u.owed+float64(bytes), u.most(quotaDebt))
+	return u.left()
+}
+
 // take notes that bytes were used, and gives the time until they are paid.
 func (q *quotas) take(use quotaUse, rate int64, bytes int, now time.Time) time.Duration {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	u := q.of(use, rate, now)
-	u.owed += float64(bytes)
-	u.pay(rate, now)
-	return u.left()
+	return q.of(use, rate, now).charge(bytes)
 }
 
 // admit is take if nothing is owed; else it gives the time until nothing is.
@@ -106,9 +110,7 @@ func (q *quotas) admit(use quotaUse, rate int64, bytes int, now time.Time) (left
 	if wait := u.left(); wait > 0 {
 		return 0, wait
 	}
-	u.owed += float64(bytes)
-	u.pay(rate, now)
-	return u.left(), 0
+	return u.charge(bytes), 0
 }
 
 // left is how long it takes until nothing is owed.
@@ -118,16 +120,28 @@ func (q *quotas) left(use quotaUse, rate int64, now time.Time) time.Duration {
 	return q.of(use, rate, now).left()
 }
 
-// admit waits until the client owes nothing of the quota that a request is under, if it is under one, before anything more is read of it; what is produced it charges at once, and gives for how long the client
-// is to be held back for that. It waits no longer than for the idle timeout, so that nobody who is gone stays for longer.
-func (c *conn) admit(h head) (throttled time.Duration, err error) {
+// quotaOf is the quota that a session is under: a rate of 0 for none.
+func (s *Server) quotaOf(session *Session, kind QuotaKind) (rate int64, use quotaUse) {
+	rate, who := s.cfg.Broker.Quota(session, kind)
+	return rate, quotaUse{who, kind}
+}
+
+// throttled is what became of a request whose client is under a quota.
+type throttled struct {
+	told time.Duration // for how long its client is to wait after it
+	held bool          // it had to wait before it was read
+}
+
+// admit waits until the client owes nothing of the quota that a request is under, if it is under one, before anything more is read of it; what is produced it charges at once. It waits no longer than for the
+// idle timeout, so that nobody who is gone stays for longer.
+func (c *conn) admit(h head) (t throttled, err error) {
 	kind, bytes := ProduceQuota, h.length
 	switch kmsg.Key(h.key) {
 	case kmsg.Produce:
 	case kmsg.Fetch:
 		kind, bytes = ConsumeQuota, 0 // charged when it is known what there is
 	default:
-		return 0, nil
+		return t, nil
 	}
 	session := c.session.Load()
 	if id, known := c.peekClientID(h); known && string(id) != session.ClientID {
@@ -135,35 +149,28 @@ func (c *conn) admit(h head) (throttled time.Duration, err error) {
 		renamed.ClientID = string(id)
 		session = &renamed
 	}
-	for begun, held := time.Now(), false; ; {
-		rate, who := c.srv.cfg.Broker.Quota(session, kind)
+	for begun := time.Now(); ; t.held = true {
+		rate, use := c.srv.quotaOf(session, kind)
 		if rate == 0 {
-			return 0, nil
+			return t, nil
 		}
 		now := time.Now()
-		left, wait := c.srv.quotas.admit(quotaUse{who, kind}, rate, bytes, now)
-		if wait == 0 {
-			if left > 0 && !held {
-				c.srv.throttled.Add(1)
-			}
-			return left, nil
-		}
-		if !held {
-			held = true
-			c.srv.throttled.Add(1)
+		var wait time.Duration
+		if t.told, wait = c.srv.quotas.admit(use, rate, bytes, now); wait == 0 {
+			return t, nil
 		}
 		if now.Sub(begun) > c.srv.limits.IdleTimeout {
-			return 0, errIdle
+			return t, errIdle
 		}
 		timer := time.NewTimer(min(wait, quotaLook))
 		select {
 		case <-timer.C:
 		case <-c.srv.open.Done():
 			timer.Stop()
-			return 0, errDrained
+			return t, errDrained
 		case <-c.ctx.Done():
 			timer.Stop()
-			return 0, c.ctx.Err()
+			return t, c.ctx.Err()
 		}
 	}
 }
@@ -183,12 +190,6 @@ func (c *conn) peekClientID(h head) (id []byte, known bool) {
 		return nil, false
 	}
 	return b[2:], true
-}
-
-// consumeQuota is the quota that a fetch is under: a rate of 0 for none.
-func (c *call) consumeQuota() (rate int64, use quotaUse) {
-	rate, who := c.broker().Quota(c.session, ConsumeQuota)
-	return rate, quotaUse{who, ConsumeQuota}
 }
 
 // throttleMillis is a time as responses have it, rounded up: a client that waits for so long finds that it is over.

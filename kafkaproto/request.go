@@ -47,7 +47,7 @@ type call struct {
 	api       *api
 	conn      *conn
 	session   *Session
-	throttled time.Duration // for how long its client is held back for what it produces
+	throttled throttled
 	received  time.Time     // when all of it was there
 	body      []byte        // after the header
 	memory    *frameBuffer  // that body lies in, if its API gives it back
