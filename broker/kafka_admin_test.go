@@ -371,6 +371,7 @@ func TestKafkaAdministrationIsAuthorised(t *testing.T) {
 	_, unelected := k.Unelected(asker, false)
 	_, reassignments := k.Reassignments(asker)
 	_, quorum := k.Quorum(ctx, asker)
+	_, quotas := k.ClientQuotas(asker)
 	for _, c := range []struct {
 		what string
 		err  error
@@ -391,6 +392,8 @@ func TestKafkaAdministrationIsAuthorised(t *testing.T) {
 		{"reassign", k.Reassign(ctx, asker, "t", []kafkaproto.Reassignment{{}})[0], mq.ClusterAuthorizationFailed},
 		{"look", k.AuthoriseCluster(asker, false), mq.ClusterAuthorizationFailed},
 		{"change", k.AuthoriseCluster(asker, true), mq.ClusterAuthorizationFailed},
+		{"quotas", quotas, mq.ClusterAuthorizationFailed},
+		{"limit", k.AlterQuota(ctx, asker, kafkaproto.QuotaEntity{OfUser: true}, []kafkaproto.QuotaChange{{QuotaLimit: kafkaproto.QuotaLimit{Name: "producer_byte_rate", Rate: 1}}}, false), mq.ClusterAuthorizationFailed},
 	} {
 		wantCode(t, c.what, c.err, c.code)
 	}
