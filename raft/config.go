@@ -107,6 +107,7 @@ type planted struct {
 	readNotAsked   bool // a leader reads without asking the others whether it still leads
 	idAgain        bool // the id of a member that was removed is taken again
 	blankGoesOn    bool // a member that lost its disk goes on under its id, as if it had never said anything
+	appliedNotTold bool // members do not tell in an election what they have applied
 
 	panicked func(any) // takes what raft panics over
 }

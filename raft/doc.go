@@ -25,7 +25,8 @@
 //     all that ever were members'.
 //  6. A leader whose log's oldest write is older than an election timeout gives up its leadership, and a node does not stand for election meanwhile.
 //  7. A report that the leader's process has ended ([Node.ReportGone]) speeds an election and decides nothing: terms and votes do.
-//  8. An answer to an attempt to read belongs to that attempt alone: each has a context that is never used again.
+//  8. Voters that are enough by the last change of membership that was decided elect a leader if a single member that can be reached knows that it was, also one that the change removed.
+//  9. An answer to an attempt to read belongs to that attempt alone: each has a context that is never used again.
 //
 // [RecoverAlone] is the way out when a majority is lost for good.
 //

@@ -255,6 +255,7 @@ type network struct {
 	mu       sync.Mutex
 	machines map[uint64]*machine
 	cut      map[[2]uint64]bool
+	lose     func(m *raftpb.Message) bool // when set, says which messages do not arrive
 	wait     sync.WaitGroup
 }
 
@@ -270,6 +271,12 @@ func (w *network) target(from, to uint64) *Node {
 		return nil
 	}
 	return m.node
+}
+
+func (w *network) loses(m *raftpb.Message) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.lose != nil && w.lose(m)
 }
 
 // isolate cuts a node off from all others, or connects it again.
@@ -290,6 +297,9 @@ func (p port) Start(Receiver) {}
 
 func (p port) Send(messages []*raftpb.Message) {
 	for _, m := range messages {
+		if p.w.loses(m) {
+			continue
+		}
 		b, err := proto.Marshal(m)
 		if err != nil {
 			panic(err)

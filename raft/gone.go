@@ -55,10 +55,14 @@ func (n *Node) standIfDue() {
 	n.stepLocal(&raftpb.Message{Type: raftpb.MsgTimeoutNow.Enum(), From: new(n.cfg.ID), To: new(n.cfg.ID)})
 }
 
-// hearLeader ends a succession when the leader that was said to be gone speaks.
+// hearLeader notes that a leader speaks. If it is the one that was said to be gone, that ends the succession.
 func (n *Node) hearLeader(m *raftpb.Message) {
 	l := &n.loop
-	if l.gone == m.GetFrom() && m.GetTerm() >= l.term && (m.GetType() == raftpb.MsgHeartbeat || m.GetType() == raftpb.MsgApp) {
+	if m.GetTerm() < l.term || m.GetType() != raftpb.MsgHeartbeat && m.GetType() != raftpb.MsgApp {
+		return
+	}
+	l.led = l.ticks
+	if l.gone == m.GetFrom() {
 		l.gone = 0
 	}
 }

@@ -54,6 +54,7 @@ func (n *Node) tick() {
 		l.rn.Tick()
 	}
 	n.standIfDue()
+	n.believeIfDue()
 	l.askedTicks++
 	if l.askedRound != 0 && l.askedTicks > n.cfg.ElectionTicks {
 		n.askAgain()

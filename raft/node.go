@@ -74,6 +74,8 @@ type loop struct {
 	stalled bool              // the log's disk hangs
 	gone    uint64            // the leader, when its process has ended and nobody leads instead yet; 0: none
 	standAt uint64            // tick at which this node stands for election then
+	told    heard             // what others have applied, when this node hears no leader
+	led     uint64            // tick of the last message of a leader
 
 	incoming *incoming       // a snapshot that was received and is being offered to raft
 	since    int64           // bytes of entries applied since the log was last cut
@@ -304,6 +306,7 @@ func (n *Node) deliver(messages []*raftpb.Message) {
 			n.submitApply(m)
 		case m.GetTo() == n.cfg.ID:
 			n.stepLocal(m)
+		case m.GetTo() == etcdraft.None: // raft's answer to believeIfDue
 		case m.GetType() == raftpb.MsgSnap:
 			n.sendSnapshot(m)
 		default:
@@ -340,6 +343,10 @@ func (e peerMessage) handle(n *Node) {
 	}
 	n.loop.heard[e.m.GetFrom()] = n.loop.ticks
 	n.hearLeader(e.m)
+	n.tellApplied(e.m)
+	if n.hearApplied(e.m) {
+		return
+	}
 	if err := n.loop.rn.Step(e.m); err != nil {
 		n.log.Debug("raft ignores a message", "from", e.m.GetFrom(), "type", e.m.GetType().String(), "err", err)
 	}

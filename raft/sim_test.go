@@ -275,6 +275,18 @@ func (s *sim) ambush(crashed, alone uint64, soon time.Duration) {
 	})
 }
 
+// silence has a member hear for a while and not be heard, and crash then.
+func (s *sim) silence(m *machine) {
+	time.Sleep(s.between(time.Millisecond, 15*time.Millisecond))
+	s.set(func() {
+		for id := range s.machines {
+			s.cut[[2]uint64{m.id, id}] = true
+		}
+	})
+	time.Sleep(s.between(time.Millisecond, 40*time.Millisecond))
+	s.crash(m, s.between(time.Millisecond, 20*time.Millisecond))
+}
+
 // delay of a message. Answers to reads are now and then as late as makes them dangerous.
 func (s *sim) delay(m *raftpb.Message) time.Duration {
 	switch {
@@ -419,14 +431,27 @@ func (s *sim) happen() {
 		s.trouble.Go(func() { s.grow() })
 	case 11:
 		if leader := s.leader(); leader != nil && len(leader.node.Status().Voters) > 3 {
+			s.trouble.Go(func() { s.remove(leader, m) })
+		}
+	}
+}
+
+// remove has a leader remove a member, which may be refused. One that removes itself may fall silent over it and die, while another loses its disk.
+func (s *sim) remove(leader, m *machine) {
+	if s.chance(0.5) {
+		m = leader
+		s.trouble.Go(func() { s.silence(leader) })
+		if other := s.some(); other != nil && other != leader {
 			s.trouble.Go(func() {
-				ctx, done := context.WithTimeout(s.ctx, time.Second)
-				defer done()
-				if leader.node.Remove(ctx, m.id) == nil { // which may be refused
-					s.set(func() { s.removed = append(s.removed, m.id) })
-				}
+				time.Sleep(s.between(time.Millisecond, 30*time.Millisecond))
+				s.loseDisk(other)
 			})
 		}
+	}
+	ctx, done := context.WithTimeout(s.ctx, time.Second)
+	defer done()
+	if leader.node.Remove(ctx, m.id) == nil {
+		s.set(func() { s.removed = append(s.removed, m.id) })
 	}
 }
 

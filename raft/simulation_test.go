@@ -63,6 +63,7 @@ func TestPlantedBugsAreFoundInLives(t *testing.T) {
 		"read not asked":   {planted{readNotAsked: true}, 2000},
 		"id again":         {planted{idAgain: true}, 2000},
 		"blank goes on":    {planted{blankGoesOn: true}, 100},
+		"applied not told": {planted{appliedNotTold: true}, 8000},
 	} {
 		if testing.Short() && !c.bug.saidTooEarly {
 			continue // the rarer ones take longer
