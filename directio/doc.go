@@ -1,7 +1,7 @@
 // Package directio is the little that is common to those who write and read past
 // the page cache: the log, which is read again from memory or much later, and
-// the object store in a directory, whose objects are written once and verified
-// once.
+// the object store in a directory, whose objects are written once and mostly not
+// read for long.
 //
 // A direct transfer goes between the caller's memory and the device: no copy, no
 // pages to find and free. It takes memory, position and length that are

@@ -49,7 +49,7 @@ type Opened struct {
 
 // local are the stores that are always there.
 var local = []Scheme{
-	{Name: "file", Like: "file:///var/lib/rustmq/objects", Settings: []string{"md5"}, Open: openDirectory},
+	{Name: "file", Like: "file:///var/lib/rustmq/objects", Settings: []string{"md5", "read_back"}, Open: openDirectory},
 	{Name: "mem", Like: "mem://", Open: openMemory},
 }
 
@@ -156,6 +156,7 @@ func CheckURL(raw string, more ...Scheme) error {
 //
 //	all      prefix=some/prefix/   confines it to keys below that
 //	file     md5=true              keep the MD5 of each object
+//	         read_back=true        read each object after it was written
 //	s3       region, endpoint, path_style=true, credentials=FILE, profile,
 //	         sse, kms_key, checksums=false
 //	gs       endpoint, credentials=FILE, anonymous=true, kms_key
@@ -195,7 +196,11 @@ func openDirectory(_ context.Context, l *Location) (*Opened, error) {
 	if err != nil {
 		return nil, err
 	}
-	bucket, err := filestore.OpenBucket(l.Name, filestore.Options{SkipMD5: !md5, Untouched: l.ReadOnly})
+	readBack, err := l.Yes("read_back")
+	if err != nil {
+		return nil, err
+	}
+	bucket, err := filestore.OpenBucket(l.Name, filestore.Options{SkipMD5: !md5, ReadBack: readBack, Untouched: l.ReadOnly})
 	if err != nil {
 		return nil, mq.Errorf(mq.ObjectStoreUnavailable, "object store %s: %w", l, err)
 	}

@@ -25,8 +25,8 @@ type Backend interface {
 	// arrives is checked by the store, as far as it can.
 	Put(ctx context.Context, u *Upload) error
 	// Holds is the size of the object that the store has under the key, and whether
-	// the store vouches, by a checksum, that it is the uploaded one. A store that
-	// does not vouch says nothing by that.
+	// the store vouches that it is the uploaded one: by a checksum, or a directory because it has just
+	// written it. A store that does not vouch says nothing by that.
 	Holds(ctx context.Context, u *Upload) (size int64, vouched bool, err error)
 	// Explain wraps an error of the store, or of its bucket, by what the store
 	// answered: see [Answered]. Where it did not it is err.
@@ -41,6 +41,7 @@ type Upload struct {
 	Parts     io.Reader // Data as fast as it may go, for an object in parts; nil: one request
 	PartBytes int64     // of each part but the last
 	sum       []byte    // MD5 of Data, once asked for
+	vouched   bool      // a directory that vouches wrote it
 }
 
 // MD5 is the MD5 of Data.
@@ -174,9 +175,9 @@ type portable struct{ bucket *blob.Bucket }
 
 func (b portable) Put(ctx context.Context, u *Upload) error {
 	opts := &blob.WriterOptions{ContentType: ContentType, IfNotExist: true, BufferSize: len(u.Data), MaxConcurrency: 1}
-	if !isLocal(b.bucket) {
-		// A remote store compares it with what arrived. For a directory, whose
-		// bytes are read back, it would only cost.
+	dir := directoryOf(b.bucket)
+	if dir == nil {
+		// A remote store compares it with what arrived. For a directory it would only cost.
 		opts.ContentMD5 = u.MD5()
 	}
 	data := u.Parts
@@ -184,7 +185,9 @@ func (b portable) Put(ctx context.Context, u *Upload) error {
 		data = bytes.NewReader(u.Data)
 	}
 	// Upload never goes the way of azureblob's panicking Write.
-	return b.bucket.Upload(ctx, u.Key, data, opts)
+	err := b.bucket.Upload(ctx, u.Key, data, opts)
+	u.vouched = err == nil && dir != nil && dir.Vouches()
+	return err
 }
 
 func (b portable) Holds(ctx context.Context, u *Upload) (int64, bool, error) {
@@ -192,8 +195,8 @@ func (b portable) Holds(ctx context.Context, u *Upload) (int64, bool, error) {
 	if err != nil {
 		return 0, false, err
 	}
-	if len(attrs.MD5) == 0 || isLocal(b.bucket) {
-		return attrs.Size, false, nil
+	if len(attrs.MD5) == 0 || directoryOf(b.bucket) != nil {
+		return attrs.Size, u.vouched, nil
 	}
 	return attrs.Size, bytes.Equal(attrs.MD5, u.MD5()), nil
 }
@@ -201,8 +204,11 @@ func (b portable) Holds(ctx context.Context, u *Upload) (int64, bool, error) {
 // Explain implements [Backend]: the bucket has its own opinion.
 func (b portable) Explain(err error) error { return err }
 
-// isLocal says whether the bucket is a directory on this machine.
-func isLocal(bucket *blob.Bucket) bool {
+// directoryOf is the directory that a bucket is, or nil.
+func directoryOf(bucket *blob.Bucket) *filestore.Store {
 	var store *filestore.Store
-	return bucket.As(&store)
+	if !bucket.As(&store) {
+		return nil
+	}
+	return store
 }

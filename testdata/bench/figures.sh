@@ -5,7 +5,7 @@
 #
 # consume_s3 is consume_store with a server of S3, and its bare reads for a second bound. It needs versitygw (go install github.com/versity/versitygw/cmd/versitygw@v1.8.0), or
 # STORE=URL of a bucket with nothing in it. BENCH_DIR is a directory on the disk to measure (default /var/tmp). WITH is a command to run each measurement under.
-# RUSTMQ_OBJECT_STORE_URL=URL has produce and latency use another bucket than a directory on the disk that the log is on, which then gets each byte three times.
+# RUSTMQ_OBJECT_STORE_URL=URL has produce and latency use another bucket than a directory on the disk that the log is on, which then gets each byte twice.
 # COLD=yes drops the system's page cache before the object store is read (Linux, as root).
 set -euo pipefail
 cd "$(dirname "$0")/../.."

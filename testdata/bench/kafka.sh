@@ -5,7 +5,7 @@
 #   testdata/bench/kafka.sh [ROUNDS]     default: 3
 #
 # RUSTMQ is a binary to take instead of building one, BENCH_DIR a directory on the disk to measure (default /var/tmp), DURATION the time of each measurement (default 6s). STORE is
-# the URL of a bucket; by default it is a directory on the same disk as the log, which then gets each byte three times.
+# the URL of a bucket; by default it is a directory on the same disk as the log, which then gets each byte twice.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 

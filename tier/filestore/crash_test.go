@@ -22,11 +22,13 @@ import (
 // crashFS is a file system in memory that keeps for each file and directory
 // what is durable beside what can be seen.
 type crashFS struct {
-	mu    sync.Mutex
-	root  *crashDir
-	trace []string
-	calls int
-	cutAt int // the call that fails because the power went; all after it fail too
+	mu      sync.Mutex
+	root    *crashDir
+	trace   []string
+	calls   int
+	foreign bool  // files are on no device of this machine
+	untold  error // whether they are cannot be told
+	cutAt   int   // the call that fails because the power went; all after it fail too
 }
 
 type crashDir struct{ seen, durable map[string]any } // of *crashDir and *crashNode
@@ -267,6 +269,7 @@ func (f *crashFile) SetAttr(value []byte) error {
 }
 
 func (f *crashFile) Attr() ([]byte, error) { return f.node.attr, nil }
+func (f *crashFile) Local() (bool, error)  { return !f.fs.foreign, f.fs.untold }
 func (f *crashFile) Close() error          { return nil }
 
 func (f *crashFile) Stat() (Info, error) {

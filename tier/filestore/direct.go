@@ -14,7 +14,7 @@ const (
 	directPiece = 1 << 20
 )
 
-// directFile is a file whose large, aligned pieces go past the page cache: an object is written once, read back once to be verified, and mostly not
+// directFile is a file whose large, aligned pieces go past the page cache: an object is written once, maybe read back once to be verified, and mostly not
 // read again for long, and what is read often is in the block cache. Everything else, and everything where the file system knows no
 // direct I/O, goes through the page cache.
 //

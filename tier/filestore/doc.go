@@ -12,6 +12,8 @@
 //     processes, wins; the others get FailedPrecondition.
 //   - A write that fails or is cancelled leaves nothing behind but, after a
 //     crash, a file in the directory .tmp that a later Open removes.
+//   - A store vouches for what it wrote only as long as each of its files was on a
+//     device of this machine ([Store.Vouches]).
 //   - A key never leaves the directory, whatever it is and whatever symbolic
 //     links lie about (os.Root).
 //

@@ -45,6 +45,8 @@ type File interface {
 	SetAttr(value []byte) error
 	// Attr is the attribute, nil when there is none.
 	Attr() ([]byte, error)
+	// Local says whether the file is on a device of this machine, which answers for what it was told to sync. One that is not may be another machine's, or some program's.
+	Local() (bool, error)
 }
 
 // Entry is a name in a directory.

@@ -8,6 +8,7 @@ import (
 	"path"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -38,6 +39,8 @@ type Options struct {
 	// SkipMD5 leaves out the MD5 of objects whose writer does not give one:
 	// computing it is the larger part of the cost of a write.
 	SkipMD5 bool
+	// ReadBack has the store never vouch: see [Store.Vouches].
+	ReadBack bool
 	// Untouched opens the directory as it is: it must be there, and what crashed writers left in it stays.
 	Untouched bool
 	// FS replaces the operating system's file system below the directory.
@@ -49,6 +52,7 @@ type Options struct {
 type Store struct {
 	fs      FS
 	skipMD5 bool
+	doubted atomic.Bool // it does not vouch
 
 	mu    sync.Mutex
 	known map[string]struct{} // directories whose names are durable all the way up
@@ -77,6 +81,7 @@ func Open(dir string, opts Options) (*Store, error) {
 		}
 	}
 	s := &Store{fs: opts.FS, skipMD5: opts.SkipMD5, known: make(map[string]struct{})}
+	s.doubted.Store(opts.ReadBack)
 	if opts.Untouched {
 		return s, nil
 	}
@@ -85,6 +90,10 @@ func Open(dir string, opts Options) (*Store, error) {
 	}
 	return s, nil
 }
+
+// Vouches says whether an object needs no look when its writer's Close has returned nil: a device of this machine said that it has all of it, which is as much as a log has that was
+// synced. Where one file was written to something else, a network's file system or that of a program, it never does again; nor when [Options].ReadBack says so.
+func (s *Store) Vouches() bool { return !s.doubted.Load() }
 
 // sweep removes what crashed writers left. A store that may only be read has
 // none that matter.

@@ -133,6 +133,9 @@ func (w *writer) seal() error {
 	if err := w.attrs.store(w.file); err != nil {
 		return err
 	}
+	if local, err := w.file.Local(); err != nil || !local {
+		w.store.doubted.Store(true)
+	}
 	return w.file.Sync()
 }
 
