@@ -354,17 +354,21 @@ func TestDeliveryTimeoutFailsRecordsAndGoesOn(t *testing.T) {
 		send := func(value string) error {
 			return c.ProduceSync(context.Background(), &Record{Topic: "t", Value: []byte(value)}).FirstErr()
 		}
-		if err := send("1"); err != nil {
+		if err := send("first"); err != nil {
 			t.Fatal(err)
 		}
-		b.setFault(func(int32, mq.Batch) fault { return fault{refuse: mq.Errorf(mq.StorageFull, "injected")} })
-		err := send("2")
+		b.setFault(func(_ int32, batch mq.Batch) fault { // which may be on its way once more when the client has given it up
+			if bytes.Contains(batch, []byte("second")) {
+				return fault{refuse: mq.Errorf(mq.StorageFull, "injected")}
+			}
+			return fault{}
+		})
+		err := send("second")
 		wantCode(t, err, mq.RequestTimedOut)
 		if !strings.Contains(err.Error(), "STORAGE_FULL") {
 			t.Errorf("error does not tell why: %v", err)
 		}
-		b.setFault(nil)
-		if err := send("3"); err != nil {
+		if err := send("third"); err != nil {
 			t.Fatal(err)
 		}
 		if n := len(ft.parts[0].records()); n != 2 {
