@@ -23,6 +23,7 @@ func newFour(t *testing.T) (c *cluster, leader *machine, others [3]*machine) {
 		t.Fatal(err)
 	}
 	c.settle()
+	time.Sleep(time.Second) // raft has heard that the promotion is applied
 	leader = c.leader(0)
 	for k := range others {
 		others[k] = c.all()[(leader.id+uint64(k))%4]

@@ -220,6 +220,7 @@ func (f *fixture) dialRaw(t testing.TB, tlsConf *tls.Config) (transport.Conn, er
 // dialTCP is dialRaw over TCP.
 func (f *fixture) dialTCP(t testing.TB, tlsConf *tls.Config) (transport.Conn, error) {
 	t.Helper()
+	f.broker.isSet()
 	if tlsConf == nil {
 		tlsConf = f.ca.clientTLS()
 	}
@@ -265,6 +266,7 @@ func (c *tcpConn) awaitEnd(t testing.TB) {
 // dialQUIC is dialRaw over QUIC, on a socket of its own.
 func (f *fixture) dialQUIC(t testing.TB, tlsConf *tls.Config) (*quic.Conn, error) {
 	t.Helper()
+	f.broker.isSet()
 	sock := f.socket()
 	tr := &quic.Transport{Conn: sock}
 	t.Cleanup(func() {
