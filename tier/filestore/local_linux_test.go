@@ -12,11 +12,12 @@ func TestFileOfAnUnknownKindIsNotLocal(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	if local, err := localFile(f); local || err != nil {
+	file := osFile{&directFile{File: f}}
+	if local, err := file.Local(); local || err != nil {
 		t.Errorf("%v, %v", local, err)
 	}
 	_ = f.Close()
-	if _, err := localFile(f); err == nil {
+	if _, err := file.Local(); err == nil {
 		t.Error("a closed file is on something")
 	}
 }

@@ -2,7 +2,5 @@
 
 package filestore
 
-import "os"
-
-// localFile says nothing here, which is no.
-func localFile(*os.File) (bool, error) { return false, nil }
+// Local implements [File]: what is not known is no.
+func (osFile) Local() (bool, error) { return false, nil }

@@ -3,16 +3,16 @@
 package filestore
 
 import (
-	"os"
+	"fmt"
 
 	"golang.org/x/sys/unix"
 )
 
-// localFile says whether an open file is kept on a device of this machine.
-func localFile(f *os.File) (bool, error) {
+// Local implements [File].
+func (f osFile) Local() (bool, error) {
 	var st unix.Statfs_t
-	if err := unix.Fstatfs(int(f.Fd()), &st); err != nil {
-		return false, &os.PathError{Op: "statfs", Path: f.Name(), Err: err}
+	if err := f.control(func(fd int) error { return unix.Fstatfs(fd, &st) }); err != nil {
+		return false, fmt.Errorf("what %s is on: %w", f.Name(), err)
 	}
 	return isLocal(&st), nil
 }

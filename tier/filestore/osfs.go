@@ -142,8 +142,6 @@ func infoOf(st fs.FileInfo, err error) (Info, error) {
 // osFile adds the attribute to a file.
 type osFile struct{ *directFile }
 
-func (f osFile) Local() (bool, error) { return localFile(f.File) }
-
 func (f osFile) Stat() (Info, error) {
 	st, err := f.File.Stat()
 	return infoOf(st, err)
