@@ -229,9 +229,7 @@ func TestDamagedMemberOfAGroupIsRefused(t *testing.T) {
 		}
 		c.settle()
 		m := c.all()[leader.id%3]
-		c.mu.Lock()
-		delete(c.machines, m.id)
-		c.mu.Unlock()
+		c.remove(m)
 		time.Sleep(time.Second)
 		m.halt()
 		m.fs.Kill()

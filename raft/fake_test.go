@@ -273,6 +273,20 @@ func (w *network) target(from, to uint64) *Node {
 	return m.node
 }
 
+// losing says which messages do not arrive from now on; nil: none are lost.
+func (w *network) losing(lose func(m *raftpb.Message) bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.lose = lose
+}
+
+// remove takes a machine off the network: nothing arrives there any more. The test halts it.
+func (w *network) remove(m *machine) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	delete(w.machines, m.id)
+}
+
 func (w *network) loses(m *raftpb.Message) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -74,7 +74,7 @@ type loop struct {
 	stalled bool              // the log's disk hangs
 	gone    uint64            // the leader, when its process has ended and nobody leads instead yet; 0: none
 	standAt uint64            // tick at which this node stands for election then
-	told    heard             // what others have applied, when this node hears no leader
+	told    hearsay           // what others have applied, when this node hears no leader
 	led     uint64            // tick of the last message of a leader
 
 	incoming *incoming       // a snapshot that was received and is being offered to raft

@@ -31,8 +31,8 @@ func (n *Node) tellApplied(m *raftpb.Message) {
 	}})
 }
 
-// heard is what another member says that it has applied, and the tick from which on it is believed.
-type heard struct{ index, term, due uint64 }
+// hearsay is what another member says that it has applied, and the tick from which on it is believed.
+type hearsay struct{ index, term, due uint64 }
 
 // hearApplied takes what tellApplied sent, and says whether the message was that. What is applied anywhere is committed for good, whoever says it and however late: if the log here has an entry of
 // that index and term it is that one, and all before it are as they are there (log matching). It is for who hears no leader; any other hears it from that one. Since a candidate that believes it
@@ -71,7 +71,7 @@ func (n *Node) believeIfDue() {
 		return
 	}
 	told := l.told
-	l.told = heard{}
+	l.told = hearsay{}
 	if !n.isNews(told.index, told.term) {
 		return
 	}

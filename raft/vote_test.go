@@ -11,19 +11,28 @@ import (
 	"go.etcd.io/raft/v3/raftpb"
 )
 
-// newFour is a cluster of four voters with its leader, and the three others.
-func newFour(t *testing.T) (c *cluster, leader *machine, others [3]*machine) {
+// newThreeAndLearner is a cluster of three voters and a learner, which is machine 4.
+func newThreeAndLearner(t *testing.T) *cluster {
 	t.Helper()
-	c = newCluster(t, 3, nil)
+	c := newCluster(t, 3, nil)
 	c.add(4, false)
 	if err := c.leader(0).node.AddLearner(t.Context(), 4); err != nil {
 		t.Fatal(err)
 	}
+	c.settle()
+	time.Sleep(time.Second) // raft has heard that the change is applied
+	return c
+}
+
+// newFour is a cluster of four voters with its leader, and the three others.
+func newFour(t *testing.T) (c *cluster, leader *machine, others [3]*machine) {
+	t.Helper()
+	c = newThreeAndLearner(t)
 	if err := c.leader(0).node.PromoteWhenCaughtUp(t.Context(), 4); err != nil {
 		t.Fatal(err)
 	}
 	c.settle()
-	time.Sleep(time.Second) // raft has heard that the promotion is applied
+	time.Sleep(time.Second)
 	leader = c.leader(0)
 	for k := range others {
 		others[k] = c.all()[(leader.id+uint64(k))%4]
@@ -31,14 +40,14 @@ func newFour(t *testing.T) (c *cluster, leader *machine, others [3]*machine) {
 	return c, leader, others
 }
 
-// removeFirst has the leader remove a member, and be given a proposal that comes behind that in its log before it is committed.
-func removeFirst(t *testing.T, leader *machine, id uint64) {
+// changeAndPropose has the leader change the membership, and be given a proposal that comes behind that in its log before it is committed.
+func changeAndPropose(t *testing.T, leader *machine, change func(ctx context.Context, id uint64) error, id uint64) {
 	t.Helper()
 	go func() {
-		time.Sleep(500 * time.Microsecond) // the removal is on its way
+		time.Sleep(500 * time.Microsecond) // the change is on its way
 		_, _ = leader.node.Propose(context.Background(), []byte("behind"))
 	}()
-	if err := leader.node.Remove(t.Context(), id); err != nil {
+	if err := change(t.Context(), id); err != nil {
 		t.Fatal(err)
 	}
 	time.Sleep(10 * time.Millisecond)
@@ -59,25 +68,19 @@ func TestLeaderThatRemovedItselfIsNotMissed(t *testing.T) {
 		c, old, others := newFour(t)
 		blank, has, behind := others[0], others[1], others[2]
 		removal := old.node.Status().Last + 1
-		c.mu.Lock()
-		c.cut[[2]uint64{old.id, behind.id}] = true
-		c.lose = func(m *raftpb.Message) bool {
-			return m.GetFrom() == old.id && (m.GetCommit() >= removal || ends(m) > removal)
-		}
-		c.mu.Unlock()
-		removeFirst(t, old, old.id)
+		c.losing(func(m *raftpb.Message) bool {
+			return m.GetFrom() == old.id && (m.GetTo() == behind.id || m.GetCommit() >= removal || ends(m) > removal)
+		})
+		changeAndPropose(t, old, old.node.Remove, old.id)
 		if s := old.node.Status(); slices.Contains(s.Voters, old.id) || s.Last != removal+1 || s.Applied != removal {
 			t.Fatalf("the leader: %+v", *s)
 		}
 		if s := has.node.Status(); s.Last != removal || s.Applied >= removal {
 			t.Fatalf("who has the removal: %+v", *s)
 		}
-		c.mu.Lock()
-		delete(c.machines, blank.id)
-		c.lose = nil
-		clear(c.cut)
-		c.mu.Unlock()
+		c.remove(blank)
 		defer blank.halt()
+		c.losing(nil)
 		c.crash(old)
 		next := c.leader(0)
 		if next != has {
@@ -98,14 +101,12 @@ func TestVoterThatKnowsOfAChangeTellsTheOther(t *testing.T) {
 		c, old, others := newFour(t)
 		gone, more, knows := others[0], others[1], others[2]
 		removal := old.node.Status().Last + 1
-		c.mu.Lock()
-		delete(c.machines, gone.id)
-		c.lose = func(m *raftpb.Message) bool {
-			return m.GetFrom() == gone.id || m.GetTo() == more.id && m.GetCommit() >= removal || m.GetTo() == knows.id && ends(m) > removal
-		}
-		c.mu.Unlock()
+		c.remove(gone)
 		defer gone.halt()
-		removeFirst(t, old, gone.id)
+		c.losing(func(m *raftpb.Message) bool {
+			return m.GetFrom() == gone.id || m.GetTo() == more.id && m.GetCommit() >= removal || m.GetTo() == knows.id && ends(m) > removal
+		})
+		changeAndPropose(t, old, old.node.Remove, gone.id)
 		time.Sleep(200 * time.Millisecond) // a heartbeat
 		if s := more.node.Status(); s.Last != removal+1 || s.Applied >= removal {
 			t.Fatalf("who has more: %+v", *s)
@@ -113,11 +114,9 @@ func TestVoterThatKnowsOfAChangeTellsTheOther(t *testing.T) {
 		if s := knows.node.Status(); s.Last != removal || s.Applied != removal {
 			t.Fatalf("who knows: %+v", *s)
 		}
-		c.mu.Lock()
-		delete(c.machines, old.id)
-		c.lose = func(m *raftpb.Message) bool { return m.GetFrom() == old.id || m.GetFrom() == gone.id }
-		c.mu.Unlock()
+		c.remove(old)
 		defer old.halt()
+		c.losing(func(m *raftpb.Message) bool { return m.GetFrom() == old.id || m.GetFrom() == gone.id })
 		if next := c.leader(old.id); next != more {
 			t.Errorf("node %d leads", next.id)
 		}
@@ -129,37 +128,21 @@ func TestVoterThatKnowsOfAChangeTellsTheOther(t *testing.T) {
 // both, does not know, and so neither stands nor gives its vote to who has less; it does not notice that the leader is gone.
 func TestLearnerHearsThatItWasPromoted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := newCluster(t, 3, nil)
-		c.add(4, false)
-		if err := c.leader(0).node.AddLearner(t.Context(), 4); err != nil {
-			t.Fatal(err)
-		}
-		c.settle()
-		time.Sleep(time.Second)
+		c := newThreeAndLearner(t)
 		old := c.leader(0)
 		knows, behind, learner := c.all()[old.id%3], c.all()[(old.id+1)%3], c.all()[3]
 		promotion := old.node.Status().Last + 1
-		c.mu.Lock()
-		c.lose = func(m *raftpb.Message) bool {
+		c.losing(func(m *raftpb.Message) bool {
 			return m.GetTo() == learner.id && m.GetCommit() >= promotion || m.GetTo() == knows.id && ends(m) > promotion || m.GetTo() == behind.id && ends(m) >= promotion
-		}
-		c.mu.Unlock()
-		go func() {
-			time.Sleep(500 * time.Microsecond) // the promotion is on its way
-			_, _ = old.node.Propose(context.Background(), []byte("behind"))
-		}()
-		if err := old.node.Promote(t.Context(), learner.id); err != nil {
-			t.Fatal(err)
-		}
+		})
+		changeAndPropose(t, old, old.node.Promote, learner.id)
 		time.Sleep(200 * time.Millisecond) // a heartbeat
 		if k, b, l := knows.node.Status(), behind.node.Status(), learner.node.Status(); k.Applied != promotion || b.Last >= promotion || l.Last != promotion+1 || l.Applied >= promotion {
 			t.Fatalf("who knows: %+v\nwho lacks it: %+v\nthe learner: %+v", *k, *b, *l)
 		}
-		c.mu.Lock()
-		delete(c.machines, old.id)
-		c.lose = func(m *raftpb.Message) bool { return m.GetFrom() == old.id }
-		c.mu.Unlock()
+		c.remove(old)
 		defer old.halt()
+		c.losing(func(m *raftpb.Message) bool { return m.GetFrom() == old.id })
 		if next := c.leader(old.id); next != learner {
 			t.Errorf("node %d leads", next.id)
 		}
